@@ -1,0 +1,133 @@
+"""The configuration of a training run: a strict value, checked whole before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from n2n import models
+from n2n.graph import Graph
+from n2n.models.lm import LanguageModel, ModelConfig
+from n2n.presets import PRESETS
+from n2n.process import Process
+from n2n.strict import Count, NonNegative, NonNegativeCount, Positive, Strict, unknown
+
+# What may change between one call of train() and the next on the same folder: how long, how often, on what.
+CHANGEABLE = frozenset({"steps", "log_every", "checkpoint_every", "eval_sequences", "device", "run_dir"})
+
+Fraction = Annotated[NonNegative, Field(le=1)]
+
+
+def _preset(value: object) -> object:
+    if isinstance(value, str):
+        return Graph.preset(value)
+    if not isinstance(value, Graph | Mapping):
+        raise ValueError(f"saw {value!r}; a Graph or a preset's name is needed (presets: {', '.join(PRESETS)})")
+    return value
+
+
+class TrainConfig(Strict):
+    """Everything that decides a run.
+
+    Args:
+        graph: a ``Graph``, or the name of a preset.
+        arch: one of ``n2n.models.names()``.
+        dim: width of the residual stream.
+        layers: number of blocks.
+        heads: heads of the mixer.
+        model_options: further fields of the architecture's ``Config``, such as ``{"state_dim": 32}``.
+        seq_len: tokens in a training sequence, the fixed first one included.
+        batch_size: sequences in a step.
+        steps: updates to make.
+        lr: peak learning rate of AdamW.
+        warmup: fraction of the steps over which the rate rises linearly.
+        final_lr: the rate at the end of the cosine, as a fraction of ``lr``.
+        weight_decay: AdamW's, on matrices alone.
+        clip: largest norm of the gradient.
+        seed: names the initial weights and, unless ``process_seed`` is given, the kernels and sequences.
+        process_seed: names the kernels and the sequences; None: the same as ``seed``.
+        eval_sequences: held-out sequences of the final evaluation.
+        log_every: steps between rows of metrics.
+        checkpoint_every: steps between checkpoints; one is always written at the end.
+        device: ``"auto"`` is CUDA where there is one, else the CPU.
+        run_dir: the run's folder, from the working directory; empty: a new one under ``n2n.runs.root()``. A folder that
+            holds a run of the same configuration is resumed.
+
+    Raises:
+        ValueError: one line for each wrong field: the value seen, what is allowed, the nearest name.
+    """
+
+    graph: Annotated[Graph, BeforeValidator(_preset)]
+    arch: str = "transformer"
+    dim: Count = 64
+    layers: Count = 2
+    heads: Count = 4
+    model_options: dict[str, Any] = {}
+    seq_len: Annotated[Count, Field(ge=2)] = 64
+    batch_size: Count = 32
+    steps: Count = 1000
+    lr: Positive = 1e-2
+    warmup: Fraction = 0.05
+    final_lr: Fraction = 0.1
+    weight_decay: NonNegative = 0.1
+    clip: Positive = 1.0
+    seed: NonNegativeCount = 0
+    process_seed: NonNegativeCount | None = None
+    eval_sequences: Annotated[Count, Field(ge=2)] = 512
+    log_every: Count = 10
+    checkpoint_every: Count = 250
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    run_dir: str = ""
+
+    @field_validator("arch")
+    @classmethod
+    def _known(cls, arch: str) -> str:
+        if arch not in models.names():
+            raise ValueError(unknown("architecture", arch, models.names()))
+        return arch
+
+    @model_validator(mode="after")
+    def _model_allowed(self) -> TrainConfig:
+        taken = sorted(self.model_options.keys() & {"vocab_size", "dim", "layers", "heads", "seed"})
+        if taken:
+            raise ValueError(f"model_options: saw {taken}, which have fields of their own")
+        longest = self.model.max_length
+        if self.seq_len - 1 > longest:
+            raise ValueError(
+                f"seq_len: saw {self.seq_len}; the {self.arch} reads at most {longest} tokens to predict the next, so "
+                f"seq_len is at most {longest + 1} (model_options={{'max_length': ...}} changes it)"
+            )
+        return self
+
+    @property
+    def model(self) -> ModelConfig:
+        """The architecture's own configuration."""
+        return models.configure(self.arch, **self._model_fields())
+
+    @cached_property
+    def process(self) -> Process:
+        """The process that the run draws from."""
+        return Process(self.graph, self.seed if self.process_seed is None else self.process_seed)
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens in a batch, the fixed first ones included."""
+        return self.batch_size * self.seq_len
+
+    def build_model(self) -> LanguageModel:
+        """The model with its initial weights, on the CPU."""
+        return models.build(self.arch, seed=self.seed, **self._model_fields())
+
+    def differences(self, other: TrainConfig) -> dict[str, tuple[Any, Any]]:
+        """Fields in which another configuration is another run: ``{name: (here, there)}``."""
+        here, there = self.model_dump(mode="json"), other.model_dump(mode="json")
+        return {
+            name: (here[name], there[name]) for name in here if here[name] != there[name] and name not in CHANGEABLE
+        }
+
+    def _model_fields(self) -> dict[str, Any]:
+        own = {"vocab_size": self.graph.vocab_size, "dim": self.dim, "layers": self.layers, "heads": self.heads}
+        return {**own, **self.model_options}

@@ -1,0 +1,167 @@
+"""Latent graphs: two-slice dynamic Bayesian networks with one observed node."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cached_property
+from typing import Annotated, Literal
+
+import networkx as nx
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from n2n.presets import ALPHA_X, ALPHA_Z, PRESETS
+from n2n.strict import Count, Positive, Strict, unknown
+
+Mode = Literal["default", "slow", "dead"]
+Kernel = Literal["full", "product"]
+MIN_ALPHA = 1e-9  # below it the logarithms of a Dirichlet draw leave the range of float64
+
+
+class Node(Strict):
+    """One variable of a latent graph.
+
+    A latent node draws ``z_t`` given its own ``z_{t-1}`` and its parents at ``t``; the observed node draws ``x_t`` given
+    its parents at ``t``.
+
+    Args:
+        name: unique in the graph.
+        num_states: number of values; for the observed node, the size of the vocabulary.
+        parents: names of the latent nodes seen at the same time step, in the order of the kernel's axes.
+        observed: whether this is X, whose values are the tokens.
+        mode: what is done to the kernel's rows once drawn. ``"slow"`` moves each row's largest probability to the
+            diagonal (the state tends to stay), ``"dead"`` moves it to state 0; "moves" is an exchange of two entries.
+        kernel: ``"full"``, one table row for each joint state of what the node sees; ``"product"``, the normalised
+            product of one factor for each variable seen.
+        alpha: concentration of the symmetric Dirichlet that every row (or row of a factor) is drawn from.
+
+    Raises:
+        ValueError: a wrong field, a repeated parent, or ``mode="slow"`` on the observed node, which has no diagonal.
+    """
+
+    name: str
+    num_states: Count
+    parents: tuple[str, ...] = ()
+    observed: bool = False
+    mode: Mode = "default"
+    kernel: Kernel = "full"
+    alpha: Annotated[Positive, Field(ge=MIN_ALPHA)] = 1.0
+
+    @field_validator("name")
+    @classmethod
+    def _named(cls, name: str) -> str:
+        if not name:
+            raise ValueError("saw an empty name; a node needs one")
+        return name
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Node:
+        repeated = [name for name, times in Counter(self.parents).items() if times > 1]
+        if repeated:
+            raise ValueError(f"{self.name}: parent {repeated[0]!r} is repeated in {list(self.parents)}")
+        if self.observed and self.mode == "slow":
+            raise ValueError(f"{self.name}: mode 'slow' needs a previous state, which the observed node does not see")
+        return self
+
+
+class Graph(Strict):
+    """A latent graph: latent nodes and the one observed node, X.
+
+    Args:
+        nodes: every node once, in any order.
+        name: a title for figures and folders; it has no part in the kernels.
+        initial: the law of the first time step. ``"zero"``: every node, X too, starts in state 0.
+
+    Raises:
+        ValueError: naming the nodes, for a repeated name, no or several observed nodes, an unknown parent, X as a parent,
+            or a cycle.
+    """
+
+    nodes: tuple[Node, ...]
+    name: str = ""
+    initial: Literal["zero"] = "zero"
+
+    @model_validator(mode="after")
+    def _well_formed(self) -> Graph:
+        names = [node.name for node in self.nodes]
+        observed = [node.name for node in self.nodes if node.observed]
+        repeated = [name for name, times in Counter(names).items() if times > 1]
+        if repeated:
+            raise ValueError(f"node {repeated[0]!r} is defined {names.count(repeated[0])} times in {names}")
+        if len(observed) != 1:
+            raise ValueError(f"saw {len(observed)} observed nodes {observed} among {names}; exactly one is needed")
+        self._refuse_strangers(observed[0], [name for name in names if name != observed[0]])
+        self._refuse_cycle()
+        return self
+
+    def _edges(self) -> list[tuple[str, str]]:
+        return [(parent, node.name) for node in self.nodes for parent in node.parents]
+
+    def _refuse_strangers(self, observed: str, latents: list[str]) -> None:
+        for parent, child in self._edges():
+            if parent == observed:
+                raise ValueError(
+                    f"{child}: parent {parent!r} is the observed node; parents are latent nodes: {latents}"
+                )
+            if parent not in latents:
+                raise ValueError(f"{child}: {unknown('parent', parent, latents)}")
+
+    def _refuse_cycle(self) -> None:
+        digraph = nx.DiGraph(self._edges())
+        if not nx.is_directed_acyclic_graph(digraph):
+            cycle = [edge[0] for edge in nx.find_cycle(digraph)]
+            raise ValueError(f"the nodes see one another in a cycle: {' -> '.join([*cycle, cycle[0]])}")
+
+    @cached_property
+    def order(self) -> tuple[Node, ...]:
+        """All nodes, parents before children, X last; otherwise as they were given."""
+        latents = self.networkx().subgraph([node.name for node in self.nodes if not node.observed])
+        position = {node.name: i for i, node in enumerate(self.nodes)}
+        names = nx.lexicographical_topological_sort(latents, key=position.__getitem__)
+        return (*(self[name] for name in names), self.observed)
+
+    @property
+    def latents(self) -> tuple[Node, ...]:
+        """The latent nodes, parents before children."""
+        return self.order[:-1]
+
+    @cached_property
+    def observed(self) -> Node:
+        """X, the node whose values are the tokens."""
+        return next(node for node in self.nodes if node.observed)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of symbols."""
+        return self.observed.num_states
+
+    @property
+    def num_joint_states(self) -> int:
+        """S, the number of joint latent states."""
+        return int(np.prod([node.num_states for node in self.latents], dtype=object)) if self.latents else 1
+
+    def __getitem__(self, name: str) -> Node:
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(unknown("node", name, [node.name for node in self.nodes]))
+
+    def networkx(self) -> nx.DiGraph:
+        """The contemporaneous edges as a ``DiGraph``; each node carries its fields as attributes."""
+        digraph = nx.DiGraph(name=self.name)
+        for node in self.nodes:
+            digraph.add_node(node.name, **node.model_dump(exclude={"name", "parents"}))
+        digraph.add_edges_from(self._edges())
+        return digraph
+
+    @classmethod
+    def preset(cls, name: str, alpha_z: float = ALPHA_Z, alpha_x: float = ALPHA_X) -> Graph:
+        """A named graph, with the Dirichlet concentrations of its latents (``alpha_z``) and of X (``alpha_x``).
+
+        Raises:
+            ValueError: an unknown name, or a concentration that is not positive.
+        """
+        if name not in PRESETS:
+            raise ValueError(unknown("graph", name, PRESETS))
+        specs = [{**spec, "alpha": alpha_x if spec.get("observed") else alpha_z} for spec in PRESETS[name]()]
+        return cls(nodes=tuple(Node(**spec) for spec in specs), name=name)

@@ -1,0 +1,184 @@
+"""The exact oracle: filtering with a belief that stays factored by node."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from n2n.graph import Graph
+from n2n.process import Process
+
+MEMORY_BUDGET = 2**30  # bytes that the beliefs of one part of the batch may take
+_COPIES = 4  # beliefs alive at once within a step
+_BATCH, _STATE = string.ascii_letters[0], string.ascii_letters[1:]
+
+
+@dataclass(frozen=True, eq=False)
+class Filtered:
+    """What a Bayesian who knows the process says of each token, float64.
+
+    Attributes:
+        nll: ``(batch, T - 1)``, ``-log P(x_t | x_<t)`` for t = 1 .. T - 1, nats. Infinite at a token that the process
+            cannot emit, and nan after it, where the conditional is undefined.
+        predictive: ``(batch, T - 1, V)``, ``P(x_t = v | x_<t)``, or None if it was not asked for.
+        beliefs: ``{name: (batch, T, n)}``, ``P(z_t | x_<=t)`` of each latent node, or None if not asked for.
+    """
+
+    nll: Tensor
+    predictive: Tensor | None
+    beliefs: dict[str, Tensor] | None
+
+
+def filter(
+    process: Process,
+    tokens,
+    *,
+    predictive: bool = False,
+    beliefs: bool = False,
+    memory_budget: int = MEMORY_BUDGET,
+) -> Filtered:
+    """The forward algorithm in normalised form, one node's kernel at a time.
+
+    A token costs O(S * sum of n_i), S joint latent states and n_i states of node i; the S x S matrix is never built. The
+    batch is cut so that the beliefs stay inside the budget.
+
+    Args:
+        process: the process that the tokens are judged by.
+        tokens: ``(batch, T)`` integers, T at least 2, each row a sequence from its start, so that it begins with 0. A
+            tensor's device is where the work is done.
+        predictive: whether to return the distribution of each next token.
+        beliefs: whether to return each latent node's belief.
+        memory_budget: bytes, for the beliefs; what is returned comes on top.
+
+    Raises:
+        ValueError: tokens of a wrong shape or type, outside the vocabulary or with another start than 0, or one
+            sequence's belief that exceeds the budget.
+
+    Source: Rabiner, "A tutorial on hidden Markov models", Proc. IEEE 77 (1989), section III.A, on a factored state.
+    """
+    check_budget(process.graph, memory_budget)
+    tokens = check_tokens(process, tokens)
+    kernels = {name: torch.tensor(table, device=tokens.device) for name, table in process.kernels.items()}
+    rows = memory_budget // _bytes_per_sequence(process.graph)
+    parts = [
+        _filter_part(process.graph, kernels, part, predictive=predictive, beliefs=beliefs)
+        for part in tokens.split(rows)
+    ]
+    joined = {name: torch.cat([part.beliefs[name] for part in parts]) for name in parts[0].beliefs or {}}
+    return Filtered(
+        torch.cat([part.nll for part in parts]),
+        torch.cat([part.predictive for part in parts]) if predictive else None,
+        joined if beliefs else None,
+    )
+
+
+def check_tokens(process: Process, tokens) -> Tensor:
+    """Tokens as an int64 tensor ``(batch, T)``, or a ``ValueError`` that names the first one that is out of place."""
+    tokens = torch.as_tensor(tokens)
+    if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
+        raise ValueError(f"tokens: saw type {tokens.dtype}; integers are needed")
+    if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] < 2:
+        raise ValueError(f"tokens: saw shape {tuple(tokens.shape)}; (batch, T) with T of at least 2 is needed")
+    tokens = tokens.to(torch.int64)
+    vocab_size = process.graph.vocab_size
+    for row, column in ((tokens < 0) | (tokens >= vocab_size)).nonzero()[:1].tolist():
+        raise ValueError(
+            f"tokens: saw {tokens[row, column]} in sequence {row} at position {column}; "
+            f"the vocabulary is 0 to {vocab_size - 1}"
+        )
+    for (row,) in tokens[:, 0].nonzero()[:1].tolist():
+        raise ValueError(
+            f"tokens: sequence {row} begins with {tokens[row, 0]}; with initial='zero' every sequence begins with 0 "
+            "(a window cut from a longer sequence has another law)"
+        )
+    return tokens
+
+
+def check_budget(graph: Graph, memory_budget: int = MEMORY_BUDGET) -> None:
+    """Raise a ``ValueError`` if the belief of one sequence exceeds the budget, in bytes."""
+    needed = _bytes_per_sequence(graph)
+    if needed > memory_budget:
+        raise ValueError(
+            f"memory_budget: {graph.num_joint_states} joint states need {needed} bytes for one sequence, more than the "
+            f"budget of {memory_budget}; raise it, or use fewer or smaller latent nodes"
+        )
+
+
+def _bytes_per_sequence(graph: Graph) -> int:
+    return 8 * _COPIES * graph.num_joint_states
+
+
+def _filter_part(
+    graph: Graph, kernels: dict[str, Tensor], tokens: Tensor, *, predictive: bool, beliefs: bool
+) -> Filtered:
+    latents = [node.name for node in graph.latents]
+    belief = _start(graph, tokens)
+    steps = list(_transitions(graph))
+    to_parents, spread = _emission(graph)
+    emission = kernels[graph.observed.name]
+    nll, predictives = [], []
+    marginals = {name: [_marginal(belief, k)] for k, name in enumerate(latents)} if beliefs else None
+    for t in range(1, tokens.shape[1]):
+        for name, equation in steps:
+            belief = torch.einsum(equation, belief, kernels[name])
+        if predictive:
+            seen = torch.einsum(to_parents, belief)  # (batch, parents of X)
+            predictives.append(torch.tensordot(seen, emission, dims=seen.ndim - 1))  # (batch, V)
+        likelihood = emission[..., tokens[:, t]].movedim(-1, 0)  # (batch, parents of X)
+        belief = belief * spread(likelihood)
+        evidence = belief.flatten(1).sum(1)  # (batch,), P(x_t | x_<t)
+        belief = belief / evidence.view(-1, *[1] * len(latents))
+        nll.append(-evidence.log())
+        for k, name in enumerate(latents if beliefs else ()):
+            marginals[name].append(_marginal(belief, k))
+    return Filtered(
+        torch.stack(nll, 1),
+        torch.stack(predictives, 1) if predictive else None,
+        {name: torch.stack(values, 1) for name, values in marginals.items()} if beliefs else None,
+    )
+
+
+def _start(graph: Graph, tokens: Tensor) -> Tensor:
+    """All mass on joint state 0: (batch, n_1, .., n_K)."""
+    belief = torch.zeros(len(tokens), graph.num_joint_states, dtype=torch.float64, device=tokens.device)
+    belief[:, 0] = 1.0
+    return belief.view(len(tokens), *(node.num_states for node in graph.latents))
+
+
+def _marginal(belief: Tensor, k: int) -> Tensor:
+    others = [axis for axis in range(1, belief.ndim) if axis != k + 1]
+    return belief.sum(others) if others else belief
+
+
+def _letters(graph: Graph) -> dict[str, str]:
+    return {node.name: letter for node, letter in zip(graph.latents, _STATE, strict=False)}
+
+
+def _transitions(graph: Graph) -> Iterator[tuple[str, str]]:
+    """For each latent node in order, the contraction that moves its axis one step on, parents having moved already."""
+    letter = _letters(graph)
+    before = _BATCH + "".join(letter.values())
+    new = _STATE[-1]
+    for node in graph.latents:
+        own = letter[node.name]
+        kernel = own + "".join(letter[name] for name in node.parents) + new
+        yield node.name, f"{before},{kernel}->{before.replace(own, new)}"
+
+
+def _emission(graph: Graph):
+    """How to sum a belief down to X's parents in their order, and how to lay a table of theirs over a belief."""
+    letter = _letters(graph)
+    axes = [node.name for node in graph.latents]
+    parents = graph.observed.parents
+    to_parents = f"{_BATCH}{''.join(letter.values())}->{_BATCH}{''.join(letter[name] for name in parents)}"
+    as_in_belief = [0, *(1 + parents.index(name) for name in axes if name in parents)]
+
+    def spread(likelihood: Tensor) -> Tensor:
+        shape = [graph[name].num_states if name in parents else 1 for name in axes]
+        return likelihood.permute(as_in_belief).reshape(-1, *shape)
+
+    return to_parents, spread

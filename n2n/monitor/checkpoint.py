@@ -1,0 +1,91 @@
+"""Checkpoints: a folder a step, complete or absent, with a manifest of sizes and hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from n2n.monitor.files import read_json, write_json
+
+_STATE, _MANIFEST = "state.pt", "manifest.json"
+
+
+def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
+    """Write ``folder/step_NNNNNNNN``: made beside, flushed to the disk, then renamed, so that it is whole or not there."""
+    target = folder / f"step_{step:08d}"
+    beside = folder / f".{target.name}.{os.getpid()}.part"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    with open(beside / _STATE, "wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    write_json(beside / _MANIFEST, {"step": step, "files": {_STATE: _measure(beside / _STATE)}})
+    _sync(beside)
+    shutil.rmtree(target, ignore_errors=True)  # a damaged one of the same step
+    os.rename(beside, target)
+    _sync(folder)
+    return target
+
+
+def steps(folder: Path) -> list[int]:
+    """Steps that have a checkpoint, ascending."""
+    names = (re.fullmatch(r"step_(\d{8,})", path.name) for path in folder.glob("step_*"))
+    return sorted(int(name[1]) for name in names if name)
+
+
+def load(folder: Path, step: int, device: str = "cpu") -> dict[str, Any]:
+    """The state saved at a step.
+
+    Raises:
+        ValueError: no such checkpoint, or one whose files are not what its manifest says.
+    """
+    path = folder / f"step_{step:08d}"
+    if not path.is_dir():
+        raise ValueError(f"no checkpoint of step {step} in {folder}; there are {steps(folder)}")
+    fault = _fault(path)
+    if fault:
+        raise ValueError(f"damaged checkpoint {path}: {fault}")
+    return torch.load(path / _STATE, map_location=device, weights_only=True)
+
+
+def load_latest(folder: Path, device: str = "cpu") -> tuple[int, dict[str, Any]] | None:
+    """The newest undamaged checkpoint as (step, state), or None. Each damaged one on the way gives a warning."""
+    for step in reversed(steps(folder)):
+        try:
+            return step, load(folder, step, device)
+        except ValueError as error:
+            warnings.warn(f"{error}; the one before it is tried", stacklevel=2)
+    return None
+
+
+def _fault(path: Path) -> str | None:
+    try:
+        files = read_json(path / _MANIFEST)["files"]
+        wrong = [name for name, expected in files.items() if _measure(path / name) != expected]
+    except (OSError, ValueError, KeyError) as error:
+        return f"{type(error).__name__}: {error}"
+    return f"{wrong[0]} does not match its manifest" if wrong else None
+
+
+def _measure(path: Path) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        sha = hashlib.sha256()
+        while block := file.read(1 << 20):
+            sha.update(block)
+    return {"bytes": path.stat().st_size, "sha256": sha.hexdigest()}
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,43 @@
+"""What a run ran on: packages, machine and commit."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_PACKAGES = ("n2n", "torch", "numpy", "numba", "networkx", "pydantic", "pandas", "plotly", "papermill", "mamba-ssm")
+
+
+def describe_environment(source: Path) -> dict[str, Any]:
+    """Versions, hardware, and the git commit of the checkout that ``source`` lies in (None outside of one)."""
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "git_commit": _git(source, "rev-parse", "HEAD"),
+        "git_changes": _git(source, "status", "--porcelain", "--untracked-files=no"),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git(source: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=source, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

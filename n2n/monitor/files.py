@@ -1,0 +1,52 @@
+"""Files that are whole at every instant: JSON replaced in one motion, JSON lines appended and flushed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Write beside ``path``, flush to the disk, and rename over it: a reader sees the old file or the new one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file."""
+    write_atomic(path, lambda file: file.write((json.dumps(value, indent=2, allow_nan=False) + "\n").encode()))
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's value."""
+    return json.loads(path.read_text())
+
+
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """Add one object as one line."""
+    with open(path, "a") as file:
+        file.write(json.dumps(row, allow_nan=False) + "\n")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Every whole line of a JSON-lines file; a last line torn by a crash is left out. Empty if there is no file."""
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")[:-1]  # what follows the last newline was never finished
+    return [json.loads(line) for line in lines]
+
+
+def keep_rows(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
+    """Rewrite a JSON-lines file with only the rows that ``keep`` accepts."""
+    rows = [json.dumps(row) + "\n" for row in read_rows(path) if keep(row)]
+    write_atomic(path, lambda file: file.write("".join(rows).encode()))

@@ -1,0 +1,66 @@
+"""How a run tells where it is: a bar for a person, a flushed line every few seconds for a file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from tqdm.auto import tqdm
+
+PERIOD = 5.0  # seconds between lines
+
+
+def watched() -> bool:
+    """Whether a person looks on: a terminal, or a notebook whose front end can answer a question.
+
+    JupyterLab lets its kernels ask for input; papermill, nbconvert and nbval do not.
+    """
+    if "IPython" in sys.modules:
+        shell = sys.modules["IPython"].get_ipython()
+        kernel = getattr(shell, "kernel", None)
+        if kernel is not None:
+            return bool(getattr(kernel, "_allow_stdin", False))
+    return sys.stdout.isatty()
+
+
+class Progress:
+    """Shows steps done and the latest values; use as a context manager.
+
+    Args:
+        done: steps already made.
+        total: steps to make in all.
+        log: also given each line, whoever looks on.
+    """
+
+    def __init__(self, done: int, total: int, log: Callable[[str], None]) -> None:
+        self._first, self._total, self._log = done, total, log
+        self._began = self._said = time.monotonic()
+        self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True) if watched() else None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, done: int, values: dict[str, str]) -> None:
+        """Tell that ``done`` steps are made; lines come at most once a period, and at the last step."""
+        if self._bar is not None:
+            self._bar.set_postfix(values, refresh=False)
+            self._bar.update(done - self._bar.n)
+        now = time.monotonic()
+        if now - self._said < PERIOD and done < self._total:
+            return
+        self._said = now
+        line = self._line(done, values, now)
+        self._log(line)
+        if self._bar is None:
+            print(line, flush=True)
+
+    def _line(self, done: int, values: dict[str, str], now: float) -> str:
+        left = (now - self._began) / (done - self._first) * (self._total - done)
+        said = "  ".join(f"{name} {value}" for name, value in values.items())
+        return f"step {done}/{self._total}  {said}  {left:.0f} s left"

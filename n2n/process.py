@@ -1,0 +1,169 @@
+"""Processes: a latent graph with the kernels drawn for it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+
+from n2n.graph import Graph, Node
+from n2n.philox import derive_key
+from n2n.sampling import Program, compile_program, draw
+from n2n.strict import unknown
+
+Split = Literal["train", "valid", "test"]
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Sequences drawn from a process.
+
+    Attributes:
+        tokens: ``(batch, length)``, the observed states, in the smallest unsigned type; ``tokens[:, 0]`` is 0.
+        latents: ``{name: (batch, length)}``, the states of each latent node; empty if they were not asked for.
+    """
+
+    tokens: np.ndarray
+    latents: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Process:
+    """A graph and its kernels, all of them a pure function of (graph, seed).
+
+    Each node's kernel is keyed by (seed, node name): adding a node to a graph leaves the others' kernels as they were.
+
+    Args:
+        graph: the latent graph.
+        seed: an integer from 0; names the kernels drawn and the sequences.
+
+    Raises:
+        ValueError: a graph that is not a ``Graph``, or a seed that is not a whole number from 0.
+    """
+
+    graph: Graph
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.graph, Graph):
+            raise ValueError(f"saw graph {self.graph!r}; a Graph is needed, such as n2n.Graph.preset('two_chains')")
+        _whole("seed", self.seed, 0)
+
+    @cached_property
+    def kernels(self) -> MappingProxyType[str, np.ndarray]:
+        """Every node's kernel by name; read-only."""
+        return MappingProxyType({node.name: _drawn(self.graph, node, self.seed) for node in self.graph.nodes})
+
+    def kernel(self, name: str) -> np.ndarray:
+        """The normalised table of a node as float64, axes (own previous state, then each parent in order, new state).
+
+        X has no axis of its own previous state. Row sums are 1 to rounding.
+
+        Raises:
+            ValueError: an unknown node.
+        """
+        if name not in self.kernels:
+            raise ValueError(unknown("node", name, self.kernels))
+        return self.kernels[name]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the seed and every kernel: equal where sequences are equal."""
+        sha = hashlib.sha256(repr(self.seed).encode())
+        for node in self.graph.order:
+            sha.update(repr((node.name, node.parents)).encode())
+            sha.update(np.ascontiguousarray(self.kernels[node.name]))
+        return sha.hexdigest()
+
+    @cached_property
+    def program(self) -> Program:
+        """The flat arrays that the sampler runs on."""
+        return compile_program(self.graph, self.kernels)
+
+    def sample(
+        self, count: int, *, length: int, split: Split = "train", start: int = 0, latents: bool = True
+    ) -> Sample:
+        """Draw sequences ``start`` to ``start + count - 1`` of a split.
+
+        Each sequence is a pure function of (process, split, index), whatever the batch or the number of threads. A state
+        of probability p is drawn with probability p to within 2^-53.
+
+        Args:
+            count: number of sequences.
+            length: tokens in each, the fixed first one included.
+            split: ``"train"``, ``"valid"`` or ``"test"``; each has its own random numbers.
+            start: index of the first sequence.
+            latents: whether to keep the latent states too.
+
+        Raises:
+            ValueError: an unknown split, a count or length below 1, or a negative start.
+        """
+        if split not in SPLITS:
+            raise ValueError(unknown("split", split, SPLITS))
+        for what, value, least in (("count", count, 1), ("length", length, 1), ("start", start, 0)):
+            _whole(what, value, least)
+        key = derive_key("sequences", int(self.seed), split)
+        tokens, states = draw(self.program, key, start, count, length, latents)
+        names = [node.name for node in self.graph.latents] if latents else []
+        return Sample(tokens, dict(zip(names, states)))
+
+
+def _whole(what: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{what}: saw {value!r}; a whole number of at least {least} is needed")
+
+
+def log_dirichlet(rng: np.random.Generator, alpha: float, shape: tuple[int, ...]) -> np.ndarray:
+    """Logarithms of Dirichlet(alpha) rows along the last axis, exact for any small alpha.
+
+    A Gamma(alpha) variable is a Gamma(alpha + 1) variable times U^(1/alpha), U uniform; in logarithms nothing underflows.
+    Source: Marsaglia and Tsang, "A simple method for generating gamma variables", ACM TOMS 26 (2000), section 6.
+    """
+    log_gamma = np.log(rng.standard_gamma(alpha + 1.0, shape)) + np.log1p(-rng.random(shape)) / alpha
+    return log_gamma - _logsumexp(log_gamma)
+
+
+def _logsumexp(values: np.ndarray) -> np.ndarray:
+    largest = values.max(axis=-1, keepdims=True)
+    return largest + np.log(np.exp(values - largest).sum(axis=-1, keepdims=True))
+
+
+def _drawn(graph: Graph, node: Node, seed: int) -> np.ndarray:
+    digest = hashlib.blake2b(repr(("kernel", int(seed), node.name)).encode(), digest_size=16).digest()
+    rng = np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+    seen = [] if node.observed else [node.num_states]
+    seen += [graph[parent].num_states for parent in node.parents]
+    draw_table = _log_full if node.kernel == "full" else _log_product
+    table = np.exp(draw_table(rng, node.alpha, seen, node.num_states))
+    table = _moved(table / table.sum(axis=-1, keepdims=True), node.mode)
+    table.setflags(write=False)
+    return table
+
+
+def _log_full(rng: np.random.Generator, alpha: float, seen: list[int], num_states: int) -> np.ndarray:
+    return log_dirichlet(rng, alpha, (*seen, num_states))
+
+
+def _log_product(rng: np.random.Generator, alpha: float, seen: list[int], num_states: int) -> np.ndarray:
+    total = np.zeros((*seen, num_states))
+    for axis, size in enumerate(seen):
+        factor = log_dirichlet(rng, alpha, (size, num_states))
+        total += np.expand_dims(factor, [other for other in range(len(seen)) if other != axis])
+    return total - _logsumexp(total)
+
+
+def _moved(table: np.ndarray, mode: str) -> np.ndarray:
+    """Each row with its largest entry exchanged with the one on the diagonal (slow) or at state 0 (dead)."""
+    if mode == "default":
+        return table
+    rows = table.reshape(-1, table.shape[-1]).copy()
+    every = np.arange(len(rows))
+    largest = rows.argmax(axis=-1)
+    home = every // (len(rows) // table.shape[0]) if mode == "slow" else np.zeros_like(every)
+    rows[every, largest], rows[every, home] = rows[every, home], rows[every, largest]
+    return rows.reshape(table.shape)

@@ -1,0 +1,128 @@
+"""The run folder: where runs lie, what is in one, and a view of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from n2n.monitor.files import read_json, read_rows
+
+if TYPE_CHECKING:
+    from n2n.config import TrainConfig
+    from n2n.models.lm import LanguageModel
+
+Z95 = 1.959964  # a normal's two-sided 95% quantile
+
+
+def root() -> Path:
+    """Where new runs go: ``$N2N_RUNS`` if set, else ``runs/`` of the checkout, else ``runs/`` here."""
+    given = os.environ.get("N2N_RUNS")
+    if given:
+        return Path(given)
+    checkout = Path(__file__).parents[1]
+    return (checkout if (checkout / "pyproject.toml").exists() else Path.cwd()) / "runs"
+
+
+def new_folder(label: str) -> Path:
+    """Make and return an empty folder under ``root()``, named by the time and a label."""
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', label)}"
+    root().mkdir(parents=True, exist_ok=True)
+    for suffix in ["", *(f"-{n}" for n in range(2, 1000))]:
+        try:
+            (folder := root() / (stem + suffix)).mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise OSError(f"no free name for {stem} under {root()}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A view of a run's folder; everything is read from the files.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        ValueError: a folder that is not there, or holds no run.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path).absolute())
+        if not (self.path / "config.json").is_file():
+            raise ValueError(f"no run in {self.path}: a run's folder holds a config.json")
+
+    @cached_property
+    def config(self) -> TrainConfig:
+        """The configuration as given."""
+        from n2n.config import TrainConfig
+
+        return TrainConfig(**read_json(self.path / "config.json"))
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """State (running, done, preempted, failed), step, steps, host, job_id, updated_at, error."""
+        return read_json(self.path / "status.json")
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """A row for each logged step: losses in nats per token, taken before that step's update."""
+        return pd.DataFrame(read_rows(self.path / "metrics.jsonl"))
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """The latest held-out evaluation; see ``n2n.evaluation.Evaluation`` for its fields.
+
+        Raises:
+            ValueError: a run that was not evaluated yet.
+        """
+        rows = read_rows(self.path / "evals.jsonl")
+        if not rows:
+            raise ValueError(f"{self.path} has no evaluation yet; its state is {self.status['state']!r}")
+        return rows[-1]
+
+    def model(self, step: int | None = None) -> LanguageModel:
+        """The model at a checkpoint (None: the last), on the CPU.
+
+        Raises:
+            ValueError: no such checkpoint, or a damaged one.
+        """
+        from n2n.monitor import checkpoint
+
+        folder = self.path / "checkpoints"
+        found = checkpoint.steps(folder)
+        if not found:
+            raise ValueError(f"{self.path} has no checkpoint yet; its state is {self.status['state']!r}")
+        model = self.config.build_model()
+        model.load_state_dict(checkpoint.load(folder, found[-1] if step is None else step)["model"])
+        return model
+
+    def summary(self) -> pd.DataFrame:
+        """The run in a dozen numbers, one a row, with units; the interval is a normal 95% one over sequences."""
+        found, rows = self.evaluation, self.metrics
+        half = Z95 * found["excess_se"]
+        table = [
+            ("parameters", found["parameters"], ""),
+            ("tokens seen", found["step"] * self.config.tokens_per_step, "tokens"),
+            ("cross-entropy", found["cross_entropy"], "nats per token"),
+            ("oracle", found["oracle_nll"], "nats per token"),
+            ("excess loss", found["excess_loss"], "nats per token"),
+            ("excess loss, 95% from", found["excess_loss"] - half, "nats per token"),
+            ("excess loss, 95% to", found["excess_loss"] + half, "nats per token"),
+            ("bigram baseline", found["bigram"], "nats per token"),
+            ("unigram baseline", found["unigram"], "nats per token"),
+            ("training speed", float(rows["tokens_per_second"].median()), "tokens per second"),
+        ]
+        shown = [
+            (name, f"{value:,}" if isinstance(value, int) else f"{value:,.4f}", unit) for name, value, unit in table
+        ]
+        return pd.DataFrame(shown, columns=["quantity", "value", "unit"]).set_index("quantity")

@@ -1,0 +1,71 @@
+"""Strict values: frozen, unknown names refused, and everything that is wrong said at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+
+def nearest(value: object, allowed: Iterable[object]) -> str:
+    """The clause "; did you mean 'x'?" for the allowed name closest to ``value``, or an empty string."""
+    by_lower = {str(name).lower(): str(name) for name in allowed}
+    close = difflib.get_close_matches(str(value).lower(), by_lower, n=1, cutoff=0.5)
+    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
+
+
+def unknown(what: str, value: object, allowed: Iterable[object]) -> str:
+    """The message for a name that is not among those allowed: value seen, nearest name, names allowed."""
+    names = [str(name) for name in allowed]
+    return f"unknown {what} {value!r}{nearest(value, names)} (allowed: {', '.join(names)})"
+
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"saw {value!r}, a boolean; a number is needed")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_no_bool), Field(gt=0)]
+NonNegativeCount = Annotated[int, BeforeValidator(_no_bool), Field(ge=0)]
+Positive = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
+
+
+class Strict(BaseModel):
+    """Base of every configuration and specification.
+
+    Raises:
+        ValueError: on construction, one line for each wrong field: the value seen, what is allowed, the nearest name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ValueError(_explain(error, type(self))) from None
+
+
+def _explain(error: ValidationError, model: type[Strict]) -> str:
+    lines = [_line(entry, model) for entry in error.errors(include_url=False)]
+    return f"{model.__module__}.{model.__qualname__} was refused:\n" + "\n".join(f"  - {line}" for line in lines)
+
+
+def _line(entry: dict[str, Any], model: type[Strict]) -> str:
+    where = ".".join(str(part) for part in entry["loc"])
+    if entry["type"] == "extra_forbidden":
+        return unknown("parameter", where, sorted(model.model_fields))
+    if entry["type"] == "missing":
+        return f"{where}: missing"
+    if entry["type"] == "value_error":
+        text = str(entry["ctx"]["error"]).replace("\n", "\n    ")
+        return f"{where}: {text}" if where else text
+    said = entry["msg"].replace("Input should be", "it must be")
+    if entry["type"] == "literal_error":
+        options = entry["ctx"]["expected"].replace(" or ", ", ").split(", ")
+        said += nearest(entry["input"], [option.strip("'") for option in options])
+    return f"{where}: saw {entry['input']!r}; {said}"

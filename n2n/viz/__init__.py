@@ -1,0 +1,6 @@
+"""Figures: values in, plotly figures out, with one look."""
+
+from n2n.viz.curves import excess_by_position, learning_curve
+from n2n.viz.network import draw_graph
+
+__all__ = ["draw_graph", "excess_by_position", "learning_curve"]

@@ -1,0 +1,62 @@
+"""A run's loss beside the oracle's: while it learned, and by position at the end."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+
+from n2n.runs import Z95, Run
+from n2n.viz.style import BAND, BASELINE, MODEL, ORACLE, figure
+
+NATS = "nats per token"
+
+
+def learning_curve(run: Run) -> go.Figure:
+    """Training loss and the oracle's on the same batches, by step, with the baselines as dotted lines."""
+    rows, found = run.metrics, run.evaluation
+    fig = figure(f"{_name(run)}: loss on each logged training batch", "step", f"loss, {NATS}")
+    for column, name, colour in (("loss", run.config.arch, MODEL), ("oracle_nll", "oracle", ORACLE)):
+        hover = f"{name}: %{{y:.3f}}<extra></extra>"
+        line = {"color": colour, "width": 2}
+        fig.add_scatter(x=rows["step"], y=rows[column], name=name, mode="lines", line=line, hovertemplate=hover)
+    for baseline in ("unigram", "bigram"):
+        fig.add_hline(found[baseline], line={"color": BASELINE, "dash": "dot", "width": 1.5})
+        label = {"text": baseline, "x": 1.0, "xref": "paper", "y": found[baseline], "font": {"color": BASELINE}}
+        fig.add_annotation(**label, xanchor="right", yanchor="bottom", showarrow=False)
+    fig.update_layout(hovermode="x unified", xaxis={"unifiedhovertitle": {"text": "step %{x}"}})
+    return fig
+
+
+def excess_by_position(run: Run) -> go.Figure:
+    """Held-out excess loss at each position, with a pointwise 95% band; the oracle is the line at 0."""
+    found = run.evaluation
+    mean, half = np.array(found["excess_by_position"]), Z95 * np.array(found["excess_se_by_position"])
+    position = np.arange(1, len(mean) + 1)
+    title = f"{_name(run)}: excess loss on {found['sequences']} {found['split']} sequences, mean and 95% band"
+    fig = figure(title, "position t of the predicted token", f"excess loss, {NATS}")
+    fig.add_hline(0.0, line={"color": ORACLE, "width": 2})
+    fig.add_scatter(
+        x=np.concatenate([position, position[::-1]]),
+        y=np.concatenate([mean + half, (mean - half)[::-1]]),
+        fill="toself",
+        fillcolor=BAND,
+        line={"width": 0},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    fig.add_scatter(
+        x=position,
+        y=mean,
+        customdata=half,
+        name=run.config.arch,
+        mode="lines",
+        line={"color": MODEL, "width": 2},
+        hovertemplate="position %{x}: %{y:.3f} ± %{customdata:.3f}<extra></extra>",
+    )
+    fig.add_scatter(x=[None], y=[None], name="oracle", mode="lines", line={"color": ORACLE, "width": 2})
+    fig.update_layout(showlegend=True, yaxis={"rangemode": "tozero"})
+    return fig
+
+
+def _name(run: Run) -> str:
+    return f"{run.config.graph.name or 'graph'}, {run.config.arch}"

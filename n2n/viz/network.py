@@ -1,0 +1,116 @@
+"""The latent graph as a picture."""
+
+from __future__ import annotations
+
+import math
+
+import networkx as nx
+import plotly.graph_objects as go
+
+from n2n.graph import Graph, Node
+from n2n.viz.style import ACCENT, MODEL, ORACLE, TEMPLATE
+
+COLOURS = {"default": MODEL, "slow": ACCENT, "dead": "#CC79A7"}
+EDGE = {"color": "#888888", "width": 1.5}
+_LAYER_GAP, _NODE_GAP = 1.5, 1.6  # in the units of the axes
+_WIDEST = 8.0  # units that a layer's nodes share
+_PIXELS = 80  # per unit
+
+Point = tuple[float, float]
+
+
+def draw_graph(graph: Graph) -> go.Figure:
+    """The contemporaneous edges, parents above children and X at the foot.
+
+    Discs grow with the number of states; a loop marks a node that sees its own previous state. Latents are coloured by
+    mode.
+    """
+    place = _layout(graph)
+    radius = {node.name: 0.24 + 0.035 * math.log2(node.num_states) for node in graph.nodes}
+    fig = go.Figure(layout={"template": TEMPLATE, "title": {"text": _title(graph)}})
+    for node in graph.latents:
+        _add_circle(fig, _beside(place[node.name], radius[node.name]), 0.6 * radius[node.name], line=EDGE)
+    for parent, child in graph.networkx().edges:
+        _add_arrow(fig, place[parent], place[child], radius[parent], radius[child])
+    named = set()
+    for node in graph.order:
+        group = "observed" if node.observed else f"latent, {node.mode} mode"
+        line = {"color": ORACLE if node.observed else _fill(node), "width": 2}
+        legend = {"name": group, "legendgroup": group, "showlegend": group not in named}
+        _add_circle(fig, place[node.name], radius[node.name], line=line, fillcolor=_fill(node), **legend)
+        named.add(group)
+    fig.add_scatter(**_labels(graph, place))
+    across, down = zip(*place.values(), strict=True)
+    hidden = {"visible": False, "fixedrange": True}
+    fig.update_xaxes(range=[min(across) - 0.9, max(across) + 0.9], **hidden)
+    fig.update_yaxes(range=[min(down) - 0.6, 0.6], scaleanchor="x", **hidden)
+    fig.update_layout(height=int((1.2 - min(down)) * _PIXELS) + 90, margin={"b": 10}, showlegend=True)
+    return fig
+
+
+def _title(graph: Graph) -> str:
+    count = len(graph.latents)
+    nodes = f"{count} latent node{'s' if count != 1 else ''}, {graph.num_joint_states:,} joint states"
+    return f"{graph.name + ': ' if graph.name else ''}{nodes}, {graph.vocab_size} symbols"
+
+
+def _layout(graph: Graph) -> dict[str, Point]:
+    """Layers by longest path from a root, X in the last one; a layer that an edge passes over stands aside."""
+    digraph = graph.networkx()
+    digraph.remove_node(graph.observed.name)
+    layers = [sorted(layer) for layer in nx.topological_generations(digraph)] + [[graph.observed.name]]
+    depth = {name: d for d, layer in enumerate(layers) for name in layer}
+    spans = [(depth[parent], depth[child]) for parent, child in graph.networkx().edges]
+    place = {}
+    for d, layer in enumerate(layers):
+        aside = 0.5 if any(above < d < below for above, below in spans) else 0.0
+        gap = min(_NODE_GAP, _WIDEST / len(layer))
+        for i, name in enumerate(layer):
+            place[name] = ((i + aside - (len(layer) - 1) / 2) * gap, -d * _LAYER_GAP)
+    return place
+
+
+def _fill(node: Node) -> str:
+    return "#F2F2F2" if node.observed else COLOURS[node.mode]
+
+
+def _labels(graph: Graph, place: dict[str, Point]) -> dict:
+    """The trace that carries the texts and the hovers; it has no marks of its own."""
+    return {
+        "mode": "text",
+        "x": [place[node.name][0] for node in graph.order],
+        "y": [place[node.name][1] for node in graph.order],
+        "text": [f"<b>{node.name}</b><br>{node.num_states}" for node in graph.order],
+        "textfont": {"color": ["#333333" if node.observed else "white" for node in graph.order], "size": 12},
+        "hovertext": [_hover(node) for node in graph.order],
+        "hoverinfo": "text",
+        "showlegend": False,
+    }
+
+
+def _hover(node: Node) -> str:
+    seen = [] if node.observed else [f"{node.name} at t - 1"]
+    seen += [f"{parent} at t" for parent in node.parents]
+    return (
+        f"<b>{node.name}</b>: {node.num_states} states<br>sees {', '.join(seen) or 'nothing'}<br>"
+        f"{node.kernel} kernel, {node.mode} mode, alpha {node.alpha:g}"
+    )
+
+
+def _add_arrow(fig: go.Figure, tail: Point, head: Point, from_radius: float, to_radius: float) -> None:
+    length = math.dist(tail, head)
+    unit = ((head[0] - tail[0]) / length, (head[1] - tail[1]) / length)
+    start = {f"a{axis}": tail[i] + unit[i] * from_radius for i, axis in enumerate("xy")}
+    end = {axis: head[i] - unit[i] * (to_radius + 0.03) for i, axis in enumerate("xy")}
+    style = {"arrowhead": 2, "arrowwidth": EDGE["width"], "arrowcolor": EDGE["color"], "showarrow": True, "text": ""}
+    fig.add_annotation(**start, **end, xref="x", yref="y", axref="x", ayref="y", **style)
+
+
+def _beside(centre: Point, radius: float) -> Point:
+    return centre[0] + 1.1 * radius, centre[1]
+
+
+def _add_circle(fig: go.Figure, centre: Point, radius: float, **style) -> None:
+    (x, y), r = centre, radius
+    box = {"x0": x - r, "x1": x + r, "y0": y - r, "y1": y + r}
+    fig.add_shape(type="circle", **box, **style, layer="below")
