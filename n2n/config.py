@@ -65,7 +65,7 @@ class TrainConfig(Strict):
     dim: Count = 64
     layers: Count = 2
     heads: Count = 4
-    model_options: dict[str, Any] = {}
+    model_options: dict[str, Any] = Field(default_factory=dict)
     seq_len: Annotated[Count, Field(ge=2)] = 64
     batch_size: Count = 32
     steps: Count = 1000
@@ -124,9 +124,8 @@ class TrainConfig(Strict):
     def differences(self, other: TrainConfig) -> dict[str, tuple[Any, Any]]:
         """Fields in which another configuration is another run: ``{name: (here, there)}``."""
         here, there = self.model_dump(mode="json"), other.model_dump(mode="json")
-        return {
-            name: (here[name], there[name]) for name in here if here[name] != there[name] and name not in CHANGEABLE
-        }
+        decisive = [name for name in here if name not in CHANGEABLE]
+        return {name: (here[name], there[name]) for name in decisive if here[name] != there[name]}
 
     def _model_fields(self) -> dict[str, Any]:
         own = {"vocab_size": self.graph.vocab_size, "dim": self.dim, "layers": self.layers, "heads": self.heads}

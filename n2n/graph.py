@@ -21,8 +21,8 @@ MIN_ALPHA = 1e-9  # below it the logarithms of a Dirichlet draw leave the range 
 class Node(Strict):
     """One variable of a latent graph.
 
-    A latent node draws ``z_t`` given its own ``z_{t-1}`` and its parents at ``t``; the observed node draws ``x_t`` given
-    its parents at ``t``.
+    A latent node draws ``z_t`` given its own ``z_{t-1}`` and its parents at ``t``; the observed node draws ``x_t``
+    given its parents at ``t``.
 
     Args:
         name: unique in the graph.
@@ -73,8 +73,8 @@ class Graph(Strict):
         initial: the law of the first time step. ``"zero"``: every node, X too, starts in state 0.
 
     Raises:
-        ValueError: naming the nodes, for a repeated name, no or several observed nodes, an unknown parent, X as a parent,
-            or a cycle.
+        ValueError: naming the nodes, for a repeated name, no or several observed nodes, an unknown parent, X as a
+            parent, or a cycle.
     """
 
     nodes: tuple[Node, ...]
@@ -100,9 +100,7 @@ class Graph(Strict):
     def _refuse_strangers(self, observed: str, latents: list[str]) -> None:
         for parent, child in self._edges():
             if parent == observed:
-                raise ValueError(
-                    f"{child}: parent {parent!r} is the observed node; parents are latent nodes: {latents}"
-                )
+                raise ValueError(f"{child}: parent {parent!r} is the observed node; parents are latents: {latents}")
             if parent not in latents:
                 raise ValueError(f"{child}: {unknown('parent', parent, latents)}")
 

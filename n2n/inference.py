@@ -43,8 +43,8 @@ def filter(
 ) -> Filtered:
     """The forward algorithm in normalised form, one node's kernel at a time.
 
-    A token costs O(S * sum of n_i), S joint latent states and n_i states of node i; the S x S matrix is never built. The
-    batch is cut so that the beliefs stay inside the budget.
+    A token costs O(S * sum of n_i), S joint latent states and n_i states of node i; the S x S matrix is never built.
+    The batch is cut so that the beliefs stay inside the budget.
 
     Args:
         process: the process that the tokens are judged by.

@@ -28,7 +28,7 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 def update(
     model: LanguageModel, optimizer: torch.optim.Optimizer, tokens: Tensor, rate: float, clip: float
 ) -> tuple[Tensor, Tensor]:
-    """One step of gradient descent on ``tokens (batch, T)``: the loss before it, nats per token, and the gradient's norm."""
+    """One step of descent on ``tokens (batch, T)``: the loss before it, nats per token, and the gradient's norm."""
     for group in optimizer.param_groups:
         group["lr"] = rate
     loss = model.nll(tokens).mean()

@@ -90,8 +90,8 @@ class Process:
     ) -> Sample:
         """Draw sequences ``start`` to ``start + count - 1`` of a split.
 
-        Each sequence is a pure function of (process, split, index), whatever the batch or the number of threads. A state
-        of probability p is drawn with probability p to within 2^-53.
+        Each sequence is a pure function of (process, split, index), whatever the batch or the number of threads. A
+        state of probability p is drawn with probability p to within 2^-53.
 
         Args:
             count: number of sequences.
@@ -109,8 +109,8 @@ class Process:
             _whole(what, value, least)
         key = derive_key("sequences", int(self.seed), split)
         tokens, states = draw(self.program, key, start, count, length, latents)
-        names = [node.name for node in self.graph.latents] if latents else []
-        return Sample(tokens, dict(zip(names, states)))
+        names = [node.name for node in self.graph.latents]
+        return Sample(tokens, dict(zip(names, states, strict=True)) if latents else {})
 
 
 def _whole(what: str, value: object, least: int) -> None:
@@ -121,7 +121,7 @@ def _whole(what: str, value: object, least: int) -> None:
 def log_dirichlet(rng: np.random.Generator, alpha: float, shape: tuple[int, ...]) -> np.ndarray:
     """Logarithms of Dirichlet(alpha) rows along the last axis, exact for any small alpha.
 
-    A Gamma(alpha) variable is a Gamma(alpha + 1) variable times U^(1/alpha), U uniform; in logarithms nothing underflows.
+    A Gamma(alpha) variable is a Gamma(alpha + 1) variable times U^(1/alpha), U uniform; logarithms do not underflow.
     Source: Marsaglia and Tsang, "A simple method for generating gamma variables", ACM TOMS 26 (2000), section 6.
     """
     log_gamma = np.log(rng.standard_gamma(alpha + 1.0, shape)) + np.log1p(-rng.random(shape)) / alpha

@@ -42,7 +42,7 @@ def flatten(process: Process) -> tuple[np.ndarray, np.ndarray]:
 
 
 def forward_nll(process: Process, tokens: np.ndarray) -> np.ndarray:
-    """``-log P(x_t | x_<t)``, ``(batch, T - 1)`` nats, by the forward algorithm in logarithms on the flattened chain."""
+    """``-log P(x_t | x_<t)``, ``(batch, T - 1)`` nats, by the forward algorithm in logarithms, all states flat."""
     with np.errstate(divide="ignore"):
         log_transitions, log_emissions = (np.log(table) for table in flatten(process))
     log_alpha = np.full((len(tokens), len(log_transitions)), -np.inf)

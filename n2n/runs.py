@@ -120,9 +120,9 @@ class Run:
             ("excess loss, 95% to", found["excess_loss"] + half, "nats per token"),
             ("bigram baseline", found["bigram"], "nats per token"),
             ("unigram baseline", found["unigram"], "nats per token"),
-            ("training speed", float(rows["tokens_per_second"].median()), "tokens per second"),
+            ("training speed", round(rows["tokens_per_second"].median()), "tokens per second"),
         ]
         shown = [
-            (name, f"{value:,}" if isinstance(value, int) else f"{value:,.4f}", unit) for name, value, unit in table
+            (name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}", unit) for name, value, unit in table
         ]
         return pd.DataFrame(shown, columns=["quantity", "value", "unit"]).set_index("quantity")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from n2n.graph import Graph
 from n2n.philox import compiled, philox, uniform
 
+_MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)  # an index fills two 32-bit words of Philox's counter
 _SEQUENTIAL_BELOW = 50_000  # tokens; under it, handing out threads costs more than it saves
 
 
@@ -35,7 +37,7 @@ def compile_program(graph: Graph, kernels: dict[str, np.ndarray]) -> Program:
     position = {node.name: k for k, node in enumerate(graph.order)}
     own_stride, first_edge, parent, parent_stride, offset, cdf = [], [0], [], [], [0], []
     for node in graph.order:
-        rows_after = np.cumprod((kernels[node.name].shape[:-1] + (1,))[::-1])[::-1]  # rows spanned by each axis
+        rows_after = np.cumprod((*kernels[node.name].shape[:-1], 1)[::-1])[::-1]  # rows spanned by each axis
         strides = rows_after[1:].tolist()
         own_stride.append(0 if node.observed else strides.pop(0))
         parent += [position[name] for name in node.parents]
@@ -75,7 +77,7 @@ def draw(program: Program, key, start: int, count: int, length: int, latents: bo
     with ThreadPoolExecutor(threads) as pool:
         jobs = [
             pool.submit(_draw, program, *key, start + first, tokens[first:last], states[:, first:last])
-            for first, last in zip(edges[:-1], edges[1:], strict=True)
+            for first, last in pairwise(edges)
         ]
         for job in jobs:
             job.result()
@@ -104,35 +106,34 @@ def _search(cdf, first, size, value):
 
 @compiled
 def _draw(program, key_0, key_1, start, tokens, states):
-    count, length = tokens.shape
+    unkept = np.zeros((states.shape[0], states.shape[2]), states.dtype)
+    for i in range(tokens.shape[0]):
+        kept = states[:, i] if states.shape[1] else unkept
+        _draw_sequence(program, key_0, key_1, np.uint64(start + i), tokens[i], kept)
+
+
+@compiled
+def _draw_sequence(program, key_0, key_1, index, tokens, states):
     nodes = program.num_states.size
     current = np.zeros(nodes, np.int64)
-    keep = states.shape[1] > 0
-    for i in range(count):
-        index = np.uint64(start + i)
-        current[:] = 0
-        for t in range(1, length):
-            for k in range(nodes):
-                if k % 2 == 0:
-                    block = philox(
-                        index & np.uint64(0xFFFFFFFF),
-                        index >> np.uint64(32),
-                        np.uint64(t),
-                        np.uint64(k >> 1),
-                        key_0,
-                        key_1,
-                    )
-                    value = uniform(block[0], block[1])
-                else:
-                    value = uniform(block[2], block[3])
-                row = current[k] * program.own_stride[k]
-                for edge in range(program.first_edge[k], program.first_edge[k + 1]):
-                    row += current[program.parent[edge]] * program.parent_stride[edge]
-                size = program.num_states[k]
-                current[k] = _search(program.cdf, program.offset[k] + row * size, size, value)
-            tokens[i, t] = current[nodes - 1]
-            if keep:
-                states[:, i, t] = current[: nodes - 1]
+    low, high = index & _MASK, index >> _HALF
+    for t in range(1, tokens.size):
+        for k in range(nodes):
+            if k % 2 == 0:
+                block = philox(low, high, np.uint64(t), np.uint64(k >> 1), key_0, key_1)
+            value = uniform(block[0], block[1]) if k % 2 == 0 else uniform(block[2], block[3])
+            current[k] = _next_state(program, current, k, value)
+        tokens[t] = current[nodes - 1]
+        states[:, t] = current[: nodes - 1]
+
+
+@compiled
+def _next_state(program, current, k, value):
+    row = current[k] * program.own_stride[k]
+    for edge in range(program.first_edge[k], program.first_edge[k + 1]):
+        row += current[program.parent[edge]] * program.parent_stride[edge]
+    size = program.num_states[k]
+    return _search(program.cdf, program.offset[k] + row * size, size, value)
 
 
 def draw_numpy(
@@ -144,7 +145,7 @@ def draw_numpy(
     current = np.zeros((len(program.num_states), count), np.int64)
     for t in range(1, length):
         for k, size in enumerate(program.num_states):
-            counter = index & np.uint64(0xFFFFFFFF), index >> np.uint64(32), np.uint64(t), np.uint64(k // 2)
+            counter = index & _MASK, index >> _HALF, np.uint64(t), np.uint64(k // 2)
             block = philox.py_func(*counter, *key)
             value = uniform.py_func(*(block[:2] if k % 2 == 0 else block[2:]))
             edges = slice(program.first_edge[k], program.first_edge[k + 1])

@@ -116,8 +116,8 @@ def initialised(config: ModelConfig, mixer: Callable[[ModelConfig], nn.Module], 
 
     Every ``nn.Linear`` is normal with standard deviation 1 / sqrt(inputs), the embedding with 1, the head with 1 / dim,
     so that a new model's predictions are nearly uniform. The projections back into the residual stream, which are all
-    named ``out``, are divided by sqrt(number of them): the stream's variance does not grow with depth. Parameters that a
-    mixer owns itself (convolutions, decays, step biases) are the mixer's to set, and left alone here.
+    named ``out``, are divided by sqrt(number of them): the stream's variance does not grow with depth. Parameters that
+    a mixer owns itself (convolutions, decays, step biases) are the mixer's to set, and left alone here.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -41,7 +41,7 @@ class Config(ModelConfig):
 
 
 class Mixer(nn.Module):
-    """Projection, causal convolution, selective state space, gated norm, projection; ``(batch, T, dim)`` to the same."""
+    """Projection, convolution, selective state space, gated norm, projection; ``(batch, T, dim)`` to the same."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -66,9 +66,8 @@ class Mixer(nn.Module):
         bound = self.conv_weight.shape[1] ** -0.5
         self.conv_weight.uniform_(-bound, bound)
         self.conv_bias.uniform_(-bound, bound)
-        step = (
-            torch.empty_like(self.dt_bias).uniform_(*(log(limit) for limit in STEP_RANGE)).exp().clamp(min=STEP_FLOOR)
-        )
+        log_step = torch.empty_like(self.dt_bias).uniform_(log(STEP_RANGE[0]), log(STEP_RANGE[1]))
+        step = log_step.exp().clamp(min=STEP_FLOOR)
         self.dt_bias.copy_(step + torch.log(-torch.expm1(-step)))  # softplus(dt_bias) = step
         self.log_a.uniform_(*DECAY_RANGE).log_()
         self.skip.fill_(1.0)

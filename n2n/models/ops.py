@@ -34,8 +34,7 @@ def rotate_complex(x: Tensor, base: float) -> Tensor:
 def causal_conv1d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Depthwise causal convolution of ``x (batch, T, channels)`` with ``weight (channels, width)``.
 
-    Position t sees t - width + 1 .. t, the last column of ``weight`` falling on t. A sum of shifted products, which on a
-    CPU beats the library's grouped convolution.
+    Position t sees t - width + 1 .. t, the last column of ``weight`` falling on t. A sum of shifted products.
     """
     length, width = x.shape[1], weight.shape[1]
     padded = F.pad(x, (0, 0, width - 1, 0))

@@ -18,7 +18,7 @@ _STATE, _MANIFEST = "state.pt", "manifest.json"
 
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write ``folder/step_NNNNNNNN``: made beside, flushed to the disk, then renamed, so that it is whole or not there."""
+    """Write ``folder/step_NNNNNNNN``: made beside, flushed to disk, then renamed: it is whole or not there."""
     target = folder / f"step_{step:08d}"
     beside = folder / f".{target.name}.{os.getpid()}.part"
     shutil.rmtree(beside, ignore_errors=True)

@@ -25,6 +25,12 @@ def watched() -> bool:
     return sys.stdout.isatty()
 
 
+def announce(line: str, log: Callable[[str], None]) -> None:
+    """Say a line at once, on the console and in the log."""
+    print(line, flush=True)
+    log(line)
+
+
 class Progress:
     """Shows steps done and the latest values; use as a context manager.
 
@@ -56,9 +62,10 @@ class Progress:
             return
         self._said = now
         line = self._line(done, values, now)
-        self._log(line)
         if self._bar is None:
-            print(line, flush=True)
+            announce(line, self._log)
+        else:
+            self._log(line)
 
     def _line(self, done: int, values: dict[str, str], now: float) -> str:
         left = (now - self._began) / (done - self._first) * (self._total - done)
