@@ -104,7 +104,9 @@ def _resume(
     latest = checkpoint.load_latest(folder / "checkpoints", str(device))
     done, state = latest or (0, None)
     if state:
-        if state["process"] != process.fingerprint:
+        if not all(
+            math.isclose(process.checksums[name], value, rel_tol=1e-9) for name, value in state["kernels"].items()
+        ):
             raise ValueError(f"{folder}: its kernels were drawn otherwise; numpy's generators have changed since")
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
@@ -113,15 +115,15 @@ def _resume(
 
 
 def _save(folder: Path, step: int, process: Process, model: LanguageModel, optimizer: torch.optim.Optimizer) -> None:
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "process": process.fingerprint}
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "kernels": process.checksums}
     checkpoint.save(folder / "checkpoints", step, state)
 
 
 def _refuse_divergence(step: int, rate: float, loss: Tensor, norm: Tensor) -> None:
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise FloatingPointError(
-            f"at step {step} the loss is {loss:.4g} and its gradient's norm {norm:.4g}; the learning rate is {rate:.4g} "
-            "there, and a lower one may help"
+            f"at step {step} the loss is {loss:.4g}, its gradient has norm {norm:.4g}, and the learning rate "
+            f"is {rate:.4g}; a lower one may help"
         )
 
 

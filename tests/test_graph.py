@@ -1,0 +1,99 @@
+import re
+
+import networkx as nx
+import pytest
+
+from n2n.graph import Graph, Node
+from n2n.presets import ALPHA_X, ALPHA_Z, PRESETS
+
+X = Node(name="X", num_states=4, parents=("A",), observed=True)
+
+
+def graph_of(*nodes: Node) -> Graph:
+    return Graph(nodes=nodes)
+
+
+@pytest.mark.parametrize(
+    ("name", "states", "symbols", "edges"),
+    [
+        ("single", [64], 32, "Z1>X"),
+        ("two_chains", [16] * 2, 32, "Z1>X Z2>X"),
+        ("four_chains", [4] * 4, 32, "Z1>X Z2>X Z3>X Z4>X"),
+        ("eight_chains", [2] * 8, 32, "Z1>X Z2>X Z3>X Z4>X Z5>X Z6>X Z7>X Z8>X"),
+        ("sparse", [6] * 4, 32, "Z1>Z3 Z2>Z4 Z3>X Z4>X"),
+        ("dense", [6] * 4, 32, "Z1>Z3 Z1>Z4 Z2>Z3 Z2>Z4 Z3>X Z4>X"),
+        ("slow_switch", [16] * 2, 128, "Z1>X Z1>Z2 Z2>X"),
+    ],
+)
+def test_presets_are_as_specified(name, states, symbols, edges):
+    graph = Graph.preset(name)
+    assert [node.num_states for node in graph.latents] == states
+    assert graph.vocab_size == symbols
+    assert sorted(f"{a}>{b}" for a, b in graph.networkx().edges) == sorted(edges.split())
+
+
+def test_every_preset_is_specified_here():
+    marks = test_presets_are_as_specified.pytestmark[0].args[1]
+    assert {row[0] for row in marks} == set(PRESETS)
+
+
+def test_only_the_switch_is_slow():
+    modes = {name: [node.mode for node in Graph.preset(name).latents] for name in PRESETS}
+    assert modes.pop("slow_switch") == ["slow", "default"]
+    assert {mode for of_one in modes.values() for mode in of_one} == {"default"}
+
+
+def test_preset_concentrations():
+    default, given = Graph.preset("sparse"), Graph.preset("sparse", alpha_z=0.5, alpha_x=2.0)
+    assert (default["Z1"].alpha, default["X"].alpha) == (ALPHA_Z, ALPHA_X)
+    assert (given["Z1"].alpha, given["X"].alpha) == (0.5, 2.0)
+
+
+def test_order_puts_parents_first_and_x_last():
+    graph = graph_of(X, Node(name="A", num_states=2, parents=("B",)), Node(name="B", num_states=3))
+    assert [node.name for node in graph.order] == ["B", "A", "X"]
+    assert graph.num_joint_states == 6
+
+
+def test_networkx_view_holds_nodes_and_edges():
+    digraph = Graph.preset("slow_switch").networkx()
+    assert isinstance(digraph, nx.DiGraph)
+    assert set(digraph.edges) == {("Z1", "Z2"), ("Z1", "X"), ("Z2", "X")}
+    assert digraph.nodes["Z1"]["mode"] == "slow"
+
+
+def test_a_graph_survives_json():
+    graph = Graph.preset("dense")
+    assert Graph(**graph.model_dump(mode="json")) == graph
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: Graph.preset("sprase"), "unknown graph 'sprase'; did you mean 'sparse'"),
+        (lambda: Graph.preset("sparse", alpha_z=0), "alpha: saw 0"),
+        (lambda: Graph.preset("sparse", alpha_x=float("nan")), "alpha: saw nan"),
+        (lambda: Node(name="A", num_states=0), "num_states: saw 0"),
+        (lambda: Node(name="A", num_states=2, mode="slo"), "did you mean 'slow'"),
+        (lambda: Node(name="A", num_states=2, kernel="ful"), "did you mean 'full'"),
+        (lambda: Node(name="A", num_states=2, states=3), "unknown parameter 'states'"),
+        (lambda: Node(name="A", num_states=2, parents=("B", "B")), "'B' is repeated"),
+        (lambda: Node(name="X", num_states=2, mode="slow", observed=True), "mode 'slow' needs a previous state"),
+        (lambda: graph_of(Node(name="A", num_states=2)), "saw 0 observed nodes"),
+        (lambda: graph_of(X, Node(name="A", num_states=2), X.model_copy(update={"name": "Y"})), "saw 2 observed nodes"),
+        (lambda: graph_of(X, Node(name="A", num_states=2), Node(name="A", num_states=3)), "'A' is defined 2 times"),
+        (lambda: graph_of(X, Node(name="B", num_states=2)), "X: unknown parent 'A'"),
+        (lambda: graph_of(X, Node(name="A", num_states=2, parents=("X",))), "A: parent 'X' is the observed node"),
+        (lambda: graph_of(X, Node(name="A", num_states=2, parents=("A",))), "cycle: A -> A"),
+        (
+            lambda: graph_of(
+                X, Node(name="A", num_states=2, parents=("B",)), Node(name="B", num_states=2, parents=("A",))
+            ),
+            "in a cycle: ",
+        ),
+        (lambda: Graph(nodes=(X, Node(name="A", num_states=2)), initial="unifrom"), "initial: saw 'unifrom'"),
+    ],
+)
+def test_bad_graphs_are_refused_by_name(build, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        build()

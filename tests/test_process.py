@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+import torch
+from conftest import random_graph
+
+from n2n.graph import Graph, Node
+from n2n.presets import PRESETS
+from n2n.process import Process, log_dirichlet
+
+
+def entropy_of(table: np.ndarray) -> np.ndarray:
+    return -(table * np.log(np.maximum(table, 1e-300))).sum(axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "states", "expected"),
+    [(1e-3, 32, 0.049798), (0.1, 32, 1.735094), (1.0, 32, 3.058495), (0.5, 8, 1.469628)],
+)
+def test_mean_entropy_of_a_dirichlet_row(alpha, states, expected):
+    """E[H] = psi(n alpha + 1) - psi(alpha + 1)."""
+    high, low = torch.special.digamma(torch.tensor([states * alpha + 1, alpha + 1], dtype=torch.float64)).tolist()
+    assert high - low == pytest.approx(expected, abs=1e-6)
+    rows = entropy_of(np.exp(log_dirichlet(np.random.default_rng(0), alpha, (40_000, states))))
+    assert abs(rows.mean() - expected) < 4 * rows.std() / 200
+
+
+def test_log_dirichlet_does_not_underflow():
+    logs = log_dirichlet(np.random.default_rng(0), 1e-6, (1000, 16))
+    assert np.isfinite(logs).all()
+    assert logs.min() < -800  # far below the smallest float64
+    assert np.exp(logs).sum(axis=-1) == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_kernels_have_the_right_axes_and_sum_to_one(seed):
+    process = Process(random_graph(seed), seed)
+    for node in process.graph.nodes:
+        own = () if node.observed else (node.num_states,)
+        parents = tuple(process.graph[name].num_states for name in node.parents)
+        kernel = process.kernel(node.name)
+        assert kernel.dtype == np.float64
+        assert kernel.shape == (*own, *parents, node.num_states)
+        assert kernel.sum(axis=-1) == pytest.approx(1.0, abs=1e-12)
+        assert not kernel.flags.writeable
+
+
+def test_a_node_keeps_its_kernel_when_others_are_added():
+    alone = Process(Graph.preset("two_chains"), seed=3)
+    more = Graph(nodes=(*alone.graph.nodes, Node(name="Z9", num_states=5)))
+    for name in ("Z1", "Z2", "X"):
+        assert np.array_equal(alone.kernel(name), Process(more, seed=3).kernel(name))
+
+
+def test_seeds_and_names_draw_other_kernels():
+    first, second = Process(Graph.preset("two_chains"), 0), Process(Graph.preset("two_chains"), 1)
+    assert not np.array_equal(first.kernel("Z1"), first.kernel("Z2"))
+    assert not np.array_equal(first.kernel("Z1"), second.kernel("Z1"))
+    assert first.checksums != second.checksums
+
+
+def table_of(mode: str, kernel: str = "full") -> np.ndarray:
+    nodes = (
+        Node(name="A", num_states=3),
+        Node(name="B", num_states=4, parents=("A",), mode=mode, kernel=kernel),
+        Node(name="X", num_states=2, parents=("B",), observed=True),
+    )
+    return Process(Graph(nodes=nodes), seed=5).kernel("B")
+
+
+@pytest.mark.parametrize("kernel", ["full", "product"])
+@pytest.mark.parametrize("mode", ["slow", "dead"])
+def test_modes_exchange_the_largest_entry_with_home(mode, kernel):
+    drawn, moved = table_of("default", kernel), table_of(mode, kernel)
+    for own in range(4):
+        for parent in range(3):
+            home = own if mode == "slow" else 0
+            expected = drawn[own, parent].copy()
+            largest = expected.argmax()
+            expected[largest], expected[home] = expected[home], expected[largest]
+            assert np.array_equal(moved[own, parent], expected)
+
+
+def test_a_product_kernel_is_a_product():
+    """log p(z' | z, a) = f(z, z') + g(a, z') + c(z, a): differences over z' have no interaction of z and a."""
+    logs = np.log(table_of("default", "product"))
+    contrast = logs[..., 1:] - logs[..., :1]  # c(z, a) cancels
+    interaction = contrast - contrast[:1] - contrast[:, :1] + contrast[:1, :1]
+    assert interaction == pytest.approx(0.0, abs=1e-9)
+    full = np.log(table_of("default"))
+    contrast = full[..., 1:] - full[..., :1]
+    assert np.abs(contrast - contrast[:1] - contrast[:, :1] + contrast[:1, :1]).max() > 0.1
+
+
+def test_kernels_and_tokens_are_pinned():
+    """Published numbers must not move under a new numpy, numba or n2n; a change here breaks every stored seed."""
+    sparse, switch = (Process(Graph.preset(name), seed=0) for name in ("sparse", "slow_switch"))
+    assert [sparse.checksums["Z1"], sparse.checksums["X"]] == pytest.approx(SUMS, rel=1e-9)
+    assert sparse.sample(1, length=16, start=7041).tokens[0].tolist() == SPARSE
+    assert switch.sample(1, length=16, split="test").tokens[0].tolist() == SWITCH
+
+
+SUMS = [-2.3735612106055206, 4.868552254774938]
+SPARSE = [0, 28, 14, 24, 28, 22, 28, 10, 19, 28, 28, 1, 7, 28, 1, 24]
+SWITCH = [0, 69, 36, 71, 19, 118, 107, 94, 9, 69, 90, 81, 40, 90, 40, 23]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_sample_shapes_and_start(name):
+    process = Process(Graph.preset(name))
+    sample = process.sample(5, length=9)
+    assert sample.tokens.shape == (5, 9)
+    assert sample.tokens.dtype == np.uint8
+    assert list(sample.latents) == [node.name for node in process.graph.latents]
+    for node in process.graph.latents:
+        assert sample.latents[node.name].shape == (5, 9)
+        assert sample.latents[node.name].max() < node.num_states
+    assert not sample.tokens[:, 0].any()
+    assert process.sample(5, length=9, latents=False).latents == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"split": "vaild"}, "unknown split 'vaild'; did you mean 'valid'"),
+        ({"count": 0}, "count: saw 0"),
+        ({"length": -1}, "length: saw -1"),
+        ({"start": -1}, "start: saw -1"),
+        ({"length": 2.5}, "length: saw 2.5"),
+    ],
+)
+def test_bad_requests_are_refused(arguments, said):
+    process = Process(Graph.preset("single"))
+    with pytest.raises(ValueError, match=said):
+        process.sample(**{"count": 2, "length": 4, **arguments})
+
+
+def test_bad_processes_are_refused():
+    with pytest.raises(ValueError, match="Graph is needed"):
+        Process("sparse")
+    with pytest.raises(ValueError, match="seed: saw -1"):
+        Process(Graph.preset("sparse"), seed=-1)
+    with pytest.raises(ValueError, match="unknown node 'Z5'"):
+        Process(Graph.preset("sparse")).kernel("Z5")
