@@ -8,6 +8,7 @@ from typing import Any
 
 _INJECTED = "# Parameters"  # papermill's first line of the cell that it adds
 _PLAIN = (bool, int, float, str, list, dict, tuple, type(None))
+_SHELLS = {"In", "Out"}  # the shell's own plain values
 
 
 def parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
@@ -21,12 +22,12 @@ def parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
         namespace: ``globals()`` of the notebook.
     """
     cells = [cell for cell in namespace.get("In", ()) if isinstance(cell, str)]
-    names = _named(cells) or [
-        name
-        for name, value in namespace.items()
-        if not name.startswith("_") and type(value) in _PLAIN and name != "Out"
-    ]
+    names = _named(cells) or [name for name, value in namespace.items() if _is_plain(name, value)]
     return {name: namespace[name] for name in names if name in namespace}
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    return type(value) in _PLAIN and name not in _SHELLS and not name.startswith("_")
 
 
 def _named(cells: list[str]) -> list[str]:

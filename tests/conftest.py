@@ -1,57 +1,14 @@
-"""Shared by all tests: graphs drawn at random, processes with given kernels, small configurations."""
+"""Shared by all tests: a place for runs, small configurations."""
 
-from types import MappingProxyType
-
-import numpy as np
 import pytest
 
 import n2n
-from n2n.graph import Graph, Node
-from n2n.process import Process
 
 
 @pytest.fixture(autouse=True)
 def _runs_elsewhere(tmp_path, monkeypatch):
     """No test leaves a folder among the user's runs."""
     monkeypatch.setenv("N2N_RUNS", str(tmp_path / "runs"))
-
-
-def random_graph(seed: int) -> Graph:
-    """Up to 3 latents of up to 3 states, with random edges, modes and kernels."""
-    rng = np.random.default_rng(seed)
-    names = [f"Z{i}" for i in range(rng.integers(1, 4))]
-
-    def node(name: str, earlier: list[str], modes: list[str], **fields) -> Node:
-        return Node(
-            name=name,
-            num_states=int(rng.integers(2, 4)),
-            parents=[other for other in rng.permutation(earlier) if rng.random() < 0.7],
-            mode=str(rng.choice(modes)),
-            kernel=str(rng.choice(["full", "product"])),
-            alpha=float(rng.choice([0.1, 1.0])),
-            **fields,
-        )
-
-    nodes = [node(name, names[:i], ["default", "slow", "dead"]) for i, name in enumerate(names)]
-    nodes.append(node("X", names, ["default", "dead"], observed=True))
-    return Graph(nodes=tuple(nodes[i] for i in rng.permutation(len(nodes))))
-
-
-def with_kernels(graph: Graph, tables: dict[str, np.ndarray]) -> Process:
-    """A process whose kernels are given, in the place where drawn ones would be kept."""
-    process = Process(graph)
-    process.__dict__["kernels"] = MappingProxyType({name: np.asarray(table, float) for name, table in tables.items()})
-    return process
-
-
-def chain_seen_through(transitions: np.ndarray, emissions: np.ndarray) -> Process:
-    """A hidden Markov model with one latent node."""
-    states, vocab_size = np.shape(emissions)
-    nodes = (
-        Node(name="Z", num_states=states),
-        Node(name="X", num_states=vocab_size, parents=("Z",), observed=True),
-    )
-    return with_kernels(Graph(nodes=nodes), {"Z": transitions, "X": emissions})
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import chain_seen_through, random_graph, with_kernels
+from helpers import chain_seen_through, random_graph, with_kernels
 
 import n2n
 from n2n.graph import Graph, Node

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import random_graph
+from helpers import random_graph
 
 from n2n.graph import Graph, Node
 from n2n.presets import PRESETS

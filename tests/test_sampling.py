@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import random_graph
+from helpers import random_graph
 
 from n2n import sampling
 from n2n.graph import Graph, Node

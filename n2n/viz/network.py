@@ -26,7 +26,7 @@ def draw_graph(graph: Graph) -> go.Figure:
     mode.
     """
     place = _layout(graph)
-    radius = {node.name: 0.24 + 0.035 * math.log2(node.num_states) for node in graph.nodes}
+    radius = {node.name: _radius(node) for node in graph.nodes}
     fig = go.Figure(layout={"template": TEMPLATE, "title": {"text": _title(graph)}})
     for node in graph.latents:
         _add_circle(fig, _beside(place[node.name], radius[node.name]), 0.6 * radius[node.name], line=EDGE)
@@ -52,6 +52,10 @@ def _title(graph: Graph) -> str:
     count = len(graph.latents)
     nodes = f"{count} latent node{'s' if count != 1 else ''}, {graph.num_joint_states:,} joint states"
     return f"{graph.name + ': ' if graph.name else ''}{nodes}, {graph.vocab_size} symbols"
+
+
+def _radius(node: Node) -> float:
+    return 0.24 + 0.035 * math.log2(node.num_states)
 
 
 def _layout(graph: Graph) -> dict[str, Point]:

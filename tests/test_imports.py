@@ -1,0 +1,99 @@
+"""One-way imports: a module may import those above it, never below."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from n2n import models
+
+PACKAGE = Path(__file__).parents[1] / "n2n"
+
+ROOMS = [
+    ["strict"],
+    ["presets"],
+    ["graph"],
+    ["philox"],
+    ["sampling"],
+    ["process"],
+    ["inference"],
+    ["reference"],
+    ["baselines"],
+    ["data"],
+    ["models.ops"],
+    ["models.lm"],
+    [f"models.{name}" for name in models.names()],
+    ["models"],
+    ["config"],
+    ["monitor"],
+    ["monitor.files"],
+    ["monitor.checkpoint", "monitor.environment", "monitor.progress"],
+    ["runs"],
+    ["recording"],
+    ["evaluation"],
+    ["optimization"],
+    ["training"],
+    ["viz.style"],
+    ["viz.curves", "viz.network"],
+    ["viz"],
+    ["notebook"],
+]
+HEIGHT = {name: i for i, room in enumerate(ROOMS) for name in room}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(part for part in parts if part != "__init__")] = path
+    del found[""]  # the package itself names all, and imports them when they are asked for
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of ours that a file imports anywhere, those for type checkers too."""
+    names = set()
+    for statement in ast.walk(ast.parse(path.read_text())):
+        if isinstance(statement, ast.Import):
+            names |= {alias.name for alias in statement.names}
+        elif isinstance(statement, ast.ImportFrom):
+            names.add(statement.module)
+            names |= {f"{statement.module}.{alias.name}" for alias in statement.names}
+    ours = {name.removeprefix("n2n.") for name in names if name.startswith("n2n.")}
+    return ours & set(HEIGHT)
+
+
+def test_every_module_has_a_room():
+    assert set(modules()) == set(HEIGHT)
+
+
+@pytest.mark.parametrize("name", HEIGHT)
+def test_imports_run_one_way(name):
+    below = {other for other in imports(modules()[name]) if HEIGHT[other] >= HEIGHT[name]}
+    # A package is at its members' feet for what it exports, and at their head as the folder they lie in.
+    assert not {other for other in below if not name.startswith(f"{other}.")}
+
+
+def loaded_after(code: str) -> set[str]:
+    command = [sys.executable, "-c", f"{code}; import sys; print(*sys.modules)"]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_importing_n2n_is_cheap():
+    heavy = {"torch", "numpy", "numba", "pandas", "plotly", "networkx", "papermill", "submitit", "pydantic", "tqdm"}
+    assert not heavy & loaded_after("import n2n")
+
+
+def test_figures_need_no_torch():
+    loaded = loaded_after("import n2n; n2n.viz.draw_graph(n2n.Graph.preset('sparse'))")
+    assert "plotly" in loaded
+    assert "torch" not in loaded
+
+
+def test_every_public_name_is_there():
+    code = "import n2n; assert set(n2n.__all__) <= set(dir(n2n)); [getattr(n2n, name) for name in n2n.__all__]"
+    assert "torch" in loaded_after(code)
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        _ = __import__("n2n").trian

@@ -1,0 +1,116 @@
+import json
+import re
+import shutil
+
+import pytest
+import torch
+
+from n2n.monitor import checkpoint, progress
+from n2n.monitor.environment import describe_environment
+from n2n.monitor.files import append_row, keep_rows, read_json, read_rows, write_atomic, write_json
+
+
+def test_json_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "value.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"a": float("nan")})
+
+    def fail(file):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomic(path, fail)
+    assert read_json(path) == {"a": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["value.json"]
+
+
+def test_rows_are_appended_and_a_torn_line_is_left_out(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    assert read_rows(path) == []
+    for step in range(4):
+        append_row(path, {"step": step})
+    with open(path, "a") as file:
+        file.write('{"step": 4, "lo')
+    assert [row["step"] for row in read_rows(path)] == [0, 1, 2, 3]
+    keep_rows(path, lambda row: row["step"] < 2)
+    append_row(path, {"step": 2})
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 1, 2]
+
+
+def test_checkpoints_come_back(tmp_path):
+    state = {"weights": torch.arange(5.0), "step": 3, "groups": [{"lr": 0.1}]}
+    checkpoint.save(tmp_path, 3, state)
+    checkpoint.save(tmp_path, 12, {**state, "step": 12})
+    assert checkpoint.steps(tmp_path) == [3, 12]
+    assert torch.equal(checkpoint.load(tmp_path, 3)["weights"], state["weights"])
+    step, latest = checkpoint.load_latest(tmp_path)
+    assert (step, latest["step"]) == (12, 12)
+    assert checkpoint.load_latest(tmp_path / "nothing") is None
+    with pytest.raises(ValueError, match=r"no checkpoint of step 4 in .*; there are \[3, 12\]"):
+        checkpoint.load(tmp_path, 4)
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "manifest"])
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, damage):
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, {"weights": torch.ones(100) * step})
+    state, manifest = tmp_path / "step_00000002" / "state.pt", tmp_path / "step_00000002" / "manifest.json"
+    content = bytearray(state.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+        state.write_bytes(content)
+    elif damage == "truncate":
+        state.write_bytes(content[:-10])
+    elif damage == "remove":
+        state.unlink()
+    else:
+        manifest.write_text("{")
+    with pytest.warns(UserWarning, match="damaged checkpoint .*step_00000002"):
+        step, latest = checkpoint.load_latest(tmp_path)
+    assert step == 1
+    assert torch.equal(latest["weights"], torch.ones(100))
+    with pytest.raises(ValueError, match="damaged checkpoint"):
+        checkpoint.load(tmp_path, 2)
+
+
+def test_an_unfinished_checkpoint_is_none(tmp_path):
+    path = checkpoint.save(tmp_path, 1, {"a": 1})
+    shutil.copytree(path, tmp_path / ".step_00000002.123.part")
+    assert checkpoint.steps(tmp_path) == [1]
+
+
+def test_environment_names_packages_and_machine(tmp_path):
+    found = describe_environment(tmp_path)
+    assert found["packages"]["torch"] == torch.__version__
+    assert found["git_commit"] is None  # a temporary folder is no checkout
+    json.dumps(found)
+
+
+def run_progress(capsys, monkeypatch, watched: bool, seconds: list[float]) -> tuple[list[str], list[str]]:
+    clock = iter(seconds)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress, "watched", lambda: watched)
+    logged = []
+    with progress.Progress(0, 3, logged.append) as shown:
+        for done in (1, 2, 3):
+            shown.update(done, {"loss": "1.5"})
+    return logged, capsys.readouterr().out.splitlines()
+
+
+def test_headless_lines_come_every_few_seconds_and_at_the_end(capsys, monkeypatch):
+    logged, printed = run_progress(capsys, monkeypatch, watched=False, seconds=[0.0, 6.0, 7.0, 9.0])
+    assert printed == ["step 1/3  loss 1.5  12 s left", "step 3/3  loss 1.5  0 s left"]
+    assert logged == printed
+
+
+def test_a_person_sees_a_bar_and_the_log_has_the_lines(capsys, monkeypatch):
+    logged = []
+    monkeypatch.setattr(progress, "watched", lambda: True)
+    with progress.Progress(0, 3, logged.append) as shown:
+        shown.update(3, {"loss": "1.5"})
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert re.search(r"3/3 .*loss=1.5", captured.err)
+    assert logged == ["step 3/3  loss 1.5  0 s left"]

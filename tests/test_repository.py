@@ -1,0 +1,43 @@
+"""What the README promises, and what the layout is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TOP = {"README.md", "requirements.txt", "pyproject.toml", "LICENSE", "notebooks", "n2n", "runs", "tests"}
+LEFT_BY_TOOLS = {"n2n.egg-info", "build"}
+
+
+def test_the_top_level_holds_nothing_else():
+    shown = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
+    assert shown - LEFT_BY_TOOLS == TOP
+
+
+def test_ci_runs_the_readme_s_test_command():
+    command = "pip install -r requirements.txt && pytest"
+    assert re.search(rf"^{re.escape(command)}$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert re.search(rf"^{re.escape(command)}$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+
+
+def pinned() -> dict[str, str]:
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    pairs = (re.match(r"([\w-]+)==([\d.]+)(?!.*<)", line) for line in lines)
+    return {pair[1]: pair[2] for pair in pairs if pair}
+
+
+def bounds() -> dict[str, str]:
+    dependencies = re.search(r"^dependencies = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.M | re.S)[1]
+    return dict(re.findall(r'"([\w-]+)>=([\d.]+)"', dependencies))
+
+
+def test_every_dependency_is_pinned_and_every_pin_a_dependency():
+    assert pinned().keys() == bounds().keys()
+    assert (ROOT / "requirements.txt").read_text().endswith("\n-e .\n")
+
+
+@pytest.mark.parametrize("package", bounds())
+def test_pins_lie_within_the_bounds(package):
+    numbers = [tuple(map(int, version[package].split("."))) for version in (bounds(), pinned())]
+    assert numbers[0] <= numbers[1]

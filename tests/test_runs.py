@@ -1,0 +1,48 @@
+import pytest
+
+import n2n
+from n2n import runs
+
+
+def test_root_is_given_by_the_environment_or_the_checkout(monkeypatch, tmp_path):
+    assert runs.root() == tmp_path / "runs"
+    monkeypatch.delenv("N2N_RUNS")
+    assert (runs.root() / "README.md").is_file()
+
+
+def test_new_folders_never_collide_and_have_plain_names(monkeypatch):
+    monkeypatch.setattr(runs.time, "strftime", lambda _: "20260101-000000")
+    names = [runs.new_folder("my graph/1").name for _ in range(3)]
+    assert names == [f"20260101-000000-my-graph-1{suffix}" for suffix in ("", "-2", "-3")]
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no run in"):
+        n2n.Run(tmp_path)
+
+
+def test_what_is_not_there_yet_is_said(small, tmp_path, monkeypatch):
+    from n2n import training
+
+    def fail(*arguments):
+        raise RuntimeError("early")
+
+    monkeypatch.setattr(training, "update", fail)
+    with pytest.raises(RuntimeError, match="early"):
+        n2n.train(small(run_dir=str(tmp_path / "run")))
+    run = n2n.Run(tmp_path / "run")
+    with pytest.raises(ValueError, match="no evaluation yet; its state is 'failed'"):
+        _ = run.evaluation
+    with pytest.raises(ValueError, match="no checkpoint yet; its state is 'failed'"):
+        run.model()
+
+
+def test_summary_holds_the_run_s_numbers(small):
+    run = n2n.train(small())
+    table, found = run.summary(), run.evaluation
+    assert table.loc["tokens seen", "value"] == f"{8 * 4 * 12:,}"
+    assert table.loc["parameters", "value"] == f"{run.model().num_parameters:,}"
+    assert float(table.loc["excess loss", "value"]) == pytest.approx(found["excess_loss"], abs=1e-4)
+    low, high = (float(table.loc[f"excess loss, 95% {side}", "value"]) for side in ("from", "to"))
+    assert (high - low) / 2 == pytest.approx(1.96 * found["excess_se"], abs=2e-4)
+    assert (table["unit"] == "nats per token").sum() == 7

@@ -1,0 +1,205 @@
+import hashlib
+import json
+import math
+
+import pytest
+import torch
+
+import n2n
+from n2n import training
+from n2n.optimization import learning_rate, make_optimizer
+
+TIMED = "tokens_per_second"
+
+
+def contents(folder) -> dict[str, str]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def assert_same_run(one: n2n.Run, other: n2n.Run) -> None:
+    """Bit for bit: the metrics, the evaluation and the final weights."""
+    assert one.metrics.drop(columns=TIMED).equals(other.metrics.drop(columns=TIMED))
+    assert one.evaluation == other.evaluation
+    weights = other.model().state_dict()
+    for name, value in one.model().state_dict().items():
+        assert torch.equal(value, weights[name]), name
+
+
+class Killed(RuntimeError):
+    pass
+
+
+def die_at(monkeypatch, step: int):
+    """From here on, a trainer dies when it has made ``step`` updates."""
+    real, made = training.update, {"steps": 0}
+
+    def update(*arguments):
+        if made["steps"] == step:
+            raise Killed(f"at {step}")
+        made["steps"] += 1
+        return real(*arguments)
+
+    monkeypatch.setattr(training, "update", update)
+
+
+def test_a_run_s_folder(small, tmp_path):
+    run = n2n.train(small(run_dir=str(tmp_path / "run")))
+    assert run.path == tmp_path / "run"
+    expected = {"config.json", "status.json", "metrics.jsonl", "evals.jsonl", "environment.json", "logs", "checkpoints"}
+    assert {path.name for path in run.path.iterdir()} == expected
+    assert run.config == small(run_dir=str(tmp_path / "run"))
+    assert (run.status["state"], run.status["step"], run.status["steps"]) == ("done", 8, 8)
+    assert sorted(path.name for path in (run.path / "checkpoints").iterdir()) == ["step_00000004", "step_00000008"]
+    assert run.metrics["step"].tolist() == [0, 2, 4, 6, 7]
+    assert "step 8/8" in (run.path / "logs" / "rank0.log").read_text()
+
+
+@pytest.mark.parametrize("arch", n2n.models.names())
+def test_the_logged_loss_and_oracle_are_those_of_the_batch(small, arch):
+    """Step 4's row, from the checkpoint after 4 updates and the sequences 16 to 19."""
+    config = small(arch=arch)
+    run = n2n.train(config)
+    row = run.metrics.set_index("step").loc[4]
+    tokens = config.process.sample(4, length=12, start=16).tokens.astype(int)
+    assert row["oracle_nll"] == pytest.approx(n2n.filter(config.process, tokens).nll.mean().item(), abs=1e-9)
+    loss = run.model(step=4).nll(torch.from_numpy(tokens)).mean().item()
+    assert row["loss"] == pytest.approx(loss, abs=1e-5)
+    assert row["excess_loss"] == pytest.approx(row["loss"] - row["oracle_nll"], abs=1e-12)
+    assert row["lr"] == learning_rate(config, 4)
+
+
+@pytest.mark.parametrize("arch", n2n.models.names())
+@pytest.mark.parametrize("died_at", [1, 4, 7])
+def test_a_resumed_run_is_the_uninterrupted_one(small, tmp_path, monkeypatch, arch, died_at):
+    whole = n2n.train(small(arch=arch))
+    config = small(arch=arch, run_dir=str(tmp_path / "resumed"))
+    with monkeypatch.context() as patch:
+        die_at(patch, died_at)
+        with pytest.raises(Killed):
+            n2n.train(config)
+    stopped = n2n.Run(tmp_path / "resumed").status
+    assert (stopped["state"], stopped["step"]) == ("failed", 4 if died_at >= 4 else 0)
+    assert f"Killed: at {died_at}" in stopped["error"]
+    assert_same_run(whole, n2n.train(config))
+
+
+def test_an_interrupt_is_told_apart_from_a_failure(small, tmp_path, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "update", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        n2n.train(small(run_dir=str(tmp_path / "run")))
+    assert n2n.Run(tmp_path / "run").status["state"] == "preempted"
+
+
+def test_a_finished_run_is_not_trained_again(small, tmp_path, monkeypatch, capsys):
+    config = small(run_dir=str(tmp_path / "run"))
+    first = n2n.train(config)
+    kept = contents(first.path / "checkpoints")
+    monkeypatch.setattr(training, "update", None)
+    assert_same_run(first, n2n.train(config))
+    assert contents(first.path / "checkpoints") == kept
+    assert len((first.path / "evals.jsonl").read_text().splitlines()) == 1
+    assert "resumed at step 8 of 8" in capsys.readouterr().out
+
+
+def test_a_run_can_be_made_longer(small, tmp_path):
+    n2n.train(small(run_dir=str(tmp_path / "run")))
+    run = n2n.train(small(run_dir=str(tmp_path / "run"), steps=12))
+    assert run.metrics["step"].tolist() == [0, 2, 4, 6, 7, 8, 10, 11]
+    assert (run.status["step"], run.evaluation["step"], run.config.steps) == (12, 12, 12)
+
+
+def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(small, tmp_path):
+    whole = n2n.train(small())
+    config = small(run_dir=str(tmp_path / "run"))
+    run = n2n.train(config)
+    (run.path / "evals.jsonl").unlink()
+    state = run.path / "checkpoints" / "step_00000008" / "state.pt"
+    state.write_bytes(state.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match="damaged checkpoint"):
+        assert_same_run(whole, n2n.train(config))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"dim": 32, "lr": 0.5}, "another configuration:\n  - dim: 16 there, 32 now\n  - lr: 0.01 there, 0.5 now"),
+        ({"seed": 1}, "seed: 0 there, 1 now"),
+        ({"steps": 4}, "steps: saw 4; the run in .* has made 8"),
+        ({"device": "cuda"}, "device: saw 'cuda'"),
+    ],
+)
+def test_another_configuration_is_refused_and_nothing_touched(small, tmp_path, fields, said):
+    if "device" in fields and torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA GPU, so asking for one is no mistake")
+    run = n2n.train(small(run_dir=str(tmp_path / "run")))
+    before = contents(run.path)
+    with pytest.raises(ValueError, match=said):
+        n2n.train(small(run_dir=str(tmp_path / "run"), **fields))
+    assert contents(run.path) == before
+
+
+def test_folders_of_other_things_are_refused(small, tmp_path):
+    (tmp_path / "thesis.tex").write_text("the only copy")
+    with pytest.raises(ValueError, match=r"holds 'thesis.tex' but no run"):
+        n2n.train(small(run_dir=str(tmp_path)))
+    with pytest.raises(ValueError, match="a file; a folder is needed"):
+        n2n.train(small(run_dir=str(tmp_path / "thesis.tex")))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_notebook_may_lie_in_the_folder_before_its_run(small, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notebook.ipynb").write_text("{}")
+    assert n2n.train(small(run_dir=str(tmp_path / "run"))).status["state"] == "done"
+
+
+def test_runs_without_a_folder_get_new_ones(small):
+    first, second = n2n.train(small()), n2n.train(small())
+    assert first.path != second.path
+    assert first.path.parent == n2n.runs.root()
+    assert "four_chains-transformer-s0" in first.path.name
+    assert_same_run(first, second)
+
+
+def test_divergence_stops_the_run_before_it_is_saved(small, tmp_path):
+    with pytest.raises(FloatingPointError, match="a lower one may help"):
+        n2n.train(small(run_dir=str(tmp_path / "run"), lr=1e30, warmup=0.0, log_every=1))
+    run = n2n.Run(tmp_path / "run")
+    assert run.status["state"] == "failed"
+    for step in n2n.training.checkpoint.steps(run.path / "checkpoints"):
+        assert all(torch.isfinite(value).all() for value in run.model(step).state_dict().values())
+    for line in (run.path / "metrics.jsonl").read_text().splitlines():
+        assert math.isfinite(json.loads(line)["loss"])
+
+
+def test_too_large_a_process_is_refused_before_anything(small, tmp_path):
+    nodes = [{"name": f"Z{i}", "num_states": 1000} for i in range(5)]
+    graph = n2n.Graph(nodes=[*nodes, {"name": "X", "num_states": 2, "parents": ["Z0"], "observed": True}])
+    with pytest.raises(ValueError, match="1000000000000000 joint states"):
+        n2n.train(small(graph=graph, run_dir=str(tmp_path / "run")))
+    assert not (tmp_path / "run").exists()
+
+
+def test_learning_rate_rises_then_falls_along_a_cosine():
+    config = n2n.TrainConfig(graph="single", steps=100, lr=1.0, warmup=0.1, final_lr=0.1)
+    rates = [learning_rate(config, step) for step in range(100)]
+    assert rates[:10] == pytest.approx([(step + 1) / 11 for step in range(10)])
+    assert rates[10] == pytest.approx(1.0)
+    assert rates[55] == pytest.approx(0.55)  # halfway between the peak and a tenth of it
+    assert rates[-1] == pytest.approx(0.1, abs=1e-3)
+    flat = n2n.TrainConfig(graph="single", steps=1, lr=1.0, warmup=0.0)
+    assert learning_rate(flat, 0) == 1.0
+
+
+@pytest.mark.parametrize("arch", n2n.models.names())
+def test_weight_decay_falls_on_matrices_alone(small, arch):
+    model = small(arch=arch).build_model()
+    decayed, spared = make_optimizer(model, small()).param_groups
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
+    assert all(parameter.ndim >= 2 for parameter in decayed["params"])
+    assert all(parameter.ndim < 2 for parameter in spared["params"])
+    assert len(decayed["params"]) + len(spared["params"]) == len(list(model.parameters()))

@@ -1,0 +1,71 @@
+import json
+
+import numpy as np
+import pytest
+
+import n2n
+from n2n.graph import Graph
+from n2n.presets import PRESETS
+from n2n.viz.network import _layout, _radius
+
+
+@pytest.fixture
+def run(small) -> n2n.Run:
+    return n2n.train(small(steps=12))
+
+
+def trace(figure, name: str):
+    return next(trace for trace in figure.data if trace.name == name)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_graph_s_figure_holds_every_node_and_edge(name):
+    graph = Graph.preset(name)
+    figure = n2n.viz.draw_graph(graph)
+    (labels,) = figure.data
+    assert [text.split("</b>")[0].removeprefix("<b>") for text in labels.text] == [node.name for node in graph.order]
+    assert len(figure.layout.annotations) == graph.networkx().number_of_edges()
+    circles = len(graph.nodes) + len(graph.latents)  # a disc a node, a loop a latent
+    assert len(figure.layout.shapes) == circles
+    assert f"{graph.num_joint_states:,} joint states" in figure.layout.title.text
+    assert len(figure.to_json()) < 50_000
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_no_edge_passes_through_a_node(name):
+    graph, place = Graph.preset(name), _layout(Graph.preset(name))
+    for parent, child in graph.networkx().edges:
+        tail, head = np.array(place[parent]), np.array(place[child])
+        for other in set(place) - {parent, child}:
+            along = np.clip((np.array(place[other]) - tail) @ (head - tail) / ((head - tail) @ (head - tail)), 0, 1)
+            distance = np.linalg.norm(tail + along * (head - tail) - np.array(place[other]))
+            assert distance > _radius(graph[other]) + 0.05
+
+
+def test_the_learning_curve_shows_the_run(run):
+    figure = n2n.viz.learning_curve(run)
+    rows = run.metrics
+    assert list(trace(figure, "transformer").y) == rows["loss"].tolist()
+    assert list(trace(figure, "oracle").y) == rows["oracle_nll"].tolist()
+    assert list(trace(figure, "oracle").x) == rows["step"].tolist()
+    assert {note.text: note.y for note in figure.layout.annotations} == {
+        name: run.evaluation[name] for name in ("unigram", "bigram")
+    }
+    assert figure.layout.yaxis.title.text == "loss, nats per token"
+
+
+def test_excess_by_position_shows_mean_and_band(run):
+    figure = n2n.viz.excess_by_position(run)
+    found = run.evaluation
+    line, band = trace(figure, "transformer"), figure.data[0]
+    assert list(line.x) == list(range(1, 12))
+    assert list(line.y) == found["excess_by_position"]
+    upper = np.array(band.y[:11]) - np.array(line.y)
+    assert upper == pytest.approx(1.96 * np.array(found["excess_se_by_position"]), rel=1e-4)
+    assert figure.layout.shapes[0].y0 == 0.0  # the oracle's line
+    assert "nats per token" in figure.layout.yaxis.title.text
+
+
+def test_figures_are_plain_json(run):
+    for figure in (n2n.viz.learning_curve(run), n2n.viz.excess_by_position(run)):
+        json.loads(figure.to_json())
