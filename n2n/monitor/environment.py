@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
-_PACKAGES = ("n2n", "torch", "numpy", "numba", "networkx", "pydantic", "pandas", "plotly", "papermill", "mamba-ssm")
+_PACKAGES = ("n2n", "numpy", "numba", "networkx", "pydantic", "pandas", "plotly", "papermill", "mamba-ssm")
 
 
 def describe_environment(source: Path) -> dict[str, Any]:
     """Versions, hardware, and the git commit of the checkout that ``source`` lies in (None outside of one)."""
     return {
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {"torch": torch.__version__, **{name: _version(name) for name in _PACKAGES}},
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
