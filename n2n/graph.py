@@ -105,7 +105,8 @@ class Graph(Strict):
                 raise ValueError(f"{child}: {unknown('parent', parent, latents)}")
 
     def _refuse_cycle(self) -> None:
-        digraph = nx.DiGraph(self._edges())
+        digraph = nx.DiGraph()
+        digraph.add_edges_from(self._edges())
         if not nx.is_directed_acyclic_graph(digraph):
             cycle = [edge[0] for edge in nx.find_cycle(digraph)]
             raise ValueError(f"the nodes see one another in a cycle: {' -> '.join([*cycle, cycle[0]])}")
