@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -13,12 +14,16 @@ from n2n.graph import Graph
 from n2n.models.lm import LanguageModel, ModelConfig
 from n2n.presets import PRESETS
 from n2n.process import Process
-from n2n.strict import Count, NonNegative, NonNegativeCount, Positive, Strict, unknown
+from n2n.strict import Count, NonNegative, Positive, Seed, Strict, unknown
 
 # What may change between one call of train() and the next on the same folder: how long, how often, on what.
 CHANGEABLE = frozenset({"steps", "log_every", "checkpoint_every", "eval_sequences", "device", "run_dir"})
 
 Fraction = Annotated[NonNegative, Field(le=1)]
+
+
+def _path(value: object) -> object:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _preset(value: object) -> object:
@@ -47,8 +52,8 @@ class TrainConfig(Strict):
         final_lr: the rate at the end of the cosine, as a fraction of ``lr``.
         weight_decay: AdamW's, on matrices alone.
         clip: largest norm of the gradient.
-        seed: names the initial weights and, unless ``process_seed`` is given, the kernels and sequences.
-        process_seed: names the kernels and the sequences; None: the same as ``seed``.
+        seed: names the initial weights.
+        process_seed: names the kernels and the sequences, and with them how hard the task is.
         eval_sequences: held-out sequences of the final evaluation.
         log_every: steps between rows of metrics.
         checkpoint_every: steps between checkpoints; one is always written at the end.
@@ -74,13 +79,13 @@ class TrainConfig(Strict):
     final_lr: Fraction = 0.1
     weight_decay: NonNegative = 0.1
     clip: Positive = 1.0
-    seed: NonNegativeCount = 0
-    process_seed: NonNegativeCount | None = None
+    seed: Seed = 0
+    process_seed: Seed = 0
     eval_sequences: Annotated[Count, Field(ge=2)] = 512
     log_every: Count = 10
     checkpoint_every: Count = 250
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    run_dir: str = ""
+    run_dir: Annotated[str, BeforeValidator(_path)] = ""
 
     @field_validator("arch")
     @classmethod
@@ -102,15 +107,26 @@ class TrainConfig(Strict):
             )
         return self
 
+    @classmethod
+    def _wrong_together(cls, values: dict[str, Any], wrong: set[str]) -> list[str]:
+        given = {**{name: field.default for name, field in cls.model_fields.items()}, "model_options": {}, **values}
+        if wrong & {"graph", "arch", "dim", "layers", "heads", "model_options"}:
+            return []
+        try:
+            models.configure(given["arch"], **_model_fields(_preset(given["graph"]), given))
+        except ValueError as error:
+            return [str(error).replace("\n", "\n    ")]
+        return []
+
     @property
     def model(self) -> ModelConfig:
         """The architecture's own configuration."""
-        return models.configure(self.arch, **self._model_fields())
+        return models.configure(self.arch, **_model_fields(self.graph, dict(self)))
 
     @cached_property
     def process(self) -> Process:
         """The process that the run draws from."""
-        return Process(self.graph, self.seed if self.process_seed is None else self.process_seed)
+        return Process(self.graph, self.process_seed)
 
     @property
     def tokens_per_step(self) -> int:
@@ -119,14 +135,17 @@ class TrainConfig(Strict):
 
     def build_model(self) -> LanguageModel:
         """The model with its initial weights, on the CPU."""
-        return models.build(self.arch, seed=self.seed, **self._model_fields())
+        return models.build(self.arch, seed=self.seed, **_model_fields(self.graph, dict(self)))
 
     def differences(self, other: TrainConfig) -> dict[str, tuple[Any, Any]]:
         """Fields in which another configuration is another run: ``{name: (here, there)}``."""
-        here, there = self.model_dump(mode="json"), other.model_dump(mode="json")
+        here, there = (config.model_dump(mode="json") for config in (self, other))
+        for given in (here, there):
+            del given["graph"]["name"]  # a title
         decisive = [name for name in here if name not in CHANGEABLE]
         return {name: (here[name], there[name]) for name in decisive if here[name] != there[name]}
 
-    def _model_fields(self) -> dict[str, Any]:
-        own = {"vocab_size": self.graph.vocab_size, "dim": self.dim, "layers": self.layers, "heads": self.heads}
-        return {**own, **self.model_options}
+
+def _model_fields(graph: Graph, given: Mapping[str, Any]) -> dict[str, Any]:
+    own = {"vocab_size": graph.vocab_size, **{name: given[name] for name in ("dim", "layers", "heads")}}
+    return {**own, **given["model_options"]}

@@ -11,8 +11,10 @@ from n2n.baselines import fit_ngram
 from n2n.inference import filter
 from n2n.models.lm import LanguageModel
 from n2n.process import Process, Split
+from n2n.strict import unknown
 
 PART = 64  # sequences in one forward pass
+HELD_OUT: tuple[Split, ...] = ("test", "valid")
 BASELINE_TOKENS = 2**21  # training tokens that the baselines are fitted on, at most
 
 
@@ -57,17 +59,26 @@ def evaluate(
         sequences: held-out sequences, at least 2.
         length: tokens in each.
         train_sequences: the baselines are fitted on the first so many training sequences (2^21 tokens at most).
-        split: the held-out split.
+        split: ``"test"`` or ``"valid"``.
+
+    Raises:
+        ValueError: fewer than 2 sequences, a split that is not held out, or a model of another vocabulary.
     """
     if sequences < 2:
         raise ValueError(f"sequences: saw {sequences}; at least 2 are needed for a standard error")
+    if split not in HELD_OUT:
+        raise ValueError(unknown("held-out split", split, HELD_OUT))
+    if model.config.vocab_size != process.graph.vocab_size:
+        raise ValueError(f"saw a model of {model.config.vocab_size} symbols, a process of {process.graph.vocab_size}")
     device = next(model.parameters()).device
     tokens = process.sample(sequences, length=length, split=split, latents=False).tokens.astype(np.int64)
     on_device = torch.from_numpy(tokens).to(device)
     nll = _model_nll(model, on_device)
     oracle = filter(process, on_device).nll
     excess = (nll - oracle).cpu().numpy()  # (sequences, T - 1)
-    fitted = process.sample(min(train_sequences, BASELINE_TOKENS // length + 1), length=length, latents=False).tokens
+    fitted = process.sample(
+        min(train_sequences, max(1, BASELINE_TOKENS // length)), length=length, latents=False
+    ).tokens
     unigram, bigram = (fit_ngram(fitted, process.graph.vocab_size, order).nll(tokens).mean() for order in (1, 2))
     return Evaluation(
         split=split,
@@ -88,9 +99,10 @@ def evaluate(
 def _model_nll(model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
     training = model.training
     model.eval()
-    nll = torch.cat([model.nll(part) for part in tokens.split(PART)])
-    model.train(training)
-    return nll.double()
+    try:
+        return torch.cat([model.nll(part) for part in tokens.split(PART)]).double()
+    finally:
+        model.train(training)
 
 
 def _standard_error(values: np.ndarray) -> np.ndarray:

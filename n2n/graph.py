@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import cached_property
+from math import prod
 from typing import Annotated, Literal
 
 import networkx as nx
-import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from n2n.presets import ALPHA_X, ALPHA_Z, PRESETS
-from n2n.strict import Count, Positive, Strict, unknown
+from n2n.strict import Count, Ordered, Positive, Strict, unknown
 
 Mode = Literal["default", "slow", "dead"]
 Kernel = Literal["full", "product"]
-MIN_ALPHA = 1e-9  # below it the logarithms of a Dirichlet draw leave the range of float64
+MIN_ALPHA = 1e-9  # there all but one row in millions is one state to the last bit, so smaller ones add nothing
 
 
 class Node(Strict):
@@ -41,7 +41,7 @@ class Node(Strict):
 
     name: str
     num_states: Count
-    parents: tuple[str, ...] = ()
+    parents: Ordered[str] = ()
     observed: bool = False
     mode: Mode = "default"
     kernel: Kernel = "full"
@@ -73,11 +73,11 @@ class Graph(Strict):
         initial: the law of the first time step. ``"zero"``: every node, X too, starts in state 0.
 
     Raises:
-        ValueError: naming the nodes, for a repeated name, no or several observed nodes, an unknown parent, X as a
-            parent, or a cycle.
+        ValueError: naming the nodes, for a repeated name, no or several observed nodes, an observed node without
+            parents, an unknown parent, X as a parent, or a cycle.
     """
 
-    nodes: tuple[Node, ...]
+    nodes: Ordered[Node]
     name: str = ""
     initial: Literal["zero"] = "zero"
 
@@ -90,6 +90,8 @@ class Graph(Strict):
             raise ValueError(f"node {repeated[0]!r} is defined {names.count(repeated[0])} times in {names}")
         if len(observed) != 1:
             raise ValueError(f"saw {len(observed)} observed nodes {observed} among {names}; exactly one is needed")
+        if not self.observed.parents:
+            raise ValueError(f"{observed[0]}: saw no parents; the observed node needs at least one latent parent")
         self._refuse_strangers(observed[0], [name for name in names if name != observed[0]])
         self._refuse_cycle()
         return self
@@ -137,7 +139,12 @@ class Graph(Strict):
     @property
     def num_joint_states(self) -> int:
         """S, the number of joint latent states."""
-        return int(np.prod([node.num_states for node in self.latents], dtype=object)) if self.latents else 1
+        return prod(node.num_states for node in self.latents)
+
+    def kernel_size(self, node: Node) -> int:
+        """Number of entries of a node's kernel."""
+        own = 1 if node.observed else node.num_states
+        return own * node.num_states * prod(self[parent].num_states for parent in node.parents)
 
     def __getitem__(self, name: str) -> Node:
         for node in self.nodes:
@@ -160,7 +167,7 @@ class Graph(Strict):
         Raises:
             ValueError: an unknown name, or a concentration that is not positive.
         """
-        if name not in PRESETS:
+        if name not in list(PRESETS):
             raise ValueError(unknown("graph", name, PRESETS))
         specs = [{**spec, "alpha": alpha_x if spec.get("observed") else alpha_z} for spec in PRESETS[name]()]
         return cls(nodes=tuple(Node(**spec) for spec in specs), name=name)

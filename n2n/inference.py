@@ -6,6 +6,7 @@ import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,8 +44,7 @@ def filter(
 ) -> Filtered:
     """The forward algorithm in normalised form, one node's kernel at a time.
 
-    A token costs O(S * sum of n_i), S joint latent states and n_i states of node i; the S x S matrix is never built.
-    The batch is cut so that the beliefs stay inside the budget.
+    A token costs O(S * sum of n_i), S joint latent states, n_i states of node i; the S x S matrix is never built.
 
     Args:
         process: the process that the tokens are judged by.
@@ -52,16 +52,16 @@ def filter(
             tensor's device is where the work is done.
         predictive: whether to return the distribution of each next token.
         beliefs: whether to return each latent node's belief.
-        memory_budget: bytes, for the beliefs; what is returned comes on top.
+        memory_budget: bytes, inside which the batch is cut; what is returned comes on top.
 
     Raises:
-        ValueError: tokens of a wrong shape or type, outside the vocabulary or with another start than 0, or one
-            sequence's belief that exceeds the budget.
+        ValueError: tokens of a wrong shape or type, outside the vocabulary or with another start than 0, or a kernel or
+            one sequence's belief that exceeds the budget.
 
     Source: Rabiner, "A tutorial on hidden Markov models", Proc. IEEE 77 (1989), section III.A, on a factored state.
     """
-    check_budget(process.graph, memory_budget)
     tokens = check_tokens(process, tokens)
+    check_budget(process.graph, memory_budget)
     kernels = {name: torch.tensor(table, device=tokens.device) for name, table in process.kernels.items()}
     rows = memory_budget // _bytes_per_sequence(process.graph)
     parts = [
@@ -78,12 +78,11 @@ def filter(
 
 def check_tokens(process: Process, tokens) -> Tensor:
     """Tokens as an int64 tensor ``(batch, T)``, or a ``ValueError`` that names the first one that is out of place."""
-    tokens = torch.as_tensor(tokens)
-    if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
-        raise ValueError(f"tokens: saw type {tokens.dtype}; integers are needed")
+    if not isinstance(process, Process):
+        raise ValueError(f"process: saw a {type(process).__name__}; a Process is needed, such as n2n.Process(graph)")
+    tokens = _as_integers(tokens)
     if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] < 2:
         raise ValueError(f"tokens: saw shape {tuple(tokens.shape)}; (batch, T) with T of at least 2 is needed")
-    tokens = tokens.to(torch.int64)
     vocab_size = process.graph.vocab_size
     for row, column in ((tokens < 0) | (tokens >= vocab_size)).nonzero()[:1].tolist():
         raise ValueError(
@@ -98,8 +97,31 @@ def check_tokens(process: Process, tokens) -> Tensor:
     return tokens
 
 
+def _as_integers(tokens) -> Tensor:
+    if not isinstance(tokens, Tensor):
+        try:
+            array = np.array(tokens)  # a copy: what is given may be read-only or laid out backwards
+        except ValueError:
+            raise ValueError("tokens: saw sequences of unequal lengths; (batch, T) is needed") from None
+        if array.dtype.kind not in "iu":
+            raise ValueError(f"tokens: saw {type(tokens).__name__} of type {array.dtype}; integers are needed")
+        return torch.from_numpy(array.astype(np.int64))
+    if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
+        raise ValueError(f"tokens: saw type {tokens.dtype}; integers are needed")
+    return tokens.to(torch.int64)
+
+
 def check_budget(graph: Graph, memory_budget: int = MEMORY_BUDGET) -> None:
-    """Raise a ``ValueError`` if the belief of one sequence exceeds the budget, in bytes."""
+    """Raise a ``ValueError`` if a kernel or the belief of one sequence exceeds the budget, in bytes."""
+    if len(graph.latents) > len(_STATE) - 1:
+        raise ValueError(f"graph: saw {len(graph.latents)} latent nodes; at most {len(_STATE) - 1} are supported")
+    for node in graph.nodes:
+        entries = graph.kernel_size(node)
+        if 8 * entries > memory_budget:
+            raise ValueError(
+                f"{node.name}: its kernel of {entries} entries needs {8 * entries} bytes, more than the budget of "
+                f"{memory_budget}; use fewer parents or fewer states"
+            )
     needed = _bytes_per_sequence(graph)
     if needed > memory_budget:
         raise ValueError(

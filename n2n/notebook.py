@@ -15,13 +15,15 @@ def parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of the running notebook by name, misspelt ones included, for a strict configuration to judge.
 
     A kernel that keeps a history tells them apart from a reader's own variables: they are the names of the parameters
-    cell (every line of it an annotated assignment) and of the cell that papermill adds after it. Without a history
+    cell (the first in which every line is an annotated assignment) as it was last run, and of the cell that papermill
+    adds after it. Without a history
     they are all plain values that the namespace holds so far.
 
     Args:
         namespace: ``globals()`` of the notebook.
     """
-    cells = [cell for cell in namespace.get("In", ()) if isinstance(cell, str)]
+    history = namespace.get("In")
+    cells = [cell for cell in history if isinstance(cell, str)] if isinstance(history, list) else []
     names = _named(cells) or [name for name, value in namespace.items() if _is_plain(name, value)]
     return {name: namespace[name] for name in names if name in namespace}
 
@@ -31,14 +33,14 @@ def _is_plain(name: str, value: Any) -> bool:
 
 
 def _named(cells: list[str]) -> list[str]:
-    typed = [_names(cell, ast.AnnAssign) for cell in cells]
-    size = max(map(len, typed), default=0)
-    if size == 0:
+    typed = [(i, names) for i, cell in enumerate(cells) if (names := _names(cell, ast.AnnAssign))]
+    if not typed:
         return []
-    # The fullest cell, and its latest run: a reader's own typed line, or a corrected misspelling, does not count.
-    last = max(i for i, names in enumerate(typed) if len(names) == size)
+    # The first typed cell is the parameters'; a later one is its next run if it shares most of the names.
+    first = set(typed[0][1])
+    last, latest = [(i, names) for i, names in typed if 2 * len(first & set(names)) >= max(len(first), len(names))][-1]
     injected = [_names(cell, ast.Assign) for cell in cells[last:] if cell.startswith(_INJECTED)]
-    return list(dict.fromkeys([*typed[last], *(name for names in injected for name in names)]))
+    return list(dict.fromkeys([*latest, *(name for names in injected for name in names)]))
 
 
 def _names(cell: str, kind: type[ast.AnnAssign] | type[ast.Assign]) -> list[str]:

@@ -90,7 +90,7 @@ class Process:
         """Draw sequences ``start`` to ``start + count - 1`` of a split.
 
         Each sequence is a pure function of (process, split, index), whatever the batch or the number of threads. A
-        state of probability p is drawn with probability p to within 2^-53.
+        state of probability p is drawn with probability p to the rounding of float64 sums (about 1e-15).
 
         Args:
             count: number of sequences.
@@ -100,21 +100,21 @@ class Process:
             latents: whether to keep the latent states too.
 
         Raises:
-            ValueError: an unknown split, a count or length below 1, or a negative start.
+            ValueError: an unknown split, or a number that is not whole or out of range.
         """
         if split not in SPLITS:
             raise ValueError(unknown("split", split, SPLITS))
-        for what, value, least in (("count", count, 1), ("length", length, 1), ("start", start, 0)):
-            _whole(what, value, least)
+        count, length, start = _whole("count", count, 1), _whole("length", length, 1), _whole("start", start, 0)
         key = derive_key("sequences", int(self.seed), split)
         tokens, states = draw(self.program, key, start, count, length, latents)
         names = [node.name for node in self.graph.latents]
         return Sample(tokens, dict(zip(names, states, strict=True)) if latents else {})
 
 
-def _whole(what: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{what}: saw {value!r}; a whole number of at least {least} is needed")
+def _whole(what: str, value: object, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value < 2**62:
+        raise ValueError(f"{what}: saw {value!r}; a whole number from {least} to 2**62 - 1 is needed")
+    return int(value)
 
 
 def log_dirichlet(rng: np.random.Generator, alpha: float, shape: tuple[int, ...]) -> np.ndarray:

@@ -12,46 +12,56 @@ from typing import Any
 from n2n import runs
 from n2n.config import TrainConfig
 from n2n.monitor import checkpoint
+from n2n.monitor.environment import describe_environment
 from n2n.monitor.files import write_json
 from n2n.runs import Run
 
 _WELCOME = ("*.ipynb", ".*", "logs")  # what a folder may hold before its run does
 
 
-def claim(config: TrainConfig) -> Path:
-    """The run's folder, made if need be and holding the configuration.
+def existing_folder(config: TrainConfig) -> Path | None:
+    """The folder that ``run_dir`` names, there or not, or None if a new one is to be made; nothing is touched.
 
     Raises:
         ValueError: a folder that holds another configuration, another kind of files or a run that is further than
-            ``steps``; nothing in it is touched.
+            ``steps``.
     """
     if not config.run_dir:
-        folder = runs.new_folder(f"{config.graph.name or 'graph'}-{config.arch}-s{config.seed}")
-    else:
-        folder = Path(config.run_dir).expanduser().absolute()
-        _refuse_other(folder, config)
-        folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", config.model_dump(mode="json"))
+        return None
+    folder = Path(config.run_dir).expanduser().absolute()
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"run_dir: saw {folder}, but {path} is a file; a folder is needed")
+    if (folder / "config.json").exists():
+        _refuse_other_run(folder, config)
+        return folder
+    strange = [path.name for path in folder.glob("*") if not any(path.match(pattern) for pattern in _WELCOME)]
+    if strange:
+        raise ValueError(f"run_dir: {folder} holds {strange[0]!r} but no run; name a new or an empty folder")
     return folder
 
 
-def _refuse_other(folder: Path, config: TrainConfig) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"run_dir: saw {folder}, a file; a folder is needed")
-    if not (folder / "config.json").exists():
-        strange = [path.name for path in folder.glob("*") if not any(path.match(p) for p in _WELCOME)]
-        if strange:
-            raise ValueError(f"run_dir: {folder} holds {strange[0]!r} but no run; name a new or an empty folder")
-        return
-    differences = Run(folder).config.differences(config)
+def _refuse_other_run(folder: Path, config: TrainConfig) -> None:
+    try:
+        held = Run(folder).config
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"run_dir: {folder}/config.json is no configuration of a run; {error}") from None
+    differences = held.differences(config)
     if differences:
         told = "".join(f"\n  - {name}: {there!r} there, {here!r} now" for name, (there, here) in differences.items())
         raise ValueError(f"run_dir: {folder} holds a run of another configuration:{told}\nName another folder.")
     done = max(checkpoint.steps(folder / "checkpoints"), default=0)
     if done > config.steps:
-        raise ValueError(
-            f"steps: saw {config.steps}; the run in {folder} has made {done}, so at least {done} are needed"
-        )
+        raise ValueError(f"steps: saw {config.steps}; the run in {folder} has already made {done}")
+
+
+def claim(folder: Path | None, config: TrainConfig) -> Path:
+    """Make the folder (None: a new one) if need be, and write the configuration and the environment into it."""
+    folder = folder or runs.new_folder(f"{config.graph.name or 'graph'}-{config.arch}-s{config.seed}")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", config.model_dump(mode="json"))
+    write_json(folder / "environment.json", describe_environment(Path(__file__).parent))
+    return folder
 
 
 def line_logger(folder: Path) -> Callable[[str], None]:

@@ -25,7 +25,7 @@ def root() -> Path:
     """Where new runs go: ``$N2N_RUNS`` if set, else ``runs/`` of the checkout, else ``runs/`` here."""
     given = os.environ.get("N2N_RUNS")
     if given:
-        return Path(given)
+        return Path(given).expanduser()
     checkout = Path(__file__).parents[1]
     return (checkout if (checkout / "pyproject.toml").exists() else Path.cwd()) / "runs"
 

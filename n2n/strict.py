@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from typing_extensions import Self
 
 
 def nearest(value: object, allowed: Iterable[object]) -> str:
@@ -28,8 +30,16 @@ def _no_bool(value: object) -> object:
     return value
 
 
+def _no_set(value: object) -> object:
+    if isinstance(value, AbstractSet):
+        raise ValueError(f"saw {value!r}, a set, which has no order; a list or a tuple is needed")
+    return value
+
+
+T = TypeVar("T")
+Ordered = Annotated[tuple[T, ...], BeforeValidator(_no_set)]
 Count = Annotated[int, BeforeValidator(_no_bool), Field(gt=0)]
-NonNegativeCount = Annotated[int, BeforeValidator(_no_bool), Field(ge=0)]
+Seed = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, lt=2**63)]
 Positive = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
 
@@ -47,12 +57,24 @@ class Strict(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ValueError(_explain(error, type(self))) from None
+            raise ValueError(self._explain(error, values)) from None
 
+    @classmethod
+    def _explain(cls, error: ValidationError, values: dict[str, Any]) -> str:
+        entries = error.errors(include_url=False)
+        wrong = {str(entry["loc"][0]) for entry in entries if entry["loc"]}
+        lines = [_line(entry, cls) for entry in entries] + (cls._wrong_together(values, wrong) if wrong else [])
+        return f"{cls.__module__}.{cls.__qualname__} was refused:\n" + "\n".join(f"  - {line}" for line in lines)
 
-def _explain(error: ValidationError, model: type[Strict]) -> str:
-    lines = [_line(entry, model) for entry in error.errors(include_url=False)]
-    return f"{model.__module__}.{model.__qualname__} was refused:\n" + "\n".join(f"  - {line}" for line in lines)
+    @classmethod
+    def _wrong_together(cls, values: dict[str, Any], wrong: set[str]) -> list[str]:
+        """What else is wrong, between fields, where ``wrong`` ones kept the whole from being checked."""
+        return []
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A value with some fields replaced, validated as a new one is; ``deep`` changes nothing in a frozen value."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self)(**{**fields, **(update or {})})
 
 
 def _line(entry: dict[str, Any], model: type[Strict]) -> str:

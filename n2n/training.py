@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -18,20 +19,36 @@ from n2n.evaluation import evaluate
 from n2n.inference import check_budget, filter
 from n2n.models.lm import LanguageModel
 from n2n.monitor import checkpoint
-from n2n.monitor.environment import describe_environment
-from n2n.monitor.files import append_row, keep_rows, read_rows, write_json
+from n2n.monitor.files import append_row, keep_rows, read_rows
 from n2n.monitor.progress import Progress, announce
 from n2n.optimization import learning_rate, make_optimizer, update
 from n2n.process import Process
-from n2n.recording import claim, line_logger, write_status
+from n2n.recording import claim, existing_folder, line_logger, write_status
 from n2n.runs import Run
+
+
+@dataclass
+class _Learner:
+    """A model in training: what a checkpoint holds."""
+
+    process: Process
+    model: LanguageModel
+    optimizer: torch.optim.Optimizer
+    done: int  # updates made
+
+    def save(self, folder: Path) -> None:
+        if not all(torch.isfinite(parameter).all() for parameter in self.model.parameters()):
+            raise FloatingPointError(f"after step {self.done} the weights are not finite; a lower lr may help")
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        checkpoint.save(folder / "checkpoints", self.done, {**state, "kernels": self.process.checksums})
 
 
 def train(config: TrainConfig) -> Run:
     """Train a model on sequences of a process, and evaluate it beside the oracle at the end.
 
     The batch of a step is a pure function of the configuration, so a run that is resumed in its folder goes on as if it
-    had never stopped. At each logged step the loss and the exact ``oracle_nll`` are taken on the same batch.
+    had never stopped; with other ``steps`` it goes on along the new schedule of the learning rate. At each logged step
+    the loss and the exact ``oracle_nll`` are taken on the same batch, before the update.
 
     Args:
         config: the whole configuration. If ``run_dir`` holds a run of the same configuration, that run is resumed.
@@ -42,51 +59,23 @@ def train(config: TrainConfig) -> Run:
     Raises:
         ValueError: a folder with another configuration or with files of another kind, a run that is further than
             ``steps``, a device that is not there, or a process too large for the oracle. Nothing on disk is touched.
-        FloatingPointError: a loss that is no longer finite.
+        FloatingPointError: a loss or weights that are no longer finite; they are not saved.
     """
     if not isinstance(config, TrainConfig):
         raise ValueError(f"saw {config!r}; a TrainConfig is needed, such as n2n.TrainConfig(graph='sparse')")
     check_budget(config.graph)
-    device = _device(config.device)
-    folder = claim(config)
+    folder = existing_folder(config)
+    learner = _prepare(config, folder, _device(config.device))
+    folder = claim(folder, config)
     try:
-        _run(config, folder, device)
+        _run(config, folder, learner)
     except BaseException as error:
         state = "preempted" if isinstance(error, KeyboardInterrupt) else "failed"
-        done = max(checkpoint.steps(folder / "checkpoints"), default=0)
-        write_status(folder, config, state, done, error=traceback.format_exc())
+        saved = max(checkpoint.steps(folder / "checkpoints"), default=0)
+        write_status(folder, config, state, saved, error=traceback.format_exc())
         raise
-    return Run(folder)
-
-
-def _run(config: TrainConfig, folder: Path, device: torch.device) -> None:
-    process = config.process
-    model = config.build_model().to(device)
-    optimizer = make_optimizer(model, config)
-    done = _resume(folder, process, model, optimizer, device)
-    write_status(folder, config, "running", done)
-    log = line_logger(folder)
-    if done:
-        announce(f"resumed at step {done} of {config.steps}", log)
-    stream = Stream(process, config.batch_size, config.seq_len)
-    meter = _Meter(config.tokens_per_step, done)
-    with closing(stream.batches(done, config.steps)) as batches, Progress(done, config.steps, log) as shown:
-        for step, batch in enumerate(batches, start=done):
-            tokens = torch.from_numpy(batch).to(device)
-            rate = learning_rate(config, step)
-            loss, norm = update(model, optimizer, tokens, rate, config.clip)
-            last = step + 1 == config.steps
-            if step % config.log_every == 0 or last:
-                _refuse_divergence(step, rate, loss, norm)
-                row = _row(step, loss, norm, rate, filter(process, tokens).nll, meter.speed(step + 1))
-                append_row(folder / "metrics.jsonl", row)
-                shown.update(step + 1, _shown(row))
-            if (step + 1) % config.checkpoint_every == 0 or last:
-                _refuse_divergence(step, rate, loss, norm)
-                _save(folder, step + 1, process, model, optimizer)
-                write_status(folder, config, "running", step + 1)
-    _evaluate_once(config, folder, model)
     write_status(folder, config, "done", config.steps)
+    return Run(folder)
 
 
 def _device(name: str) -> torch.device:
@@ -96,35 +85,53 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
-def _resume(
-    folder: Path, process: Process, model: LanguageModel, optimizer: torch.optim.Optimizer, device: torch.device
-) -> int:
-    """Load the last checkpoint, drop the metrics that lie after it, and return the steps made."""
-    write_json(folder / "environment.json", describe_environment(Path(__file__).parent))
-    latest = checkpoint.load_latest(folder / "checkpoints", str(device))
-    done, state = latest or (0, None)
-    if state:
-        if not all(
-            math.isclose(process.checksums[name], value, rel_tol=1e-9) for name, value in state["kernels"].items()
-        ):
-            raise ValueError(f"{folder}: its kernels were drawn otherwise; numpy's generators have changed since")
+def _prepare(config: TrainConfig, folder: Path | None, device: torch.device) -> _Learner:
+    """The learner as the folder's last checkpoint has it, or as it begins; all that can be refused is refused here."""
+    model = config.build_model().to(device)
+    learner = _Learner(config.process, model, make_optimizer(model, config), done=0)
+    Stream(config.process, config.batch_size, config.seq_len).batch(0)  # draws the kernels; a batch that fits in memory
+    latest = checkpoint.load_latest(folder / "checkpoints", str(device)) if folder else None
+    if latest:
+        learner.done, state = latest
+        here = config.process.checksums
+        if not all(math.isclose(here[name], there, rel_tol=1e-9) for name, there in state["kernels"].items()):
+            raise ValueError(f"run_dir: the kernels of {folder} are not those drawn here; numpy may draw otherwise now")
         model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        learner.optimizer.load_state_dict(state["optimizer"])
+    return learner
+
+
+def _run(config: TrainConfig, folder: Path, learner: _Learner) -> None:
+    log = line_logger(folder)
+    _begin(config, folder, learner.done, log)
+    stream = Stream(learner.process, config.batch_size, config.seq_len)
+    device = next(learner.model.parameters()).device
+    meter = _Meter(config.tokens_per_step, learner.done)
+    batches = stream.batches(learner.done, config.steps)
+    with closing(batches), Progress(learner.done, config.steps, log) as shown:
+        for step, batch in enumerate(batches, start=learner.done):
+            tokens = torch.from_numpy(batch).to(device)
+            rate = learning_rate(config, step)
+            loss, norm = update(learner.model, learner.optimizer, tokens, rate, config.clip)
+            learner.done = step + 1
+            last = learner.done == config.steps
+            if step % config.log_every == 0 or last:
+                row = _row(step, loss, norm, rate, filter(learner.process, tokens).nll, meter.speed(learner.done))
+                append_row(folder / "metrics.jsonl", row)
+                shown.update(learner.done, _shown(row))
+            if learner.done % config.checkpoint_every == 0 or last:
+                learner.save(folder)
+                write_status(folder, config, "running", learner.done)
+    _evaluate_once(config, folder, learner.model)
+
+
+def _begin(config: TrainConfig, folder: Path, done: int, log: Callable[[str], None]) -> None:
+    """Drop the metrics that lie after the last checkpoint, and what a crash left half-written."""
     keep_rows(folder / "metrics.jsonl", lambda row: row["step"] < done)
-    return done
-
-
-def _save(folder: Path, step: int, process: Process, model: LanguageModel, optimizer: torch.optim.Optimizer) -> None:
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "kernels": process.checksums}
-    checkpoint.save(folder / "checkpoints", step, state)
-
-
-def _refuse_divergence(step: int, rate: float, loss: Tensor, norm: Tensor) -> None:
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise FloatingPointError(
-            f"at step {step} the loss is {loss:.4g}, its gradient has norm {norm:.4g}, and the learning rate "
-            f"is {rate:.4g}; a lower one may help"
-        )
+    keep_rows(folder / "evals.jsonl", lambda row: row["step"] <= done)
+    write_status(folder, config, "running", done)
+    if done:
+        announce(f"resumed at step {done} of {config.steps}", log)
 
 
 class _Meter:
@@ -142,6 +149,11 @@ class _Meter:
 
 def _row(step: int, loss: Tensor, norm: Tensor, rate: float, oracle: Tensor, speed: float) -> dict[str, float]:
     loss, oracle_nll = loss.item(), oracle.mean().item()
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise FloatingPointError(
+            f"at step {step} the loss is {loss:.4g}, its gradient has norm {norm:.4g}, and the learning rate "
+            f"is {rate:.4g}; a lower one may help"
+        )
     return {
         "step": step,
         "loss": loss,
@@ -165,7 +177,7 @@ def _shown(row: dict[str, float]) -> dict[str, str]:
 def _evaluate_once(config: TrainConfig, folder: Path, model: LanguageModel) -> None:
     path = folder / "evals.jsonl"
     asked = {"step": config.steps, "sequences": config.eval_sequences}
-    if any(asked.items() <= row.items() for row in read_rows(path)):
+    if asked.items() <= (read_rows(path) or [{}])[-1].items():
         return
     found = evaluate(
         model,
@@ -174,4 +186,6 @@ def _evaluate_once(config: TrainConfig, folder: Path, model: LanguageModel) -> N
         length=config.seq_len,
         train_sequences=config.steps * config.batch_size,
     )
+    if not math.isfinite(found.cross_entropy):
+        raise FloatingPointError(f"the held-out loss is {found.cross_entropy}; a lower lr may help")
     append_row(path, {"step": config.steps, **asdict(found)})

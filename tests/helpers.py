@@ -25,7 +25,8 @@ def random_graph(seed: int) -> Graph:
         )
 
     nodes = [node(name, names[:i], ["default", "slow", "dead"]) for i, name in enumerate(names)]
-    nodes.append(node("X", names, ["default", "dead"], observed=True))
+    x = node("X", names, ["default", "dead"], observed=True)
+    nodes.append(x if x.parents else x.model_copy(update={"parents": names[:1]}))
     return Graph(nodes=tuple(nodes[i] for i in rng.permutation(len(nodes))))
 
 

@@ -1,8 +1,10 @@
 import json
 
 import pytest
+import torch
 
 import n2n
+from n2n.config import CHANGEABLE
 from n2n.graph import Graph
 
 
@@ -15,7 +17,7 @@ def refusal(**values) -> str:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"arch": "mmba"}, "unknown architecture 'mmba'; did you mean 'mamba'? (allowed: mamba, transformer)"),
+        ({"arch": "mmba"}, "unknown architecture 'mmba'; did you mean 'mamba'? (allowed: "),
         ({"graph": "sprase"}, "unknown graph 'sprase'; did you mean 'sparse'?"),
         ({"graph": 3}, "graph: saw 3; a Graph or a preset's name is needed"),
         ({"step": 100}, "unknown parameter 'step'; did you mean 'steps'?"),
@@ -25,7 +27,14 @@ def refusal(**values) -> str:
         ({"lr": float("inf")}, "lr: saw inf"),
         ({"seq_len": 1}, "seq_len: saw 1"),
         ({"seq_len": 9000}, "seq_len: saw 9000; the transformer reads at most 8192 tokens"),
-        ({"heads": 5}, "heads: saw 5, which does not divide dim 64; allowed: [1, 2, 4, 8, 16, 32, 64]"),
+        (
+            {"heads": 5},
+            "dim 64 into heads of a width that 2 divides; allowed: [1, 2, 4, 8, 16, 32]",
+        ),
+        ({"heads": 5, "arch": "mamba"}, "which does not divide dim 64; allowed: [1, 2, 4, 8, 16, 32, 64]"),
+        ({"seed": 2**70}, "seed: saw 1180591620717411303424"),
+        ({"seed": True}, "seed: saw True"),
+        ({"model_options": {"max_length": 10**12}}, "max_length: saw 1000000000000"),
         ({"warmup": 1.5}, "warmup: saw 1.5"),
         ({"device": "gpu"}, "device: saw 'gpu'"),
         ({"model_options": {"state_dim": 4}}, "unknown parameter 'state_dim'"),
@@ -39,6 +48,8 @@ def test_bad_values_are_refused(values, said):
 def test_all_that_is_wrong_is_said_at_once():
     said = refusal(arch="mmba", step=100, lr=-1)
     assert all(part in said for part in ("mmba", "'step'", "lr: saw -1"))
+    between_fields = refusal(step=100, lr=-1, heads=5)
+    assert all(part in between_fields for part in ("'step'", "lr: saw -1", "heads: saw 5"))
 
 
 def test_a_shell_s_strings_are_cast():
@@ -60,7 +71,34 @@ def test_differences_are_those_that_make_another_run():
     assert config.differences(n2n.TrainConfig(graph="sparse", lr=0.5, dim=32)) == {"dim": (64, 32), "lr": (0.01, 0.5)}
 
 
-def test_the_seed_names_the_process_unless_another_does():
-    own, given = n2n.TrainConfig(graph="sparse", seed=4), n2n.TrainConfig(graph="sparse", seed=4, process_seed=0)
-    assert own.process == n2n.Process(own.graph, 4)
-    assert given.process == n2n.Process(own.graph, 0)
+def test_each_field_is_changeable_or_decisive():
+    """Every field but those of how long, how often and on what makes another run."""
+    others = {"arch": "mamba", "dim": 32, "layers": 1, "heads": 2, "model_options": {"max_length": 99}, "seq_len": 9}
+    others |= {"batch_size": 3, "lr": 0.5, "warmup": 0.2, "final_lr": 0.5, "weight_decay": 0.0, "clip": 2.0}
+    others |= {"seed": 1, "process_seed": 1, "graph": "dense"}
+    config = n2n.TrainConfig(graph="sparse")
+    assert set(others) == set(n2n.TrainConfig.model_fields) - CHANGEABLE
+    for name, value in others.items():
+        assert set(config.differences(config.model_copy(update={name: value}))) == {name}
+    titled = config.graph.model_copy(update={"name": "a title"})
+    assert config.differences(config.model_copy(update={"graph": titled})) == {}
+
+
+def test_the_two_seeds_name_weights_and_process():
+    config = n2n.TrainConfig(graph="sparse", seed=4, process_seed=9)
+    assert config.process == n2n.Process(config.graph, 9)
+    weights = n2n.models.build("transformer", vocab_size=32, seed=4).state_dict()
+    for name, value in config.build_model().state_dict().items():
+        assert torch.equal(value, weights[name])
+
+
+def test_a_copy_is_validated_and_keeps_nothing_derived():
+    config = n2n.TrainConfig(graph="sparse")
+    assert config.process.seed == 0
+    assert config.model_copy(update={"process_seed": 5}).process.seed == 5
+    with pytest.raises(ValueError, match="lr: saw -1"):
+        config.model_copy(update={"lr": -1})
+
+
+def test_a_path_is_a_folder_s_name(tmp_path):
+    assert n2n.TrainConfig(graph="sparse", run_dir=tmp_path).run_dir == str(tmp_path)

@@ -3,13 +3,16 @@ import pytest
 import torch
 
 import n2n
+from n2n import evaluation
 from n2n.baselines import fit_ngram
+from n2n.models.lm import ModelConfig
 
 
 class Oracle(torch.nn.Module):
     """A learner that predicts as the oracle does, but for a constant loss on top."""
 
     num_parameters = 0
+    config = ModelConfig(vocab_size=32)
 
     def __init__(self, process: n2n.Process, extra: float) -> None:
         super().__init__()
@@ -67,6 +70,22 @@ def test_the_standard_error_is_honest(process):
     found = n2n.evaluate(model, process, sequences=64, length=16, train_sequences=10)
     assert found.excess_loss == pytest.approx(of_blocks[0], abs=1e-5)
     assert np.std(of_blocks, ddof=1) == pytest.approx(found.excess_se, rel=0.4)
+
+
+def test_the_baselines_are_fitted_on_so_many_tokens_at_most(process, monkeypatch):
+    asked, real = [], evaluation.fit_ngram
+    monkeypatch.setattr(evaluation, "fit_ngram", lambda tokens, *rest: asked.append(tokens.size) or real(tokens, *rest))
+    n2n.evaluate(Oracle(process, 0.0), process, sequences=2, length=20, train_sequences=10**9)
+    assert set(asked) == {2**21 // 20 * 20}
+
+
+def test_what_cannot_be_judged_is_refused(process):
+    model = Oracle(process, 0.0)
+    with pytest.raises(ValueError, match=r"unknown held-out split 'train' \(allowed: test, valid\)"):
+        n2n.evaluate(model, process, sequences=4, length=20, train_sequences=10, split="train")
+    other = n2n.Process(n2n.Graph.preset("slow_switch"))
+    with pytest.raises(ValueError, match="a model of 32 symbols, a process of 128"):
+        n2n.evaluate(model, other, sequences=4, length=20, train_sequences=10)
 
 
 def test_one_sequence_is_not_enough(process):

@@ -62,6 +62,20 @@ def test_networkx_view_holds_nodes_and_edges():
     assert digraph.nodes["Z1"]["mode"] == "slow"
 
 
+def test_a_copy_derives_anew():
+    graph = Graph.preset("four_chains")
+    assert len(graph.order) == 5
+    fewer = [node for node in graph.nodes if node.name in ("Z1", "Z2")]
+    copy = graph.model_copy(update={"nodes": [*fewer, X.model_copy(update={"parents": ("Z1", "Z2")})]})
+    assert [node.name for node in copy.order] == ["Z1", "Z2", "X"]
+    assert copy.vocab_size == 4
+
+
+def test_kernel_sizes():
+    graph = Graph.preset("slow_switch")
+    assert [graph.kernel_size(node) for node in graph.order] == [16**2, 16**3, 16**2 * 128]
+
+
 def test_a_graph_survives_json():
     graph = Graph.preset("dense")
     assert Graph(**graph.model_dump(mode="json")) == graph
@@ -79,7 +93,10 @@ def test_a_graph_survives_json():
         (lambda: Node(name="A", num_states=2, states=3), "unknown parameter 'states'"),
         (lambda: Node(name="A", num_states=2, parents=("B", "B")), "'B' is repeated"),
         (lambda: Node(name="X", num_states=2, mode="slow", observed=True), "mode 'slow' needs a previous state"),
+        (lambda: Node(name="A", num_states=2, parents={"B", "C"}), "a set, which has no order"),
+        (lambda: Graph.preset(["sparse"]), "unknown graph ['sparse']"),
         (lambda: graph_of(Node(name="A", num_states=2)), "saw 0 observed nodes"),
+        (lambda: graph_of(Node(name="X", num_states=2, observed=True)), "X: saw no parents"),
         (lambda: graph_of(X, Node(name="A", num_states=2), X.model_copy(update={"name": "Y"})), "saw 2 observed nodes"),
         (lambda: graph_of(X, Node(name="A", num_states=2), Node(name="A", num_states=3)), "'A' is defined 2 times"),
         (lambda: graph_of(X, Node(name="B", num_states=2)), "X: unknown parent 'A'"),

@@ -4,6 +4,7 @@ import torch
 from helpers import chain_seen_through, random_graph, with_kernels
 
 import n2n
+from n2n import inference
 from n2n.graph import Graph, Node
 from n2n.presets import PRESETS
 from n2n.process import Process
@@ -29,7 +30,7 @@ def test_equals_the_textbook_forward_algorithm(seed):
     assert n2n.filter(process, tokens).nll.numpy() == pytest.approx(forward_nll(process, tokens), abs=1e-9)
 
 
-@pytest.mark.parametrize("name", ["single", "two_chains", "four_chains", "eight_chains", "slow_switch"])
+@pytest.mark.parametrize("name", PRESETS)
 def test_equals_the_textbook_on_presets(name):
     process = Process(Graph.preset(name), seed=1)
     tokens = process.sample(3, length=20).tokens
@@ -130,11 +131,22 @@ def test_an_impossible_token_is_infinite_and_undefined_after():
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_the_cut_of_the_batch_changes_nothing(name):
+def test_the_cut_of_the_batch_changes_nothing(name, monkeypatch):
     process = Process(Graph.preset(name))
     tokens = process.sample(7, length=10).tokens
     whole = n2n.filter(process, tokens, predictive=True, beliefs=True)
-    cut = n2n.filter(process, tokens, predictive=True, beliefs=True, memory_budget=100 * process.graph.num_joint_states)
+    parts, real = [], inference._filter_part
+
+    def spy(graph, kernels, part, **asked):
+        parts.append(len(part))
+        return real(graph, kernels, part, **asked)
+
+    monkeypatch.setattr(inference, "_filter_part", spy)
+    budget = max(8 * process.graph.kernel_size(node) for node in process.graph.nodes)
+    two = max(budget, 2 * inference._bytes_per_sequence(process.graph))
+    cut = n2n.filter(process, tokens, predictive=True, beliefs=True, memory_budget=two)
+    assert len(parts) == -(-7 // parts[0])
+    assert parts[0] == min(7, two // inference._bytes_per_sequence(process.graph))
     assert torch.allclose(whole.nll, cut.nll, atol=1e-12)
     assert torch.allclose(whole.predictive, cut.predictive, atol=1e-12)
     assert all(torch.allclose(whole.beliefs[key], cut.beliefs[key], atol=1e-12) for key in whole.beliefs)
@@ -149,6 +161,9 @@ def test_the_cut_of_the_batch_changes_nothing(name):
         ([0, 1, 2], r"saw shape \(3,\)"),
         ([[0]], r"saw shape \(1, 1\)"),
         ([[0.0, 1.0]], "integers are needed"),
+        (torch.zeros(1, 3), "integers are needed"),
+        (None, "saw NoneType of type object; integers are needed"),
+        ([[0, 1], [0]], "unequal lengths"),
     ],
 )
 def test_bad_tokens_are_refused(tokens, said):
@@ -156,10 +171,36 @@ def test_bad_tokens_are_refused(tokens, said):
         n2n.filter(Process(Graph.preset("single")), tokens)
 
 
-def test_a_belief_beyond_the_budget_is_refused():
-    process = Process(Graph.preset("dense"))
+def test_any_layout_and_type_of_integers_will_do():
+    process = Process(Graph.preset("single"))
+    tokens = process.sample(3, length=8).tokens
+    expected = n2n.filter(process, tokens).nll
+    read_only = tokens.copy()
+    read_only.setflags(write=False)
+    backwards = tokens[::-1].copy()[::-1]
+    for given in (read_only, backwards, tokens.astype(np.uint16), tokens.tolist(), torch.from_numpy(tokens)):
+        assert torch.equal(n2n.filter(process, given).nll, expected)
+
+
+def test_another_thing_than_a_process_is_refused():
+    with pytest.raises(ValueError, match="process: saw a Graph; a Process is needed"):
+        n2n.filter(Graph.preset("single"), [[0, 1]])
+
+
+def wide_graph(latents: int, num_states: int) -> Graph:
+    nodes = [Node(name=f"Z{i}", num_states=num_states) for i in range(latents)]
+    return Graph(nodes=(*nodes, Node(name="X", num_states=2, parents=("Z0",), observed=True)))
+
+
+def test_what_exceeds_the_budget_is_refused():
     with pytest.raises(ValueError, match="1296 joint states need 41472 bytes"):
-        n2n.filter(process, [[0, 1]], memory_budget=40_000)
+        n2n.filter(Process(Graph.preset("dense")), [[0, 1]], memory_budget=40_000)
+    with pytest.raises(ValueError, match="Z0: its kernel of 100000000000000 entries needs 800000000000000 bytes"):
+        inference.check_budget(wide_graph(1, 10**7))
+    with pytest.raises(ValueError, match="saw 60 latent nodes; at most 50 are supported"):
+        inference.check_budget(wide_graph(60, 1))
+    process = Process(wide_graph(50, 1))
+    assert n2n.filter(process, process.sample(2, length=4).tokens).nll.shape == (2, 3)
 
 
 @pytest.mark.gpu

@@ -186,8 +186,11 @@ def test_transformer_equals_attention_written_out():
 
 
 def test_transformer_needs_pairs_to_rotate():
-    with pytest.raises(ValueError, match="3 dimensions a head; rotary positions need an even number"):
+    with pytest.raises(
+        ValueError, match=r"does not divide dim 6 into heads of a width that 2 divides; allowed: \[1, 3\]"
+    ):
         build("transformer", dim=6)
+    assert build("mamba", dim=6).config.heads == 2
 
 
 @pytest.mark.parametrize("chunk", [4, 16, 64])
@@ -204,6 +207,64 @@ def test_mamba_in_parallel_equals_mamba_in_sequence(chunk, monkeypatch):
     monkeypatch.setattr(mamba, "causal_conv1d", ops.causal_conv1d_grouped)
     for fast, slow in zip(parallel, outcome(), strict=True):
         assert_close(fast, slow, rtol=1e-8, atol=1e-10)
+
+
+def test_mamba_equals_the_published_block():
+    """Written out again from arXiv:2405.21060, with the library's convolution and one step of the state at a time."""
+    config = mamba.Config(vocab_size=5, dim=16, heads=4, state_dim=8, chunk=4)
+    torch.manual_seed(0)
+    mixer, u = mamba.Mixer(config).double(), torch.randn(2, 13, 16, dtype=torch.float64)
+    with torch.no_grad():
+        for parameter in (mixer.skip, mixer.norm.weight, mixer.dt_bias):
+            parameter.add_(torch.rand_like(parameter))  # away from ones, so that each has its part
+    z, x_b_c, dt = mixer.project(u).split([32, 32 + 8 + 8, 4], dim=-1)
+    weight = mixer.conv_weight[:, None]
+    convolved = F.conv1d(x_b_c.transpose(1, 2), weight, mixer.conv_bias, padding=3, groups=48)[..., :13]
+    x, b, c = F.silu(convolved).transpose(1, 2).split([32, 8, 8], dim=-1)
+    dt, rate = F.softplus(dt + mixer.dt_bias), -mixer.log_a.exp()
+    x, state, outputs = x.unflatten(-1, (4, 8)), torch.zeros(2, 4, 8, 8, dtype=torch.float64), []
+    for t in range(13):
+        state = (dt[:, t] * rate).exp()[..., None, None] * state
+        state = state + torch.einsum("bh,bhp,bn->bhpn", dt[:, t], x[:, t], b[:, t])
+        outputs.append(torch.einsum("bhpn,bn->bhp", state, c[:, t]) + mixer.skip[:, None] * x[:, t])
+    gated = torch.stack(outputs, 1).flatten(-2) * F.silu(z)
+    normed = gated * torch.rsqrt(gated.square().mean(-1, keepdim=True) + 1e-5) * mixer.norm.weight
+    assert_close(mixer(u), mixer.out(normed), rtol=1e-10, atol=1e-12)
+
+
+def test_the_language_model_written_out():
+    """Pre-norm residual blocks with SwiGLU, a final norm, a head."""
+    model, tokens = build("transformer"), tokens_of(2, 7)
+
+    def norm(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5) * weight
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" in name:
+                parameter.add_(torch.rand_like(parameter))
+    x = model.embedding.weight[tokens]
+    for block in model.blocks:
+        x = x + block.mixer(norm(x, block.mixer_norm.weight))
+        gate, up = (norm(x, block.mlp_norm.weight) @ block.mlp.gate_up.weight.T).chunk(2, dim=-1)
+        x = x + (gate * torch.sigmoid(gate) * up) @ block.mlp.out.weight.T
+    expected = norm(x, model.norm.weight) @ model.head.weight.T
+    assert_close(model(tokens), expected, rtol=1e-4, atol=1e-5)
+
+
+@every_arch
+def test_weights_start_with_the_policy_s_deviations(arch):
+    model = build(arch, dim=128, layers=2)
+    assert model.embedding.weight.std().item() == pytest.approx(1.0, rel=0.1)
+    assert model.head.weight.std().item() == pytest.approx(1 / 128, rel=0.1)
+    inward = [module for name, module in model.blocks.named_modules() if name.endswith(("qkv", "project", "gate_up"))]
+    assert inward
+    for module in inward:
+        assert module.weight.std().item() == pytest.approx(128**-0.5, rel=0.1)
+
+
+def test_a_small_mlp_still_has_a_width():
+    assert build("mamba", mlp_ratio=0.01).blocks[0].mlp.out.in_features == 8
 
 
 def test_mamba_starts_as_published():

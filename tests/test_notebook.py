@@ -31,6 +31,15 @@ def test_a_misspelling_counts_until_it_is_corrected():
     assert set(parameters(namespace(wrong, TYPED))) == {"steps", "lr", "arch"}
 
 
+def test_a_line_taken_out_no_longer_counts():
+    assert set(parameters(namespace(TYPED + "\nstepz: int = 3", TYPED))) == {"steps", "lr", "arch"}
+
+
+def test_a_longer_typed_cell_of_the_reader_s_does_not_replace_the_parameters():
+    own = "\n".join(f"x{i}: int = {i}" for i in range(9))
+    assert set(parameters(namespace(TYPED, own))) == {"steps", "lr", "arch"}
+
+
 def test_an_edited_value_is_the_one_that_counts():
     assert parameters(namespace(TYPED, "x = 3", TYPED.replace("100", "200")))["steps"] == 200
 

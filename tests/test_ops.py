@@ -45,12 +45,13 @@ def test_ssd_by_hand():
     assert y.flatten().tolist() == pytest.approx([1.0, 1.5, 3 * (0.25 * 1.5 + 6.0)])
 
 
-def test_ssd_keeps_its_precision_in_float32_after_a_harsh_decay():
+@pytest.mark.parametrize("chunk", [8, 32, 64])
+def test_ssd_keeps_its_precision_in_float32_after_a_harsh_decay(chunk):
     """A running sum of log-decays would lose the gentle ones that follow a decay of e^-3000."""
     inputs = ssd_inputs(64, 1e-3)
     inputs[1][:, 20] = -3000.0
     expected = ssd_sequential(*inputs)
-    found = ssd(*(value.float() for value in inputs), chunk=64)
+    found = ssd(*(value.float() for value in inputs), chunk=chunk)
     assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
 
 

@@ -58,6 +58,36 @@ def test_seeds_and_names_draw_other_kernels():
     assert first.checksums != second.checksums
 
 
+@pytest.mark.parametrize("alpha", [0.5, 1e-2])
+def test_a_product_of_one_factor_is_that_factor(alpha):
+    """Where X sees one latent of many states, its rows are Dirichlet(alpha) of 8 values, by either kernel."""
+    high, low = torch.special.digamma(torch.tensor([8 * alpha + 1, alpha + 1], dtype=torch.float64)).tolist()
+    expected = high - low
+    for kernel in ("full", "product"):
+        x = Node(name="X", num_states=8, parents=("Z",), observed=True, alpha=alpha, kernel=kernel)
+        rows = entropy_of(Process(Graph(nodes=(Node(name="Z", num_states=5000, alpha=1.0), x))).kernel("X"))
+        assert abs(rows.mean() - expected) < 5 * rows.std() / 5000**0.5
+
+
+@pytest.mark.parametrize("kernel", ["full", "product"])
+def test_tiny_concentrations_draw_whole_kernels(kernel):
+    """Every factor of a product at alpha = 1e-3 puts its mass elsewhere; their product still sums to one."""
+    a, b, c = (Node(name=name, num_states=5, alpha=1e-3, kernel=kernel) for name in "ABC")
+    c = c.model_copy(update={"parents": ("A", "B")})
+    x = Node(name="X", num_states=7, parents=("A", "B", "C"), observed=True, alpha=1e-3, kernel=kernel)
+    process = Process(Graph(nodes=(a, b, c, x)))
+    for name in "ABCX":
+        assert np.isfinite(process.kernel(name)).all()
+        assert process.kernel(name).sum(-1) == pytest.approx(1.0, abs=1e-12)
+
+
+def test_the_seed_names_the_sequences_too():
+    """Two processes with the very same kernels and other seeds draw other sequences."""
+    first, second = Process(Graph.preset("sparse"), 0), Process(Graph.preset("sparse"), 1)
+    second.__dict__["kernels"] = first.kernels
+    assert not np.array_equal(first.sample(1, length=64).tokens, second.sample(1, length=64).tokens)
+
+
 def table_of(mode: str, kernel: str = "full") -> np.ndarray:
     nodes = (
         Node(name="A", num_states=3),
@@ -126,12 +156,20 @@ def test_sample_shapes_and_start(name):
         ({"length": -1}, "length: saw -1"),
         ({"start": -1}, "start: saw -1"),
         ({"length": 2.5}, "length: saw 2.5"),
+        ({"start": 2**63}, "start: saw 9223372036854775808"),
+        ({"count": True}, "count: saw True"),
     ],
 )
 def test_bad_requests_are_refused(arguments, said):
     process = Process(Graph.preset("single"))
     with pytest.raises(ValueError, match=said):
         process.sample(**{"count": 2, "length": 4, **arguments})
+
+
+def test_numpy_s_integers_are_welcome():
+    process = Process(Graph.preset("single"))
+    sample = process.sample(np.uint8(200), length=np.int64(300), start=np.uint8(3))
+    assert np.array_equal(sample.tokens, process.sample(200, length=300, start=3).tokens)
 
 
 def test_bad_processes_are_refused():

@@ -10,6 +10,12 @@ def test_root_is_given_by_the_environment_or_the_checkout(monkeypatch, tmp_path)
     assert (runs.root() / "README.md").is_file()
 
 
+def test_the_environment_s_tilde_is_the_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("N2N_RUNS", "~/there")
+    assert runs.root() == tmp_path / "there"
+
+
 def test_new_folders_never_collide_and_have_plain_names(monkeypatch):
     monkeypatch.setattr(runs.time, "strftime", lambda _: "20260101-000000")
     names = [runs.new_folder("my graph/1").name for _ in range(3)]

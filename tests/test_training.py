@@ -1,15 +1,19 @@
 import hashlib
 import json
 import math
+from dataclasses import asdict
 
 import pytest
 import torch
 
 import n2n
 from n2n import training
-from n2n.optimization import learning_rate, make_optimizer
+from n2n.optimization import learning_rate, make_optimizer, update
 
 TIMED = "tokens_per_second"
+WIDE = n2n.Graph(
+    nodes=[{"name": "Z", "num_states": 10**7}, {"name": "X", "num_states": 2, "parents": ["Z"], "observed": True}]
+)
 
 
 def contents(folder) -> dict[str, str]:
@@ -123,12 +127,102 @@ def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(small, t
         assert_same_run(whole, n2n.train(config))
 
 
+def test_a_torn_evaluation_is_dropped_on_resuming(small, tmp_path):
+    config = small(run_dir=str(tmp_path / "run"))
+    run = n2n.train(config)
+    expected = run.evaluation
+    path = run.path / "evals.jsonl"
+    path.write_text(path.read_text()[:40])
+    assert n2n.train(config).evaluation == expected
+
+
+def test_the_evaluation_is_the_one_last_asked_for(small, tmp_path):
+    for sequences in (8, 16, 8):
+        run = n2n.train(small(run_dir=str(tmp_path / "run"), eval_sequences=sequences))
+        assert (run.evaluation["sequences"], run.config.eval_sequences) == (sequences, sequences)
+
+
+def test_kernels_drawn_otherwise_are_refused_and_nothing_touched(small, tmp_path, monkeypatch):
+    run = n2n.train(small(run_dir=str(tmp_path / "run")))
+    before = contents(run.path)
+    real = n2n.Process.checksums.func
+    monkeypatch.setattr(
+        n2n.Process, "checksums", property(lambda process: {k: v + 1e-6 for k, v in real(process).items()})
+    )
+    with pytest.raises(ValueError, match="are not those drawn here"):
+        n2n.train(small(run_dir=str(tmp_path / "run"), steps=12))
+    assert contents(run.path) == before
+
+
+def test_the_update_is_a_clipped_step_at_the_given_rate(small):
+    """Against plain AdamW written out: the first step moves each weight by rate * sign-like ratio, decay apart."""
+    config = small(weight_decay=0.5)
+    model, twin = config.build_model().double(), config.build_model().double()
+    tokens = torch.from_numpy(config.process.sample(4, length=12).tokens.astype(int))
+    loss, norm = update(model, make_optimizer(model, config), tokens, rate=0.01, clip=0.1)
+    expected = twin.nll(tokens).mean()
+    expected.backward()
+    total = torch.stack([p.grad.square().sum() for p in twin.parameters()]).sum().sqrt()
+    assert loss.item() == pytest.approx(expected.item())
+    assert norm.item() == pytest.approx(total.item())
+    assert total > 0.1  # so that clipping has its part
+    for moved, start in zip(model.parameters(), twin.parameters(), strict=True):
+        gradient = start.grad * (0.1 / (total + 1e-6))
+        decayed = start * (1 - 0.01 * 0.5) if start.ndim >= 2 else start
+        torch.testing.assert_close(moved, decayed - 0.01 * gradient / (gradient.abs() + 1e-8))
+
+
+def test_momentum_constants(small):
+    for group in make_optimizer(small().build_model(), small()).param_groups:
+        assert group["betas"] == (0.9, 0.98)
+
+
+def test_a_run_s_model_is_its_last(small):
+    run = n2n.train(small())
+    last, first = run.model().state_dict(), run.model(step=4).state_dict()
+    saved = n2n.training.checkpoint.load(run.path / "checkpoints", 8)["model"]
+    assert all(torch.equal(last[name], saved[name]) for name in saved)
+    assert any(not torch.equal(last[name], first[name]) for name in saved)
+
+
+def test_the_evaluation_is_of_the_configured_length_and_baselines(small):
+    config = small()
+    run = n2n.train(config)
+    again = n2n.evaluate(run.model(), config.process, sequences=8, length=12, train_sequences=8 * 4)
+    assert run.evaluation == {"step": 8, **asdict(again)}
+
+
+def test_the_meter_counts_since_it_was_last_asked(monkeypatch):
+    clock = iter([0.0, 2.0, 3.0])
+    monkeypatch.setattr(training.time, "perf_counter", lambda: next(clock))
+    meter = training._Meter(tokens_per_step=10, done=5)
+    assert [meter.speed(9), meter.speed(10)] == [20.0, 10.0]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"batch_size": 10**12}, {"graph": WIDE}, {"seq_len": 8000, "batch_size": 10**10}],
+)
+def test_what_does_not_fit_leaves_no_folder(small, tmp_path, fields):
+    with pytest.raises((ValueError, MemoryError)):
+        n2n.train(small(run_dir=str(tmp_path / "run"), **fields))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "", '{"graph"', '{"a": 1}'])
+def test_a_foreign_config_is_refused_by_its_path(small, tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=r"config.json is no configuration of a run"):
+        n2n.train(small(run_dir=str(tmp_path)))
+    assert (tmp_path / "config.json").read_text() == content
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
         ({"dim": 32, "lr": 0.5}, "another configuration:\n  - dim: 16 there, 32 now\n  - lr: 0.01 there, 0.5 now"),
         ({"seed": 1}, "seed: 0 there, 1 now"),
-        ({"steps": 4}, "steps: saw 4; the run in .* has made 8"),
+        ({"steps": 4}, "steps: saw 4; the run in .* has already made 8"),
         ({"device": "cuda"}, "device: saw 'cuda'"),
     ],
 )
@@ -146,8 +240,10 @@ def test_folders_of_other_things_are_refused(small, tmp_path):
     (tmp_path / "thesis.tex").write_text("the only copy")
     with pytest.raises(ValueError, match=r"holds 'thesis.tex' but no run"):
         n2n.train(small(run_dir=str(tmp_path)))
-    with pytest.raises(ValueError, match="a file; a folder is needed"):
+    with pytest.raises(ValueError, match="is a file; a folder is needed"):
         n2n.train(small(run_dir=str(tmp_path / "thesis.tex")))
+    with pytest.raises(ValueError, match=r"thesis.tex is a file; a folder is needed"):
+        n2n.train(small(run_dir=str(tmp_path / "thesis.tex" / "run")))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -165,9 +261,17 @@ def test_runs_without_a_folder_get_new_ones(small):
     assert_same_run(first, second)
 
 
-def test_divergence_stops_the_run_before_it_is_saved(small, tmp_path):
-    with pytest.raises(FloatingPointError, match="a lower one may help"):
-        n2n.train(small(run_dir=str(tmp_path / "run"), lr=1e30, warmup=0.0, log_every=1))
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"lr": 1e30, "log_every": 1}, "a lower one may help"),
+        ({"lr": 1e39, "steps": 1}, "the weights are not finite"),
+        ({"lr": 1e38, "steps": 1, "weight_decay": 0.0}, "the held-out loss is nan"),
+    ],
+)
+def test_divergence_stops_the_run_before_it_is_saved(small, tmp_path, fields, said):
+    with pytest.raises(FloatingPointError, match=said):
+        n2n.train(small(run_dir=str(tmp_path / "run"), warmup=0.0, **fields))
     run = n2n.Run(tmp_path / "run")
     assert run.status["state"] == "failed"
     for step in n2n.training.checkpoint.steps(run.path / "checkpoints"):

@@ -40,7 +40,7 @@ def build(arch: str, *, vocab_size: int, seed: int = 0, **options: Any) -> Langu
     Args:
         arch: one of ``names()``.
         vocab_size: number of symbols.
-        seed: names the initial weights; torch's global generator is left as it was.
+        seed: names the initial weights; torch's global generators are left as they were.
         **options: fields of the architecture's ``Config``, among them ``dim``, ``layers``, ``heads``, ``max_length``.
 
     Raises:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import sqrt
+from math import ceil, sqrt
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from n2n.strict import Count, NonNegative, Strict
 
 MLP_MULTIPLE = 8  # hidden widths are rounded up to it
+_HEADS_LISTED = 256  # an error lists the numbers of heads allowed as far as this
 
 
 class ModelConfig(Strict):
@@ -22,7 +24,7 @@ class ModelConfig(Strict):
         vocab_size: number of symbols.
         dim: width of the residual stream.
         layers: number of blocks.
-        heads: heads of the mixer; must divide ``dim``.
+        heads: heads of the mixer; must divide ``dim`` into widths that the mixer's ``head_multiple`` divides.
         max_length: longest input, in tokens.
         mlp_ratio: hidden width of each block's SwiGLU as a multiple of ``dim``; 0 leaves it out.
 
@@ -34,14 +36,20 @@ class ModelConfig(Strict):
     dim: Count = 64
     layers: Count = 2
     heads: Count = 4
-    max_length: Count = 8192
+    max_length: Annotated[Count, Field(le=2**20)] = 8192
     mlp_ratio: NonNegative = 0.0
+
+    head_multiple: ClassVar[int] = 1
 
     @model_validator(mode="after")
     def _heads_divide(self) -> ModelConfig:
-        if self.dim % self.heads:
-            divisors = [h for h in range(1, self.dim + 1) if self.dim % h == 0]
-            raise ValueError(f"heads: saw {self.heads}, which does not divide dim {self.dim}; allowed: {divisors}")
+        if self.dim % (self.heads * self.head_multiple):
+            allowed = [h for h in range(1, _HEADS_LISTED + 1) if self.dim % (h * self.head_multiple) == 0]
+            width = "" if self.head_multiple == 1 else f" into heads of a width that {self.head_multiple} divides"
+            raise ValueError(
+                f"heads: saw {self.heads}, which does not divide dim {self.dim}{width}; allowed"
+                f"{f' up to {_HEADS_LISTED}' if self.dim > _HEADS_LISTED else ''}: {allowed}"
+            )
         return self
 
 
@@ -50,7 +58,7 @@ class SwiGLU(nn.Module):
 
     def __init__(self, dim: int, ratio: float) -> None:
         super().__init__()
-        hidden = -(-int(dim * ratio) // MLP_MULTIPLE) * MLP_MULTIPLE
+        hidden = ceil(dim * ratio / MLP_MULTIPLE) * MLP_MULTIPLE
         self.gate_up = nn.Linear(dim, 2 * hidden, bias=False)
         self.out = nn.Linear(hidden, dim, bias=False)
 
@@ -120,7 +128,7 @@ def initialised(config: ModelConfig, mixer: Callable[[ModelConfig], nn.Module], 
     a mixer owns itself (convolutions, decays, step biases) are the mixer's to set, and left alone here.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         model = LanguageModel(config, mixer)
         linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
         outputs = sum(name.endswith(".out") for name in linears)

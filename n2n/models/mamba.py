@@ -17,7 +17,6 @@ from n2n.models.ops import causal_conv1d, ssd
 from n2n.strict import Count
 
 STEP_RANGE = (1e-3, 1e-1)  # initial steps are log-uniform in it
-STEP_FLOOR = 1e-4
 DECAY_RANGE = (1.0, 16.0)  # initial -A is uniform in it
 
 
@@ -67,7 +66,7 @@ class Mixer(nn.Module):
         self.conv_weight.uniform_(-bound, bound)
         self.conv_bias.uniform_(-bound, bound)
         log_step = torch.empty_like(self.dt_bias).uniform_(log(STEP_RANGE[0]), log(STEP_RANGE[1]))
-        step = log_step.exp().clamp(min=STEP_FLOOR)
+        step = log_step.exp()
         self.dt_bias.copy_(step + torch.log(-torch.expm1(-step)))  # softplus(dt_bias) = step
         self.log_a.uniform_(*DECAY_RANGE).log_()
         self.skip.fill_(1.0)

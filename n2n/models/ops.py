@@ -70,8 +70,9 @@ def ssd(x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor, chunk: int) -> Tenso
     log_decay = log_decay.permute(0, 3, 1, 2)  # (batch, heads, chunks, chunk)
     b, c = b[:, None], c[:, None]  # (batch, 1, chunks, chunk, n)
     total = log_decay.cumsum(-1)
-    scores = (c @ b.transpose(-1, -2)) * decay_matrix(log_decay)  # (batch, heads, chunks, chunk, chunk)
-    to_end = (total[..., -1:] - total).exp()[..., None]
+    decay = decay_matrix(log_decay)  # (batch, heads, chunks, chunk, chunk)
+    scores = (c @ b.transpose(-1, -2)) * decay
+    to_end = decay[..., -1, :, None]
     added = (x * to_end).transpose(-1, -2) @ b  # (batch, heads, chunks, p, n)
     carried = _carry(added, total[..., -1])
     y = scores @ x + (c @ carried.transpose(-1, -2)) * total.exp()[..., None]

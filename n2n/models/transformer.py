@@ -6,8 +6,9 @@ arXiv:2302.13971, section 2.2 (with RMSNorm and SwiGLU around it).
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
-from pydantic import model_validator
 from torch import Tensor, nn
 
 from n2n.models.lm import ModelConfig
@@ -19,20 +20,12 @@ class Config(ModelConfig):
     """A transformer: ``rotary_base`` is theta in the angles t * theta^(-2k / d).
 
     Raises:
-        ValueError: as ``ModelConfig``, or an odd width a head, which has no pairs to rotate.
+        ValueError: as ``ModelConfig``.
     """
 
     mlp_ratio: NonNegative = 8 / 3
     rotary_base: Positive = 10_000.0
-
-    @model_validator(mode="after")
-    def _even_heads(self) -> Config:
-        if self.dim // self.heads % 2:
-            raise ValueError(
-                f"heads: saw {self.heads}, which gives {self.dim // self.heads} dimensions a head; "
-                "rotary positions need an even number"
-            )
-        return self
+    head_multiple: ClassVar[int] = 2  # a head's dimensions are rotated in pairs
 
 
 class Mixer(nn.Module):

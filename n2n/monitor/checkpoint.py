@@ -62,7 +62,7 @@ def load_latest(folder: Path, device: str = "cpu") -> tuple[int, dict[str, Any]]
         try:
             return step, load(folder, step, device)
         except ValueError as error:
-            warnings.warn(f"{error}; the one before it is tried", stacklevel=2)
+            warnings.warn(f"{error}; it is passed over", stacklevel=2)
     return None
 
 

@@ -15,7 +15,7 @@ _PACKAGES = ("n2n", "numpy", "numba", "networkx", "pydantic", "pandas", "plotly"
 
 
 def describe_environment(source: Path) -> dict[str, Any]:
-    """Versions, hardware, and the git commit of the checkout that ``source`` lies in (None outside of one)."""
+    """Versions, hardware, and the git commit and diff of the checkout that ``source`` lies in (None outside of one)."""
     return {
         "python": platform.python_version(),
         "packages": {"torch": torch.__version__, **{name: _version(name) for name in _PACKAGES}},
@@ -24,7 +24,7 @@ def describe_environment(source: Path) -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "git_commit": _git(source, "rev-parse", "HEAD"),
-        "git_changes": _git(source, "status", "--porcelain", "--untracked-files=no"),
+        "git_diff": _git(source, "diff", "HEAD"),
     }
 
 
