@@ -1,6 +1,9 @@
+import io
 import json
 import re
 import shutil
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -103,6 +106,35 @@ def test_headless_lines_come_every_few_seconds_and_at_the_end(capsys, monkeypatc
     logged, printed = run_progress(capsys, monkeypatch, watched=False, seconds=[0.0, 6.0, 7.0, 9.0])
     assert printed == ["step 1/3  loss 1.5  12 s left", "step 3/3  loss 1.5  0 s left"]
     assert logged == printed
+
+
+def test_lines_are_flushed_at_once(monkeypatch):
+    """Into a pipe nothing would be seen until the end."""
+
+    class Pipe(io.StringIO):
+        flushed = ""
+
+        def flush(self):
+            self.flushed = self.getvalue()
+
+    pipe = Pipe()
+    monkeypatch.setattr(sys, "stdout", pipe)
+    progress.announce("step 1/3", lambda line: None)
+    assert pipe.flushed == "step 1/3\n"
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_notebook_is_watched_where_its_front_end_answers_questions(monkeypatch, answers):
+    shell = SimpleNamespace(kernel=SimpleNamespace(_allow_stdin=answers))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    assert progress.watched() is answers
+
+
+def test_a_script_is_watched_in_a_terminal(monkeypatch):
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    for terminal in (True, False):
+        monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda terminal=terminal: terminal))
+        assert progress.watched() is terminal
 
 
 def test_a_person_sees_a_bar_and_the_log_has_the_lines(capsys, monkeypatch):
