@@ -11,7 +11,7 @@ import networkx as nx
 from pydantic import Field, field_validator, model_validator
 
 from n2n.presets import ALPHA_X, ALPHA_Z, PRESETS
-from n2n.strict import Count, Ordered, Positive, Strict, unknown
+from n2n.strict import Count, NonNegative, Ordered, Positive, Strict, unknown
 
 Mode = Literal["default", "slow", "dead"]
 Kernel = Literal["full", "product"]
@@ -22,21 +22,25 @@ class Node(Strict):
     """One variable of a latent graph.
 
     A latent node draws ``z_t`` given its own ``z_{t-1}`` and its parents at ``t``; the observed node draws ``x_t``
-    given its parents at ``t``.
+    given its parents at ``t`` and, if it is recurrent, ``x_{t-1}``. A latent that names X as a parent sees ``x_{t-1}``.
 
     Args:
         name: unique in the graph.
         num_states: number of values; for the observed node, the size of the vocabulary.
-        parents: names of the latent nodes seen at the same time step, in the order of the kernel's axes.
+        parents: names of the nodes seen, in the order of the kernel's axes: latents at the same time step, and X, by a
+            latent, at the step before (feedback).
         observed: whether this is X, whose values are the tokens.
         mode: what is done to the kernel's rows once drawn. ``"slow"`` moves each row's largest probability to the
             diagonal (the state tends to stay), ``"dead"`` moves it to state 0; "moves" is an exchange of two entries.
         kernel: ``"full"``, one table row for each joint state of what the node sees; ``"product"``, the normalised
             product of one factor for each variable seen.
         alpha: concentration of the symmetric Dirichlet that every row (or row of a factor) is drawn from.
+        stickiness: s in K <- s I + (1 - s) K, once the mode is applied: the chance of staying without a draw.
+        recurrent: whether the observed node sees its own previous state; latent nodes always do.
 
     Raises:
-        ValueError: a wrong field, a repeated parent, or ``mode="slow"`` on the observed node, which has no diagonal.
+        ValueError: a wrong field, a repeated parent, ``mode="slow"`` or a stickiness on an observed node that does not
+            see its own previous state, or ``recurrent`` on a latent.
     """
 
     name: str
@@ -46,6 +50,8 @@ class Node(Strict):
     mode: Mode = "default"
     kernel: Kernel = "full"
     alpha: Annotated[Positive, Field(ge=MIN_ALPHA)] = 1.0
+    stickiness: Annotated[NonNegative, Field(lt=1)] = 0.0
+    recurrent: bool = False
 
     @field_validator("name")
     @classmethod
@@ -59,9 +65,19 @@ class Node(Strict):
         repeated = [name for name, times in Counter(self.parents).items() if times > 1]
         if repeated:
             raise ValueError(f"{self.name}: parent {repeated[0]!r} is repeated in {list(self.parents)}")
-        if self.observed and self.mode == "slow":
-            raise ValueError(f"{self.name}: mode 'slow' needs a previous state, which the observed node does not see")
+        if self.recurrent and not self.observed:
+            raise ValueError(f"{self.name}: recurrent marks the observed node; a latent always sees its previous state")
+        for asked, given in (("mode 'slow'", self.mode == "slow"), ("a stickiness", self.stickiness > 0)):
+            if given and not self.sees_itself:
+                raise ValueError(
+                    f"{self.name}: {asked} needs a previous state, which the observed node sees if it is recurrent"
+                )
         return self
+
+    @property
+    def sees_itself(self) -> bool:
+        """Whether the kernel's first axis is the node's own previous state."""
+        return self.recurrent or not self.observed
 
 
 class Graph(Strict):
@@ -73,8 +89,8 @@ class Graph(Strict):
         initial: the law of the first time step. ``"zero"``: every node, X too, starts in state 0.
 
     Raises:
-        ValueError: naming the nodes, for a repeated name, no or several observed nodes, an observed node without
-            parents, an unknown parent, X as a parent, or a cycle.
+        ValueError: naming the nodes, for a repeated name, no or several observed nodes, an observed node that sees
+            nothing or names itself, an unknown parent, or a cycle among contemporaneous edges.
     """
 
     nodes: Ordered[Node]
@@ -90,8 +106,10 @@ class Graph(Strict):
             raise ValueError(f"node {repeated[0]!r} is defined {names.count(repeated[0])} times in {names}")
         if len(observed) != 1:
             raise ValueError(f"saw {len(observed)} observed nodes {observed} among {names}; exactly one is needed")
-        if not self.observed.parents:
-            raise ValueError(f"{observed[0]}: saw no parents; the observed node needs at least one latent parent")
+        if not (self.observed.parents or self.observed.recurrent):
+            raise ValueError(
+                f"{observed[0]}: saw no parents; the observed node needs a latent parent or recurrent=True"
+            )
         self._refuse_strangers(observed[0], [name for name in names if name != observed[0]])
         self._refuse_cycle()
         return self
@@ -99,16 +117,19 @@ class Graph(Strict):
     def _edges(self) -> list[tuple[str, str]]:
         return [(parent, node.name) for node in self.nodes for parent in node.parents]
 
+    def _contemporaneous(self) -> list[tuple[str, str]]:
+        return [(parent, child) for parent, child in self._edges() if parent != self.observed.name]
+
     def _refuse_strangers(self, observed: str, latents: list[str]) -> None:
         for parent, child in self._edges():
-            if parent == observed:
-                raise ValueError(f"{child}: parent {parent!r} is the observed node; parents are latents: {latents}")
-            if parent not in latents:
+            if parent == child == observed:
+                raise ValueError(f"{child}: saw itself as a parent; recurrent=True lets it see its previous state")
+            if parent not in [*latents, observed]:
                 raise ValueError(f"{child}: {unknown('parent', parent, latents)}")
 
     def _refuse_cycle(self) -> None:
         digraph = nx.DiGraph()
-        digraph.add_edges_from(self._edges())
+        digraph.add_edges_from(self._contemporaneous())
         if not nx.is_directed_acyclic_graph(digraph):
             cycle = [edge[0] for edge in nx.find_cycle(digraph)]
             raise ValueError(f"the nodes see one another in a cycle: {' -> '.join([*cycle, cycle[0]])}")
@@ -143,7 +164,7 @@ class Graph(Strict):
 
     def kernel_size(self, node: Node) -> int:
         """Number of entries of a node's kernel."""
-        own = 1 if node.observed else node.num_states
+        own = node.num_states if node.sees_itself else 1
         return own * node.num_states * prod(self[parent].num_states for parent in node.parents)
 
     def __getitem__(self, name: str) -> Node:
@@ -153,11 +174,12 @@ class Graph(Strict):
         raise KeyError(unknown("node", name, [node.name for node in self.nodes]))
 
     def networkx(self) -> nx.DiGraph:
-        """The contemporaneous edges as a ``DiGraph``; each node carries its fields as attributes."""
+        """The edges as a ``DiGraph``, with ``lag`` 0, or 1 for X seen by a latent; nodes carry their fields."""
         digraph = nx.DiGraph(name=self.name)
         for node in self.nodes:
             digraph.add_node(node.name, **node.model_dump(exclude={"name", "parents"}))
-        digraph.add_edges_from(self._edges())
+        digraph.add_edges_from(self._contemporaneous(), lag=0)
+        digraph.add_edges_from(set(self._edges()) - set(self._contemporaneous()), lag=1)
         return digraph
 
     @classmethod

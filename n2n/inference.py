@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from n2n.graph import Graph
+from n2n.graph import Graph, Node
 from n2n.process import Process
 
 MEMORY_BUDGET = 2**30  # bytes that the beliefs of one part of the batch may take
@@ -131,7 +131,10 @@ def check_budget(graph: Graph, memory_budget: int = MEMORY_BUDGET) -> None:
 
 
 def _bytes_per_sequence(graph: Graph) -> int:
-    return 8 * _COPIES * graph.num_joint_states
+    given_x = [
+        graph.kernel_size(node) // graph.vocab_size for node in graph.latents if graph.observed.name in node.parents
+    ]
+    return 8 * (_COPIES * graph.num_joint_states + max(given_x, default=0))
 
 
 def _filter_part(
@@ -141,18 +144,19 @@ def _filter_part(
     belief = _start(graph, tokens)
     steps = list(_transitions(graph))
     to_parents, spread = _emission(graph)
-    emission = kernels[graph.observed.name]
+    emission = _rows_of_x(graph, kernels[graph.observed.name])
     nll, predictives = [], []
     marginals = {name: [_marginal(belief, k)] for k, name in enumerate(latents)} if beliefs else None
     for t in range(1, tokens.shape[1]):
-        for name, equation in steps:
-            belief = torch.einsum(equation, belief, kernels[name])
+        previous, token = tokens[:, t - 1], tokens[:, t]
+        for node, equation in steps:
+            belief = torch.einsum(equation, belief, _seeing_x(graph, node, kernels[node.name], previous))
+        row = previous if graph.observed.recurrent else torch.zeros_like(previous)
         if predictive:
-            seen = torch.einsum(to_parents, belief)  # (batch, parents of X)
-            predictives.append(torch.tensordot(seen, emission, dims=seen.ndim - 1))  # (batch, V)
-        likelihood = emission[..., tokens[:, t]].movedim(-1, 0)  # (batch, parents of X)
-        belief = belief * spread(likelihood)
-        evidence = belief.flatten(1).sum(1)  # (batch,), P(x_t | x_<t)
+            seen = torch.einsum(to_parents, belief).reshape(len(tokens), 1, -1)  # (batch, 1, parents of X)
+            predictives.append((seen @ emission[row]).squeeze(1))  # (batch, V)
+        belief = belief * spread(emission[row, :, token])
+        evidence = belief.reshape(len(tokens), -1).sum(1)  # (batch,), P(x_t | x_<t)
         belief = belief / evidence.view(-1, *[1] * len(latents))
         nll.append(-evidence.log())
         for k, name in enumerate(latents if beliefs else ()):
@@ -180,15 +184,28 @@ def _letters(graph: Graph) -> dict[str, str]:
     return {node.name: letter for node, letter in zip(graph.latents, _STATE, strict=False)}
 
 
-def _transitions(graph: Graph) -> Iterator[tuple[str, str]]:
+def _transitions(graph: Graph) -> Iterator[tuple[Node, str]]:
     """For each latent node in order, the contraction that moves its axis one step on, parents having moved already."""
-    letter = _letters(graph)
+    letter = {**_letters(graph), graph.observed.name: ""}
     before = _BATCH + "".join(letter.values())
     new = _STATE[-1]
     for node in graph.latents:
         own = letter[node.name]
-        kernel = own + "".join(letter[name] for name in node.parents) + new
-        yield node.name, f"{before},{kernel}->{before.replace(own, new)}"
+        feedback = _BATCH if graph.observed.name in node.parents else ""
+        kernel = feedback + own + "".join(letter[name] for name in node.parents) + new
+        yield node, f"{before},{kernel}->{before.replace(own, new)}"
+
+
+def _seeing_x(graph: Graph, node: Node, kernel: Tensor, previous: Tensor) -> Tensor:
+    """A latent's kernel given ``x_{t-1} (batch,)``: itself, or (batch, its axes but X's) where it sees X."""
+    if graph.observed.name not in node.parents:
+        return kernel
+    return kernel.movedim(1 + node.parents.index(graph.observed.name), 0)[previous]
+
+
+def _rows_of_x(graph: Graph, kernel: Tensor) -> Tensor:
+    """X's kernel as (previous states or 1, joint states of its parents, V)."""
+    return kernel.reshape(graph.vocab_size if graph.observed.recurrent else 1, -1, graph.vocab_size)
 
 
 def _emission(graph: Graph):
@@ -198,9 +215,10 @@ def _emission(graph: Graph):
     parents = graph.observed.parents
     to_parents = f"{_BATCH}{''.join(letter.values())}->{_BATCH}{''.join(letter[name] for name in parents)}"
     as_in_belief = [0, *(1 + parents.index(name) for name in axes if name in parents)]
+    given = [graph[name].num_states for name in parents]
+    shape = [graph[name].num_states if name in parents else 1 for name in axes]
 
-    def spread(likelihood: Tensor) -> Tensor:
-        shape = [graph[name].num_states if name in parents else 1 for name in axes]
-        return likelihood.permute(as_in_belief).reshape(-1, *shape)
+    def spread(likelihood: Tensor) -> Tensor:  # (batch, joint states of the parents)
+        return likelihood.reshape(-1, *given).permute(as_in_belief).reshape(-1, *shape)
 
     return to_parents, spread

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from n2n.graph import Graph, Node
 from n2n.philox import derive_key
@@ -16,6 +18,7 @@ from n2n.sampling import Program, compile_program, draw
 from n2n.strict import unknown
 
 Split = Literal["train", "valid", "test"]
+SUM_TOLERANCE = 1e-8  # how far from 1 a given row may sum; it is normalised
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 
@@ -32,37 +35,64 @@ class Sample:
     latents: dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Process:
-    """A graph and its kernels, all of them a pure function of (graph, seed).
+    """A graph and its kernels, drawn as a pure function of (graph, seed), or given.
 
     Each node's kernel is keyed by (seed, node name): adding a node to a graph leaves the others' kernels as they were.
 
     Args:
         graph: the latent graph.
         seed: an integer from 0; names the kernels drawn and the sequences.
+        given: tables in the place of drawn kernels; see ``from_kernels``.
 
     Raises:
-        ValueError: a graph that is not a ``Graph``, or a seed that is not a whole number from 0.
+        ValueError: a graph that is not a ``Graph``, a seed that is not a whole number from 0, or a wrong table.
     """
 
     graph: Graph
     seed: int = 0
+    given: Mapping[str, np.ndarray] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.graph, Graph):
             raise ValueError(f"saw graph {self.graph!r}; a Graph is needed, such as n2n.Graph.preset('two_chains')")
         _whole("seed", self.seed, 0)
+        if self.given is not None:
+            object.__setattr__(self, "given", _checked(self.graph, self.given))
+
+    @classmethod
+    def from_kernels(cls, graph: Graph, kernels: Mapping[str, ArrayLike], seed: int = 0) -> Process:
+        """A process whose kernels are given, a table for each node with the axes of ``kernel``.
+
+        What the nodes say of drawing (alpha, kernel, mode, stickiness) has no part in it; ``seed`` names the sequences.
+
+        Raises:
+            ValueError: a missing or unknown node, a table of another shape, an entry that is no probability, or rows
+                that do not sum to one; the message gives the worst row and its sum.
+        """
+        return cls(graph, seed, given=kernels)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Process):
+            return NotImplemented
+        same = self.graph == other.graph and self.seed == other.seed
+        return same and all(np.array_equal(self.kernels[name], other.kernels[name]) for name in self.kernels)
+
+    def __hash__(self) -> int:
+        return hash((self.graph, self.seed))
 
     @cached_property
     def kernels(self) -> MappingProxyType[str, np.ndarray]:
         """Every node's kernel by name; read-only."""
+        if self.given is not None:
+            return self.given
         return MappingProxyType({node.name: _drawn(self.graph, node, self.seed) for node in self.graph.nodes})
 
     def kernel(self, name: str) -> np.ndarray:
         """The normalised table of a node as float64, axes (own previous state, then each parent in order, new state).
 
-        X has no axis of its own previous state. Row sums are 1 to rounding.
+        X has an axis of its own previous state if it is recurrent. Row sums are 1 to rounding.
 
         Raises:
             ValueError: an unknown node.
@@ -111,6 +141,40 @@ class Process:
         return Sample(tokens, dict(zip(names, states, strict=True)) if latents else {})
 
 
+def _checked(graph: Graph, tables: Mapping[str, ArrayLike]) -> MappingProxyType[str, np.ndarray]:
+    names = [node.name for node in graph.nodes]
+    for name in tables:
+        if name not in names:
+            raise ValueError(f"kernels: {unknown('node', name, names)}")
+    missing = [name for name in names if name not in tables]
+    if missing:
+        raise ValueError(f"kernels: saw no table for {missing}")
+    return MappingProxyType({node.name: _checked_table(graph, node, tables[node.name]) for node in graph.nodes})
+
+
+def _checked_table(graph: Graph, node: Node, table: ArrayLike) -> np.ndarray:
+    table = np.array(table, dtype=np.float64)
+    expected = (*_sizes_seen(graph, node), node.num_states)
+    if table.shape != expected:
+        raise ValueError(f"{node.name}: saw a table of shape {table.shape}; {expected} is needed")
+    if not (table >= 0).all():
+        raise ValueError(f"{node.name}: saw an entry of {table[~(table >= 0)][0]}; entries are probabilities")
+    sums = table.sum(axis=-1)
+    worst = np.unravel_index(np.abs(sums - 1).argmax(), sums.shape)
+    if not abs(sums[worst] - 1) < SUM_TOLERANCE:
+        row = tuple(int(i) for i in worst)
+        raise ValueError(f"{node.name}: row {row} sums to {sums[worst]:.9g}; each row must sum to 1")
+    table /= sums[..., None]
+    table.setflags(write=False)
+    return table
+
+
+def _sizes_seen(graph: Graph, node: Node) -> list[int]:
+    """Sizes of the axes of a node's kernel, but for the last."""
+    own = [node.num_states] if node.sees_itself else []
+    return own + [graph[parent].num_states for parent in node.parents]
+
+
 def _whole(what: str, value: object, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value < 2**62:
         raise ValueError(f"{what}: saw {value!r}; a whole number from {least} to 2**62 - 1 is needed")
@@ -135,11 +199,13 @@ def _logsumexp(values: np.ndarray) -> np.ndarray:
 def _drawn(graph: Graph, node: Node, seed: int) -> np.ndarray:
     digest = hashlib.blake2b(repr(("kernel", int(seed), node.name)).encode(), digest_size=16).digest()
     rng = np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
-    seen = [] if node.observed else [node.num_states]
-    seen += [graph[parent].num_states for parent in node.parents]
+    seen = _sizes_seen(graph, node)
     draw_table = _log_full if node.kernel == "full" else _log_product
     table = np.exp(draw_table(rng, node.alpha, seen, node.num_states))
     table = _moved(table / table.sum(axis=-1, keepdims=True), node.mode)
+    if node.stickiness:
+        staying = np.eye(node.num_states).reshape(node.num_states, *[1] * (len(seen) - 1), node.num_states)
+        table = node.stickiness * staying + (1 - node.stickiness) * table
     table.setflags(write=False)
     return table
 

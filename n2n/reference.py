@@ -19,38 +19,51 @@ def joint_states(process: Process) -> list[dict[str, int]]:
     return [dict(zip((node.name for node in latents), states, strict=True)) for states in itertools.product(*ranges)]
 
 
-def transition_probability(process: Process, before: dict[str, int], after: dict[str, int]) -> float:
-    """P(z_t = after | z_{t-1} = before): the product over latent nodes of their kernels' entries."""
+def transition_probability(process: Process, before: dict[str, int], after: dict[str, int], x_before: int) -> float:
+    """P(z_t = after | z_{t-1} = before, x_{t-1}): the product over latent nodes of their kernels' entries."""
+    seen = {**after, process.graph.observed.name: x_before}
     entries = [
-        process.kernel(node.name)[(before[node.name], *(after[name] for name in node.parents), after[node.name])]
+        process.kernel(node.name)[(before[node.name], *(seen[name] for name in node.parents), after[node.name])]
         for node in process.graph.latents
     ]
     return float(np.prod(entries))
 
 
-def emission_row(process: Process, state: dict[str, int]) -> np.ndarray:
-    """P(x_t | z_t = state), ``(V,)``."""
+def emission_row(process: Process, state: dict[str, int], x_before: int) -> np.ndarray:
+    """P(x_t | z_t = state, x_{t-1}), ``(V,)``."""
     observed = process.graph.observed
-    return process.kernel(observed.name)[tuple(state[name] for name in observed.parents)]
+    own = (x_before,) if observed.recurrent else ()
+    return process.kernel(observed.name)[(*own, *(state[name] for name in observed.parents))]
+
+
+def sees_previous_token(process: Process) -> bool:
+    """Whether any node's law depends on ``x_{t-1}``."""
+    observed = process.graph.observed
+    return observed.recurrent or any(observed.name in node.parents for node in process.graph.latents)
 
 
 def flatten(process: Process) -> tuple[np.ndarray, np.ndarray]:
-    """The process as a hidden Markov model over joint states: transitions ``(S, S)`` and emissions ``(S, V)``."""
+    """The process over joint states: transitions ``(R, S, S)`` and emissions ``(R, S, V)``, R = V previous tokens.
+
+    R is 1 where the previous token is not seen: then this is a hidden Markov model.
+    """
     states = joint_states(process)
-    transitions = np.array([[transition_probability(process, a, b) for b in states] for a in states])
-    return transitions, np.array([emission_row(process, state) for state in states])
+    tokens = range(process.graph.vocab_size if sees_previous_token(process) else 1)
+    transitions = [[[transition_probability(process, a, b, x) for b in states] for a in states] for x in tokens]
+    return np.array(transitions), np.array([[emission_row(process, state, x) for state in states] for x in tokens])
 
 
 def forward_nll(process: Process, tokens: np.ndarray) -> np.ndarray:
     """``-log P(x_t | x_<t)``, ``(batch, T - 1)`` nats, by the forward algorithm in logarithms, all states flat."""
     with np.errstate(divide="ignore"):
         log_transitions, log_emissions = (np.log(table) for table in flatten(process))
-    log_alpha = np.full((len(tokens), len(log_transitions)), -np.inf)
+    log_alpha = np.full((len(tokens), log_transitions.shape[-1]), -np.inf)
     log_alpha[:, 0] = 0.0
     log_likelihood = [np.zeros(len(tokens))]
     for t in range(1, tokens.shape[1]):
-        moved = np.logaddexp.reduce(log_alpha[:, :, None] + log_transitions, axis=1)
-        log_alpha = moved + log_emissions[:, tokens[:, t]].T
+        previous = tokens[:, t - 1] if len(log_transitions) > 1 else np.zeros(len(tokens), int)
+        moved = np.logaddexp.reduce(log_alpha[:, :, None] + log_transitions[previous], axis=1)
+        log_alpha = moved + log_emissions[previous, :, tokens[:, t]]
         log_likelihood.append(np.logaddexp.reduce(log_alpha, axis=1))
     return -np.diff(np.stack(log_likelihood, axis=1), axis=1)
 
@@ -61,8 +74,9 @@ def brute_force_likelihood(process: Process, sequence: np.ndarray) -> float:
     total = 0.0
     for path in itertools.product(states, repeat=len(sequence) - 1):
         probability, before = 1.0, states[0]
-        for state, token in zip(path, sequence[1:], strict=True):
-            probability *= transition_probability(process, before, state) * emission_row(process, state)[token]
+        for state, x_before, token in zip(path, sequence[:-1], sequence[1:], strict=True):
+            probability *= transition_probability(process, before, state, x_before)
+            probability *= emission_row(process, state, x_before)[token]
             before = state
         total += probability
     return total

@@ -39,7 +39,7 @@ def compile_program(graph: Graph, kernels: dict[str, np.ndarray]) -> Program:
     for node in graph.order:
         rows_after = np.cumprod((*kernels[node.name].shape[:-1], 1)[::-1])[::-1]  # rows spanned by each axis
         strides = rows_after[1:].tolist()
-        own_stride.append(0 if node.observed else strides.pop(0))
+        own_stride.append(strides.pop(0) if node.sees_itself else 0)
         parent += [position[name] for name in node.parents]
         parent_stride += strides
         first_edge.append(len(parent))

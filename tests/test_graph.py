@@ -76,6 +76,19 @@ def test_kernel_sizes():
     assert [graph.kernel_size(node) for node in graph.order] == [16**2, 16**3, 16**2 * 128]
 
 
+def test_feedback_is_a_lagged_edge_and_no_cycle():
+    graph = graph_of(X, Node(name="A", num_states=2, parents=("X",)))
+    assert {(a, b): lag for a, b, lag in graph.networkx().edges(data="lag")} == {("A", "X"): 0, ("X", "A"): 1}
+    assert [node.name for node in graph.order] == ["A", "X"]
+    assert graph.kernel_size(graph["A"]) == 2 * 4 * 2
+
+
+def test_a_graph_without_latents_is_a_chain_of_tokens():
+    graph = graph_of(Node(name="X", num_states=3, observed=True, recurrent=True, mode="slow", stickiness=0.5))
+    assert graph.latents == ()
+    assert (graph.num_joint_states, graph.kernel_size(graph.observed)) == (1, 9)
+
+
 def test_a_graph_survives_json():
     graph = Graph.preset("dense")
     assert Graph(**graph.model_dump(mode="json")) == graph
@@ -100,7 +113,10 @@ def test_a_graph_survives_json():
         (lambda: graph_of(X, Node(name="A", num_states=2), X.model_copy(update={"name": "Y"})), "saw 2 observed nodes"),
         (lambda: graph_of(X, Node(name="A", num_states=2), Node(name="A", num_states=3)), "'A' is defined 2 times"),
         (lambda: graph_of(X, Node(name="B", num_states=2)), "X: unknown parent 'A'"),
-        (lambda: graph_of(X, Node(name="A", num_states=2, parents=("X",))), "A: parent 'X' is the observed node"),
+        (lambda: graph_of(Node(name="X", num_states=2, parents=("X",), observed=True)), "X: saw itself as a parent"),
+        (lambda: Node(name="A", num_states=2, recurrent=True), "recurrent marks the observed node"),
+        (lambda: Node(name="A", num_states=2, stickiness=1.0), "stickiness: saw 1.0"),
+        (lambda: Node(name="X", num_states=2, stickiness=0.5, observed=True), "a stickiness needs a previous state"),
         (lambda: graph_of(X, Node(name="A", num_states=2, parents=("A",))), "cycle: A -> A"),
         (
             lambda: graph_of(

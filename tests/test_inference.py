@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers import chain_seen_through, random_graph, with_kernels
+from helpers import chain_seen_through, random_graph
 
 import n2n
 from n2n import inference
@@ -51,7 +51,8 @@ def test_predictive_and_beliefs(seed):
     for i, sequence in enumerate(tokens):
         belief = np.eye(len(states))[0]
         for t, token in enumerate(sequence[1:], start=1):
-            belief = (belief @ transitions) * emissions[:, token]
+            previous = sequence[t - 1] if len(transitions) > 1 else 0
+            belief = (belief @ transitions[previous]) * emissions[previous, :, token]
             belief /= belief.sum()
             for name, values in found.beliefs.items():
                 marginal = np.bincount([s[name] for s in states], belief, minlength=values.shape[-1])
@@ -90,6 +91,32 @@ def test_a_chain_shown_by_a_bijection(p, q, rate):
     assert nll[:, 100:].mean() == pytest.approx(rate, abs=4 * nll[:, 100:].mean(1).std() / 20)
 
 
+def test_a_markov_chain_of_tokens():
+    """No latent, a recurrent X: each token's nll is its transition's."""
+    chain = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.4, 0.4, 0.2]])
+    graph = Graph(nodes=(Node(name="X", num_states=3, observed=True, recurrent=True),))
+    process = Process.from_kernels(graph, {"X": chain})
+    sample = process.sample(50, length=40)
+    tokens = sample.tokens.astype(int)
+    found = n2n.filter(process, tokens, predictive=True, beliefs=True)
+    assert sample.latents == found.beliefs == {}
+    assert found.nll.numpy() == pytest.approx(-np.log(chain[tokens[:, :-1], tokens[:, 1:]]), abs=1e-12)
+    assert found.predictive.numpy() == pytest.approx(chain[tokens[:, :-1]], abs=1e-12)
+
+
+def test_feedback_alone_makes_tokens_a_chain():
+    """A latent that sees x_{t-1} and forgets itself, shown as it is: tokens are a Markov chain of its table."""
+    chain = np.array([[0.2, 0.8], [0.7, 0.3]])
+    nodes = (
+        Node(name="Z", num_states=2, parents=("X",)),
+        Node(name="X", num_states=2, parents=("Z",), observed=True),
+    )
+    process = Process.from_kernels(Graph(nodes=nodes), {"Z": np.stack([chain, chain]), "X": np.eye(2)})
+    tokens = process.sample(50, length=40).tokens.astype(int)
+    nll = n2n.filter(process, tokens).nll.numpy()
+    assert nll == pytest.approx(-np.log(chain[tokens[:, :-1], tokens[:, 1:]]), abs=1e-12)
+
+
 def test_independent_chains_add():
     """Two chains shown by one symbol a joint state: the nll is the sum of the two chains' own."""
     p, q = np.array([[0.8, 0.2], [0.3, 0.7]]), np.array([[0.7, 0.3, 0.0], [0.1, 0.6, 0.3], [0.2, 0.2, 0.6]])
@@ -98,7 +125,7 @@ def test_independent_chains_add():
         Node(name="B", num_states=3),
         Node(name="X", num_states=6, parents=("A", "B"), observed=True),
     )
-    process = with_kernels(Graph(nodes=nodes), {"A": p, "B": q, "X": np.eye(6).reshape(2, 3, 6)})
+    process = Process.from_kernels(Graph(nodes=nodes), {"A": p, "B": q, "X": np.eye(6).reshape(2, 3, 6)})
     tokens = process.sample(20, length=50).tokens.astype(int)
     a, b = tokens // 3, tokens % 3
     expected = -np.log(p[a[:, :-1], a[:, 1:]] * q[b[:, :-1], b[:, 1:]])

@@ -35,7 +35,7 @@ def test_log_dirichlet_does_not_underflow():
 def test_kernels_have_the_right_axes_and_sum_to_one(seed):
     process = Process(random_graph(seed), seed)
     for node in process.graph.nodes:
-        own = () if node.observed else (node.num_states,)
+        own = (node.num_states,) if node.recurrent or not node.observed else ()
         parents = tuple(process.graph[name].num_states for name in node.parents)
         kernel = process.kernel(node.name)
         assert kernel.dtype == np.float64
@@ -110,6 +110,25 @@ def test_modes_exchange_the_largest_entry_with_home(mode, kernel):
             assert np.array_equal(moved[own, parent], expected)
 
 
+def test_stickiness_mixes_with_staying():
+    """K <- s I + (1 - s) K, and the dwell time 1 / (1 - p_ii) follows."""
+    free, sticky = Node(name="Z", num_states=4), Node(name="Z", num_states=4, stickiness=0.9)
+    x = Node(name="X", num_states=4, parents=("Z",), observed=True)
+    drawn, mixed = (Process(Graph(nodes=(node, x))).kernel("Z") for node in (free, sticky))
+    assert mixed == pytest.approx(0.9 * np.eye(4) + 0.1 * drawn, abs=1e-15)
+    states = Process(Graph(nodes=(sticky, x))).sample(2000, length=200).latents["Z"]
+    stayed = (states[:, 1:] == states[:, :-1])[states[:, :-1] == 2]
+    assert stayed.mean() == pytest.approx(mixed[2, 2], abs=5 * stayed.std() / len(stayed) ** 0.5)
+
+
+def test_a_sticky_child_stays_whatever_its_parent_does():
+    a = Node(name="A", num_states=3)
+    b = Node(name="B", num_states=2, parents=("A",), stickiness=0.5, mode="slow")
+    kernel = Process(Graph(nodes=(a, b, Node(name="X", num_states=2, parents=("B",), observed=True)))).kernel("B")
+    for own in range(2):
+        assert (kernel[own, :, own] >= 0.75).all()  # half by stickiness, most of the other half by the slow mode
+
+
 def test_a_product_kernel_is_a_product():
     """log p(z' | z, a) = f(z, z') + g(a, z') + c(z, a): differences over z' have no interaction of z and a."""
     logs = np.log(table_of("default", "product"))
@@ -170,6 +189,38 @@ def test_numpy_s_integers_are_welcome():
     process = Process(Graph.preset("single"))
     sample = process.sample(np.uint8(200), length=np.int64(300), start=np.uint8(3))
     assert np.array_equal(sample.tokens, process.sample(200, length=300, start=3).tokens)
+
+
+CHAIN = Graph(nodes=(Node(name="Z", num_states=2), Node(name="X", num_states=3, parents=("Z",), observed=True)))
+TABLES = {"Z": [[0.5, 0.5], [0.1, 0.9]], "X": [[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]]}
+
+
+def test_given_kernels_are_kept_and_sampled():
+    process = Process.from_kernels(CHAIN, TABLES, seed=3)
+    assert np.array_equal(process.kernel("Z"), TABLES["Z"])
+    assert not process.kernel("X").flags.writeable
+    sample = process.sample(500, length=20)
+    assert not sample.tokens[sample.latents["Z"] == 1].any()
+    assert process == Process.from_kernels(CHAIN, TABLES, seed=3)
+    assert process != Process.from_kernels(CHAIN, {**TABLES, "Z": np.eye(2)}, seed=3)
+    assert process != Process(CHAIN, seed=3)
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"Z": [[0.5, 0.5]]}, r"Z: saw a table of shape \(1, 2\); \(2, 2\) is needed"),
+        ({"Z": [[0.5, 0.5], [0.1, 0.8]]}, r"Z: row \(1,\) sums to 0.9; each row must sum to 1"),
+        ({"Z": [[1.5, -0.5], [0.1, 0.9]]}, "Z: saw an entry of -0.5"),
+        ({"Z": [[float("nan"), 0.5], [0.1, 0.9]]}, "Z: saw an entry of nan"),
+        ({"Y": [[1.0]]}, "kernels: unknown node 'Y'"),
+    ],
+)
+def test_bad_tables_are_refused(tables, said):
+    with pytest.raises(ValueError, match=said):
+        Process.from_kernels(CHAIN, {**TABLES, **tables})
+    with pytest.raises(ValueError, match=r"saw no table for \['X'\]"):
+        Process.from_kernels(CHAIN, {"Z": TABLES["Z"]})
 
 
 def test_bad_processes_are_refused():

@@ -80,8 +80,8 @@ def test_frequencies_follow_the_kernels(seed):
     statistic, cells, rows = 0.0, 0, 0
     for node in process.graph.nodes:
         values = sample.tokens if node.observed else sample.latents[node.name]
-        seen = [] if node.observed else [values[:, :-1]]
-        seen += [sample.latents[name][:, 1:] for name in node.parents]
+        seen = [values[:, :-1]] if node.sees_itself else []
+        seen += [sample.tokens[:, :-1] if name == "X" else sample.latents[name][:, 1:] for name in node.parents]
         kernel = process.kernel(node.name)
         counts = np.zeros(kernel.shape)
         np.add.at(counts, (*seen, values[:, 1:]), 1)

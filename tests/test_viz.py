@@ -31,6 +31,19 @@ def test_a_graph_s_figure_holds_every_node_and_edge(name):
     assert len(figure.to_json()) < 50_000
 
 
+def test_feedback_and_recurrence_are_drawn():
+    z = {"name": "Z", "num_states": 2, "parents": ["X"]}
+    x = {"name": "X", "num_states": 2, "parents": ["Z"], "observed": True, "recurrent": True}
+    figure = n2n.viz.draw_graph(Graph(nodes=[z, x]))
+    down, up = figure.layout.annotations
+    assert down.ay > down.y
+    assert up.ay < up.y
+    assert abs(down.x - up.x) > 0.1  # side by side
+    assert len(figure.layout.shapes) == 4  # two discs, two loops
+    assert "sees Z at t - 1, X at t - 1<" in figure.data[0].hovertext[0]
+    assert "sees X at t - 1, Z at t<" in figure.data[0].hovertext[1]
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_no_edge_passes_through_a_node(name):
     graph, place = Graph.preset(name), _layout(Graph.preset(name))

@@ -14,6 +14,7 @@ COLOURS = {"default": MODEL, "slow": ACCENT, "dead": "#CC79A7"}
 EDGE = {"color": "#888888", "width": 1.5}
 _LAYER_GAP, _NODE_GAP = 1.5, 1.6  # in the units of the axes
 _WIDEST = 8.0  # units that a layer's nodes share
+_LAG_SHIFT = 0.12
 _PIXELS = 80  # per unit
 
 Point = tuple[float, float]
@@ -22,16 +23,18 @@ Point = tuple[float, float]
 def draw_graph(graph: Graph) -> go.Figure:
     """The contemporaneous edges, parents above children and X at the foot.
 
-    Discs grow with the number of states; a loop marks a node that sees its own previous state. Latents are coloured by
-    mode.
+    Discs grow with the number of states; a loop marks a node that sees its own previous state, an arrow in X's colour a
+    latent that sees the previous token. Latents are coloured by mode.
     """
     place = _layout(graph)
     radius = {node.name: _radius(node) for node in graph.nodes}
     fig = go.Figure(layout={"template": TEMPLATE, "title": {"text": _title(graph)}})
-    for node in graph.latents:
-        _add_circle(fig, _beside(place[node.name], radius[node.name]), 0.6 * radius[node.name], line=EDGE)
-    for parent, child in graph.networkx().edges:
-        _add_arrow(fig, place[parent], place[child], radius[parent], radius[child])
+    for node in graph.nodes:
+        if node.sees_itself:
+            _add_circle(fig, _beside(place[node.name], radius[node.name]), 0.6 * radius[node.name], line=EDGE)
+    for parent, child, lag in graph.networkx().edges(data="lag"):
+        tail, head = _aside(place[parent], place[child], _LAG_SHIFT * lag)
+        _add_arrow(fig, tail, head, radius[parent], radius[child], dict(EDGE, color=ORACLE) if lag else EDGE)
     named = set()
     for node in graph.order:
         group = "observed" if node.observed else f"latent, {node.mode} mode"
@@ -64,7 +67,7 @@ def _layout(graph: Graph) -> dict[str, Point]:
     digraph.remove_node(graph.observed.name)
     layers = [sorted(layer) for layer in nx.topological_generations(digraph)] + [[graph.observed.name]]
     depth = {name: d for d, layer in enumerate(layers) for name in layer}
-    spans = [(depth[parent], depth[child]) for parent, child in graph.networkx().edges]
+    spans = [sorted((depth[parent], depth[child])) for parent, child in graph.networkx().edges]
     place = {}
     for d, layer in enumerate(layers):
         aside = 0.5 if any(above < d < below for above, below in spans) else 0.0
@@ -86,27 +89,34 @@ def _labels(graph: Graph, place: dict[str, Point]) -> dict:
         "y": [place[node.name][1] for node in graph.order],
         "text": [f"<b>{node.name}</b><br>{node.num_states}" for node in graph.order],
         "textfont": {"color": ["#333333" if node.observed else "white" for node in graph.order], "size": 12},
-        "hovertext": [_hover(node) for node in graph.order],
+        "hovertext": [_hover(node, graph.observed.name) for node in graph.order],
         "hoverinfo": "text",
         "showlegend": False,
     }
 
 
-def _hover(node: Node) -> str:
-    seen = [] if node.observed else [f"{node.name} at t - 1"]
-    seen += [f"{parent} at t" for parent in node.parents]
+def _hover(node: Node, observed: str) -> str:
+    seen = [f"{node.name} at t - 1"] if node.sees_itself else []
+    seen += [f"{parent} at t{' - 1' if parent == observed else ''}" for parent in node.parents]
     return (
-        f"<b>{node.name}</b>: {node.num_states} states<br>sees {', '.join(seen) or 'nothing'}<br>"
-        f"{node.kernel} kernel, {node.mode} mode, alpha {node.alpha:g}"
+        f"<b>{node.name}</b>: {node.num_states} states<br>sees {', '.join(seen)}<br>"
+        f"{node.kernel} kernel, {node.mode} mode, alpha {node.alpha:g}, stickiness {node.stickiness:g}"
     )
 
 
-def _add_arrow(fig: go.Figure, tail: Point, head: Point, from_radius: float, to_radius: float) -> None:
+def _aside(tail: Point, head: Point, shift: float) -> tuple[Point, Point]:
+    """The two ends moved to the right of the way between them, so that edges there and back lie side by side."""
+    length = math.dist(tail, head)
+    right = ((head[1] - tail[1]) / length * shift, (tail[0] - head[0]) / length * shift)
+    return (tail[0] + right[0], tail[1] + right[1]), (head[0] + right[0], head[1] + right[1])
+
+
+def _add_arrow(fig: go.Figure, tail: Point, head: Point, from_radius: float, to_radius: float, line: dict) -> None:
     length = math.dist(tail, head)
     unit = ((head[0] - tail[0]) / length, (head[1] - tail[1]) / length)
     start = {f"a{axis}": tail[i] + unit[i] * from_radius for i, axis in enumerate("xy")}
     end = {axis: head[i] - unit[i] * (to_radius + 0.03) for i, axis in enumerate("xy")}
-    style = {"arrowhead": 2, "arrowwidth": EDGE["width"], "arrowcolor": EDGE["color"], "showarrow": True, "text": ""}
+    style = {"arrowhead": 2, "arrowwidth": line["width"], "arrowcolor": line["color"], "showarrow": True, "text": ""}
     fig.add_annotation(**start, **end, xref="x", yref="y", axref="x", ayref="y", **style)
 
 
