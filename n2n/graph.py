@@ -86,7 +86,8 @@ class Graph(Strict):
     Args:
         nodes: every node once, in any order.
         name: a title for figures and folders; it has no part in the kernels.
-        initial: the law of the first time step. ``"zero"``: every node, X too, starts in state 0.
+        initial: the law of the first time step. ``"zero"``: every node, X too, is in state 0; ``"uniform"``: each is
+            uniform and independent; ``"stationary"``: they have the law that a step leaves as it is.
 
     Raises:
         ValueError: naming the nodes, for a repeated name, no or several observed nodes, an observed node that sees
@@ -95,7 +96,7 @@ class Graph(Strict):
 
     nodes: Ordered[Node]
     name: str = ""
-    initial: Literal["zero"] = "zero"
+    initial: Literal["zero", "uniform", "stationary"] = "zero"
 
     @model_validator(mode="after")
     def _well_formed(self) -> Graph:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import string
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from n2n.contraction import BATCH, MOST_LATENTS, letters, of_parents, transitions
 from n2n.graph import Graph, Node
 from n2n.process import Process
 
 MEMORY_BUDGET = 2**30  # bytes that the beliefs of one part of the batch may take
 _COPIES = 4  # beliefs alive at once within a step
-_BATCH, _STATE = string.ascii_letters[0], string.ascii_letters[1:]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +46,8 @@ def filter(
 
     Args:
         process: the process that the tokens are judged by.
-        tokens: ``(batch, T)`` integers, T at least 2, each row a sequence from its start, so that it begins with 0. A
-            tensor's device is where the work is done.
+        tokens: ``(batch, T)`` integers, T at least 2, each row a sequence from its start (which is 0 with
+            ``initial="zero"``). A tensor's device is where the work is done.
         predictive: whether to return the distribution of each next token.
         beliefs: whether to return each latent node's belief.
         memory_budget: bytes, inside which the batch is cut; what is returned comes on top.
@@ -65,8 +63,7 @@ def filter(
     kernels = {name: torch.tensor(table, device=tokens.device) for name, table in process.kernels.items()}
     rows = memory_budget // _bytes_per_sequence(process.graph)
     parts = [
-        _filter_part(process.graph, kernels, part, predictive=predictive, beliefs=beliefs)
-        for part in tokens.split(rows)
+        _filter_part(process, kernels, part, predictive=predictive, beliefs=beliefs) for part in tokens.split(rows)
     ]
     joined = {name: torch.cat([part.beliefs[name] for part in parts]) for name in parts[0].beliefs or {}}
     return Filtered(
@@ -89,7 +86,8 @@ def check_tokens(process: Process, tokens) -> Tensor:
             f"tokens: saw {tokens[row, column]} in sequence {row} at position {column}; "
             f"the vocabulary is 0 to {vocab_size - 1}"
         )
-    for (row,) in tokens[:, 0].nonzero()[:1].tolist():
+    starts = tokens[:, 0] if process.graph.initial == "zero" else tokens[:0, 0]
+    for (row,) in starts.nonzero()[:1].tolist():
         raise ValueError(
             f"tokens: sequence {row} begins with {tokens[row, 0]}; with initial='zero' every sequence begins with 0 "
             "(a window cut from a longer sequence has another law)"
@@ -113,8 +111,8 @@ def _as_integers(tokens) -> Tensor:
 
 def check_budget(graph: Graph, memory_budget: int = MEMORY_BUDGET) -> None:
     """Raise a ``ValueError`` if a kernel or the belief of one sequence exceeds the budget, in bytes."""
-    if len(graph.latents) > len(_STATE) - 1:
-        raise ValueError(f"graph: saw {len(graph.latents)} latent nodes; at most {len(_STATE) - 1} are supported")
+    if len(graph.latents) > MOST_LATENTS:
+        raise ValueError(f"graph: saw {len(graph.latents)} latent nodes; at most {MOST_LATENTS} are supported")
     for node in graph.nodes:
         entries = graph.kernel_size(node)
         if 8 * entries > memory_budget:
@@ -138,11 +136,12 @@ def _bytes_per_sequence(graph: Graph) -> int:
 
 
 def _filter_part(
-    graph: Graph, kernels: dict[str, Tensor], tokens: Tensor, *, predictive: bool, beliefs: bool
+    process: Process, kernels: dict[str, Tensor], tokens: Tensor, *, predictive: bool, beliefs: bool
 ) -> Filtered:
+    graph = process.graph
     latents = [node.name for node in graph.latents]
-    belief = _start(graph, tokens)
-    steps = list(_transitions(graph))
+    belief = _start(process, tokens)
+    steps = list(transitions(graph))
     to_parents, spread = _emission(graph)
     emission = _rows_of_x(graph, kernels[graph.observed.name])
     nll, predictives = [], []
@@ -168,32 +167,22 @@ def _filter_part(
     )
 
 
-def _start(graph: Graph, tokens: Tensor) -> Tensor:
-    """All mass on joint state 0: (batch, n_1, .., n_K)."""
-    belief = torch.zeros(len(tokens), graph.num_joint_states, dtype=torch.float64, device=tokens.device)
-    belief[:, 0] = 1.0
-    return belief.view(len(tokens), *(node.num_states for node in graph.latents))
+def _start(process: Process, tokens: Tensor) -> Tensor:
+    """P(z_0 given x_0): (batch, n_1, .., n_K)."""
+    graph = process.graph
+    shape = [node.num_states for node in graph.latents]
+    if process.initial_law is None:
+        belief = torch.zeros(len(tokens), graph.num_joint_states, dtype=torch.float64, device=tokens.device)
+        belief[:, 0] = 1.0
+        return belief.view(len(tokens), *shape)
+    law = torch.tensor(process.initial_law, device=tokens.device).view(-1, graph.vocab_size)
+    belief = law.T[tokens[:, 0]]  # (batch, joint states)
+    return (belief / belief.sum(1, keepdim=True)).view(len(tokens), *shape)
 
 
 def _marginal(belief: Tensor, k: int) -> Tensor:
     others = [axis for axis in range(1, belief.ndim) if axis != k + 1]
     return belief.sum(others) if others else belief
-
-
-def _letters(graph: Graph) -> dict[str, str]:
-    return {node.name: letter for node, letter in zip(graph.latents, _STATE, strict=False)}
-
-
-def _transitions(graph: Graph) -> Iterator[tuple[Node, str]]:
-    """For each latent node in order, the contraction that moves its axis one step on, parents having moved already."""
-    letter = {**_letters(graph), graph.observed.name: ""}
-    before = _BATCH + "".join(letter.values())
-    new = _STATE[-1]
-    for node in graph.latents:
-        own = letter[node.name]
-        feedback = _BATCH if graph.observed.name in node.parents else ""
-        kernel = feedback + own + "".join(letter[name] for name in node.parents) + new
-        yield node, f"{before},{kernel}->{before.replace(own, new)}"
 
 
 def _seeing_x(graph: Graph, node: Node, kernel: Tensor, previous: Tensor) -> Tensor:
@@ -210,10 +199,9 @@ def _rows_of_x(graph: Graph, kernel: Tensor) -> Tensor:
 
 def _emission(graph: Graph):
     """How to sum a belief down to X's parents in their order, and how to lay a table of theirs over a belief."""
-    letter = _letters(graph)
     axes = [node.name for node in graph.latents]
     parents = graph.observed.parents
-    to_parents = f"{_BATCH}{''.join(letter.values())}->{_BATCH}{''.join(letter[name] for name in parents)}"
+    to_parents = f"{BATCH}{letters(graph)}->{BATCH}{of_parents(graph, graph.observed, '')}"
     as_in_belief = [0, *(1 + parents.index(name) for name in axes if name in parents)]
     given = [graph[name].num_states for name in parents]
     shape = [graph[name].num_states if name in parents else 1 for name in axes]

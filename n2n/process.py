@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from n2n.graph import Graph, Node
 from n2n.philox import derive_key
 from n2n.sampling import Program, compile_program, draw
+from n2n.stationary import initial_law
 from n2n.strict import unknown
 
 Split = Literal["train", "valid", "test"]
@@ -27,7 +28,8 @@ class Sample:
     """Sequences drawn from a process.
 
     Attributes:
-        tokens: ``(batch, length)``, the observed states, in the smallest unsigned type; ``tokens[:, 0]`` is 0.
+        tokens: ``(batch, length)``, the observed states, in the smallest unsigned type;
+            ``tokens[:, 0]`` is 0 if ``initial`` is "zero".
         latents: ``{name: (batch, length)}``, the states of each latent node; empty if they were not asked for.
     """
 
@@ -112,7 +114,12 @@ class Process:
     @cached_property
     def program(self) -> Program:
         """The flat arrays that the sampler runs on."""
-        return compile_program(self.graph, self.kernels)
+        return compile_program(self.graph, self.kernels, self.initial_law)
+
+    @cached_property
+    def initial_law(self) -> np.ndarray | None:
+        """P(z_0, x_0), ``(n_1, .., n_K, V)`` in the graph's order, or None where every node starts in 0."""
+        return initial_law(self.graph, self.kernels)
 
     def sample(
         self, count: int, *, length: int, split: Split = "train", start: int = 0, latents: bool = True

@@ -53,12 +53,28 @@ def flatten(process: Process) -> tuple[np.ndarray, np.ndarray]:
     return np.array(transitions), np.array([[emission_row(process, state, x) for state in states] for x in tokens])
 
 
+def initial_belief(process: Process, x_first: int) -> np.ndarray:
+    """P(z_0 given x_0), ``(S,)``; the stationary law by solving the balance equations of (z, x) as a dense chain."""
+    states = len(joint_states(process))
+    if process.graph.initial == "zero":
+        return np.eye(states)[0]
+    if process.graph.initial == "uniform":
+        return np.full(states, 1.0 / states)
+    transitions, emissions = flatten(process)
+    vocab_size = process.graph.vocab_size
+    # chain[x, z, x', z'], where tables without an axis for x serve every x alike
+    chain = np.einsum("xzw,xwv->xzvw", transitions, emissions)
+    chain = np.broadcast_to(chain, (vocab_size, *chain.shape[1:])).reshape(vocab_size * states, -1)
+    balance = np.vstack([chain.T - np.eye(len(chain)), np.ones(len(chain))])
+    law = np.linalg.lstsq(balance, np.eye(len(balance))[-1], rcond=None)[0].reshape(vocab_size, states)
+    return law[x_first] / law[x_first].sum()
+
+
 def forward_nll(process: Process, tokens: np.ndarray) -> np.ndarray:
     """``-log P(x_t | x_<t)``, ``(batch, T - 1)`` nats, by the forward algorithm in logarithms, all states flat."""
     with np.errstate(divide="ignore"):
         log_transitions, log_emissions = (np.log(table) for table in flatten(process))
-    log_alpha = np.full((len(tokens), log_transitions.shape[-1]), -np.inf)
-    log_alpha[:, 0] = 0.0
+        log_alpha = np.log([initial_belief(process, first) for first in tokens[:, 0]])
     log_likelihood = [np.zeros(len(tokens))]
     for t in range(1, tokens.shape[1]):
         previous = tokens[:, t - 1] if len(log_transitions) > 1 else np.zeros(len(tokens), int)
@@ -69,11 +85,12 @@ def forward_nll(process: Process, tokens: np.ndarray) -> np.ndarray:
 
 
 def brute_force_likelihood(process: Process, sequence: np.ndarray) -> float:
-    """P(x_1 .. x_{T-1} | z_0 = 0) by the sum over every path of joint states; for tiny cases."""
+    """P(x_1 .. x_{T-1} | x_0) by the sum over every path of joint states; for tiny cases."""
     states = joint_states(process)
+    start = initial_belief(process, sequence[0])
     total = 0.0
-    for path in itertools.product(states, repeat=len(sequence) - 1):
-        probability, before = 1.0, states[0]
+    for first, *path in itertools.product(range(len(states)), *[states] * (len(sequence) - 1)):
+        probability, before = start[first], states[first]
         for state, x_before, token in zip(path, sequence[:-1], sequence[1:], strict=True):
             probability *= transition_probability(process, before, state, x_before)
             probability *= emission_row(process, state, x_before)[token]

@@ -2,11 +2,13 @@
 
 Sequence ``i`` of a split is a pure function of (kernels, key, i): the node at position ``k`` of the topological order
 draws its state at time ``t`` from the uniform number that Philox gives for (i, t, k), by inversion of its kernel's row.
+At time 0 the number of (i, 0, 0) draws all nodes at once from the initial law.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import NamedTuple
@@ -30,10 +32,11 @@ class Program(NamedTuple):
     parent_stride: np.ndarray  # (edges,)
     offset: np.ndarray  # (nodes,) where the node's rows begin in cdf
     cdf: np.ndarray  # cumulative rows of every kernel, one after the other
+    initial: np.ndarray  # cumulative law of all nodes at t = 0, the last node fastest; empty if they start in 0
 
 
-def compile_program(graph: Graph, kernels: dict[str, np.ndarray]) -> Program:
-    """Flatten kernels, given by node name with axes (own previous state, parents in order, new state)."""
+def compile_program(graph: Graph, kernels: Mapping[str, np.ndarray], initial: np.ndarray | None) -> Program:
+    """Flatten kernels, by name with axes (own previous state, parents in order, new state), and the initial law."""
     position = {node.name: k for k, node in enumerate(graph.order)}
     own_stride, first_edge, parent, parent_stride, offset, cdf = [], [0], [], [], [0], []
     for node in graph.order:
@@ -47,7 +50,9 @@ def compile_program(graph: Graph, kernels: dict[str, np.ndarray]) -> Program:
         offset.append(offset[-1] + cdf[-1].size)
     integers = (own_stride, first_edge, parent, parent_stride, offset[:-1])
     num_states = np.array([node.num_states for node in graph.order], dtype=np.int64)
-    return Program(num_states, *(np.array(values, dtype=np.int64) for values in integers), np.concatenate(cdf))
+    integers = [np.array(values, dtype=np.int64) for values in integers]
+    start = np.empty(0) if initial is None else _cumulative(initial.ravel())
+    return Program(num_states, *integers, np.concatenate(cdf), start)
 
 
 def _cumulative(kernel: np.ndarray) -> np.ndarray:
@@ -117,6 +122,11 @@ def _draw_sequence(program, key_0, key_1, index, tokens, states):
     nodes = program.num_states.size
     current = np.zeros(nodes, np.int64)
     low, high = index & _MASK, index >> _HALF
+    if program.initial.size:
+        block = philox(low, high, np.uint64(0), np.uint64(0), key_0, key_1)
+        _start(program, current, uniform(block[0], block[1]))
+        tokens[0] = current[nodes - 1]
+        states[:, 0] = current[: nodes - 1]
     for t in range(1, tokens.size):
         for k in range(nodes):
             if k % 2 == 0:
@@ -125,6 +135,14 @@ def _draw_sequence(program, key_0, key_1, index, tokens, states):
             current[k] = _next_state(program, current, k, value)
         tokens[t] = current[nodes - 1]
         states[:, t] = current[: nodes - 1]
+
+
+@compiled
+def _start(program, current, value):
+    joint = _search(program.initial, 0, program.initial.size, value)
+    for k in range(current.size - 1, -1, -1):
+        current[k] = joint % program.num_states[k]
+        joint //= program.num_states[k]
 
 
 @compiled
@@ -143,6 +161,13 @@ def draw_numpy(
     tokens, states = _empty(program, count, length, latents)
     index = np.arange(start, start + count).astype(np.uint64)
     current = np.zeros((len(program.num_states), count), np.int64)
+    if program.initial.size:
+        block = philox.py_func(index & _MASK, index >> _HALF, np.uint64(0), np.uint64(0), *key)
+        joint = np.searchsorted(program.initial, uniform.py_func(*block[:2]), side="right")
+        current = np.array(np.unravel_index(joint, program.num_states))
+        tokens[:, 0] = current[-1]
+        if latents:
+            states[:, :, 0] = current[:-1]
     for t in range(1, length):
         for k, size in enumerate(program.num_states):
             counter = index & _MASK, index >> _HALF, np.uint64(t), np.uint64(k // 2)

@@ -34,11 +34,18 @@ def random_graph(seed: int) -> Graph:
     return Graph(nodes=tuple(nodes[i] for i in rng.permutation(len(nodes))))
 
 
-def chain_seen_through(transitions: np.ndarray, emissions: np.ndarray) -> Process:
+def mixing_graph(seed: int, initial: str) -> Graph:
+    """A random graph whose kernels have no tiny entries, so that it forgets its start quickly."""
+    graph = random_graph(seed)
+    nodes = [node.model_copy(update={"alpha": 2.0}) for node in graph.nodes]
+    return Graph(nodes=nodes, initial=initial)
+
+
+def chain_seen_through(transitions: np.ndarray, emissions: np.ndarray, initial: str = "zero") -> Process:
     """A hidden Markov model with one latent node."""
     states, vocab_size = np.shape(emissions)
     nodes = (
         Node(name="Z", num_states=states),
         Node(name="X", num_states=vocab_size, parents=("Z",), observed=True),
     )
-    return Process.from_kernels(Graph(nodes=nodes), {"Z": transitions, "X": emissions})
+    return Process.from_kernels(Graph(nodes=nodes, initial=initial), {"Z": transitions, "X": emissions})

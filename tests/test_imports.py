@@ -15,6 +15,8 @@ ROOMS = [
     ["strict"],
     ["presets"],
     ["graph"],
+    ["contraction"],
+    ["stationary"],
     ["philox"],
     ["sampling"],
     ["process"],

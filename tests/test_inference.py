@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers import chain_seen_through, random_graph
+from helpers import chain_seen_through, mixing_graph, random_graph
 
 import n2n
 from n2n import inference
@@ -28,6 +28,17 @@ def test_equals_the_textbook_forward_algorithm(seed):
     process = Process(random_graph(seed), seed)
     tokens = process.sample(6, length=60).tokens
     assert n2n.filter(process, tokens).nll.numpy() == pytest.approx(forward_nll(process, tokens), abs=1e-9)
+
+
+@pytest.mark.parametrize("initial", ["uniform", "stationary"])
+@pytest.mark.parametrize("seed", range(12))
+def test_equals_its_twins_from_other_starts(seed, initial):
+    """Brute force and the textbook begin from the balance equations' solution, the filter from its power iteration."""
+    process = Process(mixing_graph(seed, initial), seed)
+    tokens = process.sample(5, length=12).tokens
+    assert n2n.filter(process, tokens).nll.numpy() == pytest.approx(forward_nll(process, tokens), abs=1e-9)
+    nll = n2n.filter(process, tokens[:1, :3]).nll.sum().item()
+    assert nll == pytest.approx(-np.log(brute_force_likelihood(process, tokens[0, :3])), abs=1e-9)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -148,6 +159,44 @@ def test_golden_mean_entropy():
     assert last.item() == pytest.approx(0.4620981, abs=2e-4)
 
 
+def edge_emitting(labelled: list[np.ndarray], initial: str) -> Process:
+    """A process given by P(symbol, next | state) as ours: its latent is the pair (next state, symbol)."""
+    states, symbols = len(labelled[0]), len(labelled)
+    transitions = np.zeros((states, symbols, states, symbols))
+    for symbol, table in enumerate(labelled):
+        transitions[..., symbol] = np.asarray(table)[:, None, :]
+    pairs = states * symbols
+    emissions = np.tile(np.eye(symbols), (states, 1))
+    return chain_seen_through(transitions.reshape(pairs, pairs), emissions, initial)
+
+
+def mess3(x: float, a: float) -> list[np.ndarray]:
+    b, y = (1 - a) / 2, 1 - 2 * x
+    return [(np.where(np.eye(3) > 0, y, x) * np.where(np.arange(3) == symbol, a, b)) for symbol in range(3)]
+
+
+def test_mess3_conditional_entropies():
+    """From the stationary state: 1.098612, 1.091068, 1.089391, 1.089004, .. towards 1.0888882."""
+    process = edge_emitting(mess3(0.15, 0.6), "stationary")
+    words = np.array(np.meshgrid(*[range(3)] * 8, indexing="ij")).reshape(8, -1).T
+    nll = n2n.filter(process, words).nll.numpy()
+    weight = np.exp(-nll.sum(1)) / 3  # every first symbol has probability 1/3
+    assert weight.sum() == pytest.approx(1.0, abs=1e-12)
+    first = process.initial_law.sum(0)
+    assert -(first * np.log(first)).sum() == pytest.approx(1.098612, abs=1e-6)
+    assert weight @ nll[:, :3] == pytest.approx([1.091068, 1.089391, 1.089004], abs=1e-6)
+    assert weight @ nll[:, -1] == pytest.approx(1.0888882, abs=1e-6)
+
+
+def test_golden_mean_entropy_from_its_stationary_law():
+    """Every conditional entropy H(X_t | X_<t, state) is (2/3) ln 2 once a symbol told the state."""
+    process = edge_emitting([[[0.0, 0.5], [0.0, 0.0]], [[0.5, 0.0], [1.0, 0.0]]], "stationary")
+    assert process.initial_law.sum(1) == pytest.approx([0.0, 2 / 3, 1 / 3, 0.0], abs=1e-10)  # (A,0) (A,1) (B,0) (B,1)
+    tokens = process.sample(4000, length=100).tokens
+    nll = n2n.filter(process, tokens).nll.numpy().mean(1)
+    assert nll.mean() == pytest.approx(0.4620981, abs=4 * nll.std() / 4000**0.5)
+
+
 def test_an_impossible_token_is_infinite_and_undefined_after():
     process = chain_seen_through(np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([[0.0, 1.0], [1.0, 0.0]]))
     nll = n2n.filter(process, [[0, 0, 0, 1], [0, 1, 1, 1]]).nll
@@ -164,9 +213,9 @@ def test_the_cut_of_the_batch_changes_nothing(name, monkeypatch):
     whole = n2n.filter(process, tokens, predictive=True, beliefs=True)
     parts, real = [], inference._filter_part
 
-    def spy(graph, kernels, part, **asked):
+    def spy(process, kernels, part, **asked):
         parts.append(len(part))
-        return real(graph, kernels, part, **asked)
+        return real(process, kernels, part, **asked)
 
     monkeypatch.setattr(inference, "_filter_part", spy)
     budget = max(8 * process.graph.kernel_size(node) for node in process.graph.nodes)
@@ -224,9 +273,9 @@ def test_what_exceeds_the_budget_is_refused():
         n2n.filter(Process(Graph.preset("dense")), [[0, 1]], memory_budget=40_000)
     with pytest.raises(ValueError, match="Z0: its kernel of 100000000000000 entries needs 800000000000000 bytes"):
         inference.check_budget(wide_graph(1, 10**7))
-    with pytest.raises(ValueError, match="saw 60 latent nodes; at most 50 are supported"):
+    with pytest.raises(ValueError, match="saw 60 latent nodes; at most 49 are supported"):
         inference.check_budget(wide_graph(60, 1))
-    process = Process(wide_graph(50, 1))
+    process = Process(wide_graph(49, 1))
     assert n2n.filter(process, process.sample(2, length=4).tokens).nll.shape == (2, 3)
 
 

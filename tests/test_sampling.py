@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from helpers import random_graph
+from helpers import mixing_graph, random_graph
 
 from n2n import sampling
 from n2n.graph import Graph, Node
@@ -25,6 +25,27 @@ def test_twins_agree_on_presets(name):
 @pytest.mark.parametrize("seed", range(30))
 def test_twins_agree_on_random_graphs(seed):
     assert_twins_agree(Process(random_graph(seed), seed))
+
+
+@pytest.mark.parametrize("initial", ["uniform", "stationary"])
+@pytest.mark.parametrize("seed", range(8))
+def test_twins_agree_from_other_starts(seed, initial):
+    assert_twins_agree(Process(mixing_graph(seed, initial), seed))
+
+
+@pytest.mark.parametrize("initial", ["uniform", "stationary"])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_first_step_has_the_initial_law(seed, initial):
+    """Chi-square of (latents, token) at t = 0; if the law is stationary, at t = 3 as well."""
+    process = Process(mixing_graph(seed, initial), seed)
+    sample = process.sample(50_000, length=4)
+    law = process.initial_law
+    for t in (0, 3) if initial == "stationary" else (0,):
+        counts = np.zeros(law.shape)
+        np.add.at(counts, (*(values[:, t] for values in sample.latents.values()), sample.tokens[:, t]), 1)
+        statistic, cells = chi_square(counts, law * 50_000)
+        assert cells > 3
+        assert statistic < cells + 5 * np.sqrt(2 * cells)
 
 
 def test_twins_agree_beyond_32_bits_of_index():

@@ -1,0 +1,58 @@
+"""How a distribution over joint latent states moves one step on, as contractions that any einsum can run."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator
+
+from n2n.graph import Graph, Node
+
+BATCH, _X, _NEW, _STATE = "a", "b", "c", string.ascii_letters[3:]
+MOST_LATENTS = len(_STATE)
+
+
+def letters(graph: Graph) -> str:
+    """One letter for each latent node, in topological order: the axes of a joint distribution."""
+    return _STATE[: len(graph.latents)]
+
+
+def of_parents(graph: Graph, node: Node, x: str) -> str:
+    """The letters of a node's parents in the order of its kernel's axes, ``x`` standing for the previous token."""
+    letter = {latent.name: own for latent, own in zip(graph.latents, letters(graph), strict=True)}
+    return "".join({**letter, graph.observed.name: x}[name] for name in node.parents)
+
+
+def sees_x(graph: Graph, node: Node) -> bool:
+    """Whether a node's kernel has an axis for the previous token."""
+    return node.recurrent or graph.observed.name in node.parents
+
+
+def transitions(graph: Graph) -> Iterator[tuple[Node, str]]:
+    """For each latent node in order, the contraction of (batch, joint states) with its kernel, parents having moved.
+
+    The kernel of a node that sees X comes with a batch axis in the place of X's: its rows for each sequence's token.
+    """
+    before = BATCH + letters(graph)
+    for node, own in zip(graph.latents, letters(graph), strict=True):
+        kernel = (BATCH if sees_x(graph, node) else "") + own + of_parents(graph, node, "") + _NEW
+        yield node, f"{before},{kernel}->{before.replace(own, _NEW)}"
+
+
+def x_is_seen(graph: Graph) -> bool:
+    """Whether any node's law depends on the previous token."""
+    return any(sees_x(graph, node) for node in graph.nodes)
+
+
+def law_step(graph: Graph) -> Iterator[tuple[Node, str]]:
+    """As ``transitions``, of a law over the joint states, and X as a last axis where the previous token is seen."""
+    moving = graph.order if x_is_seen(graph) else graph.latents
+    before = (letters(graph) + _X)[: len(moving)]
+    for node, own in zip(moving, before, strict=True):
+        kernel = (own if node.sees_itself else "") + of_parents(graph, node, _X) + _NEW
+        yield node, f"{before},{kernel}->{before.replace(own, _NEW)}"
+
+
+def emitting(graph: Graph) -> str:
+    """The product of a law over the joint states with X's kernel, for an X that does not see itself."""
+    latents = letters(graph)
+    return f"{latents},{of_parents(graph, graph.observed, '')}{_NEW}->{latents}{_NEW}"
