@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from n2n.classic import classic_tables
 from n2n.graph import Graph, Node
 from n2n.philox import derive_key
 from n2n.sampling import Program, compile_program, draw
@@ -74,6 +75,22 @@ class Process:
                 that do not sum to one; the message gives the worst row and its sum.
         """
         return cls(graph, seed, given=kernels)
+
+    @classmethod
+    def classic(cls, name: str, *, initial: str = "stationary", seed: int = 0, **parameters: float) -> Process:
+        """A classic process by name: "golden_mean", "even", "z1r", "rrxor", or "mess3" with its ``x`` and ``a``.
+
+        One latent, Z, over the pairs (next state, symbol) of the process's edges; X shows the symbol. Definitions and
+        sources are in ``n2n.classic``.
+
+        Raises:
+            ValueError: an unknown name, parameters that the process does not take, or an unknown initial law.
+        """
+        transitions, emissions = classic_tables(name, **parameters)
+        latent = Node(name="Z", num_states=len(transitions))
+        shown = Node(name="X", num_states=emissions.shape[1], parents=("Z",), observed=True)
+        graph = Graph(nodes=(latent, shown), name=name, initial=initial)
+        return cls.from_kernels(graph, {"Z": transitions, "X": emissions}, seed)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Process):

@@ -15,6 +15,7 @@ ROOMS = [
     ["strict"],
     ["presets"],
     ["graph"],
+    ["classic"],
     ["contraction"],
     ["stationary"],
     ["philox"],

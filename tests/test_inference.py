@@ -159,25 +159,9 @@ def test_golden_mean_entropy():
     assert last.item() == pytest.approx(0.4620981, abs=2e-4)
 
 
-def edge_emitting(labelled: list[np.ndarray], initial: str) -> Process:
-    """A process given by P(symbol, next | state) as ours: its latent is the pair (next state, symbol)."""
-    states, symbols = len(labelled[0]), len(labelled)
-    transitions = np.zeros((states, symbols, states, symbols))
-    for symbol, table in enumerate(labelled):
-        transitions[..., symbol] = np.asarray(table)[:, None, :]
-    pairs = states * symbols
-    emissions = np.tile(np.eye(symbols), (states, 1))
-    return chain_seen_through(transitions.reshape(pairs, pairs), emissions, initial)
-
-
-def mess3(x: float, a: float) -> list[np.ndarray]:
-    b, y = (1 - a) / 2, 1 - 2 * x
-    return [(np.where(np.eye(3) > 0, y, x) * np.where(np.arange(3) == symbol, a, b)) for symbol in range(3)]
-
-
 def test_mess3_conditional_entropies():
     """From the stationary state: 1.098612, 1.091068, 1.089391, 1.089004, .. towards 1.0888882."""
-    process = edge_emitting(mess3(0.15, 0.6), "stationary")
+    process = Process.classic("mess3", x=0.15, a=0.6)
     words = np.array(np.meshgrid(*[range(3)] * 8, indexing="ij")).reshape(8, -1).T
     nll = n2n.filter(process, words).nll.numpy()
     weight = np.exp(-nll.sum(1)) / 3  # every first symbol has probability 1/3
@@ -186,15 +170,6 @@ def test_mess3_conditional_entropies():
     assert -(first * np.log(first)).sum() == pytest.approx(1.098612, abs=1e-6)
     assert weight @ nll[:, :3] == pytest.approx([1.091068, 1.089391, 1.089004], abs=1e-6)
     assert weight @ nll[:, -1] == pytest.approx(1.0888882, abs=1e-6)
-
-
-def test_golden_mean_entropy_from_its_stationary_law():
-    """Every conditional entropy H(X_t | X_<t, state) is (2/3) ln 2 once a symbol told the state."""
-    process = edge_emitting([[[0.0, 0.5], [0.0, 0.0]], [[0.5, 0.0], [1.0, 0.0]]], "stationary")
-    assert process.initial_law.sum(1) == pytest.approx([0.0, 2 / 3, 1 / 3, 0.0], abs=1e-10)  # (A,0) (A,1) (B,0) (B,1)
-    tokens = process.sample(4000, length=100).tokens
-    nll = n2n.filter(process, tokens).nll.numpy().mean(1)
-    assert nll.mean() == pytest.approx(0.4620981, abs=4 * nll.std() / 4000**0.5)
 
 
 def test_an_impossible_token_is_infinite_and_undefined_after():

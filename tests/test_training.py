@@ -253,6 +253,20 @@ def test_a_notebook_may_lie_in_the_folder_before_its_run(small, tmp_path):
     assert n2n.train(small(run_dir=str(tmp_path / "run"))).status["state"] == "done"
 
 
+def test_any_graph_can_be_trained_on(small):
+    """No latents, feedback, another start: the logged oracle is still that of the batch."""
+    chain = n2n.Graph(nodes=[{"name": "X", "num_states": 5, "observed": True, "recurrent": True}], initial="uniform")
+    z = {"name": "Z", "num_states": 3, "parents": ["X"], "stickiness": 0.5}
+    x = {"name": "X", "num_states": 4, "parents": ["Z"], "observed": True}
+    for graph in (chain, n2n.Graph(nodes=[z, x], initial="stationary")):
+        config = small(graph=graph)
+        run = n2n.train(config)
+        assert run.config.graph == graph
+        tokens = config.process.sample(4, length=12, start=16).tokens
+        expected = n2n.filter(config.process, tokens).nll.mean().item()
+        assert run.metrics.set_index("step").loc[4, "oracle_nll"] == pytest.approx(expected, abs=1e-9)
+
+
 def test_runs_without_a_folder_get_new_ones(small):
     first, second = n2n.train(small()), n2n.train(small())
     assert first.path != second.path

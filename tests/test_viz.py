@@ -44,6 +44,12 @@ def test_feedback_and_recurrence_are_drawn():
     assert "sees X at t - 1, Z at t<" in figure.data[0].hovertext[1]
 
 
+def test_a_chain_of_tokens_is_drawn():
+    figure = n2n.viz.draw_graph(Graph(nodes=[{"name": "X", "num_states": 3, "observed": True, "recurrent": True}]))
+    assert len(figure.layout.shapes) == 2
+    assert "0 latent nodes, 1 joint state, 3 symbols" in figure.layout.title.text
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_no_edge_passes_through_a_node(name):
     graph, place = Graph.preset(name), _layout(Graph.preset(name))

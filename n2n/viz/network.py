@@ -53,7 +53,7 @@ def draw_graph(graph: Graph) -> go.Figure:
 
 def _title(graph: Graph) -> str:
     count = len(graph.latents)
-    nodes = f"{count} latent node{'s' if count != 1 else ''}, {graph.num_joint_states:,} joint states"
+    nodes = f"{count} latent node{'s' if count != 1 else ''}, {graph.num_joint_states:,} joint state{'s' if graph.num_joint_states != 1 else ''}"
     return f"{graph.name + ': ' if graph.name else ''}{nodes}, {graph.vocab_size} symbols"
 
 

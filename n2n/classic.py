@@ -1,0 +1,75 @@
+"""Classic processes of computational mechanics, as tables P(symbol, next state | state).
+
+They emit on edges; a latent over the pairs (next state, symbol) that occur makes each one of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from n2n.strict import unknown
+
+Labelled = np.ndarray  # (symbols, states, next states)
+
+
+def golden_mean() -> Labelled:
+    """No two 0s in a row. Source: Crutchfield and Feldman, Chaos 13 (2003) 25."""
+    return np.array([[[0.0, 0.5], [0.0, 0.0]], [[0.5, 0.0], [1.0, 0.0]]])
+
+
+def even() -> Labelled:
+    """Runs of 1s have even length. Source: as ``golden_mean``."""
+    return np.array([[[0.5, 0.0], [0.0, 0.0]], [[0.0, 0.5], [1.0, 0.0]]])
+
+
+def z1r() -> Labelled:
+    """0, then 1, then a random bit, over and over. Source: Shai et al., arXiv:2405.15943."""
+    table = np.zeros((2, 3, 3))
+    table[0, 0, 1] = table[1, 1, 2] = 1.0
+    table[:, 2, 0] = 0.5
+    return table
+
+
+def rrxor() -> Labelled:
+    """Two random bits, then their exclusive or. Source: Riechers and Crutchfield, Chaos 28 (2018) 033115."""
+    start, saw_0, saw_1, then_0, then_1 = range(5)
+    table = np.zeros((2, 5, 5))
+    table[0, start, saw_0] = table[1, start, saw_1] = 0.5
+    table[0, saw_0, then_0] = table[1, saw_0, then_1] = 0.5
+    table[0, saw_1, then_1] = table[1, saw_1, then_0] = 0.5
+    table[0, then_0, start] = table[1, then_1, start] = 1.0
+    return table
+
+
+def mess3(x: float, a: float) -> Labelled:
+    """Three hidden states told by noisy symbols. Source: Marzen and Crutchfield, J. Stat. Phys. 169 (2017).
+
+    P(symbol o, next j | i) = (a if j = o, else (1 - a) / 2) * (1 - 2x if j = i, else x).
+    """
+    if not (0 <= x <= 0.5 and 0 <= a <= 1):
+        raise ValueError(f"mess3: saw x = {x!r} and a = {a!r}; x lies in 0 to 0.5, a in 0 to 1")
+    told = np.where(np.eye(3) == 1, a, (1 - a) / 2)  # (symbol, next)
+    moved = np.where(np.eye(3) == 1, 1 - 2 * x, x)  # (state, next)
+    return told[:, None, :] * moved
+
+
+CLASSICS: dict[str, Callable[..., Labelled]] = {f.__name__: f for f in (golden_mean, even, z1r, rrxor, mess3)}
+
+
+def classic_tables(name: str, **parameters: float) -> tuple[np.ndarray, np.ndarray]:
+    """Transitions and emissions of a latent over pairs: ``(pairs, pairs)`` and ``(pairs, symbols)``.
+
+    Raises:
+        ValueError: an unknown name, or parameters that the process does not take.
+    """
+    if name not in list(CLASSICS):
+        raise ValueError(unknown("classic process", name, CLASSICS))
+    try:
+        labelled = CLASSICS[name](**parameters)
+    except TypeError as error:
+        raise ValueError(f"{name}: saw parameters {parameters}; {error}") from None
+    symbols, after = np.nonzero(labelled.sum(axis=1))  # pairs that some state can go to
+    transitions = labelled[symbols, :, after].T[after]  # from the pair's state, to every pair
+    return transitions, np.eye(len(labelled))[symbols]

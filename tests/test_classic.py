@@ -1,0 +1,63 @@
+import re
+
+import numpy as np
+import pytest
+
+import n2n
+from n2n.classic import CLASSICS, classic_tables
+
+LN2 = np.log(2)
+
+
+@pytest.mark.parametrize("name", CLASSICS)
+def test_tables_are_those_of_the_edges(name):
+    """The pairs' chain gives every word the probability that the labelled matrices give it."""
+    parameters = {"x": 0.15, "a": 0.6} if name == "mess3" else {}
+    labelled = CLASSICS[name](**parameters)
+    assert labelled.sum(axis=(0, 2)) == pytest.approx(1.0)
+    transitions, emissions = classic_tables(name, **parameters)
+    symbols, after = np.nonzero(labelled.sum(axis=1))
+    start = 3 % len(symbols)
+    belief, state = np.eye(len(symbols))[start], np.eye(labelled.shape[1])[after[start]]
+    for symbol in np.random.default_rng(0).integers(len(labelled), size=12):
+        belief, state = (belief @ transitions) * emissions[:, symbol], state @ labelled[symbol]
+        assert belief.sum() == pytest.approx(state.sum(), abs=1e-15)
+
+
+@pytest.mark.parametrize(("name", "rate"), [("golden_mean", 2 / 3), ("even", 2 / 3), ("z1r", 1 / 3), ("rrxor", 2 / 3)])
+def test_entropy_rates(name, rate):
+    """In units of ln 2, over a time long enough to tell the state."""
+    process = n2n.Process.classic(name)
+    nll = n2n.filter(process, process.sample(1000, length=400).tokens).nll.numpy()[:, 100:].mean(1)
+    assert nll.mean() == pytest.approx(rate * LN2, abs=4 * nll.std() / 1000**0.5 + 1e-3)
+
+
+def words(name: str) -> list[str]:
+    return ["".join(map(str, row)) for row in n2n.Process.classic(name).sample(300, length=40).tokens]
+
+
+def test_words_keep_their_rules():
+    assert not any("00" in word for word in words("golden_mean"))
+    assert not any(re.search("01(11)*0", word) for word in words("even"))
+    for word in words("z1r"):
+        assert any(
+            all(word[i::3] == bit * len(word[i::3]) for i, bit in ((s, "0"), ((s + 1) % 3, "1"))) for s in range(3)
+        )
+    for word in words("rrxor"):
+        bits = [int(bit) for bit in word]
+        assert any(all(bits[i] ^ bits[i + 1] == bits[i + 2] for i in range(s, 38, 3)) for s in range(3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"name": "golden"}, "unknown classic process 'golden'; did you mean 'golden_mean'"),
+        ({"name": "even", "x": 1.0}, "even: saw parameters {'x': 1.0}"),
+        ({"name": "mess3"}, "mess3: saw parameters {}; .*missing"),
+        ({"name": "mess3", "x": 0.6, "a": 0.5}, "mess3: saw x = 0.6 and a = 0.5; x lies in 0 to 0.5"),
+        ({"name": "even", "initial": "statonary"}, "did you mean 'stationary'"),
+    ],
+)
+def test_bad_requests_are_refused(arguments, said):
+    with pytest.raises(ValueError, match=said):
+        n2n.Process.classic(**arguments)
