@@ -52,9 +52,13 @@ def draw_graph(graph: Graph) -> go.Figure:
 
 
 def _title(graph: Graph) -> str:
-    count = len(graph.latents)
-    nodes = f"{count} latent node{'s' if count != 1 else ''}, {graph.num_joint_states:,} joint state{'s' if graph.num_joint_states != 1 else ''}"
-    return f"{graph.name + ': ' if graph.name else ''}{nodes}, {graph.vocab_size} symbols"
+    counts = (
+        (len(graph.latents), "latent node"),
+        (graph.num_joint_states, "joint state"),
+        (graph.vocab_size, "symbol"),
+    )
+    told = ", ".join(f"{count:,} {what}{'' if count == 1 else 's'}" for count, what in counts)
+    return f"{graph.name}: {told}" if graph.name else told
 
 
 def _radius(node: Node) -> float:
