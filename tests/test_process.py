@@ -206,6 +206,11 @@ def test_given_kernels_are_kept_and_sampled():
     assert process != Process(CHAIN, seed=3)
 
 
+def test_given_rows_are_normalised_to_the_last_bit():
+    process = Process.from_kernels(CHAIN, {**TABLES, "Z": [[0.5, 0.5 + 5e-9], [0.1, 0.9]]})
+    assert process.kernel("Z").sum(axis=-1) == pytest.approx(1.0, abs=1e-15)
+
+
 @pytest.mark.parametrize(
     ("tables", "said"),
     [

@@ -9,10 +9,16 @@ from n2n.process import Process
 
 @pytest.mark.parametrize(("p", "q"), [(0.2, 0.3), (0.3, 0.4), (1.0, 1.0), (1e-3, 2e-3)])
 def test_a_two_state_chain(p, q):
-    """(q, p) / (p + q); a chain that only alternates is no obstacle."""
+    """(q, p) / (p + q)."""
     law = chain_seen_through([[1 - p, p], [q, 1 - q]], np.eye(2), "stationary").initial_law
     assert law.sum(1) == pytest.approx([q / (p + q), p / (p + q)], abs=1e-8)
     assert np.diag(law) == pytest.approx(law.sum(1))
+
+
+def test_a_cycle_is_no_obstacle():
+    """0 goes to 1 or 2 and both come back: from a uniform start plain iteration would swing for ever."""
+    law = chain_seen_through([[0, 0.5, 0.5], [1, 0, 0], [1, 0, 0]], np.eye(3), "stationary").initial_law
+    assert law.sum(1) == pytest.approx([0.5, 0.25, 0.25], abs=1e-10)
 
 
 @pytest.mark.parametrize("seed", range(10))
