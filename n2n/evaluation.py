@@ -64,12 +64,7 @@ def evaluate(
     Raises:
         ValueError: fewer than 2 sequences, a split that is not held out, or a model of another vocabulary.
     """
-    if sequences < 2:
-        raise ValueError(f"sequences: saw {sequences}; at least 2 are needed for a standard error")
-    if split not in HELD_OUT:
-        raise ValueError(unknown("held-out split", split, HELD_OUT))
-    if model.config.vocab_size != process.graph.vocab_size:
-        raise ValueError(f"saw a model of {model.config.vocab_size} symbols, a process of {process.graph.vocab_size}")
+    _refuse(model, process, sequences, split)
     device = next(model.parameters()).device
     tokens = process.sample(sequences, length=length, split=split, latents=False).tokens.astype(np.int64)
     on_device = torch.from_numpy(tokens).to(device)
@@ -93,6 +88,15 @@ def evaluate(
         excess_by_position=excess.mean(axis=0).tolist(),
         excess_se_by_position=_standard_error(excess).tolist(),
     )
+
+
+def _refuse(model: LanguageModel, process: Process, sequences: int, split: str) -> None:
+    if sequences < 2:
+        raise ValueError(f"sequences: saw {sequences}; at least 2 are needed for a standard error")
+    if split not in HELD_OUT:
+        raise ValueError(unknown("held-out split", split, HELD_OUT))
+    if model.config.vocab_size != process.graph.vocab_size:
+        raise ValueError(f"saw a model of {model.config.vocab_size} symbols, a process of {process.graph.vocab_size}")
 
 
 @torch.no_grad()
