@@ -79,13 +79,18 @@ class Run:
         return pd.DataFrame(read_rows(self.path / "metrics.jsonl"))
 
     @property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Every held-out evaluation so far, oldest first; maybe none."""
+        return read_rows(self.path / "evals.jsonl")
+
+    @property
     def evaluation(self) -> dict[str, Any]:
         """The latest held-out evaluation; see ``n2n.evaluation.Evaluation`` for its fields.
 
         Raises:
             ValueError: a run that was not evaluated yet.
         """
-        rows = read_rows(self.path / "evals.jsonl")
+        rows = self.evaluations
         if not rows:
             raise ValueError(f"{self.path} has no evaluation yet; its state is {self.status['state']!r}")
         return rows[-1]

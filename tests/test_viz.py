@@ -73,6 +73,16 @@ def test_the_learning_curve_shows_the_run(run):
     assert figure.layout.yaxis.title.text == "loss, nats per token"
 
 
+def test_an_unfinished_run_has_its_curve(run):
+    (run.path / "evals.jsonl").unlink()
+    figure = n2n.viz.learning_curve(run)
+    assert list(trace(figure, "oracle").y) == run.metrics["oracle_nll"].tolist()
+    assert not figure.layout.annotations
+    (run.path / "metrics.jsonl").unlink()
+    with pytest.raises(ValueError, match="has no logged step yet; its state is 'done'"):
+        n2n.viz.learning_curve(run)
+
+
 def test_excess_by_position_shows_mean_and_band(run):
     figure = n2n.viz.excess_by_position(run)
     found = run.evaluation

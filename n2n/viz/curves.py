@@ -12,14 +12,16 @@ NATS = "nats per token"
 
 
 def learning_curve(run: Run) -> go.Figure:
-    """Training loss and the oracle's on the same batches, by step, with the baselines as dotted lines."""
-    rows, found = run.metrics, run.evaluation
+    """Training loss and the oracle's on the same batches, by step; the baselines dotted, once the run was evaluated."""
+    rows = run.metrics
+    if rows.empty:
+        raise ValueError(f"{run.path} has no logged step yet; its state is {run.status['state']!r}")
     fig = figure(f"{_name(run)}: loss on each logged training batch", "step", f"loss, {NATS}")
     for column, name, colour in (("loss", run.config.arch, MODEL), ("oracle_nll", "oracle", ORACLE)):
         hover = f"{name}: %{{y:.3f}}<extra></extra>"
         line = {"color": colour, "width": 2}
         fig.add_scatter(x=rows["step"], y=rows[column], name=name, mode="lines", line=line, hovertemplate=hover)
-    for baseline in ("unigram", "bigram"):
+    for baseline, found in ((name, run.evaluation) for name in ("unigram", "bigram") if run.evaluations):
         fig.add_hline(found[baseline], line={"color": BASELINE, "dash": "dot", "width": 1.5})
         label = {"text": baseline, "x": 1.0, "xref": "paper", "y": found[baseline], "font": {"color": BASELINE}}
         fig.add_annotation(**label, xanchor="right", yanchor="bottom", showarrow=False)
