@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from n2n.contraction import BATCH, MOST_LATENTS, letters, of_parents, transitions
+from n2n.contraction import BATCH, MOST_LATENTS, letters, of_parents, sees_x, transitions
 from n2n.graph import Graph, Node
 from n2n.process import Process
 
@@ -129,9 +129,7 @@ def check_budget(graph: Graph, memory_budget: int = MEMORY_BUDGET) -> None:
 
 
 def _bytes_per_sequence(graph: Graph) -> int:
-    given_x = [
-        graph.kernel_size(node) // graph.vocab_size for node in graph.latents if graph.observed.name in node.parents
-    ]
+    given_x = [graph.kernel_size(node) // graph.vocab_size for node in graph.latents if sees_x(graph, node)]
     return 8 * (_COPIES * graph.num_joint_states + max(given_x, default=0))
 
 
@@ -187,7 +185,7 @@ def _marginal(belief: Tensor, k: int) -> Tensor:
 
 def _seeing_x(graph: Graph, node: Node, kernel: Tensor, previous: Tensor) -> Tensor:
     """A latent's kernel given ``x_{t-1} (batch,)``: itself, or (batch, its axes but X's) where it sees X."""
-    if graph.observed.name not in node.parents:
+    if not sees_x(graph, node):
         return kernel
     return kernel.movedim(1 + node.parents.index(graph.observed.name), 0)[previous]
 
