@@ -27,24 +27,29 @@ def sees_x(graph: Graph, node: Node) -> bool:
     return node.recurrent or graph.observed.name in node.parents
 
 
-def transitions(graph: Graph) -> Iterator[tuple[Node, str]]:
-    """For each latent node in order, the contraction of (batch, joint states) with its kernel, parents having moved.
-
-    The kernel of a node that sees X comes with a batch axis in the place of X's: its rows for each sequence's token.
-    """
-    before = BATCH + letters(graph)
-    for node, own in zip(graph.latents, letters(graph), strict=True):
-        kernel = (BATCH if sees_x(graph, node) else "") + own + of_parents(graph, node, "") + _NEW
-        yield node, f"{before},{kernel}->{before.replace(own, _NEW)}"
-
-
 def x_is_seen(graph: Graph) -> bool:
     """Whether any node's law depends on the previous token."""
     return any(sees_x(graph, node) for node in graph.nodes)
 
 
+def feedback_step(graph: Graph, node: Node) -> tuple[str, str]:
+    """For a latent that sees X: its contraction with a belief ``(joint states, batch)``, and that of a message back.
+
+    Its kernel comes as (batch, own previous state, other parents in order, new state), a row for each sequence's token;
+    its parents have moved already. The message back goes from the node's new state to its previous one.
+    """
+    before = letters(graph) + BATCH
+    own = before[graph.latents.index(node)]
+    kernel = BATCH + own + of_parents(graph, node, "") + _NEW
+    after = before.replace(own, _NEW)
+    return f"{before},{kernel}->{after}", f"{after},{kernel}->{before}"
+
+
 def law_step(graph: Graph) -> Iterator[tuple[Node, str]]:
-    """As ``transitions``, of a law over the joint states, and X as a last axis where the previous token is seen."""
+    """For each node in order, the contraction of a law over the joint states with its kernel, parents having moved.
+
+    X is a last axis of the law, and moves too, where the previous token is seen.
+    """
     moving = graph.order if x_is_seen(graph) else graph.latents
     before = (letters(graph) + _X)[: len(moving)]
     for node, own in zip(moving, before, strict=True):

@@ -1,35 +1,37 @@
-"""The exact oracle: filtering with a belief that stays factored by node."""
+"""The exact oracle: filtering with a belief that moves block by block and never meets the S x S matrix."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from n2n.contraction import BATCH, MOST_LATENTS, letters, of_parents, sees_x, transitions
-from n2n.graph import Graph, Node
+from n2n.checks import MEMORY_BUDGET, check_budget, check_tokens, rows_at_once
+from n2n.emission import Emission
 from n2n.process import Process
-
-MEMORY_BUDGET = 2**30  # bytes that the beliefs of one part of the batch may take
-_COPIES = 4  # beliefs alive at once within a step
+from n2n.transition import steps
 
 
 @dataclass(frozen=True, eq=False)
 class Filtered:
-    """What a Bayesian who knows the process says of each token, float64.
+    """What a Bayesian who knows the process says of each token.
 
     Attributes:
         nll: ``(batch, T - 1)``, ``-log P(x_t | x_<t)`` for t = 1 .. T - 1, nats. Infinite at a token that the process
             cannot emit, and nan after it, where the conditional is undefined.
+        log_likelihood: ``(batch,)``, ``log P(x_0, .., x_{T-1})``, nats; the first token counts, and has probability 1
+            with ``initial="zero"``.
         predictive: ``(batch, T - 1, V)``, ``P(x_t = v | x_<t)``, or None if it was not asked for.
         beliefs: ``{name: (batch, T, n)}``, ``P(z_t | x_<=t)`` of each latent node, or None if not asked for.
+        joint: ``(batch, T, n_1, .., n_K)``, the same of all latents together, in ``graph.latents`` order, or None.
     """
 
     nll: Tensor
+    log_likelihood: Tensor
     predictive: Tensor | None
     beliefs: dict[str, Tensor] | None
+    joint: Tensor | None
 
 
 def filter(
@@ -38,11 +40,14 @@ def filter(
     *,
     predictive: bool = False,
     beliefs: bool = False,
+    joint: bool = False,
+    dtype: torch.dtype = torch.float64,
     memory_budget: int = MEMORY_BUDGET,
 ) -> Filtered:
-    """The forward algorithm in normalised form, one node's kernel at a time.
+    """The forward algorithm in normalised form, one block of latents at a time.
 
     A token costs O(S * sum of n_i), S joint latent states, n_i states of node i; the S x S matrix is never built.
+    Small neighbouring latents are merged into one block where one larger product is faster than several passes.
 
     Args:
         process: the process that the tokens are judged by.
@@ -50,161 +55,110 @@ def filter(
             ``initial="zero"``). A tensor's device is where the work is done.
         predictive: whether to return the distribution of each next token.
         beliefs: whether to return each latent node's belief.
+        joint: whether to return the belief over all latents together.
+        dtype: ``torch.float64`` or ``torch.float32``, of the work and of what is returned.
         memory_budget: bytes, inside which the batch is cut; what is returned comes on top.
 
     Raises:
-        ValueError: tokens of a wrong shape or type, outside the vocabulary or with another start than 0, or a kernel or
-            one sequence's belief that exceeds the budget.
+        ValueError: a process whose kernels are redrawn for every sequence, tokens of a wrong shape or type, outside the
+            vocabulary or with another start than 0, another dtype, or tables and one sequence's belief that exceed the
+            budget.
 
     Source: Rabiner, "A tutorial on hidden Markov models", Proc. IEEE 77 (1989), section III.A, on a factored state.
     """
     tokens = check_tokens(process, tokens)
-    check_budget(process.graph, memory_budget)
-    kernels = {name: torch.tensor(table, device=tokens.device) for name, table in process.kernels.items()}
-    rows = memory_budget // _bytes_per_sequence(process.graph)
-    parts = [
-        _filter_part(process, kernels, part, predictive=predictive, beliefs=beliefs) for part in tokens.split(rows)
-    ]
+    oracle = Oracle.of(process, tokens.device, dtype, memory_budget)
+    asked = {"predictive": predictive, "beliefs": beliefs, "joint": joint}
+    rows = rows_at_once(process.graph, memory_budget, tokens.device, dtype)
+    parts = [_filter_part(oracle, part, **asked) for part in tokens.split(rows)]
     joined = {name: torch.cat([part.beliefs[name] for part in parts]) for name in parts[0].beliefs or {}}
     return Filtered(
         torch.cat([part.nll for part in parts]),
+        torch.cat([part.log_likelihood for part in parts]),
         torch.cat([part.predictive for part in parts]) if predictive else None,
         joined if beliefs else None,
+        torch.cat([part.joint for part in parts]) if joint else None,
     )
 
 
-def check_tokens(process: Process, tokens) -> Tensor:
-    """Tokens as an int64 tensor ``(batch, T)``, or a ``ValueError`` that names the first one that is out of place."""
-    if not isinstance(process, Process):
-        raise ValueError(f"process: saw a {type(process).__name__}; a Process is needed, such as n2n.Process(graph)")
-    tokens = _as_integers(tokens)
-    if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] < 2:
-        raise ValueError(f"tokens: saw shape {tuple(tokens.shape)}; (batch, T) with T of at least 2 is needed")
-    vocab_size = process.graph.vocab_size
-    for row, column in ((tokens < 0) | (tokens >= vocab_size)).nonzero()[:1].tolist():
-        raise ValueError(
-            f"tokens: saw {tokens[row, column]} in sequence {row} at position {column}; "
-            f"the vocabulary is 0 to {vocab_size - 1}"
-        )
-    starts = tokens[:, 0] if process.graph.initial == "zero" else tokens[:0, 0]
-    for (row,) in starts.nonzero()[:1].tolist():
-        raise ValueError(
-            f"tokens: sequence {row} begins with {tokens[row, 0]}; with initial='zero' every sequence begins with 0 "
-            "(a window cut from a longer sequence has another law)"
-        )
-    return tokens
+@dataclass(frozen=True, eq=False)
+class Oracle:
+    """A process laid out for inference on a device: how a belief moves, and what a token says of it."""
+
+    process: Process
+    steps: list
+    emission: Emission
+    initial: Tensor | None  # P(z_0, x_0) as (V, S), or None where all mass is on the first joint state and token
+
+    @classmethod
+    def of(
+        cls, process: Process, device: torch.device, dtype: torch.dtype, memory_budget: int = MEMORY_BUDGET
+    ) -> Oracle:
+        """Raises a ``ValueError`` if the process does not fit into the budget, in bytes, before any work."""
+        if dtype not in (torch.float64, torch.float32):
+            raise ValueError(f"dtype: saw {dtype}; torch.float64 or torch.float32 is needed")
+        check_budget(process.graph, memory_budget, dtype)
+        law = process.initial_law
+        if law is not None:
+            law = torch.tensor(law, device=device, dtype=dtype).view(-1, process.graph.vocab_size).T
+        return cls(process, steps(process, device, dtype), Emission.of(process, device, dtype), law)
+
+    def start(self, first: Tensor) -> tuple[Tensor, Tensor]:
+        """P(z_0 | x_0) as ``(S, batch)`` and P(x_0) as ``(batch,)``, from the first tokens ``(batch,)``."""
+        rows = self.emission.rows
+        if self.initial is None:
+            belief = torch.zeros(self.process.graph.num_joint_states, len(first), dtype=rows.dtype, device=rows.device)
+            belief[0] = 1.0
+            return belief, torch.ones_like(belief[0])
+        belief = self.initial[first].T.contiguous()
+        probability = belief.sum(0)
+        return belief / probability, probability
+
+    def move(self, belief: Tensor, previous: Tensor) -> Tensor:
+        """P(z_t | x_<t) from P(z_{t-1} | x_<t), both ``(S, batch)``, and the tokens ``x_{t-1} (batch,)``."""
+        for step in self.steps:
+            belief = step.move(belief, previous)
+        return belief
+
+    def move_back(self, message: Tensor, previous: Tensor) -> Tensor:
+        """E[message(z_t) | z_{t-1}, x_{t-1}], ``(S, batch)``."""
+        for step in reversed(self.steps):
+            message = step.move_back(message, previous)
+        return message
 
 
-def _as_integers(tokens) -> Tensor:
-    if not isinstance(tokens, Tensor):
-        try:
-            array = np.array(tokens)  # a copy: what is given may be read-only or laid out backwards
-        except ValueError:
-            raise ValueError("tokens: saw sequences of unequal lengths; (batch, T) is needed") from None
-        if array.dtype.kind not in "iu":
-            raise ValueError(f"tokens: saw {type(tokens).__name__} of type {array.dtype}; integers are needed")
-        return torch.from_numpy(array.astype(np.int64))
-    if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
-        raise ValueError(f"tokens: saw type {tokens.dtype}; integers are needed")
-    return tokens.to(torch.int64)
-
-
-def check_budget(graph: Graph, memory_budget: int = MEMORY_BUDGET) -> None:
-    """Raise a ``ValueError`` if a kernel or the belief of one sequence exceeds the budget, in bytes."""
-    if len(graph.latents) > MOST_LATENTS:
-        raise ValueError(f"graph: saw {len(graph.latents)} latent nodes; at most {MOST_LATENTS} are supported")
-    for node in graph.nodes:
-        entries = graph.kernel_size(node)
-        if 8 * entries > memory_budget:
-            raise ValueError(
-                f"{node.name}: its kernel of {entries} entries needs {8 * entries} bytes, more than the budget of "
-                f"{memory_budget}; use fewer parents or fewer states"
-            )
-    needed = _bytes_per_sequence(graph)
-    if needed > memory_budget:
-        raise ValueError(
-            f"memory_budget: {graph.num_joint_states} joint states need {needed} bytes for one sequence, more than the "
-            f"budget of {memory_budget}; raise it, or use fewer or smaller latent nodes"
-        )
-
-
-def _bytes_per_sequence(graph: Graph) -> int:
-    given_x = [graph.kernel_size(node) // graph.vocab_size for node in graph.latents if sees_x(graph, node)]
-    return 8 * (_COPIES * graph.num_joint_states + max(given_x, default=0))
-
-
-def _filter_part(
-    process: Process, kernels: dict[str, Tensor], tokens: Tensor, *, predictive: bool, beliefs: bool
-) -> Filtered:
-    graph = process.graph
-    latents = [node.name for node in graph.latents]
-    belief = _start(process, tokens)
-    steps = list(transitions(graph))
-    to_parents, spread = _emission(graph)
-    emission = _rows_of_x(graph, kernels[graph.observed.name])
-    nll, predictives = [], []
-    marginals = {name: [_marginal(belief, k)] for k, name in enumerate(latents)} if beliefs else None
-    for t in range(1, tokens.shape[1]):
-        previous, token = tokens[:, t - 1], tokens[:, t]
-        for node, equation in steps:
-            belief = torch.einsum(equation, belief, _seeing_x(graph, node, kernels[node.name], previous))
-        row = previous if graph.observed.recurrent else torch.zeros_like(previous)
+def _filter_part(oracle: Oracle, tokens: Tensor, *, predictive: bool, beliefs: bool, joint: bool) -> Filtered:
+    emission, latents = oracle.emission, oracle.process.graph.latents
+    columns = tokens.T.contiguous().unbind()
+    belief, first = oracle.start(columns[0])
+    evidences, predictives = [], []
+    marginals = [marginals_of(belief, emission.sizes)] if beliefs else []
+    joints = [belief] if joint else []
+    for previous, likelihood in zip(columns, emission.likelihoods(tokens), strict=False):
+        belief = oracle.move(belief, previous)
         if predictive:
-            seen = torch.einsum(to_parents, belief).reshape(len(tokens), 1, -1)  # (batch, 1, parents of X)
-            predictives.append((seen @ emission[row]).squeeze(1))  # (batch, V)
-        belief = belief * spread(emission[row, :, token])
-        evidence = belief.reshape(len(tokens), -1).sum(1)  # (batch,), P(x_t | x_<t)
-        belief = belief / evidence.view(-1, *[1] * len(latents))
-        nll.append(-evidence.log())
-        for k, name in enumerate(latents if beliefs else ()):
-            marginals[name].append(_marginal(belief, k))
+            predictives.append(emission.predict(emission.parents(belief), previous))
+        belief, evidence = emission.update(belief, likelihood)
+        evidences.append(evidence)
+        if beliefs:
+            marginals.append(marginals_of(belief, emission.sizes))
+        if joint:
+            joints.append(belief)
+    nll = -torch.stack(evidences, 1).log()
+    by_node = dict(zip((node.name for node in latents), zip(*marginals, strict=True), strict=True)) if beliefs else {}
     return Filtered(
-        torch.stack(nll, 1),
+        nll,
+        first.log() - nll.sum(1),
         torch.stack(predictives, 1) if predictive else None,
-        {name: torch.stack(values, 1) for name, values in marginals.items()} if beliefs else None,
+        {name: torch.stack(values).permute(2, 0, 1) for name, values in by_node.items()} if beliefs else None,
+        torch.stack(joints).permute(2, 0, 1).reshape(*tokens.shape, *emission.sizes) if joint else None,
     )
 
 
-def _start(process: Process, tokens: Tensor) -> Tensor:
-    """P(z_0 given x_0): (batch, n_1, .., n_K)."""
-    graph = process.graph
-    shape = [node.num_states for node in graph.latents]
-    if process.initial_law is None:
-        belief = torch.zeros(len(tokens), graph.num_joint_states, dtype=torch.float64, device=tokens.device)
-        belief[:, 0] = 1.0
-        return belief.view(len(tokens), *shape)
-    law = torch.tensor(process.initial_law, device=tokens.device).view(-1, graph.vocab_size)
-    belief = law.T[tokens[:, 0]]  # (batch, joint states)
-    return (belief / belief.sum(1, keepdim=True)).view(len(tokens), *shape)
-
-
-def _marginal(belief: Tensor, k: int) -> Tensor:
-    others = [axis for axis in range(1, belief.ndim) if axis != k + 1]
-    return belief.sum(others) if others else belief
-
-
-def _seeing_x(graph: Graph, node: Node, kernel: Tensor, previous: Tensor) -> Tensor:
-    """A latent's kernel given ``x_{t-1} (batch,)``: itself, or (batch, its axes but X's) where it sees X."""
-    if not sees_x(graph, node):
-        return kernel
-    return kernel.movedim(1 + node.parents.index(graph.observed.name), 0)[previous]
-
-
-def _rows_of_x(graph: Graph, kernel: Tensor) -> Tensor:
-    """X's kernel as (previous states or 1, joint states of its parents, V)."""
-    return kernel.reshape(graph.vocab_size if graph.observed.recurrent else 1, -1, graph.vocab_size)
-
-
-def _emission(graph: Graph):
-    """How to sum a belief down to X's parents in their order, and how to lay a table of theirs over a belief."""
-    axes = [node.name for node in graph.latents]
-    parents = graph.observed.parents
-    to_parents = f"{BATCH}{letters(graph)}->{BATCH}{of_parents(graph, graph.observed, '')}"
-    as_in_belief = [0, *(1 + parents.index(name) for name in axes if name in parents)]
-    given = [graph[name].num_states for name in parents]
-    shape = [graph[name].num_states if name in parents else 1 for name in axes]
-
-    def spread(likelihood: Tensor) -> Tensor:  # (batch, joint states of the parents)
-        return likelihood.reshape(-1, *given).permute(as_in_belief).reshape(-1, *shape)
-
-    return to_parents, spread
+def marginals_of(belief: Tensor, sizes: tuple[int, ...]) -> list[Tensor]:
+    """The law of each latent, ``(n, batch)``, under a joint one ``(S, batch)``."""
+    found, before = [], 1
+    for size in sizes:
+        found.append(belief.view(before, size, -1, belief.shape[1]).sum((0, 2)))
+        before *= size
+    return found

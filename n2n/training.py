@@ -13,10 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from n2n.checks import check_budget
 from n2n.config import TrainConfig
 from n2n.data import Stream
 from n2n.evaluation import evaluate
-from n2n.inference import check_budget, filter
+from n2n.inference import filter
 from n2n.models.lm import LanguageModel
 from n2n.monitor import checkpoint
 from n2n.monitor.files import append_row, keep_rows, read_rows

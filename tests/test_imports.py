@@ -21,6 +21,8 @@ ROOMS = [
     ["philox"],
     ["sampling"],
     ["process"],
+    ["transition", "emission"],
+    ["checks"],
     ["inference"],
     ["reference"],
     ["baselines"],

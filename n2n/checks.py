@@ -1,0 +1,94 @@
+"""Tokens and sizes checked before any inference."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from n2n.contraction import MOST_LATENTS, sees_x
+from n2n.graph import Graph
+from n2n.process import Process
+from n2n.transition import table_entries
+
+MEMORY_BUDGET = 2**30  # bytes that the tables and the beliefs of one part of the batch may take
+_COPIES = 4  # beliefs alive at once within a step
+_CACHE = 2**23  # bytes of beliefs worked on at once by a CPU, so that they stay near it
+_FEWEST = 8  # sequences, under which a product has too few columns to be fast
+
+
+def check_tokens(process: Process, tokens) -> Tensor:
+    """Tokens as an int64 tensor ``(batch, T)``, or a ``ValueError`` that names the first one that is out of place."""
+    if not isinstance(process, Process):
+        raise ValueError(f"process: saw a {type(process).__name__}; a Process is needed, such as n2n.Process(graph)")
+    tokens = _as_integers(tokens)
+    if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] < 2:
+        raise ValueError(f"tokens: saw shape {tuple(tokens.shape)}; (batch, T) with T of at least 2 is needed")
+    vocab_size = process.graph.vocab_size
+    for row, column in ((tokens < 0) | (tokens >= vocab_size)).nonzero()[:1].tolist():
+        raise ValueError(
+            f"tokens: saw {tokens[row, column]} in sequence {row} at position {column}; "
+            f"the vocabulary is 0 to {vocab_size - 1}"
+        )
+    starts = tokens[:, 0] if process.graph.initial == "zero" else tokens[:0, 0]
+    for (row,) in starts.nonzero()[:1].tolist():
+        raise ValueError(
+            f"tokens: sequence {row} begins with {tokens[row, 0]}; with initial='zero' every sequence begins with 0 "
+            "(a window cut from a longer sequence has another law)"
+        )
+    return tokens
+
+
+def _as_integers(tokens) -> Tensor:
+    if not isinstance(tokens, Tensor):
+        try:
+            array = np.array(tokens)  # a copy: what is given may be read-only or laid out backwards
+        except ValueError:
+            raise ValueError("tokens: saw sequences of unequal lengths; (batch, T) is needed") from None
+        if array.dtype.kind not in "iu":
+            raise ValueError(f"tokens: saw {type(tokens).__name__} of type {array.dtype}; integers are needed")
+        return torch.from_numpy(array.astype(np.int64))
+    if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
+        raise ValueError(f"tokens: saw type {tokens.dtype}; integers are needed")
+    return tokens.to(torch.int64)
+
+
+def check_budget(
+    graph: Graph, memory_budget: int = MEMORY_BUDGET, dtype: torch.dtype = torch.float64, copies: int = _COPIES
+) -> None:
+    """Raise a ``ValueError`` if the tables and ``copies`` beliefs of one sequence exceed the budget, in bytes."""
+    if len(graph.latents) > MOST_LATENTS:
+        raise ValueError(f"graph: saw {len(graph.latents)} latent nodes; at most {MOST_LATENTS} are supported")
+    for node in graph.nodes:
+        entries = graph.kernel_size(node)
+        if dtype.itemsize * entries > memory_budget:
+            raise ValueError(
+                f"{node.name}: its kernel of {entries} entries needs {dtype.itemsize * entries} bytes, more than the "
+                f"budget of {memory_budget}; use fewer parents or fewer states"
+            )
+    needed = _table_bytes(graph, dtype) + bytes_per_sequence(graph, dtype, copies)
+    if needed > memory_budget:
+        raise ValueError(
+            f"memory_budget: {graph.num_joint_states} joint states need {needed} bytes for one sequence, more than the "
+            f"budget of {memory_budget}; raise it, or use fewer or smaller latent nodes"
+        )
+
+
+def rows_at_once(
+    graph: Graph, memory_budget: int, device: torch.device, dtype: torch.dtype, copies: int = _COPIES
+) -> int:
+    """Sequences worked on at once: as many as the budget bears, and on a CPU no more than its cache holds."""
+    most = (memory_budget - _table_bytes(graph, dtype)) // bytes_per_sequence(graph, dtype, copies)
+    if device.type != "cpu":
+        return most
+    return min(most, max(_FEWEST, _CACHE // (dtype.itemsize * graph.num_joint_states)))
+
+
+def bytes_per_sequence(graph: Graph, dtype: torch.dtype, copies: int = _COPIES) -> int:
+    """Bytes of ``copies`` beliefs, and of the largest kernel's rows given a token."""
+    given_x = [graph.kernel_size(node) // graph.vocab_size for node in graph.latents if sees_x(graph, node)]
+    return dtype.itemsize * (copies * graph.num_joint_states + max(given_x, default=0))
+
+
+def _table_bytes(graph: Graph, dtype: torch.dtype) -> int:
+    return dtype.itemsize * (table_entries(graph) + graph.kernel_size(graph.observed))
