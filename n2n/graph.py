@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from n2n.presets import ALPHA_X, ALPHA_Z, PRESETS
 from n2n.strict import Count, NonNegative, Ordered, Positive, Strict, unknown
 
-Mode = Literal["default", "slow", "dead"]
+Mode = Literal["default", "slow", "dead", "context"]
 Kernel = Literal["full", "product"]
 MIN_ALPHA = 1e-9  # there all but one row in millions is one state to the last bit, so smaller ones add nothing
 
@@ -32,6 +32,7 @@ class Node(Strict):
         observed: whether this is X, whose values are the tokens.
         mode: what is done to the kernel's rows once drawn. ``"slow"`` moves each row's largest probability to the
             diagonal (the state tends to stay), ``"dead"`` moves it to state 0; "moves" is an exchange of two entries.
+            ``"context"`` redraws the kernel for every sequence, so that it must be learned in context.
         kernel: ``"full"``, one table row for each joint state of what the node sees; ``"product"``, the normalised
             product of one factor for each variable seen.
         alpha: concentration of the symmetric Dirichlet that every row (or row of a factor) is drawn from.
@@ -113,6 +114,11 @@ class Graph(Strict):
             )
         self._refuse_strangers(observed[0], [name for name in names if name != observed[0]])
         self._refuse_cycle()
+        if self.initial == "stationary" and self.context_nodes:
+            names = [node.name for node in self.context_nodes]
+            raise ValueError(
+                f"initial: 'stationary' needs fixed kernels; mode 'context' redraws those of {names}"
+            )
         return self
 
     def _edges(self) -> list[tuple[str, str]]:
@@ -165,8 +171,17 @@ class Graph(Strict):
 
     def kernel_size(self, node: Node) -> int:
         """Number of entries of a node's kernel."""
-        own = node.num_states if node.sees_itself else 1
-        return own * node.num_states * prod(self[parent].num_states for parent in node.parents)
+        return prod(self.sizes_seen(node)) * node.num_states
+
+    def sizes_seen(self, node: Node) -> list[int]:
+        """Sizes of the axes of a node's kernel, but for the last: its own previous state, then each parent."""
+        own = [node.num_states] if node.sees_itself else []
+        return own + [self[parent].num_states for parent in node.parents]
+
+    @property
+    def context_nodes(self) -> tuple[Node, ...]:
+        """The nodes whose kernels are redrawn for every sequence, in topological order."""
+        return tuple(node for node in self.order if node.mode == "context")
 
     def __getitem__(self, name: str) -> Node:
         for node in self.nodes:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -14,13 +13,15 @@ from numpy.typing import ArrayLike
 
 from n2n.classic import classic_tables
 from n2n.graph import Graph, Node
+from n2n.kernels import checked, drawn, sequence_kernel
 from n2n.philox import derive_key
-from n2n.sampling import Program, compile_program, draw
+from n2n.program import Program, compile_program
+from n2n.sampling import NOTHING_DONE, draw
 from n2n.stationary import initial_law
 from n2n.strict import unknown
 
 Split = Literal["train", "valid", "test"]
-SUM_TOLERANCE = 1e-8  # how far from 1 a given row may sum; it is normalised
+Intervention = tuple[int, int]  # (time, state)
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 
@@ -62,7 +63,7 @@ class Process:
             raise ValueError(f"saw graph {self.graph!r}; a Graph is needed, such as n2n.Graph.preset('two_chains')")
         _whole("seed", self.seed, 0)
         if self.given is not None:
-            object.__setattr__(self, "given", _checked(self.graph, self.given))
+            object.__setattr__(self, "given", checked(self.graph, self.given))
 
     @classmethod
     def from_kernels(cls, graph: Graph, kernels: Mapping[str, ArrayLike], seed: int = 0) -> Process:
@@ -103,10 +104,11 @@ class Process:
 
     @cached_property
     def kernels(self) -> MappingProxyType[str, np.ndarray]:
-        """Every node's kernel by name; read-only."""
+        """Every fixed kernel by the node's name; read-only. Those of context nodes belong to a sequence each."""
         if self.given is not None:
             return self.given
-        return MappingProxyType({node.name: _drawn(self.graph, node, self.seed) for node in self.graph.nodes})
+        fixed = [node for node in self.graph.nodes if node.mode != "context"]
+        return MappingProxyType({node.name: drawn(self.graph, node, self.seed) for node in fixed})
 
     def kernel(self, name: str) -> np.ndarray:
         """The normalised table of a node as float64, axes (own previous state, then each parent in order, new state).
@@ -114,11 +116,42 @@ class Process:
         X has an axis of its own previous state if it is recurrent. Row sums are 1 to rounding.
 
         Raises:
-            ValueError: an unknown node.
+            ValueError: an unknown node, or one whose kernel is redrawn for every sequence.
         """
+        names = [node.name for node in self.graph.nodes]
+        if name not in names:
+            raise ValueError(unknown("node", name, names))
         if name not in self.kernels:
-            raise ValueError(unknown("node", name, self.kernels))
+            raise ValueError(f"{name}: its kernel is redrawn for every sequence; process.of_sequence(index) has one's")
         return self.kernels[name]
+
+    def of_sequence(self, index: int, *, split: Split = "train") -> Process:
+        """The process that one sequence is drawn from: kernels of context nodes are those redrawn for it, now fixed.
+
+        Its own sequence ``index`` of that split is the same sequence. A filter on it is the oracle that was told the
+        kernels; ``n2n.in_context_nll`` is the one that must learn them.
+
+        Raises:
+            ValueError: an unknown split, or an index that is not a whole number from 0.
+        """
+        index, keys = _whole("index", index, 0), self._context_keys(split)
+        redrawn = {
+            node.name: sequence_kernel(self.graph, node, index, keys[k])
+            for k, node in enumerate(self.graph.order)
+            if node.mode == "context"
+        }
+        nodes = [
+            node.model_copy(update={"mode": "default", "stickiness": 0.0}) if node.name in redrawn else node
+            for node in self.graph.nodes
+        ]
+        fixed = self.graph.model_copy(update={"nodes": nodes})
+        return Process.from_kernels(fixed, {**self.kernels, **redrawn}, self.seed)
+
+    def _context_keys(self, split: str) -> np.ndarray:
+        """Two words for each node's redrawn kernels, ``(nodes, 2)``."""
+        if split not in SPLITS:
+            raise ValueError(unknown("split", split, SPLITS))
+        return np.array([derive_key("kernel", int(self.seed), split, node.name) for node in self.graph.order])
 
     @cached_property
     def checksums(self) -> dict[str, float]:
@@ -139,7 +172,14 @@ class Process:
         return initial_law(self.graph, self.kernels)
 
     def sample(
-        self, count: int, *, length: int, split: Split = "train", start: int = 0, latents: bool = True
+        self,
+        count: int,
+        *,
+        length: int,
+        split: Split = "train",
+        start: int = 0,
+        latents: bool = True,
+        do: Mapping[str, Intervention | Sequence[Intervention]] | None = None,
     ) -> Sample:
         """Draw sequences ``start`` to ``start + count - 1`` of a split.
 
@@ -152,107 +192,38 @@ class Process:
             split: ``"train"``, ``"valid"`` or ``"test"``; each has its own random numbers.
             start: index of the first sequence.
             latents: whether to keep the latent states too.
+            do: interventions, ``{name: (time, state)}`` or ``{name: [(time, state), ..]}``: at that time, from 1 on,
+                the node is set to the state and not drawn. All else is drawn from the same random numbers as without
+                it, so that a factual and a counterfactual sequence can be compared token by token.
 
         Raises:
-            ValueError: an unknown split, or a number that is not whole or out of range.
+            ValueError: an unknown split or node, or a number that is not whole or out of range.
         """
-        if split not in SPLITS:
-            raise ValueError(unknown("split", split, SPLITS))
+        keys = self._context_keys(split)
         count, length, start = _whole("count", count, 1), _whole("length", length, 1), _whole("start", start, 0)
+        done = _interventions(self.graph, do or {}, length)
         key = derive_key("sequences", int(self.seed), split)
-        tokens, states = draw(self.program, key, start, count, length, latents)
+        tokens, states = draw(self.program, key, start, count, length, latents, context_keys=keys, done=done)
         names = [node.name for node in self.graph.latents]
         return Sample(tokens, dict(zip(names, states, strict=True)) if latents else {})
 
 
-def _checked(graph: Graph, tables: Mapping[str, ArrayLike]) -> MappingProxyType[str, np.ndarray]:
-    names = [node.name for node in graph.nodes]
-    for name in tables:
+def _interventions(graph: Graph, do: Mapping, length: int) -> np.ndarray:
+    """``(interventions, 3)``: time, position of the node in the graph's order, state."""
+    names, rows = [node.name for node in graph.order], []
+    for name, given in do.items():
         if name not in names:
-            raise ValueError(f"kernels: {unknown('node', name, names)}")
-    missing = [name for name in names if name not in tables]
-    if missing:
-        raise ValueError(f"kernels: saw no table for {missing}")
-    return MappingProxyType({node.name: _checked_table(graph, node, tables[node.name]) for node in graph.nodes})
+            raise ValueError(f"do: {unknown('node', name, names)}")
+        for pair in [given] if np.ndim(given) == 1 else given:
+            if np.shape(pair) != (2,):
+                raise ValueError(f"do: {name}: saw {pair!r}; (time, state) is needed")
+            time = _whole(f"do: {name}: time", pair[0], 1, length - 1)
+            rows.append((time, names.index(name), _whole(f"do: {name}: state", pair[1], 0, graph[name].num_states - 1)))
+    return np.array(rows, dtype=np.int64) if rows else NOTHING_DONE
 
 
-def _checked_table(graph: Graph, node: Node, table: ArrayLike) -> np.ndarray:
-    table = np.array(table, dtype=np.float64)
-    expected = (*_sizes_seen(graph, node), node.num_states)
-    if table.shape != expected:
-        raise ValueError(f"{node.name}: saw a table of shape {table.shape}; {expected} is needed")
-    if not (table >= 0).all():
-        raise ValueError(f"{node.name}: saw an entry of {table[~(table >= 0)][0]}; entries are probabilities")
-    sums = table.sum(axis=-1)
-    worst = np.unravel_index(np.abs(sums - 1).argmax(), sums.shape)
-    if not abs(sums[worst] - 1) < SUM_TOLERANCE:
-        row = tuple(int(i) for i in worst)
-        raise ValueError(f"{node.name}: row {row} sums to {sums[worst]:.9g}; each row must sum to 1")
-    table /= sums[..., None]
-    table.setflags(write=False)
-    return table
-
-
-def _sizes_seen(graph: Graph, node: Node) -> list[int]:
-    """Sizes of the axes of a node's kernel, but for the last."""
-    own = [node.num_states] if node.sees_itself else []
-    return own + [graph[parent].num_states for parent in node.parents]
-
-
-def _whole(what: str, value: object, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value < 2**62:
-        raise ValueError(f"{what}: saw {value!r}; a whole number from {least} to 2**62 - 1 is needed")
+def _whole(what: str, value: object, least: int, most: int = 2**62 - 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
+        limit = "2**62 - 1" if most == 2**62 - 1 else most
+        raise ValueError(f"{what}: saw {value!r}; a whole number from {least} to {limit} is needed")
     return int(value)
-
-
-def log_dirichlet(rng: np.random.Generator, alpha: float, shape: tuple[int, ...]) -> np.ndarray:
-    """Logarithms of Dirichlet(alpha) rows along the last axis, exact for any small alpha.
-
-    A Gamma(alpha) variable is a Gamma(alpha + 1) variable times U^(1/alpha), U uniform; logarithms do not underflow.
-    Source: Marsaglia and Tsang, "A simple method for generating gamma variables", ACM TOMS 26 (2000), section 6.
-    """
-    log_gamma = np.log(rng.standard_gamma(alpha + 1.0, shape)) + np.log1p(-rng.random(shape)) / alpha
-    return log_gamma - _logsumexp(log_gamma)
-
-
-def _logsumexp(values: np.ndarray) -> np.ndarray:
-    largest = values.max(axis=-1, keepdims=True)
-    return largest + np.log(np.exp(values - largest).sum(axis=-1, keepdims=True))
-
-
-def _drawn(graph: Graph, node: Node, seed: int) -> np.ndarray:
-    digest = hashlib.blake2b(repr(("kernel", int(seed), node.name)).encode(), digest_size=16).digest()
-    rng = np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
-    seen = _sizes_seen(graph, node)
-    draw_table = _log_full if node.kernel == "full" else _log_product
-    table = np.exp(draw_table(rng, node.alpha, seen, node.num_states))
-    table = _moved(table / table.sum(axis=-1, keepdims=True), node.mode)
-    if node.stickiness:
-        staying = np.eye(node.num_states).reshape(node.num_states, *[1] * (len(seen) - 1), node.num_states)
-        table = node.stickiness * staying + (1 - node.stickiness) * table
-    table.setflags(write=False)
-    return table
-
-
-def _log_full(rng: np.random.Generator, alpha: float, seen: list[int], num_states: int) -> np.ndarray:
-    return log_dirichlet(rng, alpha, (*seen, num_states))
-
-
-def _log_product(rng: np.random.Generator, alpha: float, seen: list[int], num_states: int) -> np.ndarray:
-    total = np.zeros((*seen, num_states))
-    for axis, size in enumerate(seen):
-        factor = log_dirichlet(rng, alpha, (size, num_states))
-        total += np.expand_dims(factor, [other for other in range(len(seen)) if other != axis])
-    return total - _logsumexp(total)
-
-
-def _moved(table: np.ndarray, mode: str) -> np.ndarray:
-    """Each row with its largest entry exchanged with the one on the diagonal (slow) or at state 0 (dead)."""
-    if mode == "default":
-        return table
-    rows = table.reshape(-1, table.shape[-1]).copy()
-    every = np.arange(len(rows))
-    largest = rows.argmax(axis=-1)
-    home = every // (len(rows) // table.shape[0]) if mode == "slow" else np.zeros_like(every)
-    rows[every, largest], rows[every, home] = rows[every, home], rows[every, largest]
-    return rows.reshape(table.shape)

@@ -4,8 +4,9 @@ import torch
 from helpers import random_graph
 
 from n2n.graph import Graph, Node
+from n2n.kernels import log_dirichlet
 from n2n.presets import PRESETS
-from n2n.process import Process, log_dirichlet
+from n2n.process import Process
 
 
 def entropy_of(table: np.ndarray) -> np.ndarray:

@@ -1,0 +1,118 @@
+"""A graph and its kernels as flat arrays, for the compiled sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from n2n.graph import Graph
+from n2n.philox import compiled
+
+
+class Program(NamedTuple):
+    """Nodes in topological order, X last; edges grouped by child.
+
+    The cumulative rows of fixed kernels lie one after the other. Rows of context nodes are drawn while sampling, into a
+    table for each sequence of which only the layout is kept here.
+    """
+
+    num_states: np.ndarray  # (nodes,)
+    own_stride: np.ndarray  # (nodes,) rows to skip for each own previous state; 0 where it is not seen
+    first_edge: np.ndarray  # (nodes + 1,)
+    parent: np.ndarray  # (edges,) position of the parent
+    parent_stride: np.ndarray  # (edges,)
+    offset: np.ndarray  # (nodes,) where the node's rows begin, in cdf or in a sequence's own table
+    cdf: np.ndarray  # cumulative rows of every fixed kernel
+    cells: np.ndarray  # (nodes,) cells of the guide to a row: a power of two, at least the number of states
+    guide_offset: np.ndarray  # (nodes,) where the node's cells begin in guide
+    guide: np.ndarray  # for each row and cell c of C, the smallest state whose cumulative probability exceeds c / C
+    initial: np.ndarray  # cumulative law of all nodes at t = 0, the last node fastest; empty if they start in 0
+    context: np.ndarray  # (nodes,) whether the kernel is redrawn for every sequence
+    product: np.ndarray  # (nodes,) whether that kernel is a product of a factor for each variable seen
+    alpha: np.ndarray  # (nodes,)
+    stickiness: np.ndarray  # (nodes,)
+    row_offset: np.ndarray  # (nodes + 1,) where a context node's rows begin, counted in rows of all context nodes
+
+
+def compile_program(graph: Graph, kernels: Mapping[str, np.ndarray], initial: np.ndarray | None) -> Program:
+    """Flatten the initial law and fixed kernels, by name with axes (own previous state, parents in order, new state)."""
+    position = {node.name: k for k, node in enumerate(graph.order)}
+    own_stride, first_edge, parent, parent_stride = [], [0], [], []
+    for node in graph.order:
+        rows_after = np.cumprod([*graph.sizes_seen(node), 1][::-1])[::-1]  # rows spanned by each axis
+        strides = rows_after[1:].tolist()
+        own_stride.append(strides.pop(0) if node.sees_itself else 0)
+        parent += [position[name] for name in node.parents]
+        parent_stride += strides
+        first_edge.append(len(parent))
+    redrawn = np.array([node.mode == "context" for node in graph.order])
+    rows = np.array([graph.kernel_size(node) // node.num_states for node in graph.order])
+    num_states = _integers([node.num_states for node in graph.order])
+    cells = _integers([1 << (node.num_states - 1).bit_length() for node in graph.order])
+    offset = np.where(redrawn, _starts(rows * num_states * redrawn), _starts(rows * num_states * ~redrawn))
+    cdf, guide = _tables(graph, kernels, cells)
+    return Program(
+        num_states,
+        *(_integers(values) for values in (own_stride, first_edge, parent, parent_stride, offset)),
+        cdf,
+        cells,
+        _integers(_starts(rows * cells * ~redrawn)),
+        guide,
+        np.empty(0) if initial is None else cumulative(initial.ravel()),
+        redrawn,
+        np.array([node.kernel == "product" for node in graph.order]),
+        np.array([node.alpha for node in graph.order]),
+        np.array([node.stickiness for node in graph.order]),
+        _integers([0, *np.cumsum(rows * redrawn)]),
+    )
+
+
+def _integers(values) -> np.ndarray:
+    return np.array(values, dtype=np.int64)
+
+
+def _starts(sizes: np.ndarray) -> np.ndarray:
+    return np.cumsum(sizes) - sizes
+
+
+def _tables(graph: Graph, kernels: Mapping[str, np.ndarray], cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    dtype = np.uint16 if max(node.num_states for node in graph.order) <= 2**16 else np.uint32
+    cdfs, guides = [np.empty(0)], [np.empty(0, dtype)]
+    for node, count in zip(graph.order, cells.tolist(), strict=True):
+        if node.mode != "context":
+            rows = cumulative(kernels[node.name]).reshape(-1, node.num_states)
+            guide = np.empty((len(rows), count), dtype)
+            _fill_guide(rows, guide)
+            cdfs.append(rows.ravel())
+            guides.append(guide.ravel())
+    return np.concatenate(cdfs), np.concatenate(guides)
+
+
+def cumulative(kernel: np.ndarray) -> np.ndarray:
+    """Cumulative rows that reach exactly 1 at the last state of positive probability, so that no draw falls outside."""
+    cdf = np.cumsum(kernel, axis=-1)
+    return np.where(cdf >= cdf[..., -1:], 1.0, cdf)
+
+
+@compiled
+def _fill_guide(rows, guide):
+    cells = guide.shape[1]
+    for row in range(rows.shape[0]):
+        state = 0
+        for cell in range(cells):
+            while rows[row, state] <= cell / cells:
+                state += 1
+            guide[row, cell] = state
+
+
+def smallest_dtype(num_states: int) -> np.dtype:
+    """The smallest unsigned integer type that holds the states 0 to ``num_states - 1``."""
+    return np.min_scalar_type(num_states - 1)
+
+
+def table_size(program: Program) -> int:
+    """Numbers in the table of one sequence's own kernels."""
+    rows = np.diff(program.row_offset)
+    return int((rows * program.num_states).sum())
