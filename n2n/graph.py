@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from functools import cached_property
 from math import prod
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import networkx as nx
 from pydantic import Field, field_validator, model_validator
 
+from n2n import graph_yaml
+from n2n.digraph import node_specs
+from n2n.families import Families, Family
 from n2n.presets import ALPHA_X, ALPHA_Z, PRESETS
-from n2n.strict import Count, NonNegative, Ordered, Positive, Strict, unknown
+from n2n.strict import Count, NonNegative, Ordered, Positive, Refused, Strict, unknown
+from n2n.table import aligned
 
 Mode = Literal["default", "slow", "dead", "context"]
 Kernel = Literal["full", "product"]
@@ -81,8 +86,10 @@ class Node(Strict):
         return self.recurrent or not self.observed
 
 
-class Graph(Strict):
+class Graph(Families, Strict):
     """A latent graph: latent nodes and the one observed node, X.
+
+    ``preset``, ``independent``, ``chain``, ``tree``, ``random_dag``, ``from_networkx`` and ``from_yaml`` make one too.
 
     Args:
         nodes: every node once, in any order.
@@ -190,13 +197,72 @@ class Graph(Strict):
         raise KeyError(unknown("node", name, [node.name for node in self.nodes]))
 
     def networkx(self) -> nx.DiGraph:
-        """The edges as a ``DiGraph``, with ``lag`` 0, or 1 for X seen by a latent; nodes carry their fields."""
-        digraph = nx.DiGraph(name=self.name)
+        """The edges as a ``DiGraph``, which carries ``name`` and ``initial``; nodes carry their fields.
+
+        An edge has ``lag``, 0, or 1 for X seen by a latent, and ``position``, its parent's place among the parents.
+        """
+        digraph = nx.DiGraph(name=self.name, initial=self.initial)
         for node in self.nodes:
             digraph.add_node(node.name, **node.model_dump(exclude={"name", "parents"}))
-        digraph.add_edges_from(self._contemporaneous(), lag=0)
-        digraph.add_edges_from(set(self._edges()) - set(self._contemporaneous()), lag=1)
+        for node in self.nodes:
+            for position, parent in enumerate(node.parents):
+                digraph.add_edge(parent, node.name, lag=int(parent == self.observed.name), position=position)
         return digraph
+
+    @classmethod
+    def from_networkx(cls, digraph: nx.DiGraph) -> Graph:
+        """The graph that ``networkx()`` was made of, or one drawn by hand.
+
+        Args:
+            digraph: nodes carry the fields of a ``Node``, ``num_states`` at least. The edges are the parents, in the
+                order of their ``position`` or else of adding. Where no node is ``observed``, the only node without
+                children is X. ``name`` and ``initial`` are read from ``digraph.graph``.
+
+        Raises:
+            ValueError: naming each node and field at fault, or the edge; or what ``Graph`` refuses.
+        """
+        nodes, wrong = [], []
+        for spec in node_specs(digraph):
+            try:
+                nodes.append(Node(**spec))
+            except Refused as error:
+                wrong += [("nodes", f"node {spec['name']!r}: {said}") for _, said in error.wrong]
+        if wrong:
+            raise Refused("the digraph", *wrong)
+        return cls(
+            nodes=nodes, **{field: digraph.graph[field] for field in ("name", "initial") if field in digraph.graph}
+        )
+
+    @classmethod
+    def from_yaml(cls, path: str | os.PathLike) -> Graph:
+        """The graph in a YAML file: a mapping of ``nodes`` (a list of mappings), ``name`` and ``initial``.
+
+        The older spelling of experiment files is read too. There the list of nodes is ``gssm``, or ``nodes`` in it, at
+        the top of the file or in ``data``, and what lies beside it is not looked at. A node may have ``state_dim`` for
+        ``num_states`` and ``kernel_type``, which is ``fullrank`` or ``product``, for ``kernel``; left out, the kernel
+        is full, as elsewhere here. ``kernel_type`` and ``mode`` are read in any case, and ``parents: null`` is none.
+
+        Raises:
+            ValueError: with the file, and the line and column of each fault: no such file, no YAML, a repeated or
+                unknown key, both spellings of one field, or a value that ``Node`` or ``Graph`` refuses.
+        """
+        return graph_yaml.read(path, cls, Node)
+
+    def to_yaml(self, path: str | os.PathLike | None = None) -> str:
+        """The graph as YAML text, without the fields that have their default; ``from_yaml`` reads it back.
+
+        Args:
+            path: a file to write the text to as well; it is replaced in one motion.
+
+        Raises:
+            ValueError: the file's folder does not exist.
+        """
+        return graph_yaml.write(self.model_dump(mode="json", exclude_defaults=True), path)
+
+    @classmethod
+    def _of(cls, family: Family) -> Graph:
+        fields = family.graph_fields()
+        return cls(**fields | {"nodes": tuple(Node(**spec) for spec in fields["nodes"])})
 
     @classmethod
     def preset(cls, name: str, alpha_z: float = ALPHA_Z, alpha_x: float = ALPHA_X) -> Graph:
@@ -209,3 +275,22 @@ class Graph(Strict):
             raise ValueError(unknown("graph", name, PRESETS))
         specs = [{**spec, "alpha": alpha_x if spec.get("observed") else alpha_z} for spec in PRESETS[name]()]
         return cls(nodes=tuple(Node(**spec) for spec in specs), name=name)
+
+    def __str__(self) -> str:
+        told = f"joint states {self.num_joint_states:,}, vocab size {self.vocab_size}, initial {self.initial}"
+        given = {field for node in self.nodes for field in node.model_dump(exclude_defaults=True)}
+        fields = [field for field in ("kernel", "alpha", "mode", "stickiness") if field in given]
+        rows = [self._row(node) | {field: str(getattr(node, field)) for field in fields} for node in self.order]
+        return "\n".join([f"{self.name}: {told}" if self.name else told, *aligned(rows)])
+
+    def _row(self, node: Node) -> dict[str, str]:
+        seen = [f"{node.name}[t-1]"] if node.sees_itself else []
+        seen += [f"{parent}[t-1]" if parent == self.observed.name else parent for parent in node.parents]
+        return {"name": node.name, "states": str(node.num_states), "sees": ", ".join(seen)}
+
+    def _repr_mimebundle_(self, **_asked: Any) -> dict[str, Any]:
+        """What Jupyter shows: the figure, and where there are no figures the table."""
+        # By the package's front door, because figures lie below: only who looks at a graph in a notebook loads plotly.
+        import n2n
+
+        return {"text/plain": str(self), **n2n.viz.draw_graph(self)._repr_mimebundle_()}

@@ -46,11 +46,27 @@ Positive = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan
 NonNegative = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
 
 
+class Refused(ValueError):
+    """The refusal of a ``Strict`` value: its class's name, then a (field, what is wrong) pair for each wrong field.
+
+    The field is empty where the fault lies between fields.
+    """
+
+    @property
+    def wrong(self) -> tuple[tuple[str, str], ...]:
+        """The pairs."""
+        return self.args[1:]
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} was refused:\n" + "\n".join(f"  - {said}" for _, said in self.wrong)
+
+
 class Strict(BaseModel):
     """Base of every configuration and specification.
 
     Raises:
         ValueError: on construction, one line for each wrong field: the value seen, what is allowed, the nearest name.
+            It is a ``Refused``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -59,14 +75,14 @@ class Strict(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ValueError(self._explain(error, values)) from None
+            raise Refused(f"{type(self).__module__}.{type(self).__qualname__}", *self._wrong(error, values)) from None
 
     @classmethod
-    def _explain(cls, error: ValidationError, values: dict[str, Any]) -> str:
+    def _wrong(cls, error: ValidationError, values: dict[str, Any]) -> list[tuple[str, str]]:
         entries = error.errors(include_url=False)
-        wrong = {str(entry["loc"][0]) for entry in entries if entry["loc"]}
-        lines = [_line(entry, cls) for entry in entries] + (cls._wrong_together(values, wrong) if wrong else [])
-        return f"{cls.__module__}.{cls.__qualname__} was refused:\n" + "\n".join(f"  - {line}" for line in lines)
+        lines = [(str(entry["loc"][0]) if entry["loc"] else "", _line(entry, cls)) for entry in entries]
+        fields = {field for field, _ in lines if field}
+        return lines + [("", said) for said in (cls._wrong_together(values, fields) if fields else [])]
 
     @classmethod
     def _wrong_together(cls, values: dict[str, Any], wrong: set[str]) -> list[str]:

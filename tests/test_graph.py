@@ -1,7 +1,9 @@
 import re
 
 import networkx as nx
+import plotly.io
 import pytest
+from IPython.core.formatters import DisplayFormatter
 
 from n2n.graph import Graph, Node
 from n2n.presets import ALPHA_X, ALPHA_Z, PRESETS
@@ -92,6 +94,32 @@ def test_a_graph_without_latents_is_a_chain_of_tokens():
 def test_a_graph_survives_json():
     graph = Graph.preset("dense")
     assert Graph(**graph.model_dump(mode="json")) == graph
+
+
+def test_a_graph_prints_as_a_table_without_columns_of_defaults():
+    assert str(Graph.preset("slow_switch", alpha_z=0.5)).splitlines() == [
+        "slow_switch: joint states 256, vocab size 128, initial zero",
+        "name  states  sees         alpha  mode",
+        "Z1    16      Z1[t-1]      0.5    slow",
+        "Z2    16      Z2[t-1], Z1  0.5    default",
+        "X     128     Z1, Z2       0.01   default",
+    ]
+    assert str(graph_of(X, Node(name="A", num_states=2, parents=("X",)))).splitlines() == [
+        "joint states 2, vocab size 4, initial zero",
+        "name  states  sees",
+        "A     2       A[t-1], X[t-1]",
+        "X     4       A",
+    ]
+
+
+def test_jupyter_gets_the_table_and_the_figure(monkeypatch):
+    graph, figure = Graph.preset("sparse"), "application/vnd.plotly.v1+json"
+    monkeypatch.setattr(plotly.io.renderers, "default", "plotly_mimetype")  # as it is in a kernel
+    data, _ = DisplayFormatter().format(graph)
+    assert data["text/plain"] == str(graph)
+    assert data[figure]["layout"]["title"]["text"].startswith("sparse: 4 latent nodes")
+    monkeypatch.setattr(plotly.io.renderers, "default", "")  # as it is without one
+    assert set(DisplayFormatter().format(graph)[0]) == {"text/plain"}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,12 @@ PACKAGE = Path(__file__).parents[1] / "n2n"
 
 ROOMS = [
     ["strict"],
+    ["table"],
+    ["monitor"],
+    ["monitor.files"],
     ["presets"],
+    ["families", "digraph", "marked_yaml"],
+    ["graph_yaml"],
     ["graph"],
     ["classic"],
     ["contraction"],
@@ -36,15 +41,13 @@ ROOMS = [
     [f"models.{name}" for name in models.names()],
     ["models"],
     ["config"],
-    ["monitor"],
-    ["monitor.files"],
     ["monitor.checkpoint", "monitor.environment", "monitor.progress"],
     ["runs"],
     ["recording"],
     ["evaluation"],
     ["optimization"],
     ["training"],
-    ["viz.style"],
+    ["viz.style", "viz.layout"],
     ["viz.curves", "viz.network"],
     ["viz"],
     ["notebook"],
@@ -91,7 +94,19 @@ def loaded_after(code: str) -> set[str]:
 
 
 def test_importing_n2n_is_cheap():
-    heavy = {"torch", "numpy", "numba", "pandas", "plotly", "networkx", "papermill", "submitit", "pydantic", "tqdm"}
+    heavy = {
+        "torch",
+        "numpy",
+        "numba",
+        "pandas",
+        "plotly",
+        "networkx",
+        "papermill",
+        "submitit",
+        "pydantic",
+        "tqdm",
+        "yaml",
+    }
     assert not heavy & loaded_after("import n2n")
 
 

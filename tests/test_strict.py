@@ -1,8 +1,9 @@
+import pickle
 from typing import Literal
 
 import pytest
 
-from n2n.strict import Count, Positive, Strict, nearest
+from n2n.strict import Count, Positive, Refused, Strict, nearest
 
 
 class Inner(Strict):
@@ -48,6 +49,14 @@ def test_what_a_shell_gives_is_cast_by_type():
     given = Outer(rate="1e-4", steps=1e4)
     assert (given.rate, given.steps) == (1e-4, 10_000)
     assert isinstance(given.steps, int)
+
+
+def test_a_refusal_tells_fields_and_survives_pickling():
+    with pytest.raises(Refused) as caught:
+        Outer(rate=-1, inner={"size": 0})
+    again = pickle.loads(pickle.dumps(caught.value))  # as it travels from a worker
+    assert [field for field, _ in again.wrong] == ["rate", "inner"]
+    assert str(again) == str(caught.value)
 
 
 def test_values_are_frozen():

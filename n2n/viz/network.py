@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import math
 
-import networkx as nx
 import plotly.graph_objects as go
 
 from n2n.graph import Graph, Node
+from n2n.viz.layout import Point, layout, radius
 from n2n.viz.style import ACCENT, MODEL, ORACLE, TEMPLATE
 
 COLOURS = {"default": MODEL, "slow": ACCENT, "dead": "#CC79A7"}
 EDGE = {"color": "#888888", "width": 1.5}
-_LAYER_GAP, _NODE_GAP = 1.5, 1.6  # in the units of the axes
-_WIDEST = 8.0  # units that a layer's nodes share
 _LAG_SHIFT = 0.12
 _PIXELS = 80  # per unit
-
-Point = tuple[float, float]
 
 
 def draw_graph(graph: Graph) -> go.Figure:
@@ -26,29 +22,43 @@ def draw_graph(graph: Graph) -> go.Figure:
     Discs grow with the number of states; a loop marks a node that sees its own previous state, an arrow in X's colour a
     latent that sees the previous token. Latents are coloured by mode.
     """
-    place = _layout(graph)
-    radius = {node.name: _radius(node) for node in graph.nodes}
-    fig = go.Figure(layout={"template": TEMPLATE, "title": {"text": _title(graph)}})
-    for node in graph.nodes:
-        if node.sees_itself:
-            _add_circle(fig, _beside(place[node.name], radius[node.name]), 0.6 * radius[node.name], line=EDGE)
+    place = layout(graph)
+    radii = {node.name: radius(node) for node in graph.nodes}
+    loops = [
+        _circle(_beside(place[node.name], radii[node.name]), 0.6 * radii[node.name], line=EDGE)
+        for node in graph.nodes
+        if node.sees_itself
+    ]
+    arrows = []
     for parent, child, lag in graph.networkx().edges(data="lag"):
         tail, head = _aside(place[parent], place[child], _LAG_SHIFT * lag)
-        _add_arrow(fig, tail, head, radius[parent], radius[child], dict(EDGE, color=ORACLE) if lag else EDGE)
-    named = set()
+        arrows.append(_arrow(tail, head, radii[parent], radii[child], dict(EDGE, color=ORACLE) if lag else EDGE))
+    across, down = zip(*place.values(), strict=True)
+    hidden = {"visible": False, "fixedrange": True}
+    # Shapes and arrows are given all at once: adding them one by one takes time in the square of their number.
+    look = {
+        "template": TEMPLATE,
+        "title": {"text": _title(graph)},
+        "shapes": [*loops, *_discs(graph, place, radii)],
+        "annotations": arrows,
+        "xaxis": {"range": [min(across) - 0.9, max(across) + 0.9], **hidden},
+        "yaxis": {"range": [min(down) - 0.6, 0.6], "scaleanchor": "x", **hidden},
+        "height": int((1.2 - min(down)) * _PIXELS) + 90,
+        "margin": {"b": 10},
+        "showlegend": True,
+    }
+    return go.Figure(layout=look).add_scatter(**_labels(graph, place))
+
+
+def _discs(graph: Graph, place: dict[str, Point], radii: dict[str, float]) -> list[dict]:
+    discs, named = [], set()
     for node in graph.order:
         group = "observed" if node.observed else f"latent, {node.mode} mode"
         line = {"color": ORACLE if node.observed else _fill(node), "width": 2}
         legend = {"name": group, "legendgroup": group, "showlegend": group not in named}
-        _add_circle(fig, place[node.name], radius[node.name], line=line, fillcolor=_fill(node), **legend)
+        discs.append(_circle(place[node.name], radii[node.name], line=line, fillcolor=_fill(node), **legend))
         named.add(group)
-    fig.add_scatter(**_labels(graph, place))
-    across, down = zip(*place.values(), strict=True)
-    hidden = {"visible": False, "fixedrange": True}
-    fig.update_xaxes(range=[min(across) - 0.9, max(across) + 0.9], **hidden)
-    fig.update_yaxes(range=[min(down) - 0.6, 0.6], scaleanchor="x", **hidden)
-    fig.update_layout(height=int((1.2 - min(down)) * _PIXELS) + 90, margin={"b": 10}, showlegend=True)
-    return fig
+    return discs
 
 
 def _title(graph: Graph) -> str:
@@ -59,26 +69,6 @@ def _title(graph: Graph) -> str:
     )
     told = ", ".join(f"{count:,} {what}{'' if count == 1 else 's'}" for count, what in counts)
     return f"{graph.name}: {told}" if graph.name else told
-
-
-def _radius(node: Node) -> float:
-    return 0.24 + 0.035 * math.log2(node.num_states)
-
-
-def _layout(graph: Graph) -> dict[str, Point]:
-    """Layers by longest path from a root, X in the last one; a layer that an edge passes over stands aside."""
-    digraph = graph.networkx()
-    digraph.remove_node(graph.observed.name)
-    layers = [sorted(layer) for layer in nx.topological_generations(digraph)] + [[graph.observed.name]]
-    depth = {name: d for d, layer in enumerate(layers) for name in layer}
-    spans = [sorted((depth[parent], depth[child])) for parent, child in graph.networkx().edges]
-    place = {}
-    for d, layer in enumerate(layers):
-        aside = 0.5 if any(above < d < below for above, below in spans) else 0.0
-        gap = min(_NODE_GAP, _WIDEST / len(layer))
-        for i, name in enumerate(layer):
-            place[name] = ((i + aside - (len(layer) - 1) / 2) * gap, -d * _LAYER_GAP)
-    return place
 
 
 def _fill(node: Node) -> str:
@@ -115,20 +105,20 @@ def _aside(tail: Point, head: Point, shift: float) -> tuple[Point, Point]:
     return (tail[0] + right[0], tail[1] + right[1]), (head[0] + right[0], head[1] + right[1])
 
 
-def _add_arrow(fig: go.Figure, tail: Point, head: Point, from_radius: float, to_radius: float, line: dict) -> None:
+def _arrow(tail: Point, head: Point, from_radius: float, to_radius: float, line: dict) -> dict:
     length = math.dist(tail, head)
     unit = ((head[0] - tail[0]) / length, (head[1] - tail[1]) / length)
     start = {f"a{axis}": tail[i] + unit[i] * from_radius for i, axis in enumerate("xy")}
     end = {axis: head[i] - unit[i] * (to_radius + 0.03) for i, axis in enumerate("xy")}
     style = {"arrowhead": 2, "arrowwidth": line["width"], "arrowcolor": line["color"], "showarrow": True, "text": ""}
-    fig.add_annotation(**start, **end, xref="x", yref="y", axref="x", ayref="y", **style)
+    return {**start, **end, "xref": "x", "yref": "y", "axref": "x", "ayref": "y", **style}
 
 
-def _beside(centre: Point, radius: float) -> Point:
-    return centre[0] + 1.1 * radius, centre[1]
+def _beside(centre: Point, r: float) -> Point:
+    return centre[0] + 1.1 * r, centre[1]
 
 
-def _add_circle(fig: go.Figure, centre: Point, radius: float, **style) -> None:
-    (x, y), r = centre, radius
+def _circle(centre: Point, r: float, **style) -> dict:
+    x, y = centre
     box = {"x0": x - r, "x1": x + r, "y0": y - r, "y1": y + r}
-    fig.add_shape(type="circle", **box, **style, layer="below")
+    return {"type": "circle", **box, **style, "layer": "below"}
