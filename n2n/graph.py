@@ -123,9 +123,7 @@ class Graph(Families, Strict):
         self._refuse_cycle()
         if self.initial == "stationary" and self.context_nodes:
             names = [node.name for node in self.context_nodes]
-            raise ValueError(
-                f"initial: 'stationary' needs fixed kernels; mode 'context' redraws those of {names}"
-            )
+            raise ValueError(f"initial: 'stationary' needs fixed kernels; mode 'context' redraws those of {names}")
         return self
 
     def _edges(self) -> list[tuple[str, str]]:

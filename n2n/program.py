@@ -37,7 +37,7 @@ class Program(NamedTuple):
 
 
 def compile_program(graph: Graph, kernels: Mapping[str, np.ndarray], initial: np.ndarray | None) -> Program:
-    """Flatten the initial law and fixed kernels, by name with axes (own previous state, parents in order, new state)."""
+    """Flatten the initial law and the fixed kernels, by name, with axes as in ``Process.kernel``."""
     position = {node.name: k for k, node in enumerate(graph.order)}
     own_stride, first_edge, parent, parent_stride = [], [0], [], []
     for node in graph.order:

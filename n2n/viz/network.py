@@ -10,7 +10,7 @@ from n2n.graph import Graph, Node
 from n2n.viz.layout import Point, layout, radius
 from n2n.viz.style import ACCENT, MODEL, ORACLE, TEMPLATE
 
-COLOURS = {"default": MODEL, "slow": ACCENT, "dead": "#CC79A7"}
+COLOURS = {"default": MODEL, "slow": ACCENT, "dead": "#CC79A7", "context": "#E69F00"}
 EDGE = {"color": "#888888", "width": 1.5}
 _LAG_SHIFT = 0.12
 _PIXELS = 80  # per unit
