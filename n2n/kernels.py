@@ -16,6 +16,7 @@ from n2n.strict import unknown
 
 _MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 SUM_TOLERANCE = 1e-8  # how far from 1 a given row may sum; it is normalised
+ROUNDING = 1e-12  # how far the sum of float64 numbers may lie from 1 by rounding alone
 
 
 def log_dirichlet(rng: np.random.Generator, alpha: float, shape: tuple[int, ...]) -> np.ndarray:
@@ -101,7 +102,8 @@ def _checked_table(graph: Graph, node: Node, table: ArrayLike) -> np.ndarray:
     if not abs(sums[worst] - 1) < SUM_TOLERANCE:
         row = tuple(int(i) for i in worst)
         raise ValueError(f"{node.name}: row {row} sums to {sums[worst]:.9g}; each row must sum to 1")
-    table /= sums[..., None]
+    if np.abs(sums - 1).max() > ROUNDING:  # a table that was drawn or normalised stays as it is, bit for bit
+        table /= sums[..., None]
     table.setflags(write=False)
     return table
 

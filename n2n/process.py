@@ -214,7 +214,7 @@ def _interventions(graph: Graph, do: Mapping, length: int) -> np.ndarray:
     for name, given in do.items():
         if name not in names:
             raise ValueError(f"do: {unknown('node', name, names)}")
-        for pair in [given] if np.ndim(given) == 1 else given:
+        for pair in given if np.ndim(given) == 2 else [given]:
             if np.shape(pair) != (2,):
                 raise ValueError(f"do: {name}: saw {pair!r}; (time, state) is needed")
             time = _whole(f"do: {name}: time", pair[0], 1, length - 1)
