@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from n2n import models, runs, viz
     from n2n.config import TrainConfig
     from n2n.data import Stream
+    from n2n.entropy import Entropy, EntropyRate, entropy, entropy_rate
     from n2n.evaluation import Evaluation, evaluate
     from n2n.graph import Graph, Node
     from n2n.inference import Filtered, filter
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from n2n.training import train
 
 __all__ = [
+    "Entropy",
+    "EntropyRate",
     "Evaluation",
     "Filtered",
     "Graph",
@@ -34,6 +37,8 @@ __all__ = [
     "Sample",
     "Stream",
     "TrainConfig",
+    "entropy",
+    "entropy_rate",
     "evaluate",
     "filter",
     "models",
@@ -44,6 +49,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Entropy": "entropy",
+    "EntropyRate": "entropy",
     "Evaluation": "evaluation",
     "Filtered": "inference",
     "Graph": "graph",
@@ -53,6 +60,8 @@ _HOMES = {
     "Sample": "process",
     "Stream": "data",
     "TrainConfig": "config",
+    "entropy": "entropy",
+    "entropy_rate": "entropy",
     "evaluate": "evaluation",
     "filter": "inference",
     "parameters": "notebook",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from n2n.contraction import MOST_LATENTS, sees_x
@@ -37,6 +40,23 @@ def check_tokens(process: Process, tokens) -> Tensor:
             "(a window cut from a longer sequence has another law)"
         )
     return tokens
+
+
+def joint_start(process: Process, start: Mapping[str, ArrayLike], tokens: Tensor) -> Tensor:
+    """Known states of the latents at t = 0, ``{name: (batch,)}``, as joint states ``(batch,)``; or a ``ValueError``."""
+    names = [node.name for node in process.graph.latents]
+    if sorted(start) != sorted(names):
+        raise ValueError(f"start: saw the nodes {list(start)}; a state of each latent, {names}, is needed")
+    joint = torch.zeros_like(tokens[:, 0])
+    for node in process.graph.latents:
+        states = _as_integers(start[node.name]).to(tokens.device)
+        if states.shape != joint.shape:
+            raise ValueError(f"start: {node.name}: saw shape {tuple(states.shape)}; {tuple(joint.shape)} is needed")
+        wrong = states[(states < 0) | (states >= node.num_states)]
+        if len(wrong):
+            raise ValueError(f"start: {node.name}: saw state {wrong[0]}; its states are 0 to {node.num_states - 1}")
+        joint = joint * node.num_states + states
+    return joint
 
 
 def _as_integers(tokens) -> Tensor:
@@ -86,7 +106,7 @@ def rows_at_once(
 
 def bytes_per_sequence(graph: Graph, dtype: torch.dtype, copies: int = _COPIES) -> int:
     """Bytes of ``copies`` beliefs, and of the largest kernel's rows given a token."""
-    given_x = [graph.kernel_size(node) // graph.vocab_size for node in graph.latents if sees_x(graph, node)]
+    given_x = [graph.kernel_size(node) // graph.vocab_size for node in graph.nodes if sees_x(graph, node)]
     return dtype.itemsize * (copies * graph.num_joint_states + max(given_x, default=0))
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from n2n.checks import MEMORY_BUDGET, check_budget, check_tokens, rows_at_once
+from n2n.checks import MEMORY_BUDGET, check_budget, check_tokens, joint_start, rows_at_once
 from n2n.emission import Emission
 from n2n.process import Process
 from n2n.transition import steps
@@ -21,7 +23,7 @@ class Filtered:
         nll: ``(batch, T - 1)``, ``-log P(x_t | x_<t)`` for t = 1 .. T - 1, nats. Infinite at a token that the process
             cannot emit, and nan after it, where the conditional is undefined.
         log_likelihood: ``(batch,)``, ``log P(x_0, .., x_{T-1})``, nats; the first token counts, and has probability 1
-            with ``initial="zero"``.
+            with ``initial="zero"``. With a known start it is ``log P(z_0, x_0, .., x_{T-1})``.
         predictive: ``(batch, T - 1, V)``, ``P(x_t = v | x_<t)``, or None if it was not asked for.
         beliefs: ``{name: (batch, T, n)}``, ``P(z_t | x_<=t)`` of each latent node, or None if not asked for.
         joint: ``(batch, T, n_1, .., n_K)``, the same of all latents together, in ``graph.latents`` order, or None.
@@ -41,6 +43,7 @@ def filter(
     predictive: bool = False,
     beliefs: bool = False,
     joint: bool = False,
+    start: Mapping[str, ArrayLike] | None = None,
     dtype: torch.dtype = torch.float64,
     memory_budget: int = MEMORY_BUDGET,
 ) -> Filtered:
@@ -56,6 +59,8 @@ def filter(
         predictive: whether to return the distribution of each next token.
         beliefs: whether to return each latent node's belief.
         joint: whether to return the belief over all latents together.
+        start: ``{name: (batch,)}``, the state of every latent at t = 0, if the oracle is to be told; as
+            ``sample.latents`` has them in column 0.
         dtype: ``torch.float64`` or ``torch.float32``, of the work and of what is returned.
         memory_budget: bytes, inside which the batch is cut; what is returned comes on top.
 
@@ -67,10 +72,12 @@ def filter(
     Source: Rabiner, "A tutorial on hidden Markov models", Proc. IEEE 77 (1989), section III.A, on a factored state.
     """
     tokens = check_tokens(process, tokens)
+    known = None if start is None else joint_start(process, start, tokens)
     oracle = Oracle.of(process, tokens.device, dtype, memory_budget)
     asked = {"predictive": predictive, "beliefs": beliefs, "joint": joint}
     rows = rows_at_once(process.graph, memory_budget, tokens.device, dtype)
-    parts = [_filter_part(oracle, part, **asked) for part in tokens.split(rows)]
+    starts = known.split(rows) if known is not None else [None] * len(tokens)
+    parts = [_filter_part(oracle, part, at, **asked) for part, at in zip(tokens.split(rows), starts, strict=False)]
     joined = {name: torch.cat([part.beliefs[name] for part in parts]) for name in parts[0].beliefs or {}}
     return Filtered(
         torch.cat([part.nll for part in parts]),
@@ -103,16 +110,24 @@ class Oracle:
             law = torch.tensor(law, device=device, dtype=dtype).view(-1, process.graph.vocab_size).T
         return cls(process, steps(process, device, dtype), Emission.of(process, device, dtype), law)
 
-    def start(self, first: Tensor) -> tuple[Tensor, Tensor]:
-        """P(z_0 | x_0) as ``(S, batch)`` and P(x_0) as ``(batch,)``, from the first tokens ``(batch,)``."""
-        rows = self.emission.rows
+    def start(self, first: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """P(z_0 | x_0) as ``(S, batch)`` and P(x_0) as ``(batch,)``, from the first tokens ``(batch,)``.
+
+        Where the joint states at t = 0 are ``known (batch,)``, the belief is certain, and x_0 is judged with them.
+        """
         if self.initial is None:
-            belief = torch.zeros(self.process.graph.num_joint_states, len(first), dtype=rows.dtype, device=rows.device)
-            belief[0] = 1.0
-            return belief, torch.ones_like(belief[0])
+            states = torch.zeros_like(first) if known is None else known
+            return self._certain(states), torch.ones(len(first), dtype=self.emission.rows.dtype, device=first.device)
+        if known is not None:
+            return self._certain(known), self.initial[first, known]
         belief = self.initial[first].T.contiguous()
         probability = belief.sum(0)
         return belief / probability, probability
+
+    def _certain(self, states: Tensor) -> Tensor:
+        rows = self.emission.rows
+        belief = torch.zeros(self.process.graph.num_joint_states, len(states), dtype=rows.dtype, device=rows.device)
+        return belief.scatter_(0, states[None], 1.0)
 
     def move(self, belief: Tensor, previous: Tensor) -> Tensor:
         """P(z_t | x_<t) from P(z_{t-1} | x_<t), both ``(S, batch)``, and the tokens ``x_{t-1} (batch,)``."""
@@ -127,10 +142,12 @@ class Oracle:
         return message
 
 
-def _filter_part(oracle: Oracle, tokens: Tensor, *, predictive: bool, beliefs: bool, joint: bool) -> Filtered:
+def _filter_part(
+    oracle: Oracle, tokens: Tensor, known: Tensor | None, *, predictive: bool, beliefs: bool, joint: bool
+) -> Filtered:
     emission, latents = oracle.emission, oracle.process.graph.latents
     columns = tokens.T.contiguous().unbind()
-    belief, first = oracle.start(columns[0])
+    belief, first = oracle.start(columns[0], known)
     evidences, predictives = [], []
     marginals = [marginals_of(belief, emission.sizes)] if beliefs else []
     joints = [belief] if joint else []

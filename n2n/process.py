@@ -147,6 +147,14 @@ class Process:
         fixed = self.graph.model_copy(update={"nodes": nodes})
         return Process.from_kernels(fixed, {**self.kernels, **redrawn}, self.seed)
 
+    def with_initial(self, initial: str) -> Process:
+        """The same kernels and seed from another start: "zero", "uniform" or "stationary".
+
+        Raises:
+            ValueError: an unknown start.
+        """
+        return Process(self.graph.model_copy(update={"initial": initial}), self.seed, given=self.kernels)
+
     def _context_keys(self, split: str) -> np.ndarray:
         """Two words for each node's redrawn kernels, ``(nodes, 2)``."""
         if split not in SPLITS:

@@ -33,6 +33,8 @@ ROOMS = [
     ["transition", "emission"],
     ["checks"],
     ["inference"],
+    ["entropy"],
+    ["calibration"],
     ["reference"],
     ["baselines"],
     ["data"],

@@ -188,9 +188,9 @@ def test_the_cut_of_the_batch_changes_nothing(name, monkeypatch):
     whole = n2n.filter(process, given, predictive=True, beliefs=True)
     parts, real = [], inference._filter_part
 
-    def spy(oracle, part, **asked):
+    def spy(oracle, part, known, **asked):
         parts.append(len(part))
-        return real(oracle, part, **asked)
+        return real(oracle, part, known, **asked)
 
     monkeypatch.setattr(inference, "_filter_part", spy)
     for rows in (1, 2, 5):

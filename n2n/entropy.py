@@ -1,0 +1,170 @@
+"""How hard a process is: the mean loss of its oracle, and the entropy rate between two bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from n2n.inference import filter
+from n2n.process import Process
+
+PILOT = 256  # sequences drawn before it is known how many are needed
+MOST_SEQUENCES = 2**17
+SPLIT = "valid"  # whose random numbers are used, so that what is trained on stays apart
+
+
+@dataclass(frozen=True, eq=False)
+class Entropy:
+    """The oracle's mean loss over sequences of a length, nats per token.
+
+    Attributes:
+        mean: over sequences and over t = 1 .. T - 1.
+        standard_error: of ``mean``, over sequences.
+        by_position: ``(T - 1,)``, H(X_t | X_<t) from the process's own start.
+        standard_error_by_position: ``(T - 1,)``.
+        sequences: how many were drawn.
+    """
+
+    mean: float
+    standard_error: float
+    by_position: np.ndarray
+    standard_error_by_position: np.ndarray
+    sequences: int
+
+
+@dataclass(frozen=True, eq=False)
+class EntropyRate:
+    """Bounds of the entropy rate of a process once it is stationary, nats per token.
+
+    Attributes:
+        above: H(X_L | X_<L) from the stationary start, at least the rate and falling with L.
+        below: H(X_L | X_<L, Z_0), of an oracle that was told the latents' start; at most the rate and rising with L.
+        standard_error: the larger one of the two estimates' standard errors.
+        sequences: how many were drawn.
+    """
+
+    above: float
+    below: float
+    standard_error: float
+    sequences: int
+
+
+def entropy(
+    process: Process,
+    length: int,
+    *,
+    precision: float = 0.005,
+    most_sequences: int = MOST_SEQUENCES,
+    device: str = "cpu",
+) -> Entropy:
+    """The mean oracle loss of sequences of ``length`` tokens from the process's own start, to a target precision.
+
+    Each position counts by the entropy of the oracle's predictive, whose expectation is that of ``-log P(x_t | x_<t)``
+    and whose variance is smaller. Sequences are drawn until the standard error is reached.
+
+    Args:
+        process: with fixed kernels.
+        length: tokens in a sequence, at least 2.
+        precision: the standard error to be reached, nats per token.
+        most_sequences: where more would be needed, nothing is returned.
+        device: where the filter runs.
+
+    Raises:
+        ValueError: a length under 2, a precision that is not positive or needs more than ``most_sequences``, or what
+            ``filter`` refuses.
+    """
+    _refuse(length, precision)
+
+    def measure(start: int, count: int) -> np.ndarray:
+        tokens = process.sample(count, length=length, split=SPLIT, start=start, latents=False).tokens
+        return _predictive_entropies(process, tokens, device)
+
+    losses = _until_precise(measure, precision, most_sequences)
+    mean, error = _mean_and_error(losses.mean(axis=1))
+    by_position, errors = _mean_and_error(losses)
+    return Entropy(float(mean), float(error), by_position, errors, len(losses))
+
+
+def entropy_rate(
+    process: Process,
+    length: int,
+    *,
+    precision: float = 0.005,
+    most_sequences: int = MOST_SEQUENCES,
+    device: str = "cpu",
+) -> EntropyRate:
+    """Bounds of the entropy rate, from sequences of ``length`` tokens that start in the stationary law.
+
+    They close on the rate as ``length`` grows, as fast as the process forgets. Where several laws are stationary, the
+    rate is of the mixture that the uniform law leads to.
+
+    Args:
+        process: with fixed kernels; its own start has no part in it.
+        length, precision, most_sequences, device: as in ``entropy``; the precision is of both bounds.
+
+    Raises:
+        ValueError: as ``entropy``, or a stationary law that is too large or is not reached.
+
+    Source: Cover and Thomas, "Elements of information theory" (2006), theorem 4.5.1.
+    """
+    _refuse(length, precision)
+    settled = process.with_initial("stationary")
+
+    def measure(start: int, count: int) -> np.ndarray:
+        sample = settled.sample(count, length=length, split=SPLIT, start=start)
+        first = {name: states[:, 0] for name, states in sample.latents.items()}
+        given = (None, first)
+        bounds = [_predictive_entropies(settled, sample.tokens, device, start=at, last=True) for at in given]
+        return np.concatenate(bounds, axis=1)
+
+    losses = _until_precise(measure, precision, most_sequences, each=True)
+    (above, below), errors = _mean_and_error(losses)
+    return EntropyRate(float(above), float(below), float(errors.max()), len(losses))
+
+
+def _refuse(length: int, precision: float) -> None:
+    if isinstance(length, bool) or not isinstance(length, int | np.integer) or length < 2:
+        raise ValueError(f"length: saw {length!r}; a whole number of tokens from 2 is needed")
+    if not (isinstance(precision, float | int) and 0 < precision < math.inf):
+        raise ValueError(f"precision: saw {precision!r}; a positive number of nats per token is needed")
+
+
+def _predictive_entropies(
+    process: Process, tokens: np.ndarray, device: str, *, start: dict | None = None, last: bool = False
+) -> np.ndarray:
+    """Entropies of the oracle's predictives, ``(batch, T - 1)``, or of the last one alone, ``(batch, 1)``."""
+    on_device = torch.from_numpy(tokens.astype(np.int64)).to(device)
+    predictive = filter(process, on_device, predictive=True, start=start).predictive
+    return _entropy_of(predictive[:, -1:] if last else predictive).cpu().numpy()
+
+
+def _entropy_of(probabilities: Tensor) -> Tensor:
+    return torch.special.entr(probabilities).sum(-1)
+
+
+def _until_precise(
+    measure: Callable[[int, int], np.ndarray], precision: float, most: int, *, each: bool = False
+) -> np.ndarray:
+    """Losses ``(sequences, columns)`` of as many sequences as their mean needs, or with ``each`` every column's mean."""
+    losses = measure(0, min(PILOT, most))
+    while True:
+        error = _mean_and_error(losses if each else losses.mean(axis=1))[1].max()
+        if error <= precision:
+            return losses
+        needed = math.ceil(1.1 * len(losses) * (error / precision) ** 2)
+        if needed > most:
+            raise ValueError(
+                f"precision: {precision:g} nats per token needs about {needed} sequences, more than most_sequences = "
+                f"{most}; {len(losses)} of them give {error:.2g}"
+            )
+        losses = np.concatenate([losses, measure(len(losses), needed - len(losses))])
+
+
+def _mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over the first axis and its standard error."""
+    return values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(len(values))
