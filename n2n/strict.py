@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from numbers import Integral
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -24,6 +25,13 @@ def unknown(what: str, value: object, allowed: Iterable[object]) -> str:
     """The message for a name that is not among those allowed: value seen, nearest name, names allowed."""
     names = [str(name) for name in allowed]
     return f"unknown {what} {value!r}{nearest(value, names)} (allowed: {', '.join(names)})"
+
+
+def whole(what: str, value: object, least: int) -> int:
+    """``value`` as an int, or a ``ValueError`` if it is not a whole number from ``least`` to 2**62 - 1."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value < 2**62:
+        raise ValueError(f"{what}: saw {value!r}; a whole number from {least} to 2**62 - 1 is needed")
+    return int(value)
 
 
 def _no_bool(value: object) -> object:
