@@ -23,7 +23,7 @@ ROOMS = [
     ["process"],
     ["inference"],
     ["reference"],
-    ["baselines"],
+    ["baselines", "markov"],
     ["data"],
     ["models.ops"],
     ["models.lm"],
