@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -175,7 +176,7 @@ def compression_nats(tokens: np.ndarray, vocab_size: int) -> dict[str, float]:
         "lzma": len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)),
         "bz2": len(bz2.compress(data, compresslevel=9)),
     }
-    return {name: size * 8 * np.log(2) / tokens.size for name, size in sizes.items()}
+    return {name: size * 8 * math.log(2) / tokens.size for name, size in sizes.items()}
 
 
 def _checked(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
