@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from n2n import models, runs, viz
+    from n2n.baselines import NGram, compression_nats, fit_ngram
     from n2n.config import TrainConfig
     from n2n.data import Stream
     from n2n.entropy import Entropy, EntropyRate, entropy, entropy_rate
     from n2n.evaluation import Evaluation, evaluate
     from n2n.graph import Graph, Node
     from n2n.inference import Filtered, filter
+    from n2n.markov import Estimate, markov_entropy, markov_entropy_estimate, markov_nll
     from n2n.notebook import parameters
     from n2n.process import Process, Sample
     from n2n.runs import Run
@@ -28,19 +30,26 @@ if TYPE_CHECKING:
 __all__ = [
     "Entropy",
     "EntropyRate",
+    "Estimate",
     "Evaluation",
     "Filtered",
     "Graph",
+    "NGram",
     "Node",
     "Process",
     "Run",
     "Sample",
     "Stream",
     "TrainConfig",
+    "compression_nats",
     "entropy",
     "entropy_rate",
     "evaluate",
     "filter",
+    "fit_ngram",
+    "markov_entropy",
+    "markov_entropy_estimate",
+    "markov_nll",
     "models",
     "parameters",
     "runs",
@@ -51,9 +60,11 @@ __all__ = [
 _HOMES = {
     "Entropy": "entropy",
     "EntropyRate": "entropy",
+    "Estimate": "markov",
     "Evaluation": "evaluation",
     "Filtered": "inference",
     "Graph": "graph",
+    "NGram": "baselines",
     "Node": "graph",
     "Process": "process",
     "Run": "runs",
@@ -62,8 +73,13 @@ _HOMES = {
     "TrainConfig": "config",
     "entropy": "entropy",
     "entropy_rate": "entropy",
+    "compression_nats": "baselines",
     "evaluate": "evaluation",
     "filter": "inference",
+    "fit_ngram": "baselines",
+    "markov_entropy": "markov",
+    "markov_entropy_estimate": "markov",
+    "markov_nll": "markov",
     "parameters": "notebook",
     "train": "training",
 }

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from n2n.inference import filter
 from n2n.process import Process
+from n2n.strict import whole
 
 PILOT = 256  # sequences drawn before it is known how many are needed
 MOST_SEQUENCES = 2**17
@@ -128,8 +129,7 @@ def entropy_rate(
 
 
 def _refuse(length: int, precision: float) -> None:
-    if isinstance(length, bool) or not isinstance(length, int | np.integer) or length < 2:
-        raise ValueError(f"length: saw {length!r}; a whole number of tokens from 2 is needed")
+    whole("length", length, 2)
     if not (isinstance(precision, float | int) and 0 < precision < math.inf):
         raise ValueError(f"precision: saw {precision!r}; a positive number of nats per token is needed")
 
@@ -150,7 +150,7 @@ def _entropy_of(probabilities: Tensor) -> Tensor:
 def _until_precise(
     measure: Callable[[int, int], np.ndarray], precision: float, most: int, *, each: bool = False
 ) -> np.ndarray:
-    """Losses ``(sequences, columns)`` of as many sequences as their mean needs, or with ``each`` every column's mean."""
+    """Losses ``(sequences, columns)``, as many as their mean needs, or with ``each`` the mean of every column."""
     losses = measure(0, min(PILOT, most))
     while True:
         error = _mean_and_error(losses if each else losses.mean(axis=1))[1].max()

@@ -18,7 +18,7 @@ from n2n.philox import derive_key
 from n2n.program import Program, compile_program
 from n2n.sampling import NOTHING_DONE, draw
 from n2n.stationary import initial_law
-from n2n.strict import unknown
+from n2n.strict import unknown, whole
 
 Split = Literal["train", "valid", "test"]
 Intervention = tuple[int, int]  # (time, state)
@@ -61,7 +61,7 @@ class Process:
     def __post_init__(self) -> None:
         if not isinstance(self.graph, Graph):
             raise ValueError(f"saw graph {self.graph!r}; a Graph is needed, such as n2n.Graph.preset('two_chains')")
-        _whole("seed", self.seed, 0)
+        whole("seed", self.seed, 0)
         if self.given is not None:
             object.__setattr__(self, "given", checked(self.graph, self.given))
 
@@ -134,7 +134,7 @@ class Process:
         Raises:
             ValueError: an unknown split, or an index that is not a whole number from 0.
         """
-        index, keys = _whole("index", index, 0), self._context_keys(split)
+        index, keys = whole("index", index, 0), self._context_keys(split)
         redrawn = {
             node.name: sequence_kernel(self.graph, node, index, keys[k])
             for k, node in enumerate(self.graph.order)
@@ -208,7 +208,7 @@ class Process:
             ValueError: an unknown split or node, or a number that is not whole or out of range.
         """
         keys = self._context_keys(split)
-        count, length, start = _whole("count", count, 1), _whole("length", length, 1), _whole("start", start, 0)
+        count, length, start = whole("count", count, 1), whole("length", length, 1), whole("start", start, 0)
         done = _interventions(self.graph, do or {}, length)
         key = derive_key("sequences", int(self.seed), split)
         tokens, states = draw(self.program, key, start, count, length, latents, context_keys=keys, done=done)
@@ -225,13 +225,6 @@ def _interventions(graph: Graph, do: Mapping, length: int) -> np.ndarray:
         for pair in given if np.ndim(given) == 2 else [given]:
             if np.shape(pair) != (2,):
                 raise ValueError(f"do: {name}: saw {pair!r}; (time, state) is needed")
-            time = _whole(f"do: {name}: time", pair[0], 1, length - 1)
-            rows.append((time, names.index(name), _whole(f"do: {name}: state", pair[1], 0, graph[name].num_states - 1)))
+            time = whole(f"do: {name}: time", pair[0], 1, length - 1)
+            rows.append((time, names.index(name), whole(f"do: {name}: state", pair[1], 0, graph[name].num_states - 1)))
     return np.array(rows, dtype=np.int64) if rows else NOTHING_DONE
-
-
-def _whole(what: str, value: object, least: int, most: int = 2**62 - 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
-        limit = "2**62 - 1" if most == 2**62 - 1 else most
-        raise ValueError(f"{what}: saw {value!r}; a whole number from {least} to {limit} is needed")
-    return int(value)

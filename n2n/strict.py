@@ -5,12 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from numbers import Integral
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 if TYPE_CHECKING:
     from typing import Self
+
+
+MOST = 2**62 - 1  # of an index or a size
 
 
 def nearest(value: object, allowed: Iterable[object]) -> str:
@@ -24,6 +28,14 @@ def unknown(what: str, value: object, allowed: Iterable[object]) -> str:
     """The message for a name that is not among those allowed: value seen, nearest name, names allowed."""
     names = [str(name) for name in allowed]
     return f"unknown {what} {value!r}{nearest(value, names)} (allowed: {', '.join(names)})"
+
+
+def whole(what: str, value: object, least: int, most: int = MOST) -> int:
+    """``value`` as an int, or a ``ValueError`` if it is not a whole number from ``least`` to ``most``."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
+        limit = "2**62 - 1" if most == MOST else most
+        raise ValueError(f"{what}: saw {value!r}; a whole number from {least} to {limit} is needed")
+    return int(value)
 
 
 def _no_bool(value: object) -> object:

@@ -1,39 +1,231 @@
+import itertools
+from collections import Counter
+
 import numpy as np
 import pytest
 
-from n2n.baselines import fit_ngram
-from n2n.graph import Graph
+import n2n
+from n2n.baselines import compression_nats, fit_ngram
+from n2n.graph import Graph, Node
 from n2n.process import Process
 
 
-def test_counts_by_hand():
-    tokens = np.array([[0, 1, 1, 2], [0, 1, 2, 2]], np.uint8)
-    unigram, bigram = fit_ngram(tokens, 3, 1), fit_ngram(tokens, 3, 2)
-    counts = np.array([0, 3, 3]) + 0.5  # the first tokens are no targets
-    assert np.exp(unigram.log_probability[0]) == pytest.approx(counts / counts.sum())
-    pairs = np.array([[0, 2, 0], [0, 1, 2], [0, 0, 1]]) + 0.5
-    assert np.exp(bigram.log_probability) == pytest.approx(pairs / pairs.sum(1, keepdims=True))
-    expected = [bigram.log_probability[a, b] for a, b in ((0, 1), (1, 1), (1, 2))]
-    assert bigram.nll(tokens)[0] == pytest.approx(-np.array(expected))
-    assert unigram.nll(tokens)[0] == pytest.approx(-unigram.log_probability[0][[1, 1, 2]])
+class Twin:
+    """The same smoothing written plainly: counts in a dictionary, one word at a time."""
+
+    def __init__(self, tokens: np.ndarray, vocab_size: int, strengths: list[np.ndarray]) -> None:
+        self.vocab_size, self.strengths, self.words = vocab_size, strengths, []
+        for sequence in tokens.tolist():
+            for t in range(1, len(sequence)):
+                self.words += [tuple(sequence[t - k : t + 1]) for k in range(min(t + 1, len(strengths)))]
+        self.counts = Counter(self.words)
+        self.totals = Counter(word[:-1] for word in self.words)
+
+    def probability(self, word: tuple[int, ...]) -> float:
+        """P(last token of the word | those before it)."""
+        laws = [1 / self.vocab_size, *(self.probability(word[-n:]) for n in range(1, len(word)))]
+        strengths = self.strengths[len(word) - 1]
+        prior = sum(s * law for s, law in zip(strengths, laws, strict=True))
+        return (self.counts[word] + prior) / (self.totals[word[:-1]] + sum(strengths))
+
+    def left_out(self, word: tuple[int, ...]) -> float:
+        """The same, once the last token of the word was taken out of the counts of all its ends."""
+        ends = [word[-n:] for n in range(1, len(word) + 1)]
+        self.counts.subtract(ends)
+        self.totals.subtract(end[:-1] for end in ends)
+        probability = self.probability(word)
+        self.counts.update(ends)
+        self.totals.update(end[:-1] for end in ends)
+        return probability
+
+    def nll(self, tokens: np.ndarray) -> np.ndarray:
+        sees = len(self.strengths) - 1
+        return -np.log(
+            [
+                [self.probability(tuple(row[max(0, t - sees) : t + 1])) for t in range(1, len(row))]
+                for row in tokens.tolist()
+            ]
+        )
 
 
-def test_a_vocabulary_of_two():
-    bigram = fit_ngram(np.array([[0, 1, 0, 0, 1]]), 2, 2)
-    pairs = np.array([[1, 2], [1, 0]]) + 0.5
-    assert np.exp(bigram.log_probability) == pytest.approx(pairs / pairs.sum(1, keepdims=True))
-    assert bigram.nll(np.array([[0, 1, 0]]))[0] == pytest.approx(-np.log([2.5 / 4, 1.5 / 2]))
+def strengths_of(model: n2n.NGram) -> list[np.ndarray]:
+    return [order.strengths for order in model.orders]
+
+
+def flips(count: int, length: int, split: str = "train") -> tuple[Process, np.ndarray]:
+    """An observed chain of two states that leaves 0 with 0.2 and 1 with 0.3; its entropy rate is 0.544587 nats."""
+    graph = Graph(nodes=[Node(name="X", num_states=2, observed=True, recurrent=True)], initial="stationary")
+    process = Process.from_kernels(graph, {"X": [[0.8, 0.2], [0.3, 0.7]]})
+    return process, process.sample(count, length=length, split=split).tokens
+
+
+def test_two_tokens_by_hand():
+    """With contexts seen once nothing is known of the strengths, which stay 1."""
+    tokens = np.array([[0, 1]])
+    assert fit_ngram(tokens, 2, 1).predictive(tokens)[0, 0] == pytest.approx([0.5 / 2, 1.5 / 2])
+    bigram = fit_ngram(tokens, 2, 2).predictive(np.array([[0, 0], [1, 0]]))[:, 0]
+    assert bigram[0] == pytest.approx([(0.5 + 0.25) / 3, (1 + 0.5 + 0.75) / 3])
+    assert bigram[1] == pytest.approx([(0.5 + 0.25) / 2, (0.5 + 0.75) / 2])  # 1 is no context, for it ends the data
+
+
+def test_a_unigram_by_hand():
+    """Counts of 0, 3, 3: the first tokens are no targets."""
+    model = fit_ngram(np.array([[0, 1, 1, 2], [0, 1, 2, 2]], np.uint8), 3, 1)
+    strength = model.orders[0].strengths[0]
+    expected = (np.array([0, 3, 3]) + strength / 3) / (6 + strength)
+    assert model.predictive(np.array([[0, 1]]))[0, 0] == pytest.approx(expected)
+    assert model.nll(np.array([[2, 0, 1]]))[0] == pytest.approx(-np.log(expected[[0, 1]]))
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+def test_against_counts_in_a_dictionary(order):
+    rng = np.random.default_rng(order)
+    fitted, held_out = rng.integers(0, 3, (20, 12)), rng.integers(0, 4, (10, 9))
+    model = fit_ngram(fitted, 4, order)  # symbol 3 is never seen
+    twin = Twin(fitted, 4, strengths_of(model))
+    assert model.nll(held_out) == pytest.approx(twin.nll(held_out))
+
+
+def test_keys_do_not_outgrow_an_integer():
+    """100,000^8 is far above 2^63."""
+    rng = np.random.default_rng(0)
+    fitted, held_out = rng.integers(99_998, 100_000, (10, 40)), rng.integers(99_997, 100_000, (5, 20))
+    model = fit_ngram(fitted, 100_000, 8)
+    assert model.nll(held_out) == pytest.approx(Twin(fitted, 100_000, strengths_of(model)).nll(held_out))
+    words = {tuple(row[t - 7 : t + 1]) for row in fitted.tolist() for t in range(7, 40)}
+    assert len(model.orders[7].keys) == len(words) + 1  # memory grows with what was seen
+
+
+def test_strengths_maximise_the_leave_one_out_likelihood():
+    tokens = n2n.Process(Graph.preset("sparse")).sample(10, length=100, latents=False).tokens % 4
+    fitted = strengths_of(fit_ngram(tokens, 4, 3))
+
+    def score(strengths: list[np.ndarray], order: int) -> float:
+        twin = Twin(tokens, 4, strengths)
+        words = [word for word in twin.words if len(word) == order and twin.totals[word[:-1]] > 1]
+        return float(np.mean([np.log(twin.left_out(word)) for word in words]))
+
+    for order in (2, 3):
+        best = score(fitted, order)
+        for i in range(order):
+            for factor in (0.5, 0.8, 1.25, 2.0):
+                moved = [strengths.copy() for strengths in fitted]
+                moved[order - 1][i] *= factor
+                assert score(moved, order) < best
+
+
+@pytest.mark.parametrize("order", [1, 2, 4])
+def test_what_never_happened_is_not_ruled_out(order):
+    """A thousand alternating tokens: the chance of another is of the order of one in a thousand."""
+    model = fit_ngram(np.arange(1001)[None] % 2, 3, order)
+    assert 1e-4 < model.predictive(np.array([[0, 1, 0, 1, 2]]))[0, -1, 2] < 1e-2
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 6])
+def test_every_context_has_a_proper_law(order):
+    process = n2n.Process(Graph.preset("sparse"))
+    model = fit_ngram(process.sample(30, length=20, latents=False).tokens, 32, order)
+    tokens = np.random.default_rng(0).integers(0, 32, (40, 10))  # most contexts were never seen
+    law = model.predictive(tokens)
+    assert law.shape == (40, 9, 32)
+    assert law.sum(axis=-1) == pytest.approx(np.ones((40, 9)))
+    assert law.min() > 0
+    assert np.array_equal(-np.log(np.take_along_axis(law, tokens[:, 1:, None], -1)[..., 0]), model.nll(tokens))
+
+
+def test_the_start_has_a_shorter_context():
+    tokens = n2n.Process(Graph.preset("sparse")).sample(50, length=20, latents=False).tokens
+    by_order = {order: fit_ngram(tokens, 32, order).nll(tokens) for order in (2, 3, 4)}
+    assert np.array_equal(by_order[4][:, 0], by_order[2][:, 0])
+    assert np.array_equal(by_order[4][:, 1], by_order[3][:, 1])
+    assert not np.allclose(by_order[4][:, 2:], by_order[3][:, 2:])
+
+
+def test_a_markov_chain_is_learned_and_higher_orders_cost_nothing():
+    process, tokens = flips(1024, 1024)
+    _, held_out = flips(256, 1024, "test")
+    oracle = n2n.filter(process, held_out).nll.mean().item()
+    loss = {order: fit_ngram(tokens, 2, order).nll(held_out).mean() for order in (1, 2, 3, 5)}
+    assert loss[1] == pytest.approx(0.673012, abs=2e-3)  # the entropy of (0.6, 0.4)
+    assert loss[2] == pytest.approx(0.544587, abs=2e-3)
+    assert all(abs(loss[order] - oracle) < 2e-5 for order in (2, 3, 5))
+
+
+@pytest.mark.parametrize("name", ["sparse", "two_chains", "slow_switch"])
+def test_no_order_loses_to_a_lower_one_or_to_half_a_count(name):
+    """Krichevsky and Trofimov's estimator adds 1/2 to each count of a context."""
+    process = n2n.Process(Graph.preset(name))
+    vocab_size = process.graph.vocab_size
+    tokens = process.sample(512, length=256, latents=False).tokens.astype(int)
+    held_out = process.sample(256, length=256, split="test", latents=False).tokens.astype(int)
+    loss = [fit_ngram(tokens, vocab_size, order).nll(held_out).mean() for order in (1, 2, 3, 4)]
+    assert all(higher < lower + 2e-3 for lower, higher in itertools.pairwise(loss))
+    for order in (1, 2):
+        counts = np.full((vocab_size,) * order, 0.5)
+        np.add.at(counts, (tokens[:, :-1], tokens[:, 1:])[2 - order :], 1)
+        law = counts / counts.sum(axis=-1, keepdims=True)
+        assert loss[order - 1] < -np.log(law[(held_out[:, :-1], held_out[:, 1:])[2 - order :]]).mean() + 1e-4
 
 
 def test_small_types_do_not_overflow():
-    tokens = Process(Graph.preset("slow_switch")).sample(50, length=40, latents=False).tokens
+    tokens = n2n.Process(Graph.preset("slow_switch")).sample(50, length=40, latents=False).tokens
     assert tokens.dtype == np.uint8
-    for order in (1, 2):
-        wide = fit_ngram(tokens.astype(np.int64), 128, order)
-        assert np.array_equal(fit_ngram(tokens, 128, order).log_probability, wide.log_probability)
-        assert np.array_equal(wide.nll(tokens), wide.nll(tokens.astype(np.int64)))
+    wide = tokens.astype(np.int64)
+    for order in (1, 2, 4):
+        assert np.array_equal(fit_ngram(tokens, 128, order).nll(tokens), fit_ngram(wide, 128, order).nll(wide))
 
 
-def test_other_orders_are_refused():
-    with pytest.raises(ValueError, match=r"unknown order 3 \(allowed: 1, 2\)"):
-        fit_ngram(np.zeros((1, 4), int), 3, 3)
+def test_what_cannot_be_counted_is_refused():
+    tokens = np.array([[0, 1, 2]])
+    for order in (0, 2.0, True, "2"):
+        with pytest.raises(ValueError, match=f"order: saw {order!r}; a whole number from 1"):
+            fit_ngram(tokens, 3, order)
+    with pytest.raises(ValueError, match="order: saw 4; sequences of 3 tokens"):
+        fit_ngram(tokens, 3, 4)
+    for wrong, message in (
+        (tokens + 1, "saw 3; the vocabulary is 0 to 2"),
+        (tokens - 1, "saw -1; the vocabulary is 0 to 2"),
+        (tokens * 1.0, "saw 3 of type float64; integers"),
+        (tokens[0], r"saw shape \(3,\)"),
+        (tokens[:, :1], r"saw shape \(1, 1\)"),
+        (tokens[:0], "saw 0 of type"),
+    ):
+        with pytest.raises(ValueError, match=f"tokens: {message}"):
+            fit_ngram(wrong, 3, 1)
+        with pytest.raises(ValueError, match=f"tokens: {message}"):
+            fit_ngram(tokens, 3, 2).nll(wrong)
+
+
+def test_compression_of_known_entropies():
+    """Compressors stay above the entropy, and come near it where it is easy to code."""
+    rng = np.random.default_rng(0)
+    of_bytes = compression_nats(rng.integers(0, 256, (64, 1024)), 256)
+    assert set(of_bytes) == {"lzma", "bz2"}
+    of_wide = compression_nats(rng.integers(0, 2**16, 2**16), 2**16)
+    of_bits = compression_nats(rng.integers(0, 2, (64, 1024)), 2)
+    for name in ("lzma", "bz2"):
+        assert np.log(256) < of_bytes[name] < 1.01 * np.log(256)
+        assert np.log(2**16) < of_wide[name] < 1.01 * np.log(2**16)
+        assert np.log(2) < of_bits[name] < 1.3 * np.log(2)
+        assert compression_nats(np.zeros((64, 1024), int), 256)[name] < 0.02
+
+
+def test_compression_uses_the_smallest_type():
+    """The same symbols cost no more as int64, and more where the vocabulary calls for wider integers."""
+    tokens = np.random.default_rng(0).integers(0, 200, 10_000)
+    assert compression_nats(tokens, 200) == compression_nats(tokens.astype(np.uint8), 200)
+    assert compression_nats(tokens, 2**20)["lzma"] > compression_nats(tokens, 200)["lzma"]
+
+
+def test_one_token_is_all_container():
+    assert compression_nats([[0]], 2)["bz2"] > 100
+
+
+def test_what_cannot_be_compressed_is_refused():
+    for wrong, message in (
+        (np.array([], int), "saw 0 of type int64"),
+        ([0.0, 1.0], "saw 2 of type float64"),
+        ([0, 4], "saw 4; the vocabulary is 0 to 3"),
+    ):
+        with pytest.raises(ValueError, match=f"tokens: {message}"):
+            compression_nats(wrong, 4)

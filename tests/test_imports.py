@@ -36,7 +36,7 @@ ROOMS = [
     ["entropy"],
     ["calibration"],
     ["reference"],
-    ["baselines"],
+    ["baselines", "markov"],
     ["data"],
     ["models.ops"],
     ["models.lm"],
