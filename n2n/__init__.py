@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from n2n import models, runs, viz
     from n2n.baselines import NGram, compression_nats, fit_ngram
+    from n2n.calibration import Calibration, calibrate
     from n2n.config import TrainConfig
     from n2n.data import Stream
-    from n2n.entropy import Entropy, EntropyRate, entropy, entropy_rate
+    from n2n.difficulty import Entropy, EntropyRate, entropy, entropy_rate
     from n2n.evaluation import Evaluation, evaluate
     from n2n.graph import Graph, Node
     from n2n.inference import Filtered, filter
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from n2n.training import train
 
 __all__ = [
+    "Calibration",
     "Entropy",
     "EntropyRate",
     "Estimate",
@@ -41,6 +43,7 @@ __all__ = [
     "Sample",
     "Stream",
     "TrainConfig",
+    "calibrate",
     "compression_nats",
     "entropy",
     "entropy_rate",
@@ -58,8 +61,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Entropy": "entropy",
-    "EntropyRate": "entropy",
+    "Calibration": "calibration",
+    "Entropy": "difficulty",
+    "EntropyRate": "difficulty",
     "Estimate": "markov",
     "Evaluation": "evaluation",
     "Filtered": "inference",
@@ -71,8 +75,9 @@ _HOMES = {
     "Sample": "process",
     "Stream": "data",
     "TrainConfig": "config",
-    "entropy": "entropy",
-    "entropy_rate": "entropy",
+    "calibrate": "calibration",
+    "entropy": "difficulty",
+    "entropy_rate": "difficulty",
     "compression_nats": "baselines",
     "evaluate": "evaluation",
     "filter": "inference",

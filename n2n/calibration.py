@@ -1,0 +1,115 @@
+"""Graphs brought to equal difficulty: the concentration at which the entropy reaches a target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from n2n.difficulty import SPLIT, mean_and_error, predictive_entropies
+from n2n.graph import Graph
+from n2n.process import Process
+from n2n.strict import unknown, whole
+
+LOWEST, HIGHEST = 1e-4, 1e3  # concentrations between which the target is looked for
+STEPS = 30  # halvings of that interval, on a logarithmic scale
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """A graph at a given difficulty.
+
+    Attributes:
+        graph: the graph with the concentration found.
+        alpha: that concentration.
+        entropy: the mean oracle loss there, nats per token, over the processes and sequences that were asked for.
+        standard_error: of ``entropy`` over sequences, the processes being as they are.
+    """
+
+    graph: Graph
+    alpha: float
+    entropy: float
+    standard_error: float
+
+
+def calibrate(
+    graph: Graph,
+    target: float,
+    nodes: str | Sequence[str],
+    *,
+    length: int = 256,
+    seeds: Sequence[int] = range(4),
+    sequences: int = 256,
+    tolerance: float = 0.01,
+) -> Calibration:
+    """The concentration of ``nodes`` at which the oracle's mean loss reaches a target.
+
+    Bisection on common random numbers: every concentration is judged on kernels of the same seeds and on sequences of
+    the same indices, by the entropies of the oracle's predictives. The loss is a mean over several processes, since
+    that of one may lie far from what its concentrations make of the next.
+
+    Args:
+        graph: whose other concentrations stay as they are.
+        target: nats per token.
+        nodes: a node's name, or several names that share the concentration looked for.
+        length: tokens in a sequence, at least 2.
+        seeds: of the processes that are averaged over.
+        sequences: of each process, at least 2.
+        tolerance: how far from the target the loss may lie, nats per token.
+
+    Raises:
+        ValueError: an unknown node, a number out of range, a target out of reach (the message gives the interval that
+            can be reached), or a loss that jumps over it because there are too few ``seeds``.
+    """
+    names = [nodes] if isinstance(nodes, str) else list(nodes)
+    _refuse(graph, target, names, length, seeds, sequences, tolerance)
+
+    def judge(alpha: float) -> Calibration:
+        changed = [node.model_copy(update={"alpha": alpha} if node.name in names else {}) for node in graph.nodes]
+        return _judged(graph.model_copy(update={"nodes": changed}), alpha, length, seeds, sequences)
+
+    low, high = judge(LOWEST), judge(HIGHEST)
+    if not low.entropy - tolerance <= target <= high.entropy + tolerance:
+        raise ValueError(
+            f"target: saw {target:g} nats per token; concentrations of {names} from {LOWEST:g} to {HIGHEST:g} reach "
+            f"{low.entropy:.4f} to {high.entropy:.4f}"
+        )
+    for _ in range(STEPS):
+        best = min(low, high, key=lambda found: abs(found.entropy - target))
+        if abs(best.entropy - target) <= tolerance:
+            return best
+        middle = judge(math.sqrt(low.alpha * high.alpha))
+        low, high = (middle, high) if middle.entropy < target else (low, middle)
+    raise ValueError(
+        f"tolerance: saw {tolerance:g}; near alpha = {low.alpha:.6g} the entropy jumps from {low.entropy:.4f} to "
+        f"{high.entropy:.4f}, and more seeds than {len(seeds)} would smooth it"
+    )
+
+
+def _refuse(graph: Graph, target: float, names: list[str], length, seeds, sequences, tolerance: float) -> None:
+    known = [node.name for node in graph.nodes]
+    for name in names:
+        if name not in known:
+            raise ValueError(unknown("node", name, known))
+    if not names:
+        raise ValueError(f"nodes: saw none; name some of {known}")
+    for what, value in (("target", target), ("tolerance", tolerance)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise ValueError(f"{what}: saw {value!r}; a positive number of nats per token is needed")
+    whole("length", length, 2)
+    whole("sequences", sequences, 2)
+    if len(seeds) == 0:
+        raise ValueError("seeds: saw none; at least one is needed")
+
+
+def _judged(graph: Graph, alpha: float, length: int, seeds: Sequence[int], sequences: int) -> Calibration:
+    means, errors = [], []
+    for seed in seeds:
+        process = Process(graph, seed)
+        tokens = process.sample(sequences, length=length, split=SPLIT, latents=False).tokens
+        mean, error = mean_and_error(predictive_entropies(process, tokens).mean(axis=1))
+        means.append(mean)
+        errors.append(error)
+    return Calibration(graph, alpha, float(np.mean(means)), float(np.linalg.norm(errors) / len(errors)))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
+from math import prod
 from types import MappingProxyType
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from n2n.context_rows import fill_row
 from n2n.graph import Graph, Node
-from n2n.philox import compiled
+from n2n.philox import compiled, derive_key
 from n2n.strict import unknown
 
 _MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -19,46 +19,43 @@ SUM_TOLERANCE = 1e-8  # how far from 1 a given row may sum; it is normalised
 ROUNDING = 1e-12  # how far the sum of float64 numbers may lie from 1 by rounding alone
 
 
-def log_dirichlet(rng: np.random.Generator, alpha: float, shape: tuple[int, ...]) -> np.ndarray:
-    """Logarithms of Dirichlet(alpha) rows along the last axis, exact for any small alpha.
-
-    A Gamma(alpha) variable is a Gamma(alpha + 1) variable times U^(1/alpha), U uniform; logarithms do not underflow.
-    Source: Marsaglia and Tsang, "A simple method for generating gamma variables", ACM TOMS 26 (2000), section 6.
-    """
-    log_gamma = np.log(rng.standard_gamma(alpha + 1.0, shape)) + np.log1p(-rng.random(shape)) / alpha
-    return log_gamma - _logsumexp(log_gamma)
-
-
-def _logsumexp(values: np.ndarray) -> np.ndarray:
-    largest = values.max(axis=-1, keepdims=True)
-    return largest + np.log(np.exp(values - largest).sum(axis=-1, keepdims=True))
-
-
 def drawn(graph: Graph, node: Node, seed: int) -> np.ndarray:
-    """A node's kernel, keyed by (seed, node name); read-only."""
-    digest = hashlib.blake2b(repr(("kernel", int(seed), node.name)).encode(), digest_size=16).digest()
-    rng = np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
-    seen = graph.sizes_seen(node)
-    draw_table = _log_full if node.kernel == "full" else _log_product
-    table = np.exp(draw_table(rng, node.alpha, seen, node.num_states))
-    table = _moved(table / table.sum(axis=-1, keepdims=True), node.mode)
+    """A node's fixed kernel, keyed by (seed, node name); read-only.
+
+    Each entry has random numbers of its own, so that kernels change little where alpha does.
+    """
+    table = _moved(_rows(graph, node, 0, np.array(derive_key("kernel", int(seed), node.name))), node.mode)
     if node.stickiness:
-        staying = np.eye(node.num_states).reshape(node.num_states, *[1] * (len(seen) - 1), node.num_states)
+        staying = np.eye(node.num_states)
+        staying = staying.reshape(node.num_states, *[1] * len(node.parents), node.num_states)
         table = node.stickiness * staying + (1 - node.stickiness) * table
     table.setflags(write=False)
     return table
 
 
-def _log_full(rng: np.random.Generator, alpha: float, seen: list[int], num_states: int) -> np.ndarray:
-    return log_dirichlet(rng, alpha, (*seen, num_states))
+def sequence_kernel(graph: Graph, node: Node, index: int, key: np.ndarray) -> np.ndarray:
+    """The kernel of a context node for the sequence of this index; every row, where the sampler draws those it sees."""
+    return _rows(graph, node, index, key, node.stickiness)
 
 
-def _log_product(rng: np.random.Generator, alpha: float, seen: list[int], num_states: int) -> np.ndarray:
-    total = np.zeros((*seen, num_states))
-    for axis, size in enumerate(seen):
-        factor = log_dirichlet(rng, alpha, (size, num_states))
-        total += np.expand_dims(factor, [other for other in range(len(seen)) if other != axis])
-    return total - _logsumexp(total)
+def _rows(graph: Graph, node: Node, index: int, key: np.ndarray, stickiness: float = 0.0) -> np.ndarray:
+    seen = graph.sizes_seen(node)
+    table = np.empty((*seen, node.num_states))
+    if node.kernel == "product":
+        states = np.indices(seen).reshape(len(seen), -1).T  # (rows, variables seen)
+        factors = states + np.cumsum([0, *seen[:-1]])
+    else:
+        factors = np.arange(prod(seen))[:, None]
+    rows = table.reshape(-1, node.num_states)
+    _fill_rows(rows, factors, node.alpha, stickiness, len(rows) // seen[0], np.uint64(index), key[0], key[1])
+    return table
+
+
+@compiled
+def _fill_rows(rows, factors, alpha, stickiness, rows_of_own, index, key_0, key_1):
+    low, high = index & _MASK, index >> _HALF
+    for row in range(rows.shape[0]):
+        fill_row(rows[row], factors[row], alpha, stickiness, row // rows_of_own, low, high, key_0, key_1)
 
 
 def _moved(table: np.ndarray, mode: str) -> np.ndarray:
@@ -106,24 +103,3 @@ def _checked_table(graph: Graph, node: Node, table: ArrayLike) -> np.ndarray:
         table /= sums[..., None]
     table.setflags(write=False)
     return table
-
-
-def sequence_kernel(graph: Graph, node: Node, index: int, key: np.ndarray) -> np.ndarray:
-    """The kernel of a context node for the sequence of this index; every row, where the sampler draws those it sees."""
-    seen = graph.sizes_seen(node)
-    table = np.empty((*seen, node.num_states))
-    states = np.indices(seen).reshape(len(seen), -1).T  # (rows, variables seen)
-    factors = np.arange(len(states))[:, None]
-    if node.kernel == "product":
-        factors = states + np.cumsum([0, *seen[:-1]])
-    own = states[:, 0] if node.sees_itself else np.zeros(len(states), np.int64)
-    rows = table.reshape(-1, node.num_states)
-    _fill_rows(rows, factors, node.alpha, node.stickiness, own, np.uint64(index), key[0], key[1])
-    return table
-
-
-@compiled
-def _fill_rows(rows, factors, alpha, stickiness, own, index, key_0, key_1):
-    low, high = index & _MASK, index >> _HALF
-    for row in range(rows.shape[0]):
-        fill_row(rows[row], factors[row], alpha, stickiness, own[row], low, high, key_0, key_1)

@@ -33,7 +33,7 @@ ROOMS = [
     ["transition", "emission"],
     ["checks"],
     ["inference"],
-    ["entropy"],
+    ["difficulty"],
     ["calibration"],
     ["reference"],
     ["baselines", "markov"],

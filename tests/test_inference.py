@@ -72,7 +72,7 @@ def test_predictive_and_beliefs(seed):
 
 def test_the_sampler_and_the_oracle_agree_on_the_law():
     """E[exp(-nll)] over samples is sum of p(x)^2: here both are counted over every sequence of a tiny process."""
-    process = Process(random_graph(3), 3)
+    process = Process(mixing_graph(3, "zero"), 3)
     tokens = process.sample(200_000, length=4, latents=False).tokens
     sequences, counts = np.unique(tokens, axis=0, return_counts=True)
     probability = n2n.filter(process, sequences).nll.sum(1).neg().exp().numpy()

@@ -83,11 +83,11 @@ def entropy(
 
     def measure(start: int, count: int) -> np.ndarray:
         tokens = process.sample(count, length=length, split=SPLIT, start=start, latents=False).tokens
-        return _predictive_entropies(process, tokens, device)
+        return predictive_entropies(process, tokens, device)
 
     losses = _until_precise(measure, precision, most_sequences)
-    mean, error = _mean_and_error(losses.mean(axis=1))
-    by_position, errors = _mean_and_error(losses)
+    mean, error = mean_and_error(losses.mean(axis=1))
+    by_position, errors = mean_and_error(losses)
     return Entropy(float(mean), float(error), by_position, errors, len(losses))
 
 
@@ -120,11 +120,11 @@ def entropy_rate(
         sample = settled.sample(count, length=length, split=SPLIT, start=start)
         first = {name: states[:, 0] for name, states in sample.latents.items()}
         given = (None, first)
-        bounds = [_predictive_entropies(settled, sample.tokens, device, start=at, last=True) for at in given]
+        bounds = [predictive_entropies(settled, sample.tokens, device, start=at, last=True) for at in given]
         return np.concatenate(bounds, axis=1)
 
     losses = _until_precise(measure, precision, most_sequences, each=True)
-    (above, below), errors = _mean_and_error(losses)
+    (above, below), errors = mean_and_error(losses)
     return EntropyRate(float(above), float(below), float(errors.max()), len(losses))
 
 
@@ -134,8 +134,8 @@ def _refuse(length: int, precision: float) -> None:
         raise ValueError(f"precision: saw {precision!r}; a positive number of nats per token is needed")
 
 
-def _predictive_entropies(
-    process: Process, tokens: np.ndarray, device: str, *, start: dict | None = None, last: bool = False
+def predictive_entropies(
+    process: Process, tokens: np.ndarray, device: str = "cpu", *, start: dict | None = None, last: bool = False
 ) -> np.ndarray:
     """Entropies of the oracle's predictives, ``(batch, T - 1)``, or of the last one alone, ``(batch, 1)``."""
     on_device = torch.from_numpy(tokens.astype(np.int64)).to(device)
@@ -153,7 +153,7 @@ def _until_precise(
     """Losses ``(sequences, columns)``, as many as their mean needs, or with ``each`` the mean of every column."""
     losses = measure(0, min(PILOT, most))
     while True:
-        error = _mean_and_error(losses if each else losses.mean(axis=1))[1].max()
+        error = mean_and_error(losses if each else losses.mean(axis=1))[1].max()
         if error <= precision:
             return losses
         needed = math.ceil(1.1 * len(losses) * (error / precision) ** 2)
@@ -165,6 +165,6 @@ def _until_precise(
         losses = np.concatenate([losses, measure(len(losses), needed - len(losses))])
 
 
-def _mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean over the first axis and its standard error."""
     return values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(len(values))
