@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from n2n import models, runs, viz
+    from n2n import benchmark, models, runs, viz
     from n2n.baselines import NGram, compression_nats, fit_ngram
     from n2n.calibration import Calibration, calibrate
     from n2n.config import TrainConfig
@@ -43,6 +43,7 @@ __all__ = [
     "Sample",
     "Stream",
     "TrainConfig",
+    "benchmark",
     "calibrate",
     "compression_nats",
     "entropy",

@@ -8,6 +8,8 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from n2n.process import Process
 
@@ -97,3 +99,20 @@ def brute_force_likelihood(process: Process, sequence: np.ndarray) -> float:
             before = state
         total += probability
     return total
+
+
+def textbook_nll(log_transitions: Tensor, log_emissions: Tensor, tokens: Tensor) -> Tensor:
+    """``-log P(x_t | x_<t)``, ``(batch, T - 1)`` nats: the batched forward algorithm as one finds it in textbooks.
+
+    Log-sum-exp over ``log_transitions (S, S)``, from a start in state 0, with ``log_emissions (S, V)``, in the type of
+    the tables. What ``filter`` is timed against.
+    """
+    log_alpha = torch.full((len(tokens), len(log_transitions)), -torch.inf, dtype=log_transitions.dtype)
+    log_alpha = log_alpha.to(log_transitions.device)
+    log_alpha[:, 0] = 0.0
+    log_likelihood = [torch.zeros_like(log_alpha[:, 0])]
+    for t in range(1, tokens.shape[1]):
+        moved = torch.logsumexp(log_alpha[:, :, None] + log_transitions, dim=1)
+        log_alpha = moved + log_emissions[:, tokens[:, t]].T
+        log_likelihood.append(torch.logsumexp(log_alpha, dim=1))
+    return -torch.stack(log_likelihood, 1).diff(dim=1)

@@ -35,8 +35,9 @@ def draw(
     *,
     context_keys: np.ndarray = NO_KEYS,
     done: np.ndarray = NOTHING_DONE,
+    threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sequences ``start`` to ``start + count - 1``, on all cores at hand.
+    """Sequences ``start`` to ``start + count - 1``, each the same on any number of threads.
 
     Args:
         program: what is drawn from.
@@ -45,6 +46,7 @@ def draw(
         latents: whether states are kept.
         context_keys: ``(nodes, 2)``, two words for each node's redrawn kernels; empty if there are none.
         done: ``(interventions, 3)``, (time, position of the node, state) that it is set to instead of drawn.
+        threads: how many to use; None for all cores at hand, or one where little is asked for.
 
     Returns:
         tokens ``(count, length)`` and states ``(latent nodes, count, length)``, with no sequence in the latter unless
@@ -52,9 +54,10 @@ def draw(
     """
     tokens, states = empty_sample(program, count, length, latents)
     width = LANES if not table_size(program) else max(1, min(LANES, _CONTEXT_BUDGET // (8 * table_size(program))))
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads is None:
+        threads = 1 if count * length < _SEQUENTIAL_BELOW else cores()
     rest = (context_keys, done, width)
-    if threads == 1 or count * length < _SEQUENTIAL_BELOW:
+    if threads == 1:
         _draw(program, *key, start, tokens, states, *rest)
         return tokens, states
     edges = np.linspace(0, count, min(threads, count) + 1).astype(int)
@@ -66,6 +69,11 @@ def draw(
         for job in jobs:
             job.result()
     return tokens, states
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def empty_sample(program: Program, count: int, length: int, latents: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -109,6 +109,19 @@ def table_entries(graph: Graph) -> int:
     return total
 
 
+def whole_table(process: Process) -> Tensor:
+    """The textbook's S x S matrix ``(previous states, new states)``, float64; for comparison on small graphs.
+
+    Raises:
+        ValueError: a graph in which a latent sees the previous token, or which has no latents.
+    """
+    graph = process.graph
+    if not graph.latents or any(sees_x(graph, node) for node in graph.latents):
+        raise ValueError("saw feedback or no latents; one matrix moves only latents that see no token")
+    kernels = {name: torch.tensor(table) for name, table in process.kernels.items()}
+    return _block(graph, kernels, tuple(range(len(graph.latents)))).table[0].T
+
+
 def _outside(nodes: list[Node]) -> set[str]:
     return {name for node in nodes for name in node.parents} - {node.name for node in nodes}
 

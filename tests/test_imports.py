@@ -36,6 +36,7 @@ ROOMS = [
     ["difficulty"],
     ["calibration"],
     ["reference"],
+    ["benchmark"],
     ["baselines", "markov"],
     ["data"],
     ["models.ops"],
@@ -50,7 +51,7 @@ ROOMS = [
     ["optimization"],
     ["training"],
     ["viz.style", "viz.layout"],
-    ["viz.curves", "viz.network"],
+    ["viz.curves", "viz.growth", "viz.network"],
     ["viz"],
     ["notebook"],
 ]

@@ -1,0 +1,230 @@
+"""How fast the sampler and the oracle are, each beside its slow twin in the same run."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import Field, field_validator
+
+from n2n.graph import Graph, Node
+from n2n.inference import filter
+from n2n.philox import LANES, compiled, derive_key, fill_uniforms
+from n2n.presets import ALPHA_X, ALPHA_Z
+from n2n.process import Process
+from n2n.reference import textbook_nll
+from n2n.sampling import cores, draw
+from n2n.strict import Count, Strict
+from n2n.transition import whole_table
+from n2n.twins import draw_numpy
+
+SAMPLED = {"single": 20, "two_chains": 20, "four_chains": 20, "sparse": 20, "slow_switch": 20, "debug": 40}
+FILTERED = {"single": 15, "four_chains": 60, "slow_switch": 100, "dense": 1000, "sparse": 1000}
+COUNTS = (256, 4096)  # sequences that the sampler draws
+WHOLE_STEPS = 2e7  # entries of the textbook's sums that are timed, at least; longer sequences are scaled to
+TWIN_TOKENS = 64 * 64  # that the sampler's twin draws; its time is in proportion
+GROWTH_LENGTH = 17  # tokens in a sequence there
+LARGEST_FLAT = 1024  # joint states up to which the textbook is drawn in the figure of growth
+
+
+class Settings(Strict):
+    """What is timed.
+
+    Args:
+        sequences: that the filters run on at once.
+        length: tokens in a sequence.
+        repeats: of which the median is taken.
+        largest: binary latents of the largest graph in ``growth_table``; 20 are 1,048,576 joint states.
+        device: where the filters run.
+
+    Raises:
+        ValueError: a value out of range, or a device that is not there.
+    """
+
+    sequences: Count = 64
+    length: Annotated[Count, Field(ge=3)] = 256
+    repeats: Count = 5
+    largest: Annotated[Count, Field(ge=2, le=24)] = 20
+    device: str = "cpu"
+
+    @field_validator("device")
+    @classmethod
+    def _there(cls, device: str) -> str:
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(f"saw {device!r}; {str(error).splitlines()[0]}") from None
+        return device
+
+
+def debug_graph() -> Graph:
+    """Large nodes: latents of 256 and 512 states, 256 symbols."""
+    first = Node(name="Z1", num_states=256, alpha=ALPHA_Z)
+    second = Node(name="Z2", num_states=512, parents=("Z1",), kernel="product", alpha=ALPHA_Z)
+    x = Node(name="X", num_states=256, parents=("Z2",), observed=True, alpha=ALPHA_X)
+    return Graph(nodes=(first, second, x), name="debug")
+
+
+def sampler_table(settings: Settings) -> pd.DataFrame:
+    """The compiled sampler beside its numpy twin, and beside the random numbers alone.
+
+    Returns:
+        a row for each graph and number of sequences: million tokens a second, the same on one thread, how many times
+        as fast as the twin (scaled from fewer tokens) and the target for it, the share of one thread's time that its
+        random numbers take by themselves, and whether the tokens are the twin's.
+    """
+    rows = []
+    for name, target in SAMPLED.items():
+        program = Process(debug_graph() if name == "debug" else Graph.preset(name)).program
+        key = derive_key("sequences", 0, "train")
+        agrees = np.array_equal(draw(program, key, 0, 64, 64, False)[0], draw_numpy(program, key, 0, 64, 64, False)[0])
+        for count in COUNTS:
+            tokens = count * settings.length
+            asked = (program, key, 0, count, settings.length, False)
+            all_cores, one, twin, numbers = medians(
+                settings.repeats,
+                lambda asked=asked: draw(*asked),
+                lambda asked=asked: draw(*asked, threads=1),
+                lambda program=program, key=key: draw_numpy(program, key, 0, 64, 64, False),
+                lambda tokens=tokens, program=program: _numbers(tokens, len(program.num_states)),
+            )
+            ratio = twin / TWIN_TOKENS * tokens / all_cores
+            row = {"graph": name, "sequences": count, "Mtokens/s": tokens / all_cores / 1e6}
+            row |= {"Mtokens/s, 1 thread": tokens / one / 1e6, "times the twin": ratio, "target": target}
+            rows.append(row | {"random numbers": numbers / one, "met": ratio >= target, "agrees": agrees})
+    return pd.DataFrame(rows)
+
+
+def filter_table(settings: Settings, dtype: torch.dtype = torch.float64) -> pd.DataFrame:
+    """The factored filter beside the textbook's log-sum-exp forward algorithm in float32 on the flattened chain.
+
+    Returns:
+        a row for each preset: joint states, milliseconds of both, their ratio and its target, the largest error in
+        nats a token of both (against the textbook's algorithm in float64), and whether target and error are met.
+    """
+    rows = []
+    for name, target in FILTERED.items():
+        process = Process(Graph.preset(name))
+        on_device = _tokens(process, settings.sequences, settings.length, settings.device)
+        flat = _flat(process, settings.device)
+        states = process.graph.num_joint_states
+        short = on_device[:, : _steps_timed(settings, states) + 1]
+        fast, slow = medians(
+            repeats,
+            lambda process=process, on_device=on_device: filter(process, on_device, dtype=dtype).nll.cpu(),
+            lambda flat=flat, short=short: textbook_nll(*(table.float() for table in flat), short).cpu(),
+        )
+        slow *= (settings.length - 1) / (short.shape[1] - 1)
+        ours, theirs = _errors(process, flat, on_device[:4, :33], dtype)
+        row = {"graph": name, "S": states, "filter, ms": 1e3 * fast, "textbook, ms": 1e3 * slow}
+        row |= {"times the textbook": slow / fast, "target": target, "error": ours, "textbook's error": theirs}
+        rows.append(row | {"met": slow / fast >= target, "exact": ours <= theirs})
+    return pd.DataFrame(rows)
+
+
+def growth_table(settings: Settings) -> pd.DataFrame:
+    """The filter's time against S, on independent binary latents that X sees all of; the textbook's while it can.
+
+    Returns:
+        a row for each number of latents from 2 to ``largest``: S, milliseconds a token a sequence of the filter and of
+        the textbook (nan above 1,024 joint states), and the peak of the process's memory so far, GiB.
+    """
+    rows = []
+    for latents in range(2, settings.largest + 1, 2):
+        process = Process(binary_chains(latents))
+        states = process.graph.num_joint_states
+        count = max(1, min(64, 2**20 // states))
+        on_device = _tokens(process, count, GROWTH_LENGTH, settings.device)
+        (fast,) = medians(3, lambda process=process, on_device=on_device: filter(process, on_device).nll.cpu())
+        slow = float("nan")
+        if states <= LARGEST_FLAT:
+            flat = tuple(table.float() for table in _flat(process, settings.device))
+            short = on_device[:, :3]
+            (slow,) = medians(3, lambda flat=flat, short=short: textbook_nll(*flat, short).cpu())
+            slow *= (GROWTH_LENGTH - 1) / 2
+        per_token = 1e3 / (count * (GROWTH_LENGTH - 1))
+        row = {"latents": latents, "S": states, "filter, ms": fast * per_token, "textbook, ms": slow * per_token}
+        rows.append(row | {"peak GiB": peak_memory()})
+    return pd.DataFrame(rows)
+
+
+def binary_chains(latents: int, vocab_size: int = 32) -> Graph:
+    """Independent latents of two states, all of which X sees; by a product kernel, so that it is soon drawn."""
+    return Graph.independent(latents, 2, vocab_size, kernel="product")
+
+
+def thread_table(settings: Settings) -> pd.DataFrame:
+    """The sampler on 1, 2, 4, .. threads up to the cores at hand: million tokens a second, and times one thread."""
+    program = Process(Graph.preset("sparse")).program
+    key = derive_key("sequences", 0, "train")
+    threads = sorted({2**i for i in range(cores().bit_length())} | {cores()})
+    threads = [number for number in threads if number <= cores()]
+    count, length = max(COUNTS), settings.length
+    work = [lambda n=n: draw(program, key, 0, count, length, False, threads=n) for n in threads]
+    rates = [count * length / seconds / 1e6 for seconds in medians(settings.repeats, *work)]
+    return pd.DataFrame({"threads": threads, "Mtokens/s": rates, "times one": [rate / rates[0] for rate in rates]})
+
+
+def medians(repeats: int, *work: Callable[[], Any]) -> list[float]:
+    """The median seconds of each piece of work, taken in turns after a first unmeasured one."""
+    taken = [[] for _ in work]
+    for attempt in range(repeats + 1):
+        for piece, seconds in zip(work, taken, strict=True):
+            begun = time.perf_counter()
+            piece()
+            seconds.append(time.perf_counter() - begun) if attempt else None
+    return [statistics.median(seconds) for seconds in taken]
+
+
+def peak_memory() -> float:
+    """The most memory that this process has held, GiB; nan where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def _tokens(process: Process, count: int, length: int, device: str) -> torch.Tensor:
+    tokens = process.sample(count, length=length, latents=False).tokens
+    return torch.from_numpy(tokens.astype(np.int64)).to(device)
+
+
+def _steps_timed(settings: Settings, states: int) -> int:
+    return int(min(settings.length - 1, max(2, np.ceil(WHOLE_STEPS / (settings.sequences * states**2)))))
+
+
+def _flat(process: Process, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logarithms of the S x S transitions and the ``(S, V)`` emissions, float64."""
+    graph, x = process.graph, process.graph.observed
+    shape = [node.num_states if node.name in x.parents else 1 for node in graph.latents]
+    order = sorted(range(len(x.parents)), key=lambda i: [node.name for node in graph.latents].index(x.parents[i]))
+    emission = torch.tensor(process.kernel(x.name)).permute(*order, -1).reshape(*shape, -1)
+    emission = emission.expand(*(node.num_states for node in graph.latents), -1).reshape(graph.num_joint_states, -1)
+    return whole_table(process).log().to(device), emission.log().to(device)
+
+
+def _errors(process: Process, flat, tokens: torch.Tensor, dtype: torch.dtype) -> tuple[float, float]:
+    truth = textbook_nll(*flat, tokens)
+    ours = filter(process, tokens, dtype=dtype).nll
+    theirs = textbook_nll(*(table.float() for table in flat), tokens)
+    return float((ours - truth).abs().max()), float((theirs - truth).abs().max())
+
+
+def _numbers(tokens: int, nodes: int) -> None:
+    """The random numbers of so many tokens, and nothing else."""
+    words, values = np.empty((4, LANES), np.uint64), np.empty((2, LANES))
+    _draw_numbers(-(-tokens // LANES) * -(-nodes // 2), np.zeros((2, LANES), np.uint64), words, values)
+
+
+@compiled
+def _draw_numbers(blocks, index, words, values):
+    for block in range(blocks):
+        fill_uniforms(index, np.uint64(block), np.uint64(0), np.uint64(1), np.uint64(2), words, values)
