@@ -116,7 +116,7 @@ def filter_table(settings: Settings, dtype: torch.dtype = torch.float64) -> pd.D
         states = process.graph.num_joint_states
         short = on_device[:, : _steps_timed(settings, states) + 1]
         fast, slow = medians(
-            repeats,
+            settings.repeats,
             lambda process=process, on_device=on_device: filter(process, on_device, dtype=dtype).nll.cpu(),
             lambda flat=flat, short=short: textbook_nll(*(table.float() for table in flat), short).cpu(),
         )

@@ -1,0 +1,205 @@
+"""Properties that hold for every small graph: all modes, kernels, starts, feedback and recurrence."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import strategies as st
+
+import n2n
+from n2n import sampling
+from n2n.graph import Graph, Node
+from n2n.philox import derive_key
+from n2n.process import SPLITS, Process
+from n2n.reference import emission_row, forward_nll, initial_belief, joint_states, transition_probability
+from n2n.sampling import draw
+from n2n.twins import draw_numpy
+
+LENGTH = 4
+
+properties = settings(
+    deadline=None, max_examples=150, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+
+
+@st.composite
+def nodes(draw_from, name: str, may_see: list[str], modes: tuple[str, ...], **fields) -> Node:
+    recurs = fields.get("recurrent", True)
+    return Node(
+        name=name,
+        num_states=draw_from(st.integers(1, 3)),
+        parents=draw_from(st.permutations(may_see).flatmap(lambda p: st.integers(0, len(p)).map(lambda k: p[:k]))),
+        mode=draw_from(st.sampled_from(modes if recurs else [mode for mode in modes if mode != "slow"])),
+        kernel=draw_from(st.sampled_from(["full", "product"])),
+        alpha=draw_from(st.sampled_from([0.2, 1.0, 5.0])),
+        stickiness=draw_from(st.sampled_from([0.0, 0.0, 0.7])) if recurs else 0.0,
+        **fields,
+    )
+
+
+@st.composite
+def graphs(draw_from, modes: tuple[str, ...] = ("default", "slow", "dead")) -> Graph:
+    """Up to two latents and X, of up to three states each, in any order."""
+    names = ["A", "B"][: draw_from(st.integers(0, 2))]
+    latents = [draw_from(nodes(name, [*names[:i], "X"], modes)) for i, name in enumerate(names)]
+    recurrent = draw_from(st.booleans()) or not names
+    x = draw_from(nodes("X", names, modes, observed=True, recurrent=recurrent))
+    if not (x.parents or x.recurrent):
+        x = x.model_copy(update={"parents": names[:1]})
+    redrawn = any(node.mode == "context" for node in [*latents, x])
+    starts = ["zero", "uniform"] if redrawn else ["zero", "uniform", "stationary"]
+    in_any_order = draw_from(st.permutations([*latents, x]))
+    return Graph(nodes=in_any_order, initial=draw_from(st.sampled_from(starts)))
+
+
+def process_of(graph: Graph, seed: int) -> Process:
+    """A process whose stationary law is reached, where that is where it starts."""
+    process = Process(graph, seed)
+    try:
+        _ = process.initial_law
+    except ValueError as error:
+        if "forgets too slowly" not in str(error):
+            raise
+        reject()
+    return process
+
+
+def paths(process: Process, sequence: np.ndarray) -> dict[tuple[int, ...], float]:
+    """P(path, x_1 .. x_{T-1} | x_0) of every path of joint states, by the chain rule."""
+    states, weights = joint_states(process), {}
+    start = initial_belief(process, sequence[0])
+    for path in itertools.product(range(len(states)), repeat=len(sequence)):
+        weight = start[path[0]]
+        for t in range(1, len(sequence)):
+            before, after, x = states[path[t - 1]], states[path[t]], sequence[t - 1]
+            weight *= transition_probability(process, before, after, x) * emission_row(process, after, x)[sequence[t]]
+        weights[path] = weight
+    return weights
+
+
+def marginals(process: Process, weights: dict[tuple[int, ...], float], t: int) -> dict[str, np.ndarray]:
+    """P(z_t | tokens) of each latent, from the weights of all paths."""
+    states, total = joint_states(process), sum(weights.values())
+    law = {node.name: np.zeros(node.num_states) for node in process.graph.latents}
+    for path, weight in weights.items():
+        for name, value in states[path[t]].items():
+            law[name][value] += weight / total
+    return law
+
+
+@properties
+@given(graph=graphs(), seed=st.integers(0, 99))
+def test_the_filter_is_the_textbook_s_and_brute_force(graph, seed):
+    process = process_of(graph, seed)
+    tokens = process.sample(2, length=LENGTH).tokens
+    found = n2n.filter(process, tokens, predictive=True, beliefs=True, joint=True)
+    assert found.nll.numpy() == pytest.approx(forward_nll(process, tokens), abs=1e-9)
+    for i, sequence in enumerate(tokens):
+        weights = paths(process, sequence)
+        assert -found.nll[i].sum().item() == pytest.approx(np.log(sum(weights.values())), abs=1e-9)
+        for t in range(LENGTH):  # a belief sees no later token: marginalise the paths of the prefix
+            exact = marginals(process, paths(process, sequence[: t + 1]), t)
+            for name, law in exact.items():
+                assert found.beliefs[name][i, t].numpy() == pytest.approx(law, abs=1e-9)
+    sizes = [node.num_states for node in process.graph.latents]
+    assert found.joint.shape == (2, LENGTH, *sizes)
+    for k, node in enumerate(process.graph.latents):
+        others = [2 + j for j in range(len(sizes)) if j != k]
+        marginal = found.joint.sum(others) if others else found.joint
+        assert torch.allclose(marginal, found.beliefs[node.name], atol=1e-12)
+
+
+@properties
+@given(graph=graphs(), seed=st.integers(0, 99))
+def test_predictives_are_laws_that_hold_the_nll(graph, seed):
+    process = process_of(graph, seed)
+    tokens = process.sample(3, length=10).tokens.astype(int)
+    found = n2n.filter(process, tokens, predictive=True)
+    assert found.predictive.sum(-1).numpy() == pytest.approx(1.0, abs=1e-12)
+    of_token = np.take_along_axis(found.predictive.numpy(), tokens[:, 1:, None], -1)[..., 0]
+    assert -np.log(of_token) == pytest.approx(found.nll.numpy(), abs=1e-9)
+
+
+@properties
+@given(graph=graphs(), seed=st.integers(0, 99))
+def test_likelihoods_sum_to_one(graph, seed):
+    process = process_of(graph, seed)
+    symbols = range(process.graph.vocab_size)
+    firsts = [0] if process.graph.initial == "zero" else symbols
+    words = np.array([[first, *rest] for first in firsts for rest in itertools.product(symbols, repeat=2)])
+    log_likelihood = n2n.filter(process, words).log_likelihood
+    assert torch.nan_to_num(log_likelihood, nan=-torch.inf).exp().sum().item() == pytest.approx(1.0, abs=1e-9)
+
+
+@properties
+@given(graph=graphs(), seed=st.integers(0, 99))
+def test_smoothing_is_brute_force(graph, seed):
+    process = process_of(graph, seed)
+    tokens = process.sample(2, length=LENGTH).tokens
+    found = n2n.smooth(process, tokens)
+    for i, sequence in enumerate(tokens):
+        weights = paths(process, sequence)
+        for t in range(LENGTH):
+            for name, law in marginals(process, weights, t).items():
+                assert found.beliefs[name][i, t].numpy() == pytest.approx(law, abs=1e-9)
+
+
+@properties
+@given(graph=graphs(), seed=st.integers(0, 99))
+def test_the_decoded_path_is_the_most_probable(graph, seed):
+    process = process_of(graph, seed)
+    tokens = process.sample(2, length=LENGTH).tokens
+    found = n2n.decode(process, tokens)
+    states = joint_states(process)
+    for i, sequence in enumerate(tokens):
+        weights = paths(process, sequence)
+        decoded = [{name: int(values[i, t]) for name, values in found.latents.items()} for t in range(LENGTH)]
+        path = tuple(states.index(state) for state in decoded)
+        assert weights[path] == pytest.approx(max(weights.values()), rel=1e-9)
+
+
+@properties
+@given(graph=graphs(), seed=st.integers(0, 99), split=st.sampled_from(SPLITS), start=st.integers(0, 2**40))
+def test_the_sampler_is_its_twin(graph, seed, split, start):
+    process = process_of(graph, seed)
+    asked = (process.program, derive_key("sequences", seed, split), start, 70, 8, True)
+    for threads in (1, 3):
+        for fast, slow in zip(draw(*asked, threads=threads), draw_numpy(*asked), strict=True):
+            assert np.array_equal(fast, slow)
+
+
+@properties
+@given(
+    graph=graphs(modes=("default", "slow", "dead", "context")),
+    seed=st.integers(0, 99),
+    start=st.integers(0, 150),
+    count=st.integers(1, 150),
+)
+def test_how_a_sequence_is_asked_for_changes_nothing(graph, seed, start, count):
+    process = process_of(graph, seed)
+    whole, part = process.sample(300, length=6), process.sample(count, length=6, start=start)
+    assert np.array_equal(part.tokens, whole.tokens[start : start + count])
+    assert all(np.array_equal(part.latents[name], whole.latents[name][start : start + count]) for name in part.latents)
+    alone = process.of_sequence(start).sample(1, length=6, start=start)
+    assert np.array_equal(alone.tokens[0], whole.tokens[start])
+
+
+@properties
+@given(graph=graphs(modes=("default", "context")), seed=st.integers(0, 99))
+def test_threads_change_nothing(graph, seed):
+    process = process_of(graph, seed)
+    keys = process._context_keys("train")
+    asked = (process.program, derive_key("sequences", seed, "train"), 0, 200, 5, True)
+    one, many = (sampling.draw(*asked, context_keys=keys, threads=threads) for threads in (1, 5))
+    assert all(np.array_equal(a, b) for a, b in zip(one, many, strict=True))
+
+
+@properties
+@given(graph=graphs())
+def test_graphs_survive_yaml_and_networkx(graph, tmp_path_factory):
+    path = tmp_path_factory.mktemp("graphs") / "graph.yaml"
+    graph.to_yaml(path)
+    assert Graph.from_yaml(path) == graph
+    assert Graph.from_networkx(graph.networkx()) == graph
