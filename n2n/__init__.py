@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from n2n.baselines import NGram, compression_nats, fit_ngram
     from n2n.config import TrainConfig
     from n2n.data import Stream
+    from n2n.decoding import Decoded, decode
     from n2n.entropy import Entropy, EntropyRate, entropy, entropy_rate
     from n2n.evaluation import Evaluation, evaluate
     from n2n.graph import Graph, Node
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
     from n2n.notebook import parameters
     from n2n.process import Process, Sample
     from n2n.runs import Run
+    from n2n.smoothing import Smoothed, smooth
     from n2n.training import train
 
 __all__ = [
+    "Decoded",
     "Entropy",
     "EntropyRate",
     "Estimate",
@@ -39,9 +42,11 @@ __all__ = [
     "Process",
     "Run",
     "Sample",
+    "Smoothed",
     "Stream",
     "TrainConfig",
     "compression_nats",
+    "decode",
     "entropy",
     "entropy_rate",
     "evaluate",
@@ -53,11 +58,13 @@ __all__ = [
     "models",
     "parameters",
     "runs",
+    "smooth",
     "train",
     "viz",
 ]
 
 _HOMES = {
+    "Decoded": "decoding",
     "Entropy": "entropy",
     "EntropyRate": "entropy",
     "Estimate": "markov",
@@ -69,11 +76,13 @@ _HOMES = {
     "Process": "process",
     "Run": "runs",
     "Sample": "process",
+    "Smoothed": "smoothing",
     "Stream": "data",
     "TrainConfig": "config",
     "entropy": "entropy",
     "entropy_rate": "entropy",
     "compression_nats": "baselines",
+    "decode": "decoding",
     "evaluate": "evaluation",
     "filter": "inference",
     "fit_ngram": "baselines",
@@ -81,6 +90,7 @@ _HOMES = {
     "markov_entropy_estimate": "markov",
     "markov_nll": "markov",
     "parameters": "notebook",
+    "smooth": "smoothing",
     "train": "training",
 }
 

@@ -33,6 +33,7 @@ ROOMS = [
     ["transition", "emission"],
     ["checks"],
     ["inference"],
+    ["smoothing", "decoding"],
     ["entropy"],
     ["calibration"],
     ["reference"],
