@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from n2n.calibration import Calibration, calibrate
     from n2n.config import TrainConfig
     from n2n.data import Stream
+    from n2n.decoding import Decoded, decode
     from n2n.difficulty import Entropy, EntropyRate, entropy, entropy_rate
     from n2n.evaluation import Evaluation, evaluate
     from n2n.graph import Graph, Node
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     from n2n.notebook import parameters
     from n2n.process import Process, Sample
     from n2n.runs import Run
+    from n2n.smoothing import Smoothed, smooth
     from n2n.training import train
 
 __all__ = [
     "Calibration",
+    "Decoded",
     "Entropy",
     "EntropyRate",
     "Estimate",
@@ -41,11 +44,13 @@ __all__ = [
     "Process",
     "Run",
     "Sample",
+    "Smoothed",
     "Stream",
     "TrainConfig",
     "benchmark",
     "calibrate",
     "compression_nats",
+    "decode",
     "entropy",
     "entropy_rate",
     "evaluate",
@@ -57,6 +62,7 @@ __all__ = [
     "models",
     "parameters",
     "runs",
+    "smooth",
     "train",
     "viz",
 ]
@@ -65,6 +71,7 @@ _HOMES = {
     "Calibration": "calibration",
     "Entropy": "difficulty",
     "EntropyRate": "difficulty",
+    "Decoded": "decoding",
     "Estimate": "markov",
     "Evaluation": "evaluation",
     "Filtered": "inference",
@@ -74,12 +81,14 @@ _HOMES = {
     "Process": "process",
     "Run": "runs",
     "Sample": "process",
+    "Smoothed": "smoothing",
     "Stream": "data",
     "TrainConfig": "config",
     "calibrate": "calibration",
     "entropy": "difficulty",
     "entropy_rate": "difficulty",
     "compression_nats": "baselines",
+    "decode": "decoding",
     "evaluate": "evaluation",
     "filter": "inference",
     "fit_ngram": "baselines",
@@ -87,6 +96,7 @@ _HOMES = {
     "markov_entropy_estimate": "markov",
     "markov_nll": "markov",
     "parameters": "notebook",
+    "smooth": "smoothing",
     "train": "training",
 }
 

@@ -15,7 +15,7 @@ from n2n.process import Process
 from n2n.transition import table_entries
 
 MEMORY_BUDGET = 2**30  # bytes that the tables and the beliefs of one part of the batch may take
-_COPIES = 4  # beliefs alive at once within a step
+COPIES = 4  # beliefs alive at once within a step
 _CACHE = 2**23  # bytes of beliefs worked on at once by a CPU, so that they stay near it
 _FEWEST = 8  # sequences, under which a product has too few columns to be fast
 
@@ -40,6 +40,12 @@ def check_tokens(process: Process, tokens) -> Tensor:
             "(a window cut from a longer sequence has another law)"
         )
     return tokens
+
+
+def check_fixed(process: Process) -> None:
+    """Raise a ``ValueError`` that names a node whose kernel is redrawn for every sequence, if there is one."""
+    for node in process.graph.context_nodes:
+        process.kernel(node.name)
 
 
 def joint_start(process: Process, start: Mapping[str, ArrayLike], tokens: Tensor) -> Tensor:
@@ -74,7 +80,7 @@ def _as_integers(tokens) -> Tensor:
 
 
 def check_budget(
-    graph: Graph, memory_budget: int = MEMORY_BUDGET, dtype: torch.dtype = torch.float64, copies: int = _COPIES
+    graph: Graph, memory_budget: int = MEMORY_BUDGET, dtype: torch.dtype = torch.float64, copies: int = COPIES
 ) -> None:
     """Raise a ``ValueError`` if the tables and ``copies`` beliefs of one sequence exceed the budget, in bytes."""
     if len(graph.latents) > MOST_LATENTS:
@@ -88,14 +94,15 @@ def check_budget(
             )
     needed = _table_bytes(graph, dtype) + bytes_per_sequence(graph, dtype, copies)
     if needed > memory_budget:
+        shorter = "shorter sequences, or " if copies > COPIES else ""  # more copies: some for each token are kept
         raise ValueError(
             f"memory_budget: {graph.num_joint_states} joint states need {needed} bytes for one sequence, more than the "
-            f"budget of {memory_budget}; raise it, or use fewer or smaller latent nodes"
+            f"budget of {memory_budget}; raise it, or use {shorter}fewer or smaller latent nodes"
         )
 
 
 def rows_at_once(
-    graph: Graph, memory_budget: int, device: torch.device, dtype: torch.dtype, copies: int = _COPIES
+    graph: Graph, memory_budget: int, device: torch.device, dtype: torch.dtype, copies: int = COPIES
 ) -> int:
     """Sequences worked on at once: as many as the budget bears, and on a CPU no more than its cache holds."""
     most = (memory_budget - _table_bytes(graph, dtype)) // bytes_per_sequence(graph, dtype, copies)
@@ -104,7 +111,7 @@ def rows_at_once(
     return min(most, max(_FEWEST, _CACHE // (dtype.itemsize * graph.num_joint_states)))
 
 
-def bytes_per_sequence(graph: Graph, dtype: torch.dtype, copies: int = _COPIES) -> int:
+def bytes_per_sequence(graph: Graph, dtype: torch.dtype, copies: int = COPIES) -> int:
     """Bytes of ``copies`` beliefs, and of the largest kernel's rows given a token."""
     given_x = [graph.kernel_size(node) // graph.vocab_size for node in graph.nodes if sees_x(graph, node)]
     return dtype.itemsize * (copies * graph.num_joint_states + max(given_x, default=0))

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from n2n.checks import MEMORY_BUDGET, check_budget, check_tokens, joint_start, rows_at_once
+from n2n.checks import COPIES, MEMORY_BUDGET, check_budget, check_fixed, check_tokens, joint_start, rows_at_once
 from n2n.emission import Emission
 from n2n.process import Process
 from n2n.transition import steps
@@ -99,12 +99,18 @@ class Oracle:
 
     @classmethod
     def of(
-        cls, process: Process, device: torch.device, dtype: torch.dtype, memory_budget: int = MEMORY_BUDGET
+        cls,
+        process: Process,
+        device: torch.device,
+        dtype: torch.dtype,
+        memory_budget: int = MEMORY_BUDGET,
+        copies: int = COPIES,
     ) -> Oracle:
-        """Raises a ``ValueError`` if the process does not fit into the budget, in bytes, before any work."""
+        """Raises a ``ValueError`` if tables and ``copies`` beliefs exceed the budget, in bytes, before any work."""
         if dtype not in (torch.float64, torch.float32):
             raise ValueError(f"dtype: saw {dtype}; torch.float64 or torch.float32 is needed")
-        check_budget(process.graph, memory_budget, dtype)
+        check_fixed(process)
+        check_budget(process.graph, memory_budget, dtype, copies)
         law = process.initial_law
         if law is not None:
             law = torch.tensor(law, device=device, dtype=dtype).view(-1, process.graph.vocab_size).T

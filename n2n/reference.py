@@ -55,21 +55,25 @@ def flatten(process: Process) -> tuple[np.ndarray, np.ndarray]:
     return np.array(transitions), np.array([[emission_row(process, state, x) for state in states] for x in tokens])
 
 
-def initial_belief(process: Process, x_first: int) -> np.ndarray:
-    """P(z_0 given x_0), ``(S,)``; the stationary law by solving the balance equations of (z, x) as a dense chain."""
-    states = len(joint_states(process))
+def first_law(process: Process) -> np.ndarray:
+    """P(x_0, z_0), ``(V, S)``; the stationary law by solving the balance equations of (x, z) as a dense chain."""
+    states, vocab_size = len(joint_states(process)), process.graph.vocab_size
     if process.graph.initial == "zero":
-        return np.eye(states)[0]
+        return np.eye(1, vocab_size * states).reshape(vocab_size, states)
     if process.graph.initial == "uniform":
-        return np.full(states, 1.0 / states)
+        return np.full((vocab_size, states), 1.0 / (vocab_size * states))
     transitions, emissions = flatten(process)
-    vocab_size = process.graph.vocab_size
     # chain[x, z, x', z'], where tables without an axis for x serve every x alike
     chain = np.einsum("xzw,xwv->xzvw", transitions, emissions)
     chain = np.broadcast_to(chain, (vocab_size, *chain.shape[1:])).reshape(vocab_size * states, -1)
     balance = np.vstack([chain.T - np.eye(len(chain)), np.ones(len(chain))])
-    law = np.linalg.lstsq(balance, np.eye(len(balance))[-1], rcond=None)[0].reshape(vocab_size, states)
-    return law[x_first] / law[x_first].sum()
+    return np.linalg.lstsq(balance, np.eye(len(balance))[-1], rcond=None)[0].reshape(vocab_size, states)
+
+
+def initial_belief(process: Process, x_first: int) -> np.ndarray:
+    """P(z_0 given x_0), ``(S,)``."""
+    law = first_law(process)[x_first]
+    return law / law.sum()
 
 
 def forward_nll(process: Process, tokens: np.ndarray) -> np.ndarray:
@@ -99,6 +103,50 @@ def brute_force_likelihood(process: Process, sequence: np.ndarray) -> float:
             before = state
         total += probability
     return total
+
+
+def every_path(process: Process, sequence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every path of joint states, ``(S ** T, T)``, and its probability together with the tokens; for tiny cases."""
+    law, (transitions, emissions) = first_law(process), flatten(process)
+    paths = np.array(list(itertools.product(range(law.shape[1]), repeat=len(sequence))))
+    probability = law[sequence[0], paths[:, 0]]
+    for t in range(1, len(sequence)):
+        previous = sequence[t - 1] if len(transitions) > 1 else 0
+        probability = probability * transitions[previous, paths[:, t - 1], paths[:, t]]
+        probability = probability * emissions[previous, paths[:, t], sequence[t]]
+    return paths, probability
+
+
+def forward_backward(process: Process, sequence: np.ndarray) -> np.ndarray:
+    """P(z_t given all tokens), ``(T, S)``, by the textbook algorithm in logarithms, all states flat."""
+    log_start, log_steps = _in_logarithms(process, sequence)
+    log_alpha, log_beta = [log_start], [np.zeros(len(log_start))]
+    for step in log_steps:
+        log_alpha.append(np.logaddexp.reduce(log_alpha[-1][:, None] + step, axis=0))
+    for step in reversed(log_steps):
+        log_beta.append(np.logaddexp.reduce(step + log_beta[-1], axis=1))
+    log_gamma = np.array(log_alpha) + np.array(log_beta[::-1])
+    return np.exp(log_gamma - np.logaddexp.reduce(log_gamma, axis=1, keepdims=True))
+
+
+def viterbi(process: Process, sequence: np.ndarray) -> float:
+    """log P of the most probable path of joint states together with the tokens, nats, all states flat."""
+    best, log_steps = _in_logarithms(process, sequence)
+    for step in log_steps:
+        best = (best[:, None] + step).max(axis=0)
+    return float(best.max())
+
+
+def _in_logarithms(process: Process, sequence: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """log P(z_0, x_0), ``(S,)``, and for each t from 1 on log P(z_t, x_t given z_{t-1}, x_{t-1}), ``(S, S)``."""
+    with np.errstate(divide="ignore"):
+        log_law = np.log(np.maximum(first_law(process), 0.0))  # rounding leaves zeros of either sign
+        log_transitions, log_emissions = (np.log(table) for table in flatten(process))
+    steps = []
+    for previous, token in itertools.pairwise(sequence):
+        seen = previous if len(log_transitions) > 1 else 0
+        steps.append(log_transitions[seen] + log_emissions[seen, :, token])
+    return log_law[sequence[0]], steps
 
 
 def textbook_nll(log_transitions: Tensor, log_emissions: Tensor, tokens: Tensor) -> Tensor:

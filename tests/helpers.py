@@ -4,6 +4,7 @@ import numpy as np
 
 from n2n.graph import Graph, Node
 from n2n.process import Process
+from n2n.reference import first_law
 
 
 def random_graph(seed: int) -> Graph:
@@ -49,3 +50,20 @@ def chain_seen_through(transitions: np.ndarray, emissions: np.ndarray, initial: 
         Node(name="X", num_states=vocab_size, parents=("Z",), observed=True),
     )
     return Process.from_kernels(Graph(nodes=nodes, initial=initial), {"Z": transitions, "X": emissions})
+
+
+def path_log_probability(process: Process, tokens: np.ndarray, latents: dict[str, np.ndarray]) -> np.ndarray:
+    """log P(z_0, x_0, .., z_{T-1}, x_{T-1}), ``(batch,)`` nats, entry by entry from the kernels."""
+    graph, x = process.graph, process.graph.observed.name
+    now = {**{name: np.asarray(states)[:, 1:] for name, states in latents.items()}, x: tokens[:, 1:]}
+    before = {**{name: np.asarray(states)[:, :-1] for name, states in latents.items()}, x: tokens[:, :-1]}
+    joint = np.zeros(len(tokens), int)
+    for node in graph.latents:
+        joint = joint * node.num_states + np.asarray(latents[node.name])[:, 0]
+    with np.errstate(divide="ignore"):
+        total = np.log(first_law(process)[tokens[:, 0], joint])
+        for node in graph.order:
+            own = (before[node.name],) if node.sees_itself else ()
+            parents = (before[name] if name == x else now[name] for name in node.parents)
+            total = total + np.log(process.kernel(node.name)[(*own, *parents, now[node.name])]).sum(1)
+    return total

@@ -34,6 +34,7 @@ ROOMS = [
     ["checks"],
     ["inference"],
     ["difficulty"],
+    ["smoothing", "decoding"],
     ["calibration"],
     ["reference"],
     ["benchmark"],

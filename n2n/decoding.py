@@ -1,0 +1,161 @@
+"""The most probable latent path: the Viterbi algorithm, node by node, without the S x S matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+
+import torch
+from torch import Tensor
+
+from n2n.checks import MEMORY_BUDGET, check_budget, check_fixed, check_tokens, rows_at_once
+from n2n.emission import Emission
+from n2n.graph import Graph, Node
+from n2n.process import Process
+
+_CHUNK = 2**22  # bytes of sums compared at once: few enough to stay near a CPU's cache
+_COPIES = 6  # numbers for each joint state alive at once within a step, besides the sums compared
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """The most probable latent path given the tokens.
+
+    Attributes:
+        latents: ``{name: (batch, T)}``, int64, the path of each latent node.
+        log_probability: ``(batch,)``, ``log P(z_0, .., z_{T-1}, x_0, .., x_{T-1})`` of that path and the tokens, nats,
+            float64. Minus infinity for a sequence that the process cannot emit, whose path then means nothing.
+    """
+
+    latents: dict[str, Tensor]
+    log_probability: Tensor
+
+
+def decode(process: Process, tokens, *, memory_budget: int = MEMORY_BUDGET) -> Decoded:
+    """The Viterbi algorithm in logarithms, in float64, one latent at a time.
+
+    A node's kernel touches only its own previous state and parents that have moved already, so the maximum over the
+    joint previous state is one maximum after another: O(S * sum of n_i) a token, as in ``filter``. Of paths that are
+    equally probable any may be returned.
+
+    Args:
+        process: the process that the tokens are judged by.
+        tokens: ``(batch, T)`` integers, T at least 2, each row a sequence from its start (which is 0 with
+            ``initial="zero"``). A tensor's device is where the work is done.
+        memory_budget: bytes, inside which the batch is cut: for each sequence and latent T - 1 times S pointers, S the
+            joint states, of one byte each where the latent has at most 256 states; and the tables.
+
+    Returns:
+        The path of every latent, z_0 too, and the probability of path and tokens together.
+
+    Raises:
+        ValueError: a process whose kernels are redrawn for every sequence, tokens of a wrong shape or type, outside the
+            vocabulary or with another start than 0, or tables and one sequence's pointers that exceed the budget.
+
+    Source: Rabiner, "A tutorial on hidden Markov models", Proc. IEEE 77 (1989), section III.B, on a factored state.
+    """
+    tokens = check_tokens(process, tokens)
+    check_fixed(process)
+    copies = _copies(process.graph, tokens.shape[1])
+    check_budget(process.graph, memory_budget, copies=copies)
+    moves = [Move.of(process, node, tokens.device) for node in process.graph.latents]
+    emission = Emission.of(process, tokens.device, torch.float64)
+    emission = replace(emission, rows=emission.rows.log())  # what it looks up is then in logarithms
+    rows = rows_at_once(process.graph, memory_budget, tokens.device, torch.float64, copies)
+    parts = [_decode_part(process, moves, emission, part) for part in tokens.split(rows)]
+    paths = zip(*(part for part, _ in parts), strict=True)
+    names = [node.name for node in process.graph.latents]
+    return Decoded(
+        {name: torch.cat(path) for name, path in zip(names, paths, strict=True)},
+        torch.cat([log_probability for _, log_probability in parts]),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Move:
+    """One latent's step in logarithms.
+
+    Attributes:
+        table: log kernel, ``(n_1, .., n_i new, n_i previous, 1, V)``: axes of the latents before, or 1 for those that
+            are no parents; the 1 stands for all latents after; V is 1 if the node does not see the previous token.
+        shape: that of a table over the joint states, ``(n_1, .., 1, n_i previous, states of all latents after)``.
+        pointer: the smallest type that holds a state.
+    """
+
+    table: Tensor
+    shape: tuple[int, ...]
+    pointer: torch.dtype
+
+    @classmethod
+    def of(cls, process: Process, node: Node, device: torch.device) -> Move:
+        """The step of a latent node on a device."""
+        sizes, names = [latent.num_states for latent in process.graph.latents], [n.name for n in process.graph.latents]
+        i = names.index(node.name)
+        position = {process.graph.observed.name: i + 3, **{name: k for k, name in enumerate(names)}}
+        axes = [i + 1, *(position[parent] for parent in node.parents), i]  # of the kernel, in the table
+        kernel, shape = torch.tensor(process.kernels[node.name], device=device, dtype=torch.float64), [1] * (i + 4)
+        for axis, size in zip(axes, kernel.shape, strict=True):
+            shape[axis] = size
+        table = kernel.permute(sorted(range(len(axes)), key=axes.__getitem__)).reshape(shape).log()
+        return cls(table, (*sizes[:i], 1, sizes[i], prod(sizes[i + 1 :])), _pointer(node))
+
+    def best(self, values: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
+        """The largest values ``(S, batch)`` over the node's previous state, and which state gives each of them."""
+        table = self.table if self.table.shape[-1] == 1 else self.table[..., previous]
+        at_once = max(1, _CHUNK // (values.element_size() * values.numel()))
+        before, found = values.view(*self.shape, -1), []
+        for part in table.split(at_once, -4):
+            found.append((before + part).max(-3))
+        pointers = torch.cat([own.to(self.pointer) for _, own in found], -3)
+        return torch.cat([largest for largest, _ in found], -3).view(values.shape), pointers.view(values.shape)
+
+
+def _pointer(node: Node) -> torch.dtype:
+    return torch.uint8 if node.num_states <= 2**8 else torch.int16 if node.num_states <= 2**15 else torch.int32
+
+
+def _copies(graph: Graph, length: int) -> int:
+    """Float64 numbers for each joint state and sequence: those of a step, and all pointers."""
+    sums = max((node.num_states for node in graph.latents), default=0)
+    pointers = (length - 1) * sum(_pointer(node).itemsize for node in graph.latents)
+    return _COPIES + sums + -(-pointers // torch.float64.itemsize)
+
+
+def _decode_part(
+    process: Process, moves: list[Move], emission: Emission, tokens: Tensor
+) -> tuple[list[Tensor], Tensor]:
+    """The path of each latent, ``(batch, T)``, and the log probability ``(batch,)`` of paths and tokens."""
+    values, pointers = _start(process, tokens[:, 0]), []
+    for previous, likelihood in zip(tokens.T, emission.likelihoods(tokens), strict=False):
+        step = []
+        for move in moves:
+            values, own = move.best(values, previous)
+            step.append(own)
+        pointers.append(step)
+        seen = likelihood.view(*emission.spread, len(tokens))
+        values = (values.view(*emission.sizes, -1) + seen).view(values.shape)
+    log_probability, state = values.max(0)
+    return _trace(pointers, state, emission.sizes), log_probability
+
+
+def _start(process: Process, first: Tensor) -> Tensor:
+    """log P(z_0, x_0) as ``(S, batch)``, from the first tokens ``(batch,)``."""
+    if process.initial_law is None:
+        values = torch.full((process.graph.num_joint_states, len(first)), -torch.inf, dtype=torch.float64)
+        values[0] = 0.0
+        return values.to(first.device)
+    law = torch.tensor(process.initial_law, dtype=torch.float64, device=first.device)
+    return law.view(-1, process.graph.vocab_size).log()[:, first]
+
+
+def _trace(pointers: list[list[Tensor]], state: Tensor, sizes: tuple[int, ...]) -> list[Tensor]:
+    """The paths of the latents, ``(batch, T)`` each, that lead to the joint states ``(batch,)`` at the end."""
+    strides = [prod(sizes[k + 1 :]) for k in range(len(sizes))]
+    path = [state]
+    for step in reversed(pointers):
+        for own, size, stride in zip(reversed(step), reversed(sizes), reversed(strides), strict=True):
+            moved = state // stride % size
+            state = state + (own.gather(0, state[None])[0] - moved) * stride  # the node back where it came from
+        path.append(state)
+    joint = torch.stack(path[::-1], 1)
+    return [joint // stride % size for size, stride in zip(sizes, strides, strict=True)]
