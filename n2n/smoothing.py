@@ -41,7 +41,7 @@ def smooth(
 ) -> Smoothed:
     """The forward-backward algorithm in normalised form, one block of latents at a time.
 
-    A token costs about twice what it costs ``filter``; the belief after each token is kept until the way back.
+    A token costs several times what it costs ``filter``; the belief after each token is kept until the way back.
 
     Args:
         process: the process that the tokens are judged by.
