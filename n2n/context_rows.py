@@ -38,19 +38,20 @@ def log_gamma(alpha, low, high, entry, key_0, key_1):
 def fill_row(row, factors, alpha, stickiness, own, low, high, key_0, key_1):
     """Write the probabilities of a row ``(n,)``: the normalised product of one Dirichlet row for each factor.
 
-    ``factors`` are the rows' positions among all rows of the node's factors; a full kernel has one. ``own`` is the
-    state that stickiness keeps.
+    ``factors`` are the rows' positions among all rows of the node's factors; a full kernel has one.
     """
-    size = row.size
-    largest = -np.inf
-    for state in range(size):
-        total = 0.0
+    for state in range(row.size):
+        row[state] = 0.0
         for factor in factors:
-            entry = np.uint64(factor * size + state)
-            total += log_gamma(alpha, low, high, entry, key_0, key_1)
-        row[state] = total
-        largest = max(largest, total)
-    total = 0.0
+            entry = np.uint64(factor * row.size + state)
+            row[state] += log_gamma(alpha, low, high, entry, key_0, key_1)
+    normalise(row, stickiness, own)
+
+
+@compiled
+def normalise(row, stickiness, own):
+    """Turn logarithms, up to a constant, into probabilities, and mix them with staying in the state ``own``."""
+    size, largest, total = row.size, row.max(), 0.0
     for state in range(size):
         row[state] = math.exp(row[state] - largest)
         total += row[state]

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import ArrayLike
 
-from n2n.context_rows import fill_row
+from n2n.context_rows import log_gamma, normalise
 from n2n.graph import Graph, Node
 from n2n.philox import compiled, derive_key
 from n2n.strict import unknown
@@ -40,22 +40,32 @@ def sequence_kernel(graph: Graph, node: Node, index: int, key: np.ndarray) -> np
 
 def _rows(graph: Graph, node: Node, index: int, key: np.ndarray, stickiness: float = 0.0) -> np.ndarray:
     seen = graph.sizes_seen(node)
-    table = np.empty((*seen, node.num_states))
     if node.kernel == "product":
-        states = np.indices(seen).reshape(len(seen), -1).T  # (rows, variables seen)
-        factors = states + np.cumsum([0, *seen[:-1]])
+        factors = np.empty((sum(seen), node.num_states))
+        _fill_logarithms(factors, node.alpha, np.uint64(index), key[0], key[1])
+        table = np.zeros((*seen, node.num_states))
+        for axis, factor in enumerate(np.split(factors, np.cumsum(seen)[:-1])):
+            table += np.expand_dims(factor, [other for other in range(len(seen)) if other != axis])
     else:
-        factors = np.arange(prod(seen))[:, None]
-    rows = table.reshape(-1, node.num_states)
-    _fill_rows(rows, factors, node.alpha, stickiness, len(rows) // seen[0], np.uint64(index), key[0], key[1])
+        table = np.empty((*seen, node.num_states))
+        _fill_logarithms(table.reshape(-1, node.num_states), node.alpha, np.uint64(index), key[0], key[1])
+    _normalise_rows(table.reshape(-1, node.num_states), stickiness, prod(seen[1:]))
     return table
 
 
 @compiled
-def _fill_rows(rows, factors, alpha, stickiness, rows_of_own, index, key_0, key_1):
+def _fill_logarithms(rows, alpha, index, key_0, key_1):
     low, high = index & _MASK, index >> _HALF
     for row in range(rows.shape[0]):
-        fill_row(rows[row], factors[row], alpha, stickiness, row // rows_of_own, low, high, key_0, key_1)
+        for state in range(rows.shape[1]):
+            entry = np.uint64(row * rows.shape[1] + state)
+            rows[row, state] = log_gamma(alpha, low, high, entry, key_0, key_1)
+
+
+@compiled
+def _normalise_rows(rows, stickiness, rows_of_own):
+    for row in range(rows.shape[0]):
+        normalise(rows[row], stickiness, row // rows_of_own)
 
 
 def _moved(table: np.ndarray, mode: str) -> np.ndarray:
