@@ -28,7 +28,7 @@ SAMPLED = {"single": 20, "two_chains": 20, "four_chains": 20, "sparse": 20, "slo
 FILTERED = {"single": 15, "four_chains": 60, "slow_switch": 100, "dense": 1000, "sparse": 1000}
 COUNTS = (256, 4096)  # sequences that the sampler draws
 WHOLE_STEPS = 2e7  # entries of the textbook's sums that are timed, at least; longer sequences are scaled to
-TWIN_TOKENS = 64 * 64  # that the sampler's twin draws; its time is in proportion
+TWIN_LENGTH = 17  # tokens in each sequence of the sampler's twin; its time is in proportion to them
 GROWTH_LENGTH = 17  # tokens in a sequence there
 LARGEST_FLAT = 1024  # joint states up to which the textbook is drawn in the figure of growth
 
@@ -76,7 +76,7 @@ def sampler_table(settings: Settings) -> pd.DataFrame:
 
     Returns:
         a row for each graph and number of sequences: million tokens a second, the same on one thread, how many times
-        as fast as the twin (scaled from fewer tokens) and the target for it, the share of one thread's time that its
+        as fast as the twin (scaled from shorter sequences) and the target for it, the share of one thread's time that its
         random numbers take by themselves, and whether the tokens are the twin's.
     """
     rows = []
@@ -91,10 +91,10 @@ def sampler_table(settings: Settings) -> pd.DataFrame:
                 settings.repeats,
                 lambda asked=asked: draw(*asked),
                 lambda asked=asked: draw(*asked, threads=1),
-                lambda program=program, key=key: draw_numpy(program, key, 0, 64, 64, False),
+                lambda asked=asked: draw_numpy(*asked[:4], TWIN_LENGTH, False),
                 lambda tokens=tokens, program=program: _numbers(tokens, len(program.num_states)),
             )
-            ratio = twin / TWIN_TOKENS * tokens / all_cores
+            ratio = twin * (settings.length - 1) / (TWIN_LENGTH - 1) / all_cores
             row = {"graph": name, "sequences": count, "Mtokens/s": tokens / all_cores / 1e6}
             row |= {"Mtokens/s, 1 thread": tokens / one / 1e6, "times the twin": ratio, "target": target}
             rows.append(row | {"random numbers": numbers / one, "met": ratio >= target, "agrees": agrees})

@@ -11,6 +11,9 @@ from n2n.graph import Graph
 from n2n.philox import compiled
 
 
+GUIDE_ENTRIES = 2**18  # of a node, under which finer cells are worth their memory
+
+
 class Program(NamedTuple):
     """Nodes in topological order, X last; edges grouped by child.
 
@@ -27,7 +30,8 @@ class Program(NamedTuple):
     cdf: np.ndarray  # cumulative rows of every fixed kernel
     cells: np.ndarray  # (nodes,) cells of the guide to a row: a power of two, at least the number of states
     guide_offset: np.ndarray  # (nodes,) where the node's cells begin in guide
-    guide: np.ndarray  # for each row and cell c of C, the smallest state whose cumulative probability exceeds c / C
+    guide: np.ndarray  # for each row and cell c of C: twice the smallest state whose cumulative probability exceeds
+    # c / C, and 1 more if that is less than (c + 1) / C, so that a number in the cell may fall on a later state
     initial: np.ndarray  # cumulative law of all nodes at t = 0, the last node fastest; empty if they start in 0
     context: np.ndarray  # (nodes,) whether the kernel is redrawn for every sequence
     product: np.ndarray  # (nodes,) whether that kernel is a product of a factor for each variable seen
@@ -50,7 +54,7 @@ def compile_program(graph: Graph, kernels: Mapping[str, np.ndarray], initial: np
     redrawn = np.array([node.mode == "context" for node in graph.order])
     rows = np.array([graph.kernel_size(node) // node.num_states for node in graph.order])
     num_states = _integers([node.num_states for node in graph.order])
-    cells = _integers([1 << (node.num_states - 1).bit_length() for node in graph.order])
+    cells = _integers([_cells(node.num_states, count) for node, count in zip(graph.order, rows.tolist(), strict=True)])
     offset = np.where(redrawn, _starts(rows * num_states * redrawn), _starts(rows * num_states * ~redrawn))
     cdf, guide = _tables(graph, kernels, cells)
     return Program(
@@ -73,12 +77,18 @@ def _integers(values) -> np.ndarray:
     return np.array(values, dtype=np.int64)
 
 
+def _cells(num_states: int, rows: int) -> int:
+    """Cells of the guide to each row: many, so that few of them hold a boundary, while all rows' stay in the cache."""
+    least = 1 << (num_states - 1).bit_length()
+    return next((least * finer for finer in (16, 8, 4, 2) if rows * least * finer <= GUIDE_ENTRIES), least)
+
+
 def _starts(sizes: np.ndarray) -> np.ndarray:
     return np.cumsum(sizes) - sizes
 
 
 def _tables(graph: Graph, kernels: Mapping[str, np.ndarray], cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    dtype = np.uint16 if max(node.num_states for node in graph.order) <= 2**16 else np.uint32
+    dtype = np.uint16 if max(node.num_states for node in graph.order) <= 2**15 else np.uint32
     cdfs, guides = [np.empty(0)], [np.empty(0, dtype)]
     for node, count in zip(graph.order, cells.tolist(), strict=True):
         if node.mode != "context":
@@ -104,7 +114,7 @@ def _fill_guide(rows, guide):
         for cell in range(cells):
             while rows[row, state] <= cell / cells:
                 state += 1
-            guide[row, cell] = state
+            guide[row, cell] = 2 * state + (rows[row, state] < (cell + 1) / cells)
 
 
 def smallest_dtype(num_states: int) -> np.dtype:

@@ -110,7 +110,7 @@ def _draw(program, key_0, key_1, start, tokens, states, context_keys, done, widt
 @compiled
 def _draw_tile(program, key_0, key_1, index, count, tokens, states, context_keys, done, table, ready):
     nodes = program.num_states.size
-    current = np.zeros((nodes, LANES), np.int64)
+    current = np.zeros((nodes, LANES), np.int32)
     values = np.empty((2, LANES))
     words = np.empty((4, LANES), np.uint64)
     if program.initial.size:
@@ -175,21 +175,24 @@ def _row(program, k, current, lane):
 @compiled
 def _move(program, k, current, values):
     """All lanes of a node with a fixed kernel: from the guide's cell onwards to the state that the value falls on."""
-    rows = np.empty(LANES, np.int64)
+    rows = np.empty(LANES, np.int32)
+    own_stride = np.int32(program.own_stride[k])
     for lane in range(LANES):
-        rows[lane] = current[k, lane] * program.own_stride[k]
+        rows[lane] = current[k, lane] * own_stride
     for edge in range(program.first_edge[k], program.first_edge[k + 1]):
-        parent, stride = program.parent[edge], program.parent_stride[edge]
+        parent, stride = program.parent[edge], np.int32(program.parent_stride[edge])
         for lane in range(LANES):
             rows[lane] += current[parent, lane] * stride
     size, cells, guide, cdf = program.num_states[k], program.cells[k], program.guide, program.cdf
     first_cell, first = program.guide_offset[k], program.offset[k]
     for lane in range(LANES):
         value = values[lane]
-        state = np.int64(guide[first_cell + rows[lane] * cells + np.int64(value * cells)])
-        begin = first + rows[lane] * size
-        while value >= cdf[begin + state]:
-            state += 1
+        entry = np.int64(guide[first_cell + rows[lane] * cells + np.int64(value * cells)])
+        state = entry >> 1
+        if entry & 1:
+            begin = first + rows[lane] * size
+            while value >= cdf[begin + state]:
+                state += 1
         current[k, lane] = state
 
 
