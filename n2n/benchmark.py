@@ -15,11 +15,11 @@ from pydantic import Field, field_validator
 
 from n2n.graph import Graph, Node
 from n2n.inference import filter
-from n2n.philox import LANES, compiled, derive_key, fill_uniforms
+from n2n.philox import compiled, derive_key, fill_uniforms
 from n2n.presets import ALPHA_X, ALPHA_Z
 from n2n.process import Process
 from n2n.reference import textbook_nll
-from n2n.sampling import cores, draw
+from n2n.sampling import WIDTH, cores, draw
 from n2n.strict import Count, Strict
 from n2n.transition import whole_table
 from n2n.twins import draw_numpy
@@ -76,8 +76,8 @@ def sampler_table(settings: Settings) -> pd.DataFrame:
 
     Returns:
         a row for each graph and number of sequences: million tokens a second, the same on one thread, how many times
-        as fast as the twin (scaled from shorter sequences) and the target for it, the share of one thread's time that its
-        random numbers take by themselves, and whether the tokens are the twin's.
+        as fast as the twin (scaled from shorter sequences) and the target for it, the share of one thread's time that
+        its random numbers take by themselves, and whether the tokens are the twin's.
     """
     rows = []
     for name, target in SAMPLED.items():
@@ -220,11 +220,11 @@ def _errors(process: Process, flat, tokens: torch.Tensor, dtype: torch.dtype) ->
 
 def _numbers(tokens: int, nodes: int) -> None:
     """The random numbers of so many tokens, and nothing else."""
-    words, values = np.empty((4, LANES), np.uint64), np.empty((2, LANES))
-    _draw_numbers(-(-tokens // LANES) * -(-nodes // 2), np.zeros((2, LANES), np.uint64), words, values)
+    words, values = np.empty((4, WIDTH), np.uint64), np.empty((2, WIDTH))
+    _draw_numbers(-(-tokens // WIDTH) * -(-nodes // 2), np.zeros((2, WIDTH), np.uint64), words, values)
 
 
 @compiled
 def _draw_numbers(blocks, index, words, values):
     for block in range(blocks):
-        fill_uniforms(index, np.uint64(block), np.uint64(0), np.uint64(1), np.uint64(2), words, values)
+        fill_uniforms(index, index.shape[1], np.uint64(block), np.uint64(0), np.uint64(1), np.uint64(2), words, values)

@@ -19,7 +19,6 @@ _MASK = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 _MULTIPLIER_0, _MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _WEYL_0, _WEYL_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
-LANES = 64  # counters worked on side by side; under 32 the calls cost more than the numbers
 _5, _6, _26 = np.uint64(5), np.uint64(6), np.uint64(26)
 
 
@@ -60,16 +59,17 @@ def uniform(high, low):
 
 
 @compiled
-def fill_uniforms(index, c2, c3, k0, k1, words, values):
-    """Two uniforms ``values (2, LANES)`` for each lane's counter (index (2, LANES), c2, c3); ``words`` is scratch.
+def fill_uniforms(index, count, c2, c3, k0, k1, words, values):
+    """Two uniforms ``values (2, lanes)`` for the counters (index (2, lanes), c2, c3) of the first ``count`` lanes.
 
-    The same numbers as ``philox`` gives, a round of all lanes at a time, which compiles to vector instructions.
+    The same numbers as ``philox`` gives, a round of all lanes at a time, which compiles to vector instructions; ``words (4, lanes)``
+    is scratch.
     """
-    for lane in range(LANES):
+    for lane in range(count):
         words[0, lane], words[1, lane] = index[0, lane], index[1, lane]
         words[2, lane], words[3, lane] = c2, c3
     for _ in range(10):
-        for lane in range(LANES):
+        for lane in range(count):
             product_0 = _MULTIPLIER_0 * (words[0, lane] & _MASK)
             product_1 = _MULTIPLIER_1 * (words[2, lane] & _MASK)
             words[0, lane] = (product_1 >> _HALF) ^ words[1, lane] ^ k0
@@ -78,6 +78,6 @@ def fill_uniforms(index, c2, c3, k0, k1, words, values):
             words[3, lane] = product_0 & _MASK
         k0 = (k0 + _WEYL_0) & _MASK
         k1 = (k1 + _WEYL_1) & _MASK
-    for lane in range(LANES):
+    for lane in range(count):
         values[0, lane] = uniform(words[0, lane], words[1, lane])
         values[1, lane] = uniform(words[2, lane], words[3, lane])

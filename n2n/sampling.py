@@ -14,10 +14,11 @@ from itertools import pairwise
 import numpy as np
 
 from n2n.context_rows import accumulate, fill_row
-from n2n.philox import LANES, compiled, fill_uniforms, philox, uniform
+from n2n.philox import compiled, fill_uniforms, philox, uniform
 from n2n.program import Program, smallest_dtype, table_size
 
 _MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)  # an index fills two 32-bit words of Philox's counter
+WIDTH = 256  # sequences side by side, at most; under 32 the calls cost more than the numbers
 _SEQUENTIAL_BELOW = 50_000  # tokens; under it, handing out threads costs more than it saves
 _CONTEXT_BUDGET = 2**28  # bytes for the tables that one thread keeps of its sequences' own kernels
 
@@ -53,7 +54,7 @@ def draw(
         ``latents``. Both in the smallest unsigned type.
     """
     tokens, states = empty_sample(program, count, length, latents)
-    width = LANES if not table_size(program) else max(1, min(LANES, _CONTEXT_BUDGET // (8 * table_size(program))))
+    width = WIDTH if not table_size(program) else max(1, min(WIDTH, _CONTEXT_BUDGET // (8 * table_size(program))))
     if threads is None:
         threads = 1 if count * length < _SEQUENTIAL_BELOW else cores()
     rest = (context_keys, done, width)
@@ -94,11 +95,11 @@ def _draw(program, key_0, key_1, start, tokens, states, context_keys, done, widt
         size += (program.row_offset[k + 1] - program.row_offset[k]) * program.num_states[k]
     table = np.empty((width if size else 0, size))
     ready = np.empty((width, rows), np.bool_)
-    index = np.zeros((2, LANES), np.uint64)
+    index = np.zeros((2, width), np.uint64)
     for first in range(0, tokens.shape[0], width):
         count = min(width, tokens.shape[0] - first)
         ready[:] = False
-        for lane in range(LANES):
+        for lane in range(count):
             i = np.uint64(start + first + lane)
             index[0, lane], index[1, lane] = i & _MASK, i >> _HALF
         kept = states[:, first : first + count] if states.shape[1] else states
@@ -110,20 +111,21 @@ def _draw(program, key_0, key_1, start, tokens, states, context_keys, done, widt
 @compiled
 def _draw_tile(program, key_0, key_1, index, count, tokens, states, context_keys, done, table, ready):
     nodes = program.num_states.size
-    current = np.zeros((nodes, LANES), np.int32)
-    values = np.empty((2, LANES))
-    words = np.empty((4, LANES), np.uint64)
+    width = index.shape[1]
+    current = np.zeros((nodes, width), np.int32)
+    values = np.empty((2, width))
+    words = np.empty((4, width), np.uint64)
     if program.initial.size:
-        _start(program, key_0, key_1, index, current)
+        _start(program, key_0, key_1, index, count, current)
         _keep(current, 0, count, tokens, states)
     for t in range(1, tokens.shape[1]):
         for k in range(nodes):
             if k % 2 == 0:
-                fill_uniforms(index, np.uint64(t), np.uint64(k >> 1), key_0, key_1, words, values)
+                fill_uniforms(index, count, np.uint64(t), np.uint64(k >> 1), key_0, key_1, words, values)
             if program.context[k]:
                 _move_in_context(program, k, current, values[k % 2], index, count, context_keys, table, ready)
             else:
-                _move(program, k, current, values[k % 2])
+                _move(program, k, current, values[k % 2], count)
             for d in range(done.shape[0]):
                 if done[d, 0] == t and done[d, 1] == k:
                     current[k] = done[d, 2]
@@ -142,8 +144,8 @@ def _keep(current, t, count, tokens, states):
 
 
 @compiled
-def _start(program, key_0, key_1, index, current):
-    for lane in range(LANES):
+def _start(program, key_0, key_1, index, count, current):
+    for lane in range(count):
         block = philox(index[0, lane], index[1, lane], np.uint64(0), np.uint64(0), key_0, key_1)
         joint = _search(program.initial, uniform(block[0], block[1]))
         for k in range(current.shape[0] - 1, -1, -1):
@@ -173,19 +175,19 @@ def _row(program, k, current, lane):
 
 
 @compiled
-def _move(program, k, current, values):
-    """All lanes of a node with a fixed kernel: from the guide's cell onwards to the state that the value falls on."""
-    rows = np.empty(LANES, np.int32)
+def _move(program, k, current, values, count):
+    """The lanes in use of a node with a fixed kernel: from the guide's cell onwards to the state that the value falls on."""
+    rows = np.empty(count, np.int32)
     own_stride = np.int32(program.own_stride[k])
-    for lane in range(LANES):
+    for lane in range(count):
         rows[lane] = current[k, lane] * own_stride
     for edge in range(program.first_edge[k], program.first_edge[k + 1]):
         parent, stride = program.parent[edge], np.int32(program.parent_stride[edge])
-        for lane in range(LANES):
+        for lane in range(count):
             rows[lane] += current[parent, lane] * stride
     size, cells, guide, cdf = program.num_states[k], program.cells[k], program.guide, program.cdf
     first_cell, first = program.guide_offset[k], program.offset[k]
-    for lane in range(LANES):
+    for lane in range(count):
         value = values[lane]
         entry = np.int64(guide[first_cell + rows[lane] * cells + np.int64(value * cells)])
         state = entry >> 1

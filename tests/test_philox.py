@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from n2n.philox import LANES, derive_key, fill_uniforms, philox, uniform
+from n2n.philox import derive_key, fill_uniforms, philox, uniform
 
 # Known answers of Random123's philox4x32-10: counter and key, then the output (its file kat_vectors).
 KNOWN = [
@@ -36,10 +36,10 @@ def test_keys_depend_on_every_part():
 
 def test_lanes_side_by_side_give_the_same_numbers():
     rng = np.random.default_rng(0)
-    index = rng.integers(0, 2**32, (2, LANES), dtype=np.uint64)
+    index = rng.integers(0, 2**32, (2, 64), dtype=np.uint64)
     c2, c3, *key = (np.uint64(word) for word in (2**32 - 1, 7, 0xFFFFFFFF, 0xDEADBEEF))
-    words, values = np.empty((4, LANES), np.uint64), np.empty((2, LANES))
-    fill_uniforms(index, c2, c3, *key, words, values)
-    for lane in range(LANES):
+    words, values = np.empty((4, 64), np.uint64), np.empty((2, 64))
+    fill_uniforms(index, 64, c2, c3, *key, words, values)
+    for lane in range(64):
         block = philox(index[0, lane], index[1, lane], c2, c3, *key)
         assert values[:, lane].tolist() == [uniform(*block[:2]), uniform(*block[2:])]
