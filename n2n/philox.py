@@ -62,8 +62,8 @@ def uniform(high, low):
 def fill_uniforms(index, count, c2, c3, k0, k1, words, values):
     """Two uniforms ``values (2, lanes)`` for the counters (index (2, lanes), c2, c3) of the first ``count`` lanes.
 
-    The same numbers as ``philox`` gives, a round of all lanes at a time, which compiles to vector instructions; ``words (4, lanes)``
-    is scratch.
+    The same numbers as ``philox`` gives, a round of all lanes at a time, which compiles to vector instructions;
+    ``words (4, lanes)`` is scratch.
     """
     for lane in range(count):
         words[0, lane], words[1, lane] = index[0, lane], index[1, lane]

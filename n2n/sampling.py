@@ -176,7 +176,7 @@ def _row(program, k, current, lane):
 
 @compiled
 def _move(program, k, current, values, count):
-    """The lanes in use of a node with a fixed kernel: from the guide's cell onwards to the state that the value falls on."""
+    """The lanes in use of a node with a fixed kernel: from the guide's cell on to the state that the value falls on."""
     rows = np.empty(count, np.int32)
     own_stride = np.int32(program.own_stride[k])
     for lane in range(count):
