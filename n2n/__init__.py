@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from n2n.data import Stream
     from n2n.evaluation import Evaluation, evaluate
     from n2n.graph import Graph, Node
+    from n2n.in_context import InContext, in_context_nll
     from n2n.inference import Filtered, filter
     from n2n.notebook import parameters
     from n2n.process import Process, Sample
@@ -28,6 +29,7 @@ __all__ = [
     "Evaluation",
     "Filtered",
     "Graph",
+    "InContext",
     "Node",
     "Process",
     "Run",
@@ -36,6 +38,7 @@ __all__ = [
     "TrainConfig",
     "evaluate",
     "filter",
+    "in_context_nll",
     "models",
     "parameters",
     "runs",
@@ -47,6 +50,7 @@ _HOMES = {
     "Evaluation": "evaluation",
     "Filtered": "inference",
     "Graph": "graph",
+    "InContext": "in_context",
     "Node": "graph",
     "Process": "process",
     "Run": "runs",
@@ -55,6 +59,7 @@ _HOMES = {
     "TrainConfig": "config",
     "evaluate": "evaluation",
     "filter": "inference",
+    "in_context_nll": "in_context",
     "parameters": "notebook",
     "train": "training",
 }

@@ -53,6 +53,16 @@ def _as_integers(tokens) -> Tensor:
     return tokens.to(torch.int64)
 
 
+def check_fixed(graph: Graph) -> None:
+    """Raise a ``ValueError`` that names the nodes whose kernels are redrawn for every sequence, if there are any."""
+    redrawn = [node.name for node in graph.context_nodes]
+    if redrawn:
+        raise ValueError(
+            f"process: mode 'context' redraws the kernels of {redrawn} for every sequence; n2n.in_context_nll learns "
+            "them from the tokens, and n2n.filter on process.of_sequence(index) is told them"
+        )
+
+
 def check_budget(
     graph: Graph, memory_budget: int = MEMORY_BUDGET, dtype: torch.dtype = torch.float64, copies: int = _COPIES
 ) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from n2n.checks import MEMORY_BUDGET, check_budget, check_tokens, rows_at_once
+from n2n.checks import MEMORY_BUDGET, check_budget, check_fixed, check_tokens, rows_at_once
 from n2n.emission import Emission
 from n2n.process import Process
 from n2n.transition import steps
@@ -94,9 +94,10 @@ class Oracle:
     def of(
         cls, process: Process, device: torch.device, dtype: torch.dtype, memory_budget: int = MEMORY_BUDGET
     ) -> Oracle:
-        """Raises a ``ValueError`` if the process does not fit into the budget, in bytes, before any work."""
+        """Raises a ``ValueError`` before any work: redrawn kernels, or more bytes needed than the budget."""
         if dtype not in (torch.float64, torch.float32):
             raise ValueError(f"dtype: saw {dtype}; torch.float64 or torch.float32 is needed")
+        check_fixed(process.graph)
         check_budget(process.graph, memory_budget, dtype)
         law = process.initial_law
         if law is not None:
