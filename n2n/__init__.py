@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from n2n.difficulty import Entropy, EntropyRate, entropy, entropy_rate
     from n2n.evaluation import Evaluation, evaluate
     from n2n.graph import Graph, Node
+    from n2n.in_context import InContext, in_context_nll
     from n2n.inference import Filtered, filter
     from n2n.markov import Estimate, markov_entropy, markov_entropy_estimate, markov_nll
     from n2n.notebook import parameters
@@ -39,6 +40,7 @@ __all__ = [
     "Evaluation",
     "Filtered",
     "Graph",
+    "InContext",
     "NGram",
     "Node",
     "Process",
@@ -56,6 +58,7 @@ __all__ = [
     "evaluate",
     "filter",
     "fit_ngram",
+    "in_context_nll",
     "markov_entropy",
     "markov_entropy_estimate",
     "markov_nll",
@@ -77,6 +80,7 @@ _HOMES = {
     "Filtered": "inference",
     "Graph": "graph",
     "NGram": "baselines",
+    "InContext": "in_context",
     "Node": "graph",
     "Process": "process",
     "Run": "runs",
@@ -95,6 +99,7 @@ _HOMES = {
     "markov_entropy": "markov",
     "markov_entropy_estimate": "markov",
     "markov_nll": "markov",
+    "in_context_nll": "in_context",
     "parameters": "notebook",
     "smooth": "smoothing",
     "train": "training",

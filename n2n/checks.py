@@ -42,12 +42,6 @@ def check_tokens(process: Process, tokens) -> Tensor:
     return tokens
 
 
-def check_fixed(process: Process) -> None:
-    """Raise a ``ValueError`` that names a node whose kernel is redrawn for every sequence, if there is one."""
-    for node in process.graph.context_nodes:
-        process.kernel(node.name)
-
-
 def joint_start(process: Process, start: Mapping[str, ArrayLike], tokens: Tensor) -> Tensor:
     """Known states of the latents at t = 0, ``{name: (batch,)}``, as joint states ``(batch,)``; or a ``ValueError``."""
     names = [node.name for node in process.graph.latents]
@@ -77,6 +71,16 @@ def _as_integers(tokens) -> Tensor:
     if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
         raise ValueError(f"tokens: saw type {tokens.dtype}; integers are needed")
     return tokens.to(torch.int64)
+
+
+def check_fixed(graph: Graph) -> None:
+    """Raise a ``ValueError`` that names the nodes whose kernels are redrawn for every sequence, if there are any."""
+    redrawn = [node.name for node in graph.context_nodes]
+    if redrawn:
+        raise ValueError(
+            f"process: mode 'context' redraws the kernels of {redrawn} for every sequence; n2n.in_context_nll learns "
+            "them from the tokens, and n2n.filter on process.of_sequence(index) is told them"
+        )
 
 
 def check_budget(

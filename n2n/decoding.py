@@ -55,7 +55,7 @@ def decode(process: Process, tokens, *, memory_budget: int = MEMORY_BUDGET) -> D
     Source: Rabiner, "A tutorial on hidden Markov models", Proc. IEEE 77 (1989), section III.B, on a factored state.
     """
     tokens = check_tokens(process, tokens)
-    check_fixed(process)
+    check_fixed(process.graph)
     copies = _copies(process.graph, tokens.shape[1])
     check_budget(process.graph, memory_budget, copies=copies)
     moves = [Move.of(process, node, tokens.device) for node in process.graph.latents]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from n2n.checks import check_fixed
 from n2n.inference import filter
 from n2n.process import Process
 from n2n.strict import whole
@@ -114,6 +115,7 @@ def entropy_rate(
     Source: Cover and Thomas, "Elements of information theory" (2006), theorem 4.5.1.
     """
     _refuse(length, precision)
+    check_fixed(process.graph)
     settled = process.with_initial("stationary")
 
     def measure(start: int, count: int) -> np.ndarray:

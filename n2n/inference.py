@@ -109,7 +109,7 @@ class Oracle:
         """Raises a ``ValueError`` if tables and ``copies`` beliefs exceed the budget, in bytes, before any work."""
         if dtype not in (torch.float64, torch.float32):
             raise ValueError(f"dtype: saw {dtype}; torch.float64 or torch.float32 is needed")
-        check_fixed(process)
+        check_fixed(process.graph)
         check_budget(process.graph, memory_budget, dtype, copies)
         law = process.initial_law
         if law is not None:

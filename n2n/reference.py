@@ -6,11 +6,14 @@ They share nothing with ``n2n.inference`` but the kernels, and serve tests and b
 from __future__ import annotations
 
 import itertools
+from collections import Counter, defaultdict
+from math import exp, lgamma
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from n2n.graph import Node
 from n2n.process import Process
 
 
@@ -164,3 +167,49 @@ def textbook_nll(log_transitions: Tensor, log_emissions: Tensor, tokens: Tensor)
         log_alpha = moved + log_emissions[:, tokens[:, t]].T
         log_likelihood.append(torch.logsumexp(log_alpha, dim=1))
     return -torch.stack(log_likelihood, 1).diff(dim=1)
+
+
+def brute_force_in_context(process: Process, sequence: np.ndarray) -> float:
+    """P(x_1 .. x_{T-1} | x_0) where context nodes' kernels are unknown: the sum over every path; for tiny cases.
+
+    Given a path, each kernel is integrated out in closed form. For the starts "zero" and "uniform".
+    """
+    states, x = joint_states(process), process.graph.observed.name
+    start = initial_belief(process, sequence[0])
+    total = 0.0
+    for first, *path in itertools.product(range(len(states)), *[states] * (len(sequence) - 1)):
+        history = [{**state, x: int(token)} for state, token in zip((states[first], *path), sequence, strict=True)]
+        total += start[first] * np.prod([path_probability(process, node, history) for node in process.graph.nodes])
+    return total
+
+
+def path_probability(process: Process, node: Node, history: list[dict[str, int]]) -> float:
+    """P(a node's values at t >= 1 | what it saw), of a history with every node's value at each time."""
+    x = process.graph.observed.name
+    moves = []  # (what was seen, in the order of the kernel's axes; new value)
+    for before, after in itertools.pairwise(history):
+        own = (before[node.name],) if node.sees_itself else ()
+        moves.append(((*own, *((before if name == x else after)[name] for name in node.parents)), after[node.name]))
+    if node.mode != "context":
+        return float(np.prod([process.kernel(node.name)[(*seen, new)] for seen, new in moves]))
+    options = []  # for each move: (probability, whether the row was drawn from)
+    for seen, new in moves:
+        stays = [(node.stickiness, False)] if node.stickiness and new == seen[0] else []
+        options.append([(1 - node.stickiness, True), *stays])
+    total = 0.0
+    for chosen in itertools.product(*options):
+        drawn = [move for move, (_, was_drawn) in zip(moves, chosen, strict=True) if was_drawn]
+        total += np.prod([probability for probability, _ in chosen]) * dirichlet_probability(node, drawn)
+    return total
+
+
+def dirichlet_probability(node: Node, draws: list[tuple[tuple[int, ...], int]]) -> float:
+    """The probability of draws (row, value), in order, when every row is an unknown Dirichlet(alpha)."""
+    counts = defaultdict(Counter)
+    for row, value in draws:
+        counts[row][value] += 1
+    log_probability = 0.0
+    for seen in counts.values():
+        log_probability += lgamma(node.num_states * node.alpha) - lgamma(node.num_states * node.alpha + seen.total())
+        log_probability += sum(lgamma(node.alpha + count) - lgamma(node.alpha) for count in seen.values())
+    return exp(log_probability)

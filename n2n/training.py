@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from n2n.checks import check_budget
+from n2n.checks import check_budget, check_fixed
 from n2n.config import TrainConfig
 from n2n.data import Stream
 from n2n.evaluation import evaluate
@@ -64,6 +64,7 @@ def train(config: TrainConfig) -> Run:
     """
     if not isinstance(config, TrainConfig):
         raise ValueError(f"saw {config!r}; a TrainConfig is needed, such as n2n.TrainConfig(graph='sparse')")
+    check_fixed(config.graph)
     check_budget(config.graph)
     folder = existing_folder(config)
     learner = _prepare(config, folder, _device(config.device))

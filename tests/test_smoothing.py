@@ -219,5 +219,5 @@ def test_what_the_filter_refuses_is_refused():
     with pytest.raises(ValueError, match=r"dtype: saw torch\.float16"):
         n2n.smooth(process, [[0, 3]], dtype=torch.float16)
     nodes = (Node(name="Z", num_states=2, mode="context"), Node(name="X", num_states=2, parents=("Z",), observed=True))
-    with pytest.raises(ValueError, match="Z: its kernel is redrawn for every sequence"):
+    with pytest.raises(ValueError, match=r"mode 'context' redraws the kernels of \['Z'\]"):
         n2n.smooth(Process(Graph(nodes=nodes)), [[0, 1]])

@@ -1,0 +1,158 @@
+"""Kernels that are redrawn for a sequence, integrated out: what the counts of a latent path predict.
+
+Given a path, each unknown row is Dirichlet, so that its predictive is (count + alpha) / (total + n alpha). A draw that
+stickiness left out is not counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from n2n.contraction import sees_x
+from n2n.graph import Graph, Node
+from n2n.process import Process
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """What the particles see as they step, ``(N,)`` each: joint states and tokens at t - 1, and tokens at t."""
+
+    states: Tensor
+    before: Tensor
+    token: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where the entries of a node's kernel lie: what a particle looks up in one step is one slab of neighbours.
+
+    A slab has an entry for each joint state of the latents concerned, in topological order: the parents, and for a
+    latent its own new state, which is then the fastest. X's slabs are numbered by (previous token if seen, token), a
+    latent's by (own previous state, previous token if seen).
+
+    Attributes:
+        node: the node.
+        stride: joint states between two of the node's states; 1 for X.
+        spread: a slab's shape over the latents up to the node, 1 for those that are not concerned.
+        inside: ``(S,)``, the entry of its slab that each joint state takes.
+        slab: weights of (own previous state, previous token, token) in the number of a slab.
+        row: the same in the number of a slab of row totals.
+        columns: entries of a slab that share a row: a latent's states, or 1.
+        table: a fixed kernel ``(slabs, entries)``, or None if it must be learned.
+    """
+
+    node: Node
+    stride: int
+    spread: tuple[int, ...]
+    inside: Tensor
+    slab: tuple[int, int, int]
+    row: tuple[int, int, int]
+    columns: int
+    table: Tensor | None
+
+    def own(self, states: Tensor) -> Tensor:
+        """The node's states in joint ones."""
+        return states // self.stride % self.node.num_states
+
+    def number(self, weights: tuple[int, int, int], moment: Moment) -> Tensor:
+        """The number ``(N,)`` of the slab that each particle sees."""
+        return weights[0] * self.own(moment.states) + weights[1] * moment.before + weights[2] * moment.token
+
+
+class Counts:
+    """How often each particle saw each entry, and each row, of a kernel that must be learned.
+
+    Args:
+        place: where the kernel's entries lie.
+        entries: number of them.
+        particles: N.
+    """
+
+    def __init__(self, place: Place, entries: int, particles: int) -> None:
+        states, device = place.node.num_states, place.inside.device
+        self.place = place
+        self.cells = torch.zeros(particles, entries, dtype=torch.int32, device=device)
+        self.totals = torch.zeros(particles, entries // states, dtype=torch.int32, device=device)
+
+    def predictive(self, moment: Moment) -> Tensor:
+        """P(entry | counts) for each entry of the particles' slabs, ``(N, entries)``."""
+        place, node, size = self.place, self.place.node, prod(self.place.spread)
+        cells = _slabs(self.cells, size, place.number(place.slab, moment))
+        totals = _slabs(self.totals, size // place.columns, place.number(place.row, moment))[..., None]
+        drawn = (cells.view(*totals.shape[:2], -1) + node.alpha) / (totals + node.num_states * node.alpha)
+        if node.stickiness:
+            drawn = (1 - node.stickiness) * drawn + node.stickiness * self._staying(moment).double()
+        return drawn.view(-1, size)
+
+    def _staying(self, moment: Moment) -> Tensor:
+        """Whether an entry keeps the node's previous state, ``(N, 1, columns)``."""
+        if self.place.node.observed:
+            return (moment.token == moment.before)[:, None, None]
+        new = torch.arange(self.place.columns, device=moment.states.device)
+        return (new == self.place.own(moment.states)[:, None])[:, None]
+
+    def add(self, moment: Moment, states: Tensor, uniform: Tensor) -> None:
+        """Count the step to the new joint ``states (N,)``; ``uniform (N,)`` tells a draw from a stay without one."""
+        place, node, inside = self.place, self.place.node, self.place.inside[states]
+        size = prod(place.spread)
+        cell = (place.number(place.slab, moment) * size + inside)[:, None]
+        row = (place.number(place.row, moment) * (size // place.columns) + inside // place.columns)[:, None]
+        counted = torch.ones_like(cell, dtype=torch.int32)
+        if node.stickiness:
+            seen, total = self.cells.gather(1, cell)[:, 0].double(), self.totals.gather(1, row)[:, 0].double()
+            drawn = (1 - node.stickiness) * (seen + node.alpha) / (total + node.num_states * node.alpha)
+            stayed = moment.token == moment.before if node.observed else place.own(states) == place.own(moment.states)
+            counted[:, 0] = ~stayed | (uniform * (node.stickiness + drawn) < drawn)
+        self.cells.scatter_add_(1, cell, counted)
+        self.totals.scatter_add_(1, row, counted)
+
+
+def _slabs(counts: Tensor, size: int, number: Tensor) -> Tensor:
+    """One slab of each particle, ``(N, size)`` float64."""
+    first = torch.arange(len(counts), device=counts.device) * (counts.shape[1] // size)
+    return counts.view(-1, size).index_select(0, first + number).double()
+
+
+def places(process: Process, device: torch.device) -> list[Place]:
+    """Where the entries of each node's kernel lie, in the graph's order."""
+    graph = process.graph
+    sizes = [node.num_states for node in graph.latents]
+    strides = [prod(sizes[k + 1 :]) for k in range(len(sizes))]
+    joint = np.arange(graph.num_joint_states)
+    found = []
+    for k, node in enumerate(graph.order):
+        concerned = [i for i, latent in enumerate(graph.latents) if latent.name in (*node.parents, node.name)]
+        inside = np.zeros_like(joint)
+        for i in concerned:
+            inside = inside * sizes[i] + joint // strides[i] % sizes[i]
+        spread = tuple(size if i in concerned else 1 for i, size in enumerate(sizes[: k + 1]))
+        table = None
+        if node.name in process.kernels:
+            table = _table(graph, node, process.kernels[node.name], prod(spread)).to(device)
+        stride = 1 if node.observed else strides[k]
+        columns = 1 if node.observed else node.num_states
+        inside = torch.from_numpy(inside).to(device)
+        found.append(Place(node, stride, spread, inside, *_weights(graph, node), columns, table))
+    return found
+
+
+def _weights(graph: Graph, node: Node) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    sees, vocab_size = sees_x(graph, node), graph.vocab_size
+    if node.observed:
+        return (0, vocab_size * sees, 1), (0, int(sees), 0)
+    of_own = (vocab_size if sees else 1, int(sees), 0)
+    return of_own, of_own
+
+
+def _table(graph: Graph, node: Node, kernel: np.ndarray, entries: int) -> Tensor:
+    """A fixed kernel as ``(slabs, entries)``."""
+    before, x = "", graph.observed.name  # no node has an empty name
+    axes = [before] * node.sees_itself + [*node.parents, node.name]
+    latents = [latent.name for latent in graph.latents if latent.name in axes]
+    order = [name for name in (before, x) if name in axes] + latents
+    return torch.tensor(kernel.transpose([axes.index(name) for name in order]).reshape(-1, entries))
