@@ -61,7 +61,8 @@ def draw(
     if threads == 1:
         _draw(program, *key, start, tokens, states, *rest)
         return tokens, states
-    edges = np.linspace(0, count, min(threads, count) + 1).astype(int)
+    share = min(width, -(-count // threads))  # small, so that a thread that is held up leaves work to the others
+    edges = [*range(0, count, share), count]
     with ThreadPoolExecutor(threads) as pool:
         jobs = [
             pool.submit(_draw, program, *key, start + first, tokens[first:last], states[:, first:last], *rest)
