@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -34,8 +34,8 @@ class Entropy:
 
     mean: float
     standard_error: float
-    by_position: np.ndarray
-    standard_error_by_position: np.ndarray
+    by_position: np.ndarray = field(repr=False)
+    standard_error_by_position: np.ndarray = field(repr=False)
     sequences: int
 
 
