@@ -16,6 +16,7 @@ from n2n.strict import whole
 ITERATIONS = 1000  # of the fixed point for the strengths, at most
 TOLERANCE = 1e-4  # largest relative change of a strength at which it stops; the loss is flat there
 JUDGED = 2**15  # distinct n-grams of an order that its strengths are fitted on, at most
+STRONGEST = 1e9  # pseudo-counts; counts themselves are then of no account
 _UNSEEN = np.iinfo(np.int64).max  # ends every list of keys, so that a search for a stranger ends on a count of 0
 
 
@@ -154,6 +155,7 @@ def _strengths(counts: np.ndarray, others: np.ndarray, laws: np.ndarray) -> np.n
     for _ in range(ITERATIONS if len(judged) else 0):
         explained = strengths * (laws @ (counts / (counts - 1 + strengths @ laws)))  # tokens, by each law
         before, strengths = strengths, np.maximum(explained, 1) / (counts / (others + strengths.sum())).sum()
+        strengths = np.minimum(strengths, STRONGEST)  # where a lower order explains all, the likelihood has no top
         if (np.abs(strengths - before) <= TOLERANCE * strengths.max()).all():
             break
     return strengths

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from pydantic import Field, field_validator
 
+from n2n.checks import check_device
 from n2n.graph import Graph, Node
 from n2n.inference import filter
 from n2n.philox import compiled, derive_key, fill_uniforms
@@ -56,11 +57,7 @@ class Settings(Strict):
     @field_validator("device")
     @classmethod
     def _there(cls, device: str) -> str:
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
-            raise ValueError(f"saw {device!r}; {str(error).splitlines()[0]}") from None
-        return device
+        return check_device(device)
 
 
 def debug_graph() -> Graph:

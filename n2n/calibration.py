@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from n2n.checks import check_budget, check_fixed
 from n2n.difficulty import SPLIT, mean_and_error, predictive_entropies
 from n2n.graph import Graph
 from n2n.process import Process
@@ -40,7 +41,7 @@ def calibrate(
     nodes: str | Sequence[str],
     *,
     length: int = 256,
-    seeds: Sequence[int] = range(4),
+    seeds: int | Sequence[int] = range(4),
     sequences: int = 256,
     tolerance: float = 0.01,
 ) -> Calibration:
@@ -55,7 +56,7 @@ def calibrate(
         target: nats per token.
         nodes: a node's name, or several names that share the concentration looked for.
         length: tokens in a sequence, at least 2.
-        seeds: of the processes that are averaged over.
+        seeds: of the processes that are averaged over, or a single one.
         sequences: of each process, at least 2.
         tolerance: how far from the target the loss may lie, nats per token.
 
@@ -63,7 +64,9 @@ def calibrate(
         ValueError: an unknown node, a number out of range, a target out of reach (the message gives the interval that
             can be reached), or a loss that jumps over it because there are too few ``seeds``.
     """
-    names = [nodes] if isinstance(nodes, str) else list(nodes)
+    if not isinstance(graph, Graph):
+        raise ValueError(f"graph: saw a {type(graph).__name__}; a Graph is needed")
+    names, seeds = _listed("nodes", nodes), _listed("seeds", seeds)
     _refuse(graph, target, names, length, seeds, sequences, tolerance)
 
     def judge(alpha: float) -> Calibration:
@@ -88,20 +91,28 @@ def calibrate(
     )
 
 
+def _listed(what: str, values) -> list:
+    """One or several values as a list, which may not be empty."""
+    listed = [values] if isinstance(values, str | int) or not isinstance(values, Iterable) else list(values)
+    if not listed:
+        raise ValueError(f"{what}: saw none; at least one is needed")
+    return listed
+
+
 def _refuse(graph: Graph, target: float, names: list[str], length, seeds, sequences, tolerance: float) -> None:
     known = [node.name for node in graph.nodes]
     for name in names:
         if name not in known:
             raise ValueError(unknown("node", name, known))
-    if not names:
-        raise ValueError(f"nodes: saw none; name some of {known}")
     for what, value in (("target", target), ("tolerance", tolerance)):
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             raise ValueError(f"{what}: saw {value!r}; a positive number of nats per token is needed")
+    for seed in seeds:
+        whole("seeds", seed, 0)
     whole("length", length, 2)
     whole("sequences", sequences, 2)
-    if len(seeds) == 0:
-        raise ValueError("seeds: saw none; at least one is needed")
+    check_fixed(graph)
+    check_budget(graph)
 
 
 def _judged(graph: Graph, alpha: float, length: int, seeds: Sequence[int], sequences: int) -> Calibration:

@@ -12,6 +12,7 @@ from torch import Tensor
 from n2n.contraction import MOST_LATENTS, sees_x
 from n2n.graph import Graph
 from n2n.process import Process
+from n2n.strict import whole
 from n2n.transition import table_entries
 
 MEMORY_BUDGET = 2**30  # bytes that the tables and the beliefs of one part of the batch may take
@@ -20,10 +21,24 @@ _CACHE = 2**23  # bytes of beliefs worked on at once by a CPU, so that they stay
 _FEWEST = 8  # sequences, under which a product has too few columns to be fast
 
 
-def check_tokens(process: Process, tokens) -> Tensor:
-    """Tokens as an int64 tensor ``(batch, T)``, or a ``ValueError`` that names the first one that is out of place."""
+def check_process(process: object) -> None:
+    """Raise a ``ValueError`` if this is something else than a process."""
     if not isinstance(process, Process):
         raise ValueError(f"process: saw a {type(process).__name__}; a Process is needed, such as n2n.Process(graph)")
+
+
+def check_device(device: str) -> str:
+    """A device's name, or a ``ValueError`` if torch has no such device here."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"saw {device!r}; {str(error).splitlines()[0]}") from None
+    return device
+
+
+def check_tokens(process: Process, tokens) -> Tensor:
+    """Tokens as an int64 tensor ``(batch, T)``, or a ``ValueError`` that names the first one that is out of place."""
+    check_process(process)
     tokens = _as_integers(tokens)
     if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] < 2:
         raise ValueError(f"tokens: saw shape {tuple(tokens.shape)}; (batch, T) with T of at least 2 is needed")
@@ -45,11 +60,11 @@ def check_tokens(process: Process, tokens) -> Tensor:
 def joint_start(process: Process, start: Mapping[str, ArrayLike], tokens: Tensor) -> Tensor:
     """Known states of the latents at t = 0, ``{name: (batch,)}``, as joint states ``(batch,)``; or a ``ValueError``."""
     names = [node.name for node in process.graph.latents]
-    if sorted(start) != sorted(names):
-        raise ValueError(f"start: saw the nodes {list(start)}; a state of each latent, {names}, is needed")
+    if not isinstance(start, Mapping) or set(start) != set(names):
+        raise ValueError(f"start: saw {list(start)}; a state of each latent, {names}, is needed")
     joint = torch.zeros_like(tokens[:, 0])
     for node in process.graph.latents:
-        states = _as_integers(start[node.name]).to(tokens.device)
+        states = _as_integers(start[node.name], f"start: {node.name}").to(tokens.device)
         if states.shape != joint.shape:
             raise ValueError(f"start: {node.name}: saw shape {tuple(states.shape)}; {tuple(joint.shape)} is needed")
         wrong = states[(states < 0) | (states >= node.num_states)]
@@ -59,17 +74,17 @@ def joint_start(process: Process, start: Mapping[str, ArrayLike], tokens: Tensor
     return joint
 
 
-def _as_integers(tokens) -> Tensor:
+def _as_integers(tokens, what: str = "tokens") -> Tensor:
     if not isinstance(tokens, Tensor):
         try:
             array = np.array(tokens)  # a copy: what is given may be read-only or laid out backwards
         except ValueError:
-            raise ValueError("tokens: saw sequences of unequal lengths; (batch, T) is needed") from None
+            raise ValueError(f"{what}: saw sequences of unequal lengths; (batch, T) is needed") from None
         if array.dtype.kind not in "iu":
-            raise ValueError(f"tokens: saw {type(tokens).__name__} of type {array.dtype}; integers are needed")
+            raise ValueError(f"{what}: saw {type(tokens).__name__} of type {array.dtype}; integers are needed")
         return torch.from_numpy(array.astype(np.int64))
     if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
-        raise ValueError(f"tokens: saw type {tokens.dtype}; integers are needed")
+        raise ValueError(f"{what}: saw type {tokens.dtype}; integers are needed")
     return tokens.to(torch.int64)
 
 
@@ -87,6 +102,7 @@ def check_budget(
     graph: Graph, memory_budget: int = MEMORY_BUDGET, dtype: torch.dtype = torch.float64, copies: int = COPIES
 ) -> None:
     """Raise a ``ValueError`` if the tables and ``copies`` beliefs of one sequence exceed the budget, in bytes."""
+    whole("memory_budget", memory_budget, 1)
     if len(graph.latents) > MOST_LATENTS:
         raise ValueError(f"graph: saw {len(graph.latents)} latent nodes; at most {MOST_LATENTS} are supported")
     for node in graph.nodes:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from n2n.checks import check_fixed
+from n2n.checks import check_device, check_fixed, check_process
 from n2n.inference import filter
 from n2n.process import Process
 from n2n.strict import whole
@@ -67,7 +67,8 @@ def entropy(
     """The mean oracle loss of sequences of ``length`` tokens from the process's own start, to a target precision.
 
     Each position counts by the entropy of the oracle's predictive, whose expectation is that of ``-log P(x_t | x_<t)``
-    and whose variance is smaller. Sequences are drawn until the standard error is reached.
+    and whose variance is smaller. Sequences are drawn, 256 at least, until the standard error is reached. It knows only
+    what was drawn: where the loss lies in events rarer than one in so many sequences, ask for more precision.
 
     Args:
         process: with fixed kernels.
@@ -80,7 +81,7 @@ def entropy(
         ValueError: a length under 2, a precision that is not positive or needs more than ``most_sequences``, or what
             ``filter`` refuses.
     """
-    _refuse(length, precision)
+    _refuse(process, length, precision, most_sequences, device)
 
     def measure(start: int, count: int) -> np.ndarray:
         tokens = process.sample(count, length=length, split=SPLIT, start=start, latents=False).tokens
@@ -114,8 +115,7 @@ def entropy_rate(
 
     Source: Cover and Thomas, "Elements of information theory" (2006), theorem 4.5.1.
     """
-    _refuse(length, precision)
-    check_fixed(process.graph)
+    _refuse(process, length, precision, most_sequences, device)
     settled = process.with_initial("stationary")
 
     def measure(start: int, count: int) -> np.ndarray:
@@ -130,7 +130,11 @@ def entropy_rate(
     return EntropyRate(float(above), float(below), float(errors.max()), len(losses))
 
 
-def _refuse(length: int, precision: float) -> None:
+def _refuse(process: Process, length: int, precision: float, most_sequences: int, device: str) -> None:
+    check_process(process)
+    check_fixed(process.graph)
+    check_device(device)
+    whole("most_sequences", most_sequences, 2)
     whole("length", length, 2)
     if not (isinstance(precision, float | int) and 0 < precision < math.inf):
         raise ValueError(f"precision: saw {precision!r}; a positive number of nats per token is needed")

@@ -213,8 +213,8 @@ class Graph(Families, Strict):
 
         Args:
             digraph: nodes carry the fields of a ``Node``, ``num_states`` at least. The edges are the parents, in the
-                order of their ``position`` or else of adding. Where no node is ``observed``, the only node without
-                children is X. ``name`` and ``initial`` are read from ``digraph.graph``.
+                order of their ``position`` or else of adding. Where no node says whether it is ``observed``, the only
+                node without children is X. ``name`` and ``initial`` are read from ``digraph.graph``.
 
         Raises:
             ValueError: naming each node and field at fault, or the edge; or what ``Graph`` refuses.

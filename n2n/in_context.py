@@ -98,7 +98,8 @@ def in_context_nll(
     first = 0.0 if graph.initial == "zero" else -log(graph.vocab_size)
     if graph.num_joint_states == 1 and not any(node.stickiness for node in learned):
         nll = _counted(process, tokens, memory_budget)
-        return _exact(nll, first - nll.sum(1))
+        total = first - nll.sum(1)
+        return _exact(nll, total.masked_fill(total.isnan(), -torch.inf))
     return _estimate(*_filtered(process, tokens, particles, repeats, seed, memory_budget), first)
 
 

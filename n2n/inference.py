@@ -23,7 +23,8 @@ class Filtered:
         nll: ``(batch, T - 1)``, ``-log P(x_t | x_<t)`` for t = 1 .. T - 1, nats. Infinite at a token that the process
             cannot emit, and nan after it, where the conditional is undefined.
         log_likelihood: ``(batch,)``, ``log P(x_0, .., x_{T-1})``, nats; the first token counts, and has probability 1
-            with ``initial="zero"``. With a known start it is ``log P(z_0, x_0, .., x_{T-1})``.
+            with ``initial="zero"``; minus infinity if the process cannot emit them. With a known start it is
+            ``log P(z_0, x_0, .., x_{T-1})``.
         predictive: ``(batch, T - 1, V)``, ``P(x_t = v | x_<t)``, or None if it was not asked for.
         beliefs: ``{name: (batch, T, n)}``, ``P(z_t | x_<=t)`` of each latent node, or None if not asked for.
         joint: ``(batch, T, n_1, .., n_K)``, the same of all latents together, in ``graph.latents`` order, or None.
@@ -171,11 +172,16 @@ def _filter_part(
     by_node = dict(zip((node.name for node in latents), zip(*marginals, strict=True), strict=True)) if beliefs else {}
     return Filtered(
         nll,
-        first.log() - nll.sum(1),
+        _total(first.log() - nll.sum(1)),
         torch.stack(predictives, 1) if predictive else None,
         {name: torch.stack(values).permute(2, 0, 1) for name, values in by_node.items()} if beliefs else None,
         torch.stack(joints).permute(2, 0, 1).reshape(*tokens.shape, *emission.sizes) if joint else None,
     )
+
+
+def _total(log_likelihood: Tensor) -> Tensor:
+    """Minus infinity in the place of nan: after an impossible token later ones are undefined, but not the whole."""
+    return log_likelihood.masked_fill(log_likelihood.isnan(), -torch.inf)
 
 
 def marginals_of(belief: Tensor, sizes: tuple[int, ...]) -> list[Tensor]:

@@ -98,7 +98,14 @@ def checked(graph: Graph, tables: Mapping[str, ArrayLike]) -> MappingProxyType[s
 
 
 def _checked_table(graph: Graph, node: Node, table: ArrayLike) -> np.ndarray:
-    table = np.array(table, dtype=np.float64)
+    try:
+        if np.iscomplexobj(table):
+            raise TypeError("its imaginary part would be lost")
+        table = np.array(table, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{node.name}: saw {str(table)[:60]}; a table of numbers is needed, with rows of one length"
+        ) from None
     expected = (*graph.sizes_seen(node), node.num_states)
     if table.shape != expected:
         raise ValueError(f"{node.name}: saw a table of shape {table.shape}; {expected} is needed")

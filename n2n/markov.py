@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from n2n.checks import check_fixed, check_tokens
+from n2n.checks import check_fixed, check_process, check_tokens
 from n2n.inference import filter
 from n2n.process import Process
 from n2n.strict import whole
@@ -115,8 +115,7 @@ def markov_entropy_estimate(process: Process, context_length: int, *, sequences:
 
 
 def _stationary(process: Process) -> Process:
-    if not isinstance(process, Process):
-        raise ValueError(f"process: saw a {type(process).__name__}; a Process is needed, such as n2n.Process(graph)")
+    check_process(process)
     check_fixed(process.graph)
     return process.with_initial("stationary")
 

@@ -69,12 +69,15 @@ class Process:
     def from_kernels(cls, graph: Graph, kernels: Mapping[str, ArrayLike], seed: int = 0) -> Process:
         """A process whose kernels are given, a table for each node with the axes of ``kernel``.
 
-        What the nodes say of drawing (alpha, kernel, mode, stickiness) has no part in it; ``seed`` names the sequences.
+        What such a node says of drawing (alpha, kernel, mode, stickiness) has no part in it; ``seed`` names the
+        sequences. A node in context mode has no table: its kernel is redrawn as ever.
 
         Raises:
             ValueError: a missing or unknown node, a table of another shape, an entry that is no probability, or rows
                 that do not sum to one; the message gives the worst row and its sum.
         """
+        if not isinstance(kernels, Mapping):
+            raise ValueError(f"kernels: saw a {type(kernels).__name__}; a table for each node, by name, is needed")
         return cls(graph, seed, given=kernels)
 
     @classmethod
@@ -218,6 +221,8 @@ class Process:
 
 def _interventions(graph: Graph, do: Mapping, length: int) -> np.ndarray:
     """``(interventions, 3)``: time, position of the node in the graph's order, state."""
+    if not isinstance(do, Mapping):
+        raise ValueError(f"do: saw a {type(do).__name__}; {{name: (time, state)}} is needed")
     names, rows = [node.name for node in graph.order], []
     for name, given in do.items():
         if name not in names:
@@ -226,5 +231,7 @@ def _interventions(graph: Graph, do: Mapping, length: int) -> np.ndarray:
             if np.shape(pair) != (2,):
                 raise ValueError(f"do: {name}: saw {pair!r}; (time, state) is needed")
             time = whole(f"do: {name}: time", pair[0], 1, length - 1)
+            if any(row[:2] == (time, names.index(name)) for row in rows):
+                raise ValueError(f"do: {name}: saw several states for time {time}; one is needed")
             rows.append((time, names.index(name), whole(f"do: {name}: state", pair[1], 0, graph[name].num_states - 1)))
     return np.array(rows, dtype=np.int64) if rows else NOTHING_DONE

@@ -231,3 +231,13 @@ def test_what_cannot_be_compressed_is_refused():
     ):
         with pytest.raises(ValueError, match=f"tokens: {message}"):
             compression_nats(wrong, 4)
+
+
+@pytest.mark.parametrize(
+    "tokens", [np.zeros((4, 12), int), np.arange(64).reshape(2, 32) % 2], ids=["constant", "period"]
+)
+def test_what_a_lower_order_explains_whole_stays_finite(tokens):
+    """The likelihood of the strengths has no top there; they stop short of infinity."""
+    model = fit_ngram(tokens, 3, tokens.shape[1])
+    assert np.isfinite(model.nll(tokens)).all()
+    assert model.predictive(tokens).sum(-1) == pytest.approx(1.0)

@@ -161,7 +161,7 @@ def test_a_known_start_is_a_certain_belief():
     same[:, 0] = 0
     assert torch.allclose(found.nll, n2n.filter(moved, same).nll, atol=1e-12)
     assert (found.beliefs["Z"][:, 0, 2] == 1).all()
-    with pytest.raises(ValueError, match=r"start: saw the nodes \['Y'\]; a state of each latent, \['Z'\]"):
+    with pytest.raises(ValueError, match=r"start: saw \['Y'\]; a state of each latent, \['Z'\]"):
         n2n.filter(process, tokens, start={"Y": np.zeros(30, int)})
     with pytest.raises(ValueError, match="start: Z: saw state 3; its states are 0 to 2"):
         n2n.filter(process, tokens, start={"Z": np.full(30, 3)})

@@ -178,6 +178,7 @@ def test_an_impossible_token_is_infinite_and_undefined_after():
     assert nll[0, 0].item() == pytest.approx(np.log(2))
     assert nll[0, 1].item() == np.inf  # the golden mean process never emits 0 twice
     assert torch.isnan(nll[0, 2])
+    assert n2n.filter(process, [[0, 0, 0, 1]]).log_likelihood.item() == -np.inf
     assert torch.isfinite(nll[1]).all()
 
 
