@@ -128,3 +128,10 @@ def test_every_public_name_is_there():
     assert "torch" in loaded_after(code)
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         _ = __import__("n2n").trian
+
+
+def test_no_function_has_the_name_of_a_module():
+    """Importing ``n2n.entropy`` as a module would put it in the place of a function ``n2n.entropy``."""
+    import n2n
+
+    assert not set(n2n._HOMES) & set(HEIGHT)
