@@ -14,6 +14,7 @@ import torch
 from pydantic import Field, field_validator
 
 from n2n.checks import check_device
+from n2n.emission import Emission
 from n2n.graph import Graph, Node
 from n2n.inference import filter
 from n2n.philox import compiled, derive_key, fill_uniforms
@@ -200,11 +201,9 @@ def _steps_timed(settings: Settings, states: int) -> int:
 
 def _flat(process: Process, device: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Logarithms of the S x S transitions and the ``(S, V)`` emissions, float64."""
-    graph, x = process.graph, process.graph.observed
-    shape = [node.num_states if node.name in x.parents else 1 for node in graph.latents]
-    order = sorted(range(len(x.parents)), key=lambda i: [node.name for node in graph.latents].index(x.parents[i]))
-    emission = torch.tensor(process.kernel(x.name)).permute(*order, -1).reshape(*shape, -1)
-    emission = emission.expand(*(node.num_states for node in graph.latents), -1).reshape(graph.num_joint_states, -1)
+    emission = Emission.of(process, torch.device("cpu"), torch.float64)
+    everywhere = torch.ones(process.graph.num_joint_states, process.graph.vocab_size, dtype=torch.float64)
+    emission = emission.weigh(everywhere, emission.rows[0].T.contiguous())
     return whole_table(process).log().to(device), emission.log().to(device)
 
 

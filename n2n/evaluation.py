@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from n2n.baselines import fit_ngram
+from n2n.difficulty import mean_and_error
 from n2n.inference import filter
 from n2n.models.lm import LanguageModel
 from n2n.process import Process, Split
@@ -82,11 +83,11 @@ def evaluate(
         cross_entropy=nll.mean().item(),
         oracle_nll=oracle.mean().item(),
         excess_loss=float(excess.mean()),
-        excess_se=float(_standard_error(excess.mean(axis=1))),
+        excess_se=float(mean_and_error(excess.mean(axis=1))[1]),
         unigram=float(unigram),
         bigram=float(bigram),
         excess_by_position=excess.mean(axis=0).tolist(),
-        excess_se_by_position=_standard_error(excess).tolist(),
+        excess_se_by_position=mean_and_error(excess)[1].tolist(),
     )
 
 
@@ -107,7 +108,3 @@ def _model_nll(model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
         return torch.cat([model.nll(part) for part in tokens.split(PART)]).double()
     finally:
         model.train(training)
-
-
-def _standard_error(values: np.ndarray) -> np.ndarray:
-    return values.std(axis=0, ddof=1) / np.sqrt(len(values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import numpy as np
@@ -40,9 +41,9 @@ class Family(Strict):
     stickiness: float = 0.0
     initial: str = "zero"
 
+    @abstractmethod
     def parents(self) -> list[list[int]]:
         """For each latent the latents that it sees, counted from 0."""
-        raise NotImplementedError
 
     def graph_fields(self) -> dict[str, Any]:
         """What a ``Graph`` is built from, each node as plain fields; X sees the latents without children."""
@@ -183,5 +184,6 @@ class Families:
         return cls._of(Dag(**shape, num_states=num_states, vocab_size=vocab_size, **options))
 
     @classmethod
+    @abstractmethod
     def _of(cls, family: Family) -> Self:
-        raise NotImplementedError
+        """The graph of a family."""

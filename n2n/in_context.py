@@ -13,7 +13,7 @@ from n2n.checks import MEMORY_BUDGET, check_tokens
 from n2n.contraction import MOST_LATENTS
 from n2n.counts import places
 from n2n.graph import Graph
-from n2n.inference import filter
+from n2n.inference import filter, likelihood_of_all
 from n2n.particles import Cloud, Streams, bytes_of_tables, bytes_per_filter
 from n2n.process import Process
 from n2n.strict import whole
@@ -98,8 +98,7 @@ def in_context_nll(
     first = 0.0 if graph.initial == "zero" else -log(graph.vocab_size)
     if graph.num_joint_states == 1 and not any(node.stickiness for node in learned):
         nll = _counted(process, tokens, memory_budget)
-        total = first - nll.sum(1)
-        return _exact(nll, total.masked_fill(total.isnan(), -torch.inf))
+        return _exact(nll, likelihood_of_all(first - nll.sum(1)))
     return _estimate(*_filtered(process, tokens, particles, repeats, seed, memory_budget), first)
 
 

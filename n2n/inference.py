@@ -11,6 +11,7 @@ from torch import Tensor
 
 from n2n.checks import COPIES, MEMORY_BUDGET, check_budget, check_fixed, check_tokens, joint_start, rows_at_once
 from n2n.emission import Emission
+from n2n.graph import Node
 from n2n.process import Process
 from n2n.transition import steps
 
@@ -169,19 +170,24 @@ def _filter_part(
         if joint:
             joints.append(belief)
     nll = -torch.stack(evidences, 1).log()
-    by_node = dict(zip((node.name for node in latents), zip(*marginals, strict=True), strict=True)) if beliefs else {}
     return Filtered(
         nll,
-        _total(first.log() - nll.sum(1)),
+        likelihood_of_all(first.log() - nll.sum(1)),
         torch.stack(predictives, 1) if predictive else None,
-        {name: torch.stack(values).permute(2, 0, 1) for name, values in by_node.items()} if beliefs else None,
+        by_name(latents, marginals) if beliefs else None,
         torch.stack(joints).permute(2, 0, 1).reshape(*tokens.shape, *emission.sizes) if joint else None,
     )
 
 
-def _total(log_likelihood: Tensor) -> Tensor:
+def likelihood_of_all(log_likelihood: Tensor) -> Tensor:
     """Minus infinity in the place of nan: after an impossible token later ones are undefined, but not the whole."""
     return log_likelihood.masked_fill(log_likelihood.isnan(), -torch.inf)
+
+
+def by_name(latents: tuple[Node, ...], marginals: list[list[Tensor]]) -> dict[str, Tensor]:
+    """``{name: (batch, T, n)}``, from the law of each latent, ``(n, batch)``, at each time."""
+    of_each = zip(*marginals, strict=True)
+    return {node.name: torch.stack(laws).permute(2, 0, 1) for node, laws in zip(latents, of_each, strict=True)}
 
 
 def marginals_of(belief: Tensor, sizes: tuple[int, ...]) -> list[Tensor]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from n2n.checks import check_fixed, check_process, check_tokens
+from n2n.difficulty import mean_and_error
 from n2n.inference import filter
 from n2n.process import Process
 from n2n.strict import whole
@@ -111,7 +112,8 @@ def markov_entropy_estimate(process: Process, context_length: int, *, sequences:
     distinct, place = _distinct(drawn, process.graph.vocab_size)
     parts = [_contexts(process, distinct[first : first + PART])[1] for first in range(0, len(distinct), PART)]
     entropies = np.concatenate(parts)[place]
-    return Estimate(float(entropies.mean()), float(entropies.std(ddof=1) / np.sqrt(sequences)))
+    mean, error = mean_and_error(entropies)
+    return Estimate(float(mean), float(error))
 
 
 def _stationary(process: Process) -> Process:

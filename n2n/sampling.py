@@ -54,10 +54,11 @@ def draw(
         ``latents``. Both in the smallest unsigned type.
     """
     tokens, states = empty_sample(program, count, length, latents)
-    width = WIDTH if not table_size(program) else max(1, min(WIDTH, _CONTEXT_BUDGET // (8 * table_size(program))))
+    own = table_size(program)
+    width = max(1, min(WIDTH, _CONTEXT_BUDGET // (8 * own))) if own else WIDTH
     if threads is None:
         threads = 1 if count * length < _SEQUENTIAL_BELOW else cores()
-    rest = (context_keys, done, width)
+    rest = (context_keys, done, width, own)
     if threads == 1:
         _draw(program, *key, start, tokens, states, *rest)
         return tokens, states
@@ -87,15 +88,10 @@ def empty_sample(program: Program, count: int, length: int, latents: bool) -> tu
 
 
 @compiled
-def _draw(program, key_0, key_1, start, tokens, states, context_keys, done, width):
+def _draw(program, key_0, key_1, start, tokens, states, context_keys, done, width, own):
     """Tiles of up to ``width`` sequences side by side, so that Philox fills vectors and lookups overlap."""
-    nodes = program.num_states.size
-    rows = program.row_offset[nodes]
-    size = 0
-    for k in range(nodes):
-        size += (program.row_offset[k + 1] - program.row_offset[k]) * program.num_states[k]
-    table = np.empty((width if size else 0, size))
-    ready = np.empty((width, rows), np.bool_)
+    table = np.empty((width if own else 0, own))
+    ready = np.empty((width, program.row_offset[-1]), np.bool_)
     index = np.zeros((2, width), np.uint64)
     for first in range(0, tokens.shape[0], width):
         count = min(width, tokens.shape[0] - first)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from n2n.checks import MEMORY_BUDGET, check_tokens, rows_at_once
-from n2n.inference import Oracle, marginals_of
+from n2n.inference import Oracle, by_name, likelihood_of_all, marginals_of
 from n2n.process import Process
 
 _COPIES = 5  # beliefs alive at once within a step, besides the one kept for each token
@@ -83,9 +83,8 @@ def _smooth_part(oracle: Oracle, tokens: Tensor, joint: bool) -> Smoothed:
         message = oracle.move_back(emission.weigh(message, likelihood), tokens[:, t])
         kept[t], message = _meet(kept[t], message)
         marginals.append(marginals_of(kept[t], emission.sizes))
-    by_node = dict(zip((node.name for node in latents), zip(*reversed(marginals), strict=True), strict=True))
     return Smoothed(
-        {name: torch.stack(values).permute(2, 0, 1) for name, values in by_node.items()},
+        by_name(latents, marginals[::-1]),
         torch.stack([belief.T for belief in kept], 1).view(*tokens.shape, *emission.sizes) if joint else None,
         log_likelihood,
     )
@@ -100,9 +99,7 @@ def _forward(oracle: Oracle, tokens: Tensor) -> tuple[list[Tensor], Tensor]:
         belief, evidence = oracle.emission.update(oracle.move(belief, previous), likelihood)
         kept.append(belief)
         evidences.append(evidence)
-    log_likelihood = torch.stack(evidences).log().sum(0)
-    # after a token of probability 0 each evidence is nan, but the probability of them all is still 0
-    return kept, log_likelihood.masked_fill(log_likelihood.isnan(), -torch.inf)
+    return kept, likelihood_of_all(torch.stack(evidences).log().sum(0))
 
 
 def _meet(belief: Tensor, message: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from n2n import sampling
 from n2n.graph import Graph, Node
 from n2n.philox import derive_key
 from n2n.process import SPLITS, Process
-from n2n.reference import emission_row, forward_nll, initial_belief, joint_states, transition_probability
+from n2n.reference import every_path, first_law, forward_nll, joint_states
 from n2n.sampling import draw
 from n2n.twins import draw_numpy
 
@@ -66,27 +66,20 @@ def process_of(graph: Graph, seed: int) -> Process:
     return process
 
 
-def paths(process: Process, sequence: np.ndarray) -> dict[tuple[int, ...], float]:
-    """P(path, x_1 .. x_{T-1} | x_0) of every path of joint states, by the chain rule."""
-    states, weights = joint_states(process), {}
-    start = initial_belief(process, sequence[0])
-    for path in itertools.product(range(len(states)), repeat=len(sequence)):
-        weight = start[path[0]]
-        for t in range(1, len(sequence)):
-            before, after, x = states[path[t - 1]], states[path[t]], sequence[t - 1]
-            weight *= transition_probability(process, before, after, x) * emission_row(process, after, x)[sequence[t]]
-        weights[path] = weight
-    return weights
+def paths(process: Process, sequence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every path of joint states, ``(paths, T)``, and P(path, x_1 .. x_{T-1} | x_0) of each."""
+    every, probability = every_path(process, sequence)
+    return every, probability / first_law(process)[sequence[0]].sum()
 
 
-def marginals(process: Process, weights: dict[tuple[int, ...], float], t: int) -> dict[str, np.ndarray]:
-    """P(z_t | tokens) of each latent, from the weights of all paths."""
-    states, total = joint_states(process), sum(weights.values())
-    law = {node.name: np.zeros(node.num_states) for node in process.graph.latents}
-    for path, weight in weights.items():
-        for name, value in states[path[t]].items():
-            law[name][value] += weight / total
-    return law
+def marginals(process: Process, sequence: np.ndarray, t: int) -> dict[str, np.ndarray]:
+    """P(z_t | tokens) of each latent, from all paths."""
+    states, (every, weights) = joint_states(process), paths(process, sequence)
+    joint = np.bincount(every[:, t], weights / weights.sum(), minlength=len(states))
+    return {
+        node.name: np.bincount([state[node.name] for state in states], joint, minlength=node.num_states)
+        for node in process.graph.latents
+    }
 
 
 @properties
@@ -97,11 +90,10 @@ def test_the_filter_is_the_textbook_s_and_brute_force(graph, seed):
     found = n2n.filter(process, tokens, predictive=True, beliefs=True, joint=True)
     assert found.nll.numpy() == pytest.approx(forward_nll(process, tokens), abs=1e-9)
     for i, sequence in enumerate(tokens):
-        weights = paths(process, sequence)
-        assert -found.nll[i].sum().item() == pytest.approx(np.log(sum(weights.values())), abs=1e-9)
+        total = paths(process, sequence)[1].sum()
+        assert -found.nll[i].sum().item() == pytest.approx(np.log(total), abs=1e-9)
         for t in range(LENGTH):  # a belief sees no later token: marginalise the paths of the prefix
-            exact = marginals(process, paths(process, sequence[: t + 1]), t)
-            for name, law in exact.items():
+            for name, law in marginals(process, sequence[: t + 1], t).items():
                 assert found.beliefs[name][i, t].numpy() == pytest.approx(law, abs=1e-9)
     sizes = [node.num_states for node in process.graph.latents]
     assert found.joint.shape == (2, LENGTH, *sizes)
@@ -140,9 +132,8 @@ def test_smoothing_is_brute_force(graph, seed):
     tokens = process.sample(2, length=LENGTH).tokens
     found = n2n.smooth(process, tokens)
     for i, sequence in enumerate(tokens):
-        weights = paths(process, sequence)
         for t in range(LENGTH):
-            for name, law in marginals(process, weights, t).items():
+            for name, law in marginals(process, sequence, t).items():
                 assert found.beliefs[name][i, t].numpy() == pytest.approx(law, abs=1e-9)
 
 
@@ -154,10 +145,10 @@ def test_the_decoded_path_is_the_most_probable(graph, seed):
     found = n2n.decode(process, tokens)
     states = joint_states(process)
     for i, sequence in enumerate(tokens):
-        weights = paths(process, sequence)
+        every, weights = paths(process, sequence)
         decoded = [{name: int(values[i, t]) for name, values in found.latents.items()} for t in range(LENGTH)]
-        path = tuple(states.index(state) for state in decoded)
-        assert weights[path] == pytest.approx(max(weights.values()), rel=1e-9)
+        path = [states.index(state) for state in decoded]
+        assert weights[(every == path).all(axis=1)] == pytest.approx(weights.max(), rel=1e-9)
 
 
 @properties
