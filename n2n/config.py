@@ -11,13 +11,17 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from n2n import models
 from n2n.graph import Graph
-from n2n.models.lm import LanguageModel, ModelConfig
+from n2n.models.lm import LanguageModel
+from n2n.models.mixer import Frame
+from n2n.models.ops import Kernels
 from n2n.presets import PRESETS
 from n2n.process import Process
 from n2n.strict import Count, NonNegative, Positive, Seed, Strict, unknown
 
 # What may change between one call of train() and the next on the same folder: how long, how often, on what.
-CHANGEABLE = frozenset({"steps", "log_every", "checkpoint_every", "eval_sequences", "device", "run_dir"})
+CHANGEABLE = frozenset(
+    {"steps", "log_every", "checkpoint_every", "eval_sequences", "device", "kernels", "compile", "run_dir"}
+)
 
 Fraction = Annotated[NonNegative, Field(le=1)]
 
@@ -34,16 +38,21 @@ def _preset(value: object) -> object:
     return value
 
 
+def _switch(value: object) -> object:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value  # YAML reads on and off as booleans
+
+
 class TrainConfig(Strict):
     """Everything that decides a run.
 
     Args:
         graph: a ``Graph``, or the name of a preset.
-        arch: one of ``n2n.models.names()``.
+        arch: one of ``n2n.models.names()``, or ``"hybrid"``, whose layers follow ``model_options["pattern"]``.
         dim: width of the residual stream.
         layers: number of blocks.
         heads: heads of the mixer.
-        model_options: further fields of the architecture's ``Config``, such as ``{"state_dim": 32}``.
+        model_options: further fields of the architecture's ``Config``, such as ``{"state_dim": 32}``; see
+            ``n2n.models.configure``.
         seq_len: tokens in a training sequence, the fixed first one included.
         batch_size: sequences in a step.
         steps: updates to make.
@@ -57,6 +66,11 @@ class TrainConfig(Strict):
         eval_sequences: held-out sequences of the final evaluation.
         log_every: steps between rows of metrics.
         checkpoint_every: steps between checkpoints; one is always written at the end.
+        precision: ``"float32"``, or ``"bfloat16"``: matrix products in it by autocast, while weights, norms,
+            recurrences and losses stay in float32, as does the evaluation.
+        kernels: ``"auto"`` uses the fused CUDA kernels of mamba-ssm and causal-conv1d where they import, ``"torch"``
+            never, ``"fused"`` always.
+        compile: whether ``torch.compile`` translates the model: ``"on"``, ``"off"``, or ``"auto"``: on a CUDA GPU.
         device: ``"auto"`` is CUDA where there is one, else the CPU.
         run_dir: the run's folder, from the working directory; empty: a new one under ``n2n.runs.root()``. A folder that
             holds a run of the same configuration is resumed.
@@ -84,19 +98,23 @@ class TrainConfig(Strict):
     eval_sequences: Annotated[Count, Field(ge=2)] = 512
     log_every: Count = 10
     checkpoint_every: Count = 250
+    precision: Literal["float32", "bfloat16"] = "float32"
+    kernels: Kernels = "auto"
+    compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     run_dir: Annotated[str, BeforeValidator(_path)] = ""
 
     @field_validator("arch")
     @classmethod
     def _known(cls, arch: str) -> str:
-        if arch not in models.names():
-            raise ValueError(unknown("architecture", arch, models.names()))
+        allowed = [*models.names(), models.HYBRID]
+        if arch not in allowed:
+            raise ValueError(unknown("architecture", arch, allowed))
         return arch
 
     @model_validator(mode="after")
     def _model_allowed(self) -> TrainConfig:
-        taken = sorted(self.model_options.keys() & {"vocab_size", "dim", "layers", "heads", "seed"})
+        taken = sorted(self.model_options.keys() & {"vocab_size", "dim", "layers", "heads", "kernels", "seed"})
         if taken:
             raise ValueError(f"model_options: saw {taken}, which have fields of their own")
         longest = self.model.max_length
@@ -110,7 +128,7 @@ class TrainConfig(Strict):
     @classmethod
     def _wrong_together(cls, values: dict[str, Any], wrong: set[str]) -> list[str]:
         given = {**{name: field.default for name, field in cls.model_fields.items()}, "model_options": {}, **values}
-        if wrong & {"graph", "arch", "dim", "layers", "heads", "model_options"}:
+        if wrong & {"graph", "arch", "dim", "layers", "heads", "kernels", "model_options"}:
             return []
         try:
             models.configure(given["arch"], **_model_fields(_preset(given["graph"]), given))
@@ -119,8 +137,8 @@ class TrainConfig(Strict):
         return []
 
     @property
-    def model(self) -> ModelConfig:
-        """The architecture's own configuration."""
+    def model(self) -> Frame:
+        """The model's own configuration."""
         return models.configure(self.arch, **_model_fields(self.graph, dict(self)))
 
     @cached_property
@@ -133,9 +151,10 @@ class TrainConfig(Strict):
         """Tokens in a batch, the fixed first ones included."""
         return self.batch_size * self.seq_len
 
-    def build_model(self) -> LanguageModel:
-        """The model with its initial weights, on the CPU."""
-        return models.build(self.arch, seed=self.seed, **_model_fields(self.graph, dict(self)))
+    def build_model(self, kernels: Kernels | None = None) -> LanguageModel:
+        """The model with its initial weights, on the CPU; ``kernels`` in the place of the configuration's."""
+        given = {**dict(self), **({"kernels": kernels} if kernels else {})}
+        return models.build(self.arch, seed=self.seed, **_model_fields(self.graph, given))
 
     def differences(self, other: TrainConfig) -> dict[str, tuple[Any, Any]]:
         """Fields in which another configuration is another run: ``{name: (here, there)}``."""
@@ -147,5 +166,5 @@ class TrainConfig(Strict):
 
 
 def _model_fields(graph: Graph, given: Mapping[str, Any]) -> dict[str, Any]:
-    own = {"vocab_size": graph.vocab_size, **{name: given[name] for name in ("dim", "layers", "heads")}}
+    own = {"vocab_size": graph.vocab_size, **{name: given[name] for name in ("dim", "layers", "heads", "kernels")}}
     return {**own, **given["model_options"]}

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from n2n.config import TrainConfig
 from n2n.models.lm import LanguageModel
+from n2n.philox import derive_key
 
 BETAS = (0.9, 0.98)
 
@@ -26,17 +27,29 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 def update(
-    model: LanguageModel, optimizer: torch.optim.Optimizer, tokens: Tensor, rate: float, clip: float
+    model: LanguageModel,
+    optimizer: torch.optim.Optimizer,
+    tokens: Tensor,
+    rate: float,
+    clip: float,
+    precision: str = "float32",
 ) -> tuple[Tensor, Tensor]:
     """One step of descent on ``tokens (batch, T)``: the loss before it, nats per token, and the gradient's norm."""
     for group in optimizer.param_groups:
         group["lr"] = rate
-    loss = model.nll(tokens).mean()
+    with torch.autocast(tokens.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        loss = model.nll(tokens).mean()
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()
     return loss.detach(), norm
+
+
+def step_seed(seed: int, step: int) -> int:
+    """Of the random numbers that a step's dropout takes, so that a resumed run drops what the other would have."""
+    low, high = derive_key("dropout", seed, step)
+    return int(high) << 32 | int(low)
 
 
 def make_optimizer(model: LanguageModel, config: TrainConfig) -> torch.optim.Optimizer:

@@ -107,7 +107,7 @@ class Run:
         found = checkpoint.steps(folder)
         if not found:
             raise ValueError(f"{self.path} has no checkpoint yet; its state is {self.status['state']!r}")
-        model = self.config.build_model()
+        model = self.config.build_model(kernels="auto")  # to be looked at anywhere, whatever it was trained with
         model.load_state_dict(checkpoint.load(folder, found[-1] if step is None else step)["model"])
         return model
 

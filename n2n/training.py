@@ -6,7 +6,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,11 +18,12 @@ from n2n.config import TrainConfig
 from n2n.data import Stream
 from n2n.evaluation import evaluate
 from n2n.inference import filter
+from n2n.memory import keep_freed_memory
 from n2n.models.lm import LanguageModel
 from n2n.monitor import checkpoint
 from n2n.monitor.files import append_row, keep_rows, read_rows
 from n2n.monitor.progress import Progress, announce
-from n2n.optimization import learning_rate, make_optimizer, update
+from n2n.optimization import learning_rate, make_optimizer, step_seed, update
 from n2n.process import Process
 from n2n.recording import claim, existing_folder, line_logger, write_status
 from n2n.runs import Run
@@ -59,13 +60,15 @@ def train(config: TrainConfig) -> Run:
 
     Raises:
         ValueError: a folder with another configuration or with files of another kind, a run that is further than
-            ``steps``, a device that is not there, or a process too large for the oracle. Nothing on disk is touched.
+            ``steps``, a device that is not there, fused kernels on a CPU, or a process too large for the oracle.
+            Nothing on disk is touched.
         FloatingPointError: a loss or weights that are no longer finite; they are not saved.
     """
     if not isinstance(config, TrainConfig):
         raise ValueError(f"saw {config!r}; a TrainConfig is needed, such as n2n.TrainConfig(graph='sparse')")
     check_fixed(config.graph)
     check_budget(config.graph)
+    keep_freed_memory()
     folder = existing_folder(config)
     learner = _prepare(config, folder, _device(config.device))
     folder = claim(folder, config)
@@ -89,7 +92,11 @@ def _device(name: str) -> torch.device:
 
 def _prepare(config: TrainConfig, folder: Path | None, device: torch.device) -> _Learner:
     """The learner as the folder's last checkpoint has it, or as it begins; all that can be refused is refused here."""
+    if config.kernels == "fused" and device.type != "cuda":
+        raise ValueError(f"kernels: saw 'fused', but the run is on {device} (allowed there: auto, torch)")
     model = config.build_model().to(device)
+    if config.compile == "on" or (config.compile == "auto" and device.type == "cuda"):
+        model.compile()
     learner = _Learner(config.process, model, make_optimizer(model, config), done=0)
     Stream(config.process, config.batch_size, config.seq_len).batch(0)  # draws the kernels; a batch that fits in memory
     latest = checkpoint.load_latest(folder / "checkpoints", str(device)) if folder else None
@@ -110,11 +117,12 @@ def _run(config: TrainConfig, folder: Path, learner: _Learner) -> None:
     device = next(learner.model.parameters()).device
     meter = _Meter(config.tokens_per_step, learner.done)
     batches = stream.batches(learner.done, config.steps)
-    with closing(batches), Progress(learner.done, config.steps, log) as shown:
+    with _own_random_numbers(device), closing(batches), Progress(learner.done, config.steps, log) as shown:
         for step, batch in enumerate(batches, start=learner.done):
             tokens = torch.from_numpy(batch).to(device)
             rate = learning_rate(config, step)
-            loss, norm = update(learner.model, learner.optimizer, tokens, rate, config.clip)
+            torch.manual_seed(step_seed(config.seed, step))
+            loss, norm = update(learner.model, learner.optimizer, tokens, rate, config.clip, config.precision)
             learner.done = step + 1
             last = learner.done == config.steps
             if step % config.log_every == 0 or last:
@@ -134,6 +142,11 @@ def _begin(config: TrainConfig, folder: Path, done: int, log: Callable[[str], No
     write_status(folder, config, "running", done)
     if done:
         announce(f"resumed at step {done} of {config.steps}", log)
+
+
+def _own_random_numbers(device: torch.device) -> AbstractContextManager[None]:
+    """Torch's global generators are after it as they were before."""
+    return torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else [])
 
 
 class _Meter:

@@ -31,7 +31,14 @@ def refusal(**values) -> str:
             {"heads": 5},
             "dim 64 into heads of a width that 2 divides; allowed: [1, 2, 4, 8, 16, 32]",
         ),
-        ({"heads": 5, "arch": "mamba"}, "which does not divide dim 64; allowed: [1, 2, 4, 8, 16, 32, 64]"),
+        ({"heads": 5, "arch": "mamba"}, "which does not divide expand * dim = 128; allowed: [1, 2, 4, 8, 16, 32,"),
+        ({"heads": 5, "arch": "mingru"}, "which does not divide dim 64; allowed: [1, 2, 4, 8, 16, 32, 64]"),
+        ({"arch": "hybrid"}, "pattern: saw (); names of architectures are needed"),
+        ({"arch": "hybrid", "model_options": {"pattern": "mamba,x"}}, "pattern: unknown architecture 'x'"),
+        ({"precision": "float16"}, "precision: saw 'float16'"),
+        ({"compile": "yes"}, "compile: saw 'yes'; it must be 'auto', 'on' or 'off'"),
+        ({"kernels": "triton"}, "kernels: saw 'triton'"),
+        ({"model_options": {"kernels": "torch"}}, "model_options: saw ['kernels'], which have fields of their own"),
         ({"seed": 2**70}, "seed: saw 1180591620717411303424"),
         ({"seed": True}, "seed: saw True"),
         ({"model_options": {"max_length": 10**12}}, "max_length: saw 1000000000000"),
@@ -57,6 +64,22 @@ def test_a_shell_s_strings_are_cast():
     assert (config.steps, config.lr, config.seed) == (1000, 1e-4, 3)
 
 
+def test_compile_is_also_what_yaml_makes_of_on_and_off():
+    assert [n2n.TrainConfig(graph="sparse", compile=value).compile for value in (True, False, "on")] == [
+        "on",
+        "off",
+        "on",
+    ]
+
+
+def test_a_hybrid_s_options_reach_its_layers():
+    options = {"pattern": "mamba,transformer", "state_dim": 8}
+    config = n2n.TrainConfig(graph="sparse", arch="hybrid", model_options=options)
+    assert config.model.pattern == ("mamba", "transformer")
+    assert n2n.TrainConfig(**config.model_dump(mode="json")) == config
+    assert config.build_model().blocks[0].mixer.parts[1] == 8
+
+
 def test_json_round_trip():
     config = n2n.TrainConfig(graph=Graph.preset("dense", alpha_x=0.5), arch="mamba", model_options={"state_dim": 16})
     again = n2n.TrainConfig(**json.loads(json.dumps(config.model_dump(mode="json"))))
@@ -75,7 +98,7 @@ def test_each_field_is_changeable_or_decisive():
     """Every field but those of how long, how often and on what makes another run."""
     others = {"arch": "mamba", "dim": 32, "layers": 1, "heads": 2, "model_options": {"max_length": 99}, "seq_len": 9}
     others |= {"batch_size": 3, "lr": 0.5, "warmup": 0.2, "final_lr": 0.5, "weight_decay": 0.0, "clip": 2.0}
-    others |= {"seed": 1, "process_seed": 1, "graph": "dense"}
+    others |= {"seed": 1, "process_seed": 1, "graph": "dense", "precision": "bfloat16"}
     config = n2n.TrainConfig(graph="sparse")
     assert set(others) == set(n2n.TrainConfig.model_fields) - CHANGEABLE
     for name, value in others.items():

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "n2n"
 
 ROOMS = [
     ["strict"],
-    ["table"],
+    ["table", "memory"],
     ["monitor"],
     ["monitor.files"],
     ["presets"],
@@ -43,8 +43,14 @@ ROOMS = [
     ["benchmark"],
     ["baselines", "markov"],
     ["data"],
+    ["models.ops.kernels", "models.ops.compiled_scan", "models.ops.norm", "models.ops.rotary"],
+    ["models.ops.conv", "models.ops.duality", "models.ops.scan"],
     ["models.ops"],
+    ["models.mixer"],
+    ["models.convolution", "models.inspection", "models.generation"],
+    ["models.recurrence"],
     ["models.lm"],
+    ["models.sizes"],
     [f"models.{name}" for name in models.names()],
     ["models"],
     ["config"],

@@ -1,7 +1,7 @@
 """Sequence learners: one shared embedding-blocks-head, one file for each architecture.
 
-An architecture is a module of this package with a ``Config`` (a ``lm.ModelConfig``) and a ``Mixer`` built from it; to
-be in this folder is to be registered.
+An architecture is a module of this package with a ``Config`` (a ``mixer.ModelConfig``) and a ``Mixer`` (a
+``mixer.SequenceMixer``) built from it; to be in this folder is to be registered.
 """
 
 from __future__ import annotations
@@ -13,40 +13,121 @@ from typing import TYPE_CHECKING, Any
 from n2n.strict import unknown
 
 if TYPE_CHECKING:
-    from n2n.models.lm import LanguageModel, ModelConfig
+    import pandas as pd
 
-_SHARED = {"lm", "ops"}
+    from n2n.models.lm import LanguageModel, Layer
+    from n2n.models.mixer import Frame
+
+HYBRID = "hybrid"  # in the place of an architecture: the layers follow ``pattern``
+_SHARED = {"convolution", "generation", "inspection", "lm", "mixer", "recurrence", "sizes"}
 
 
 def names() -> list[str]:
     """The architectures, in alphabetical order."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _SHARED)
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg and m.name not in _SHARED)
 
 
-def configure(arch: str, **options: Any) -> ModelConfig:
+def configure(arch: str, **options: Any) -> Frame:
     """An architecture's validated configuration.
+
+    Args:
+        arch: one of ``names()``, or ``"hybrid"``.
+        **options: fields of the architecture's ``Config``. Of a hybrid: ``pattern``, the names of its layers'
+            architectures, as a list or as in ``"mamba,mamba,transformer"``, repeated as often as ``layers`` says
+            (by default once), and fields of those architectures, each for the layers that have it.
 
     Raises:
         ValueError: an unknown architecture, an option that it does not have, or a value that it does not allow.
     """
-    if arch not in names():
-        raise ValueError(unknown("architecture", arch, names()))
-    return import_module(f"{__name__}.{arch}").Config(**options)
+    return _plan(arch, options)[0]
 
 
 def build(arch: str, *, vocab_size: int, seed: int = 0, **options: Any) -> LanguageModel:
     """A model in float32 on the CPU, its initial weights a pure function of the arguments.
 
     Args:
-        arch: one of ``names()``.
+        arch: as in ``configure``.
         vocab_size: number of symbols.
         seed: names the initial weights; torch's global generators are left as they were.
-        **options: fields of the architecture's ``Config``, among them ``dim``, ``layers``, ``heads``, ``max_length``.
+        **options: as in ``configure``, among them ``dim``, ``layers``, ``heads``, ``max_length``.
 
     Raises:
         ValueError: as ``configure``.
     """
-    config = configure(arch, vocab_size=vocab_size, **options)
+    config, layers = _plan(arch, {"vocab_size": vocab_size, **options})
     from n2n.models.lm import initialised
 
-    return initialised(config, import_module(f"{__name__}.{arch}").Mixer, seed)
+    return initialised(config, layers, seed)
+
+
+def match(arch: str, *, parameters: int, vocab_size: int, **options: Any) -> dict[str, Any]:
+    """The width at which an architecture has a given number of parameters, so that learners compare at equal size.
+
+    >>> found = n2n.models.match("mamba", parameters=500_000, vocab_size=32, layers=4)
+    >>> model = n2n.models.build("mamba", **found)
+
+    Args:
+        arch: as in ``configure``.
+        parameters: wanted, embedding and head included.
+        vocab_size: number of symbols.
+        **options: as in ``configure``, without ``dim``.
+
+    Returns:
+        all options of such a model, ``dim`` among them. Widths go in multiples of the heads; where the nearest is more
+        than 2% off, ``mlp_ratio`` is set as well, as near as can be to what it was.
+
+    Raises:
+        ValueError: as ``configure``, ``dim`` among the options, or a number that no width comes within 2% of.
+    """
+    from n2n.models import sizes
+
+    return sizes.matched(lambda given: _plan(arch, given), parameters, {"vocab_size": vocab_size, **options})
+
+
+def describe(model: LanguageModel, length: int = 256) -> pd.DataFrame:
+    """Parameters and floating-point operations of each part of a model; see ``sizes.describe``."""
+    from n2n.models import sizes
+
+    return sizes.describe(model, length)
+
+
+def _plan(arch: str, options: dict[str, Any]) -> tuple[Frame, list[Layer]]:
+    """The whole model's configuration, and each layer's own with its mixer."""
+    if arch == HYBRID:
+        return _plan_hybrid(options)
+    if arch not in names():
+        raise ValueError(unknown("architecture", arch, [*names(), HYBRID]))
+    module = import_module(f"{__name__}.{arch}")
+    config = module.Config(**options)
+    return config, [(config, module.Mixer)] * config.layers
+
+
+def _plan_hybrid(options: dict[str, Any]) -> tuple[Frame, list[Layer]]:
+    from n2n.models.mixer import Frame, Hybrid
+
+    pattern = _names_in(options.get("pattern", ()))
+    own = {name: value for name, value in options.items() if name != "pattern"}
+    frame = {name: value for name, value in own.items() if name in Frame.model_fields}
+    config = Hybrid(pattern=pattern, **{"layers": len(pattern), **frame})
+    kinds = {name: import_module(f"{__name__}.{name}") for name in pattern}
+    fields = {name: set(kind.Config.model_fields) for name, kind in kinds.items()}
+    known = set().union(*fields.values())
+    strange = [name for name in own if name not in known]
+    if strange:
+        raise ValueError(unknown(f"parameter of {', '.join(fields)}", strange[0], sorted(known)))
+    shared = {"layers": config.layers, **own}
+    made = {
+        name: kind.Config(**{option: value for option, value in shared.items() if option in fields[name]})
+        for name, kind in kinds.items()
+    }
+    return config, [(made[name], kinds[name].Mixer) for name in pattern * (config.layers // len(pattern))]
+
+
+def _names_in(pattern: object) -> tuple[str, ...]:
+    found = [name.strip() for name in pattern.split(",")] if isinstance(pattern, str) else pattern
+    if not isinstance(found, list | tuple) or not found:
+        raise ValueError(f"pattern: saw {pattern!r}; names of architectures are needed, such as 'mamba,transformer'")
+    for name in found:
+        if name not in names():
+            raise ValueError(f"pattern: {unknown('architecture', name, names())}")
+    return tuple(found)

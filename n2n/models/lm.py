@@ -2,55 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import ceil, sqrt
-from typing import Annotated, ClassVar
+from collections.abc import Sequence
+from math import sqrt
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from n2n.strict import Count, NonNegative, Strict
+from n2n.models.generation import Sampling
+from n2n.models.inspection import Inspection
+from n2n.models.mixer import Frame, ModelConfig, SequenceMixer, widened
+from n2n.models.ops import RMSNorm
+from n2n.strict import whole
 
 MLP_MULTIPLE = 8  # hidden widths are rounded up to it
-_HEADS_LISTED = 256  # an error lists the numbers of heads allowed as far as this
-
-
-class ModelConfig(Strict):
-    """What all architectures share.
-
-    Args:
-        vocab_size: number of symbols.
-        dim: width of the residual stream.
-        layers: number of blocks.
-        heads: heads of the mixer; must divide ``dim`` into widths that the mixer's ``head_multiple`` divides.
-        max_length: longest input, in tokens.
-        mlp_ratio: hidden width of each block's SwiGLU as a multiple of ``dim``; 0 leaves it out.
-
-    Raises:
-        ValueError: a wrong field, or a width that the heads do not divide.
-    """
-
-    vocab_size: Count
-    dim: Count = 64
-    layers: Count = 2
-    heads: Count = 4
-    max_length: Annotated[Count, Field(le=2**20)] = 8192
-    mlp_ratio: NonNegative = 0.0
-
-    head_multiple: ClassVar[int] = 1
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> ModelConfig:
-        if self.dim % (self.heads * self.head_multiple):
-            allowed = [h for h in range(1, _HEADS_LISTED + 1) if self.dim % (h * self.head_multiple) == 0]
-            width = "" if self.head_multiple == 1 else f" into heads of a width that {self.head_multiple} divides"
-            raise ValueError(
-                f"heads: saw {self.heads}, which does not divide dim {self.dim}{width}; allowed"
-                f"{f' up to {_HEADS_LISTED}' if self.dim > _HEADS_LISTED else ''}: {allowed}"
-            )
-        return self
+Layer = tuple[ModelConfig, type[SequenceMixer]]
 
 
 class SwiGLU(nn.Module):
@@ -58,83 +25,230 @@ class SwiGLU(nn.Module):
 
     def __init__(self, dim: int, ratio: float) -> None:
         super().__init__()
-        hidden = ceil(dim * ratio / MLP_MULTIPLE) * MLP_MULTIPLE
-        self.gate_up = nn.Linear(dim, 2 * hidden, bias=False)
+        hidden = widened(dim, ratio, MLP_MULTIPLE)
+        self.gate = nn.Linear(dim, hidden, bias=False)
+        self.up = nn.Linear(dim, hidden, bias=False)
         self.out = nn.Linear(hidden, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
-        return self.out(F.silu(gate) * up)
+        return self.out(F.silu(self.gate(x)) * self.up(x))
 
 
 class Block(nn.Module):
     """Pre-norm residual block: the mixer, then the feed-forward layer if the configuration has one."""
 
-    def __init__(self, config: ModelConfig, mixer: nn.Module) -> None:
+    def __init__(self, config: ModelConfig, mixer: type[SequenceMixer]) -> None:
         super().__init__()
-        self.mixer_norm = nn.RMSNorm(config.dim, eps=1e-5)
-        self.mixer = mixer
-        self.mlp_norm = nn.RMSNorm(config.dim, eps=1e-5) if config.mlp_ratio else None
+        self.dropout = config.dropout
+        self.mixer_norm = RMSNorm(config.dim)
+        self.mixer = mixer(config)
+        self.mlp_norm = RMSNorm(config.dim) if config.mlp_ratio else None
         self.mlp = SwiGLU(config.dim, config.mlp_ratio) if config.mlp_ratio else None
 
     def forward(self, x: Tensor) -> Tensor:  # (batch, T, dim)
-        x = x + self.mixer(self.mixer_norm(x))
-        return x if self.mlp is None else x + self.mlp(self.mlp_norm(x))
+        return self._rest(x, self.mixer(self.mixer_norm(x)))
+
+    def resume(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """As ``SequenceMixer.resume``."""
+        mixed, state = self.mixer.resume(self.mixer_norm(x), state)
+        return self._rest(x, mixed), state
+
+    def _rest(self, x: Tensor, mixed: Tensor) -> Tensor:
+        x = x + self._dropped(mixed)
+        return x if self.mlp is None else x + self._dropped(self.mlp(self.mlp_norm(x)))
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+class State(NamedTuple):
+    """What a model has read: a value, which ``resume`` and ``step`` leave as it was.
+
+    Attributes:
+        batch: sequences.
+        position: tokens of each so far.
+        mixers: each layer's own state.
+    """
+
+    batch: int
+    position: int
+    mixers: tuple[Any, ...]
 
 
 class LanguageModel(nn.Module):
-    """Embedding, pre-norm residual blocks of one kind of mixer, and an untied head."""
+    """Embedding, pre-norm residual blocks, a final norm and a head."""
 
-    def __init__(self, config: ModelConfig, mixer: Callable[[ModelConfig], nn.Module]) -> None:
+    def __init__(self, config: Frame, layers: Sequence[Layer]) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
-        self.blocks = nn.ModuleList(Block(config, mixer(config)) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(config.dim, eps=1e-5)
-        self.head = nn.Linear(config.dim, config.vocab_size, bias=False)
+        self.blocks = nn.ModuleList(Block(own, mixer) for own, mixer in layers)
+        self.norm = RMSNorm(config.dim)
+        self.head = None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits ``(batch, T, V)`` of the token after each of ``tokens (batch, T)``, int64.
 
         Raises:
-            ValueError: tokens that are not a batch of sequences, or more of them than ``max_length``.
+            ValueError: tokens that are not a batch of sequences, are out of the vocabulary, or are more than
+                ``max_length``.
         """
-        if tokens.ndim != 2:
-            raise ValueError(f"tokens: saw shape {tuple(tokens.shape)}; (batch, T) is needed")
-        if tokens.shape[1] > self.config.max_length:
-            raise ValueError(f"tokens: saw {tokens.shape[1]} of them; max_length is {self.config.max_length}")
-        x = self.embedding(tokens)
+        self._check(tokens, 0)
+        x = self._embed(tokens)
         for block in self.blocks:
             x = block(x)
-        return self.head(self.norm(x))
+        return self._read(x)
 
     def nll(self, tokens: Tensor) -> Tensor:
         """``-log P(x_t | x_<t)``, ``(batch, T - 1)`` nats, of ``tokens (batch, T)``, beside ``filter(..).nll``."""
+        self._check(tokens[:, -1:], tokens.shape[1] - 2)  # the others are checked as they are read
         logits = self(tokens[:, :-1])
-        return F.cross_entropy(logits.transpose(1, 2).float(), tokens[:, 1:], reduction="none")
+        return F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none").view(
+            len(tokens), -1
+        )
+
+    def init_state(self, batch: int) -> State:
+        """The state before the first token.
+
+        Raises:
+            ValueError: a batch that is no whole number above 0.
+        """
+        return State(whole("batch", batch, 1), 0, (None,) * len(self.blocks))
+
+    def resume(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Logits ``(batch, T, V)`` of the token after each of ``tokens (batch, T)``, read after what a state has read.
+
+        The state that is returned stays as large as it was in recurrent mixers, and grows by T tokens in attention.
+
+        Raises:
+            ValueError: as ``forward``, or another batch than the state's.
+        """
+        self._check(tokens, state.position)
+        if len(tokens) != state.batch:
+            raise ValueError(f"tokens: saw a batch of {len(tokens)}; the state is of {state.batch} sequences")
+        x, mixers = self._embed(tokens), []
+        for block, own in zip(self.blocks, state.mixers, strict=True):
+            x, own = block.resume(x, own)
+            mixers.append(own)
+        return self._read(x), State(state.batch, state.position + tokens.shape[1], tuple(mixers))
+
+    def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
+        """Logits ``(batch, V)`` of the token after ``token (batch,)``; ``resume`` for one token.
+
+        Raises:
+            ValueError: as ``resume``.
+        """
+        if token.ndim != 1:
+            raise ValueError(f"token: saw shape {tuple(token.shape)}; (batch,) is needed")
+        logits, state = self.resume(token[:, None], state)
+        return logits[:, 0], state
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompt: Tensor,
+        length: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> Tensor:
+        """``prompt (batch, T)`` and ``length`` tokens after it, drawn one by one, ``(batch, T + length)``, int64.
+
+        Args:
+            prompt: at least one token of each sequence.
+            length: tokens to draw.
+            temperature, top_k, top_p, seed: as in ``generation.Sampling``.
+
+        Raises:
+            ValueError: a value out of range, or more tokens in all than ``max_length``.
+        """
+        sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+        self._check(prompt, whole("length", length, 1) - 1)
+        uniforms = sampling.uniforms(len(prompt), length)
+        training = self.training
+        self.eval()
+        try:
+            logits, state = self.resume(prompt, self.init_state(len(prompt)))
+            drawn = [sampling.choose(logits[:, -1], uniforms[:, 0])]
+            for t in range(1, length):
+                logits, state = self.step(drawn[-1], state)
+                drawn.append(sampling.choose(logits, uniforms[:, t]))
+        finally:
+            self.train(training)
+        return torch.cat([prompt, torch.stack(drawn, dim=1)], dim=1)
+
+    @torch.no_grad()
+    def inspect(self, tokens: Tensor, attention: bool = True, residual: bool = True) -> Inspection:
+        """The residual stream and each mixer's token-to-token matrix on ``tokens (batch, T)``.
+
+        Args:
+            tokens: as in ``forward``.
+            attention: whether to compute the matrices, batch * layers * heads * T^2 numbers.
+            residual: whether to keep the stream.
+
+        Raises:
+            ValueError: as ``forward``, or an architecture that does not say how it mixes tokens.
+        """
+        self._check(tokens, 0)
+        training = self.training
+        self.eval()
+        try:
+            stream, matrices = [self._embed(tokens)], []
+            for block in self.blocks:
+                matrices += [block.mixer.attention(block.mixer_norm(stream[-1]))] if attention else []
+                stream.append(block(stream[-1]))
+            logits = self._read(stream[-1])
+        finally:
+            self.train(training)
+        kept = torch.stack(stream, dim=1) if residual else None
+        return Inspection(logits, kept, torch.stack(matrices, dim=1) if attention else None)
 
     @property
     def num_parameters(self) -> int:
         """Trained numbers, embedding and head included."""
         return sum(parameter.numel() for parameter in self.parameters())
 
+    def _embed(self, tokens: Tensor) -> Tensor:
+        x = self.embedding(tokens)
+        return x * sqrt(self.config.dim) if self.config.tied else x
 
-def initialised(config: ModelConfig, mixer: Callable[[ModelConfig], nn.Module], seed: int) -> LanguageModel:
+    def _read(self, x: Tensor) -> Tensor:
+        x = self.norm(x)
+        return self.head(x) if self.head is not None else F.linear(x / sqrt(self.config.dim), self.embedding.weight)
+
+    def _check(self, tokens: Tensor, others: int) -> None:
+        """Refuse tokens, besides which there are or will be ``others`` in a sequence."""
+        if tokens.ndim != 2 or tokens.shape[1] < 1:
+            raise ValueError(f"tokens: saw shape {tuple(tokens.shape)}; (batch, T) with T >= 1 is needed")
+        if tokens.dtype not in (torch.int64, torch.int32):
+            raise ValueError(f"tokens: saw type {tokens.dtype}; torch.int64 is needed")
+        longest, size = self.config.max_length, self.config.vocab_size
+        if others + tokens.shape[1] > longest:
+            raise ValueError(f"tokens: saw {others + tokens.shape[1]} of them; max_length is {longest}")
+        if not torch.compiler.is_compiling() and not bool(((tokens >= 0) & (tokens < size)).all()):
+            strange = tokens[(tokens < 0) | (tokens >= size)][0].item()
+            raise ValueError(f"tokens: saw {strange}; the vocabulary is 0 to {size - 1}")
+
+
+def initialised(config: Frame, layers: Sequence[Layer], seed: int) -> LanguageModel:
     """A model whose weights follow the one policy, drawn from ``seed`` alone.
 
     Every ``nn.Linear`` is normal with standard deviation 1 / sqrt(inputs), the embedding with 1, the head with 1 / dim,
-    so that a new model's predictions are nearly uniform. The projections back into the residual stream, which are all
-    named ``out``, are divided by sqrt(number of them): the stream's variance does not grow with depth. Parameters that
-    a mixer owns itself (convolutions, decays, step biases) are the mixer's to set, and left alone here.
+    so that a new model's predictions are nearly uniform. An embedding that is the head too has 1 / sqrt(dim); it is
+    multiplied by sqrt(dim) on the way in and divided by it on the way out. The projections back into the residual
+    stream, which are all named ``out``, are divided by sqrt(number of them): the stream's variance does not grow with
+    depth. Parameters that a mixer owns itself (convolutions, decays, biases) are the mixer's to set, and left alone.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        model = LanguageModel(config, mixer)
+        model = LanguageModel(config, layers)
         linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
         outputs = sum(name.endswith(".out") for name in linears)
         for name, module in linears.items():
             depth = sqrt(outputs) if name.endswith(".out") else 1.0
             nn.init.normal_(module.weight, std=1.0 / (sqrt(module.in_features) * depth))
-        nn.init.normal_(model.embedding.weight)
-        nn.init.normal_(model.head.weight, std=1.0 / config.dim)
+        nn.init.normal_(model.embedding.weight, std=1.0 / sqrt(config.dim) if config.tied else 1.0)
+        if model.head is not None:
+            nn.init.normal_(model.head.weight, std=1.0 / config.dim)
     return model

@@ -12,12 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from n2n.models.lm import ModelConfig
-from n2n.models.ops import causal_conv1d, ssd
+from n2n.models.convolution import ShortConvolution
+from n2n.models.mixer import ConvWidth, Mixing, ModelConfig, SequenceMixer
+from n2n.models.ops import RMSNorm, ssd, ssd_matrix
 from n2n.strict import Count
 
 STEP_RANGE = (1e-3, 1e-1)  # initial steps are log-uniform in it
-DECAY_RANGE = (1.0, 16.0)  # initial -A is uniform in it
+RATE_RANGE = (1.0, 16.0)  # initial -A is uniform in it
+
+State = tuple[Tensor, Tensor]  # the convolution's last inputs (batch, width - 1, channels), h (batch, heads, p, n)
+Parts = tuple[Tensor, Tensor, Tensor, Tensor]  # x (batch, T, heads, p), step (batch, T, heads), b and c (batch, T, n)
 
 
 class Config(ModelConfig):
@@ -26,7 +30,7 @@ class Config(ModelConfig):
     Args:
         expand: inner width as a multiple of ``dim``.
         state_dim: n, the size of the state for each inner channel.
-        conv_width: width of the causal convolution.
+        conv_width: width of the causal convolution, 2 to 4; 0 leaves it out.
         chunk: tokens that one matrix product spans; changes the speed alone.
 
     Raises:
@@ -35,48 +39,60 @@ class Config(ModelConfig):
 
     expand: Count = 2
     state_dim: Count = 64
-    conv_width: Count = 4
+    conv_width: ConvWidth = 4
     chunk: Count = 64
 
+    @property
+    def divided(self) -> tuple[str, int]:
+        return "expand * dim =", self.expand * self.dim
 
-class Mixer(nn.Module):
+
+class Mixer(SequenceMixer):
     """Projection, convolution, selective state space, gated norm, projection; ``(batch, T, dim)`` to the same."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.chunk, self.heads = config.chunk, config.heads
+        self.chunk, self.heads, self.kernels = config.chunk, config.heads, config.kernels
         inner = config.expand * config.dim
         convolved = inner + 2 * config.state_dim
-        self.widths = (inner, convolved, config.heads)
         self.parts = (inner, config.state_dim, config.state_dim)
-        self.project = nn.Linear(config.dim, sum(self.widths), bias=False)
-        self.conv_weight = nn.Parameter(torch.empty(convolved, config.conv_width))
-        self.conv_bias = nn.Parameter(torch.empty(convolved))
-        self.dt_bias = nn.Parameter(torch.empty(config.heads))
-        self.log_a = nn.Parameter(torch.empty(config.heads))
-        self.skip = nn.Parameter(torch.empty(config.heads))
-        self.norm = nn.RMSNorm(inner, eps=1e-5)
+        # Published as one projection; apart, what each writes lies whole in memory.
+        self.project = nn.Linear(config.dim, convolved, bias=False)
+        self.gate = nn.Linear(config.dim, inner, bias=False)
+        self.step = nn.Linear(config.dim, config.heads, bias=False)
+        self.conv = ShortConvolution(convolved, config.conv_width, config.kernels)
+        step = torch.empty(config.heads).uniform_(*map(log, STEP_RANGE)).exp()
+        self.step_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))  # softplus(step_bias) = step
+        self.log_rate = nn.Parameter(torch.empty(config.heads).uniform_(*RATE_RANGE).log())
+        self.skip = nn.Parameter(torch.ones(config.heads))
+        self.norm = RMSNorm(inner)
         self.out = nn.Linear(inner, config.dim, bias=False)
-        self.reset_parameters()
 
-    @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """Set the parameters that the model's common policy leaves to the mixer."""
-        bound = self.conv_weight.shape[1] ** -0.5
-        self.conv_weight.uniform_(-bound, bound)
-        self.conv_bias.uniform_(-bound, bound)
-        log_step = torch.empty_like(self.dt_bias).uniform_(log(STEP_RANGE[0]), log(STEP_RANGE[1]))
-        step = log_step.exp()
-        self.dt_bias.copy_(step + torch.log(-torch.expm1(-step)))  # softplus(dt_bias) = step
-        self.log_a.uniform_(*DECAY_RANGE).log_()
-        self.skip.fill_(1.0)
+    def resume(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        before, h0 = state or (None, None)
+        parts, gate, last = self._enter(x, before)
+        y, h = ssd(*self._timed(parts), self.chunk, h0, self.kernels)
+        return self._leave(y, parts[0], gate), (last, h)
 
-    def forward(self, u: Tensor) -> Tensor:
-        gate, convolved, step = self.project(u).split(self.widths, dim=-1)
-        convolved = F.silu(causal_conv1d(convolved, self.conv_weight, self.conv_bias))
-        x, b, c = convolved.split(self.parts, dim=-1)
-        x = x.unflatten(-1, (self.heads, -1))  # (batch, T, heads, p)
-        step = F.softplus(step + self.dt_bias)  # (batch, T, heads)
-        y = ssd(x * step[..., None], -step * self.log_a.exp(), b, c, self.chunk)
-        y = y + x * self.skip[:, None]
+    def mixing(self, x: Tensor) -> Mixing:
+        """Exact: a group is a head, and entry (t, s) what x_s is in y_t, the skip connection on the diagonal."""
+        parts, gate, _ = self._enter(x, None)
+        inner, *timed = self._timed(parts)
+        matrix, values = ssd_matrix(*timed), inner.transpose(1, 2)
+        output = self._leave((matrix @ values).transpose(1, 2), inner, gate)
+        return Mixing(matrix + torch.diag_embed(self.skip[:, None].expand(-1, x.shape[1])), values, output)
+
+    def _enter(self, x: Tensor, before: Tensor | None) -> tuple[Parts, Tensor, Tensor]:
+        """The state space's inputs, the gate, and the convolution's memory."""
+        convolved, last = self.conv(self.project(x), before)
+        inner, b, c = F.silu(convolved).split(self.parts, dim=-1)
+        step = F.softplus(self.step(x).to(self.step_bias.dtype) + self.step_bias)
+        return (inner.unflatten(-1, (self.heads, -1)), step, b, c), self.gate(x), last
+
+    def _timed(self, parts: Parts) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        x, step, b, c = parts
+        return x, step, self.log_rate.exp(), b, c
+
+    def _leave(self, y: Tensor, inner: Tensor, gate: Tensor) -> Tensor:
+        y = y + inner * self.skip[:, None]
         return self.out(self.norm(y.flatten(-2) * F.silu(gate)))

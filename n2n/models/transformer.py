@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from n2n.models.lm import ModelConfig
-from n2n.models.ops import rotary_tables, rotate
+from n2n.models.mixer import Mixing, ModelConfig, SequenceMixer
+from n2n.models.ops import rotary_turns, rotate
 from n2n.strict import NonNegative, Positive
+
+State = tuple[Tensor, Tensor]  # keys and values of all tokens so far, (batch, heads, T, head_dim)
 
 
 class Config(ModelConfig):
@@ -28,7 +31,7 @@ class Config(ModelConfig):
     head_multiple: ClassVar[int] = 2  # a head's dimensions are rotated in pairs
 
 
-class Mixer(nn.Module):
+class Mixer(SequenceMixer):
     """Causal multi-head attention, ``(batch, T, dim)`` to the same."""
 
     def __init__(self, config: Config) -> None:
@@ -36,14 +39,40 @@ class Mixer(nn.Module):
         self.heads = config.heads
         self.qkv = nn.Linear(config.dim, 3 * config.dim, bias=False)
         self.out = nn.Linear(config.dim, config.dim, bias=False)
-        cos, sin = rotary_tables(config.max_length, config.dim // config.heads, config.rotary_base)
-        self.register_buffer("cos", cos, persistent=False)
-        self.register_buffer("sin", sin, persistent=False)
+        turns = rotary_turns(config.max_length, config.dim // config.heads, config.rotary_base)
+        self.register_buffer("turns", turns, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        length = x.shape[1]
+    def resume(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        q, k, v = self._heads(x, 0 if state is None else state[0].shape[2])
+        if state is not None:
+            k, v = (torch.cat(pair, dim=2) for pair in zip(state, (k, v), strict=True))
+        mixed = F.scaled_dot_product_attention(q, k, v, **_causal(q, k))
+        return self._leave(mixed), (k, v)
+
+    def mixing(self, x: Tensor) -> Mixing:
+        """Exact: a group is a head, and entry (t, s) the softmax weight that token t gives to token s."""
+        q, k, v = self._heads(x, 0)
+        scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
+        matrix = scores.masked_fill(later, -torch.inf).softmax(-1)
+        return Mixing(matrix, v, self._leave(matrix @ v))
+
+    def _heads(self, x: Tensor, first: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, ``(batch, heads, T, head_dim)``, the first token at position ``first``."""
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # (batch, T, 3, heads, head_dim)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, T, head_dim)
-        q, k = (rotate(value, self.cos[:length], self.sin[:length]) for value in (q, k))
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        qk, v = qkv.split([2, 1], dim=2)
+        q, k = rotate(qk, self.turns[first : first + x.shape[1]]).permute(2, 0, 3, 1, 4)
+        return q, k, v.squeeze(2).transpose(1, 2)
+
+    def _leave(self, mixed: Tensor) -> Tensor:
         return self.out(mixed.transpose(1, 2).flatten(-2))
+
+
+def _causal(q: Tensor, k: Tensor) -> dict[str, Tensor | bool]:
+    """Which keys a query sees, where the queries are the last of the tokens."""
+    new, seen = q.shape[2], k.shape[2]
+    if new == seen:
+        return {"is_causal": True}
+    if new == 1:
+        return {}
+    return {"attn_mask": torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)}

@@ -1,0 +1,27 @@
+"""Sequence operations: a fast parallel path of each, beside it its slow readable twin."""
+
+from n2n.models.ops.conv import causal_conv1d, causal_conv1d_sequential
+from n2n.models.ops.duality import decay_matrix, ssd, ssd_matrix, ssd_sequential
+from n2n.models.ops.kernels import Kernels, require_fused
+from n2n.models.ops.norm import RMSNorm
+from n2n.models.ops.rotary import rotary_turns, rotate, rotate_real
+from n2n.models.ops.scan import linear_scan, linear_scan_chunked, linear_scan_sequential, scan_matrix
+
+__all__ = [
+    "Kernels",
+    "RMSNorm",
+    "causal_conv1d",
+    "causal_conv1d_sequential",
+    "decay_matrix",
+    "linear_scan",
+    "linear_scan_chunked",
+    "linear_scan_sequential",
+    "require_fused",
+    "rotary_turns",
+    "rotate",
+    "rotate_real",
+    "scan_matrix",
+    "ssd",
+    "ssd_matrix",
+    "ssd_sequential",
+]

@@ -1,0 +1,105 @@
+"""What minGRU, minLSTM and Hawk share: each channel a gated linear recurrence, behind a short convolution."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from n2n.models.convolution import ShortConvolution
+from n2n.models.mixer import ConvWidth, Mixing, ModelConfig, SequenceMixer, widened
+from n2n.models.ops import linear_scan, scan_matrix
+from n2n.strict import NonNegative, Positive
+
+Candidate = Literal["linear", "positive"]
+State = tuple[Tensor, Tensor]  # the convolution's last inputs (batch, width - 1, channels), h (batch, hidden)
+
+
+class RecurrentConfig(ModelConfig):
+    """What they share.
+
+    Args:
+        heads: groups of channels that ``inspect`` shows as one.
+        expand: channels of the recurrence as a multiple of ``dim``, rounded up to a multiple of ``heads``.
+        conv_width: width of the causal convolution before the recurrence, 2 to 4; 0 leaves it out.
+
+    Raises:
+        ValueError: as ``ModelConfig``.
+    """
+
+    mlp_ratio: NonNegative = 8 / 3
+    expand: Positive = 1.0
+    conv_width: ConvWidth = 4
+
+    @property
+    def hidden(self) -> int:
+        """Channels of the recurrence."""
+        return widened(self.dim, self.expand, self.heads)
+
+
+class Gates(NamedTuple):
+    """``h_t = decay_t h_{t-1} + weight_t value_t``, each ``(batch, T, hidden)``, float32 at least."""
+
+    decay: Tensor
+    weight: Tensor
+    value: Tensor
+
+
+class GatedRecurrence(SequenceMixer):
+    """A mixer of this kind: a subclass says what is convolved, how the gates are read from it, and what follows h."""
+
+    heads: int
+    conv: ShortConvolution
+
+    @abstractmethod
+    def enter(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What is convolved, ``(batch, T, channels)``, and what ``leave`` needs of the input beside h."""
+
+    @abstractmethod
+    def gates(self, u: Tensor) -> Gates:
+        """The recurrence, from the convolved ``u (batch, T, channels)``."""
+
+    @abstractmethod
+    def leave(self, h: Tensor, beside: Tensor | None) -> Tensor:
+        """The mixer's output from ``h (batch, T, hidden)``."""
+
+    def resume(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        before, h0 = state or (None, None)
+        entered, beside = self.enter(x)
+        u, last = self.conv(entered, before)
+        decay, weight, value = self.gates(u)
+        h = linear_scan(decay, weight * value, h0)
+        return self.leave(h, beside), (last, h[:, -1])
+
+    def mixing(self, x: Tensor) -> Mixing:
+        """Exact: a group is a channel, and entry (t, s) is weight_s decay_{s+1} .. decay_t, what value_s is in h_t."""
+        entered, beside = self.enter(x)
+        gates = self.gates(self.conv(entered, None)[0])
+        matrix, values = _matrix(*gates[:2]), gates.value.transpose(1, 2)[..., None]
+        h = (matrix @ values).squeeze(-1).transpose(1, 2)
+        return Mixing(matrix, values, self.leave(h, beside))
+
+    def attention(self, x: Tensor) -> Tensor:
+        """The mean over a head's channels of the absolute entries of ``mixing(x).matrix``, ``(batch, heads, T, T)``."""
+        gates = self.gates(self.conv(self.enter(x)[0], None)[0])
+        by_head = zip(*(gate.chunk(self.heads, dim=-1) for gate in gates[:2]), strict=True)
+        return torch.stack([_matrix(decay, weight).abs().mean(1) for decay, weight in by_head], dim=1)
+
+
+def _matrix(decay: Tensor, weight: Tensor) -> Tensor:
+    return scan_matrix(decay) * weight.transpose(1, 2)[:, :, None]
+
+
+def wide(x: Tensor) -> Tensor:
+    """``x`` in float32 at least: in half precision a decay near 1 would be rounded to 1."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def candidate_value(x: Tensor, candidate: Candidate) -> Tensor:
+    """What minGRU and minLSTM let in: x, or g(x) = x + 1/2 where x >= 0 and sigmoid(x) elsewhere.
+
+    Source: Feng et al., arXiv:2410.01201, section 3 (linear), and its appendix on the computation in logarithms (g).
+    """
+    return x if candidate == "linear" else torch.where(x >= 0, x + 0.5, x.sigmoid())

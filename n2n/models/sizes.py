@@ -1,0 +1,146 @@
+"""How large a model is: its parameters, its arithmetic, and the width that makes it as large as another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from n2n.models.lm import MLP_MULTIPLE, LanguageModel, Layer
+from n2n.models.mixer import Frame
+from n2n.strict import whole
+
+TOLERANCE = 0.02  # relative, of a matched number of parameters
+WIDEST = 2**16
+MULTIPLE_MOST = 4096  # largest width tried as the least that is allowed
+RATIO_MOST = 64  # of an MLP
+
+
+def describe(model: LanguageModel, length: int = 256) -> pd.DataFrame:
+    """A table of a model's parts.
+
+    Args:
+        model: on any device; left as it was.
+        length: tokens of the sequence whose arithmetic is counted; attention's grows with it.
+
+    Returns:
+        a row for each part and one for the whole: ``parameters``, and ``flops_per_token``, the floating-point
+        operations of one forward pass in matrix products and convolutions, a multiplication and an addition counted as
+        two, by torch's counter. Attention counts as a full square. What is done number by number (norms, gates, the
+        scan of a gated recurrence) is not counted.
+
+    Raises:
+        ValueError: a length that is no whole number from 1 to ``max_length``.
+    """
+    length = whole("length", length, 1, model.config.max_length)
+    counter = FlopCounterMode(display=False, custom_mapping={_CPU_ATTENTION: _attention_flops})
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), counter:
+            model(torch.zeros(1, length, dtype=torch.int64, device=next(model.parameters()).device))
+    finally:
+        model.train(training)
+    flops = {name: sum(by_kind.values()) for name, by_kind in counter.get_flop_counts().items()}
+    whole_name = type(model).__name__
+    rows = []
+    for name, part in _parts(model):
+        own = flops.get(f"{whole_name}.{name}", 0)
+        rows.append({"part": name, "parameters": _count(part), "flops_per_token": own / length})
+    if model.head is None:  # the embedding, read as a matrix
+        rows.append({"part": "head (the embedding)", "parameters": 0, "flops_per_token": _head(model)})
+    rows.append({"part": "whole", "parameters": _count(model), "flops_per_token": flops["Global"] / length})
+    return pd.DataFrame(rows).set_index("part")
+
+
+_CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # one that torch's counter does not know
+
+
+def _attention_flops(q: torch.Size, k: torch.Size, v: torch.Size, *_: Any, **__: Any) -> int:
+    """Of queries against keys and of the weights against the values, all (batch, heads, T, head_dim)."""
+    return 2 * q[0] * q[1] * q[2] * k[2] * (q[3] + v[3])
+
+
+def matched(
+    plan: Callable[[dict[str, Any]], tuple[Frame, list[Layer]]], parameters: int, options: dict[str, Any]
+) -> dict[str, Any]:
+    """The options with ``dim``, and ``mlp_ratio`` where need be, at which a model has so many parameters.
+
+    Args:
+        plan: from options to a model's configurations.
+        parameters: wanted.
+        options: all but ``dim``.
+
+    Raises:
+        ValueError: as ``n2n.models.match``.
+    """
+    whole("parameters", parameters, 1)
+    if "dim" in options:
+        raise ValueError(f"dim: saw {options['dim']}; it is what match finds, so it can't be given")
+    multiple = _least_width(plan, options)
+
+    def count(**chosen: Any) -> int:
+        with torch.device("meta"):
+            return LanguageModel(*plan({**options, **chosen})).num_parameters
+
+    dim = multiple * _nearest(lambda k: count(dim=k * multiple), parameters, WIDEST // multiple)
+    found = {"dim": dim}
+    if _off(count(**found), parameters) and any(own.mlp_ratio for own, _ in plan({**options, **found})[1]):
+        # Half a step below the multiple, for a ratio that no rounding lifts to the next one.
+        ratios = [(k - 0.5) * MLP_MULTIPLE / dim for k in range(1, RATIO_MOST * dim // MLP_MULTIPLE + 1)]
+        found["mlp_ratio"] = ratios[
+            _nearest(lambda k: count(dim=dim, mlp_ratio=ratios[k - 1]), parameters, len(ratios)) - 1
+        ]
+    if _off(count(**found), parameters):
+        near = sorted({max(multiple, dim - multiple), dim, dim + multiple})
+        sizes = ", ".join(f"{count(dim=width):,} at dim {width}" for width in near)
+        raise ValueError(
+            f"parameters: saw {parameters:,}, which no width comes within {TOLERANCE:.0%} of with these options; "
+            f"the nearest are {sizes}. Fewer heads make finer steps"
+        )
+    return {**options, **found}
+
+
+def _off(found: int, wanted: int) -> bool:
+    return abs(found - wanted) > TOLERANCE * wanted
+
+
+def _least_width(plan: Callable[[dict[str, Any]], Any], options: dict[str, Any]) -> int:
+    """The smallest width allowed, of which all that are allowed are multiples."""
+    for dim in range(1, MULTIPLE_MOST):
+        try:
+            plan({**options, "dim": dim})
+        except ValueError:
+            continue
+        return dim
+    plan({**options, "dim": MULTIPLE_MOST})  # says what is wrong besides
+    return MULTIPLE_MOST
+
+
+def _nearest(count: Callable[[int], int], wanted: int, most: int) -> int:
+    """The whole number from 1 to ``most`` whose rising ``count`` comes nearest to what is wanted."""
+    low, high = 1, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) <= wanted else (low, middle)
+    return min((low, high), key=lambda k: abs(count(k) - wanted))
+
+
+def _parts(model: LanguageModel) -> list[tuple[str, nn.Module]]:
+    blocks = [
+        (f"blocks.{i}.{name}", part) for i, block in enumerate(model.blocks) for name, part in block.named_children()
+    ]
+    ends = [("norm", model.norm)] + ([("head", model.head)] if model.head is not None else [])
+    return [("embedding", model.embedding), *blocks, *ends]
+
+
+def _count(part: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in part.parameters())
+
+
+def _head(model: LanguageModel) -> int:
+    return 2 * model.embedding.weight.numel()

@@ -1,0 +1,87 @@
+"""Equal sizes, and tables of what a model costs."""
+
+import pytest
+import torch
+
+from n2n import models
+
+VOCAB = 32
+
+
+@pytest.mark.parametrize("arch", models.names())
+@pytest.mark.parametrize("parameters", [150_000, 800_000, 5_000_000])
+def test_a_matched_model_has_so_many_parameters(arch, parameters):
+    found = models.match(arch, parameters=parameters, vocab_size=VOCAB, layers=4)
+    model = models.build(arch, **found)
+    assert abs(model.num_parameters / parameters - 1) <= 0.02
+    assert len(model.blocks) == 4
+    assert model.config.dim == found["dim"]
+
+
+def test_a_matched_width_is_the_nearest():
+    """Every width by itself: none comes closer, where the MLP is left as it is."""
+    found = models.match("mamba", parameters=300_000, vocab_size=VOCAB)
+    off = {
+        dim: abs(models.build("mamba", vocab_size=VOCAB, dim=dim).num_parameters - 300_000) for dim in range(90, 190, 2)
+    }
+    assert found == {"vocab_size": VOCAB, "dim": min(off, key=off.get)}
+
+
+def test_options_are_kept():
+    options = {"pattern": "mamba,transformer", "layers": 2, "tied": True, "heads": 2}
+    found = models.match("hybrid", parameters=100_000, vocab_size=VOCAB, **options)
+    assert options.items() <= found.items()
+    assert abs(models.build("hybrid", **found).num_parameters / 100_000 - 1) <= 0.02
+
+
+def test_matching_leaves_torch_s_generator_alone():
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    models.match("hawk", parameters=100_000, vocab_size=VOCAB)
+    assert torch.equal(torch.rand(1), expected)
+
+
+@pytest.mark.parametrize(
+    ("arch", "options", "said"),
+    [
+        ("transformer", {"parameters": 10}, r"parameters: saw 10, .* the nearest are 2,216 at dim 8"),
+        ("mamba", {"parameters": 10**15}, "parameters: saw 1,000,000,000,000,000"),
+        ("mamba", {"parameters": 20_000, "heads": 32}, r"no width comes within 2% of .* Fewer heads"),
+        ("mamba", {"parameters": 0}, "parameters: saw 0"),
+        ("mamba", {"parameters": 1e6}, "parameters: saw 1000000.0"),
+        ("mamba", {"parameters": 10**6, "dim": 64}, "dim: saw 64; it is what match finds"),
+        ("mambo", {"parameters": 10**6}, "did you mean 'mamba'"),
+        ("mamba", {"parameters": 10**6, "state_dmi": 3}, "did you mean 'state_dim'"),
+    ],
+)
+def test_what_can_not_be_matched_is_refused(arch, options, said):
+    with pytest.raises(ValueError, match=said):
+        models.match(arch, vocab_size=VOCAB, **options)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("arch", models.names())
+def test_the_table_sums_to_the_whole(arch, tied):
+    model = models.build(arch, vocab_size=VOCAB, dim=32, tied=tied)
+    table = models.describe(model, length=16)
+    assert table["parameters"].iloc[:-1].sum() == table.loc["whole", "parameters"] == model.num_parameters
+    assert table["flops_per_token"].iloc[:-1].sum() == pytest.approx(table.loc["whole", "flops_per_token"])
+
+
+def test_a_transformer_s_arithmetic_by_hand():
+    """2 operations a weight and token, and 4 T dim for attention."""
+    model = models.build("transformer", vocab_size=VOCAB, dim=32, layers=1, heads=2, mlp_ratio=2)
+    flops = models.describe(model, length=16)["flops_per_token"]
+    assert flops["blocks.0.mixer"] == 2 * 4 * 32 * 32 + 4 * 16 * 32
+    assert flops["blocks.0.mlp"] == 2 * 3 * 32 * 64
+    assert flops["head"] == 2 * 32 * VOCAB
+    assert flops["embedding"] == 0
+
+
+def test_a_model_is_left_as_it_was():
+    model = models.build("mamba", vocab_size=VOCAB, dim=32)
+    models.describe(model)
+    assert model.training
+    with pytest.raises(ValueError, match="length: saw 9000; a whole number from 1 to 8192"):
+        models.describe(model, length=9000)
