@@ -79,16 +79,16 @@ def match(arch: str, *, parameters: int, vocab_size: int, **options: Any) -> dic
     Raises:
         ValueError: as ``configure``, ``dim`` among the options, or a number that no width comes within 2% of.
     """
-    from n2n.models import sizes
+    from n2n.models.sizes import matched
 
-    return sizes.matched(lambda given: _plan(arch, given), parameters, {"vocab_size": vocab_size, **options})
+    return matched(lambda given: _plan(arch, given), parameters, {"vocab_size": vocab_size, **options})
 
 
 def describe(model: LanguageModel, length: int = 256) -> pd.DataFrame:
     """Parameters and floating-point operations of each part of a model; see ``sizes.describe``."""
-    from n2n.models import sizes
+    from n2n.models.sizes import describe as described
 
-    return sizes.describe(model, length)
+    return described(model, length)
 
 
 def _plan(arch: str, options: dict[str, Any]) -> tuple[Frame, list[Layer]]:
