@@ -36,16 +36,12 @@ def describe(model: LanguageModel, length: int = 256) -> pd.DataFrame:
     Raises:
         ValueError: a length that is no whole number from 1 to ``max_length``.
     """
-    length = whole("length", length, 1, model.config.max_length)
-    counter = FlopCounterMode(display=False, custom_mapping={_CPU_ATTENTION: _attention_flops})
-    training = model.training
+    length, training = whole("length", length, 1, model.config.max_length), model.training
     model.eval()
     try:
-        with torch.no_grad(), counter:
-            model(torch.zeros(1, length, dtype=torch.int64, device=next(model.parameters()).device))
+        flops = forward_flops(model, length)
     finally:
         model.train(training)
-    flops = {name: sum(by_kind.values()) for name, by_kind in counter.get_flop_counts().items()}
     whole_name = type(model).__name__
     rows = []
     for name, part in _parts(model):
@@ -55,6 +51,18 @@ def describe(model: LanguageModel, length: int = 256) -> pd.DataFrame:
         rows.append({"part": "head (the embedding)", "parameters": 0, "flops_per_token": _head(model)})
     rows.append({"part": "whole", "parameters": _count(model), "flops_per_token": flops["Global"] / length})
     return pd.DataFrame(rows).set_index("part")
+
+
+def forward_flops(model: nn.Module, length: int) -> dict[str, int]:
+    """Floating-point operations of one forward pass over a sequence, counted as in ``describe``, in the mode it is in.
+
+    Returns:
+        those of each submodule, by its class's and its attributes' names, and of the whole as ``"Global"``.
+    """
+    counter = FlopCounterMode(display=False, custom_mapping={_CPU_ATTENTION: _attention_flops})
+    with torch.no_grad(), counter:
+        model(torch.zeros(1, length, dtype=torch.int64, device=next(model.parameters()).device))
+    return {name: sum(by_kind.values()) for name, by_kind in counter.get_flop_counts().items()}
 
 
 _CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # one that torch's counter does not know

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
-import sys
-import time
-from collections.abc import Callable
-from typing import Annotated, Any
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import Field, field_validator
 
-from n2n.checks import check_device
+from n2n.benchmark.timing import Settings, medians, peak_memory
 from n2n.emission import Emission
 from n2n.graph import Graph, Node
 from n2n.inference import filter
@@ -22,7 +17,6 @@ from n2n.presets import ALPHA_X, ALPHA_Z
 from n2n.process import Process
 from n2n.reference import textbook_nll
 from n2n.sampling import WIDTH, cores, draw
-from n2n.strict import Count, Strict
 from n2n.transition import whole_table
 from n2n.twins import draw_numpy
 
@@ -33,32 +27,6 @@ WHOLE_STEPS = 2e7  # entries of the textbook's sums that are timed, at least; lo
 TWIN_LENGTH = 17  # tokens in each sequence of the sampler's twin; its time is in proportion to them
 GROWTH_LENGTH = 17  # tokens in a sequence there
 LARGEST_FLAT = 1024  # joint states up to which the textbook is drawn in the figure of growth
-
-
-class Settings(Strict):
-    """What is timed.
-
-    Args:
-        sequences: that the filters run on at once.
-        length: tokens in a sequence.
-        repeats: of which the median is taken.
-        largest: binary latents of the largest graph in ``growth_table``; 20 are 1,048,576 joint states.
-        device: where the filters run.
-
-    Raises:
-        ValueError: a value out of range, or a device that is not there.
-    """
-
-    sequences: Count = 64
-    length: Annotated[Count, Field(ge=3)] = 256
-    repeats: Count = 5
-    largest: Annotated[Count, Field(ge=2, le=24)] = 20
-    device: str = "cpu"
-
-    @field_validator("device")
-    @classmethod
-    def _there(cls, device: str) -> str:
-        return check_device(device)
 
 
 def debug_graph() -> Graph:
@@ -115,7 +83,7 @@ def filter_table(settings: Settings, dtype: torch.dtype = torch.float64) -> pd.D
         short = on_device[:, : _steps_timed(settings, states) + 1]
         fast, slow = medians(
             settings.repeats,
-            lambda process=process, on_device=on_device: filter(process, on_device, dtype=dtype).nll.cpu(),
+            partial(_filtered, process, on_device, dtype),
             lambda flat=flat, short=short: textbook_nll(*(table.float() for table in flat), short).cpu(),
         )
         slow *= (settings.length - 1) / (short.shape[1] - 1)
@@ -131,7 +99,7 @@ def growth_table(settings: Settings) -> pd.DataFrame:
 
     Returns:
         a row for each number of latents from 2 to ``largest``: S, milliseconds a token a sequence of the filter and of
-        the textbook (nan above 1,024 joint states), and the peak of the process's memory so far, GiB.
+        the textbook (nan above 1,024 joint states), and MiB that the filter holds while it runs.
     """
     rows = []
     for latents in range(2, settings.largest + 1, 2):
@@ -139,7 +107,9 @@ def growth_table(settings: Settings) -> pd.DataFrame:
         states = process.graph.num_joint_states
         count = max(1, min(64, 2**20 // states))
         on_device = _tokens(process, count, GROWTH_LENGTH, settings.device)
-        (fast,) = medians(3, lambda process=process, on_device=on_device: filter(process, on_device).nll.cpu())
+        run = partial(_filtered, process, on_device)
+        held = peak_memory(run, settings.device)
+        (fast,) = medians(3, run)
         slow = float("nan")
         if states <= LARGEST_FLAT:
             flat = tuple(table.float() for table in _flat(process, settings.device))
@@ -148,7 +118,7 @@ def growth_table(settings: Settings) -> pd.DataFrame:
             slow *= (GROWTH_LENGTH - 1) / 2
         per_token = 1e3 / (count * (GROWTH_LENGTH - 1))
         row = {"latents": latents, "S": states, "filter, ms": fast * per_token, "textbook, ms": slow * per_token}
-        rows.append(row | {"peak GiB": peak_memory()})
+        rows.append(row | {"filter, MiB": held})
     return pd.DataFrame(rows)
 
 
@@ -169,30 +139,13 @@ def thread_table(settings: Settings) -> pd.DataFrame:
     return pd.DataFrame({"threads": threads, "Mtokens/s": rates, "times one": [rate / rates[0] for rate in rates]})
 
 
-def medians(repeats: int, *work: Callable[[], Any]) -> list[float]:
-    """The median seconds of each piece of work, taken in turns after a first unmeasured one."""
-    taken = [[] for _ in work]
-    for attempt in range(repeats + 1):
-        for piece, seconds in zip(work, taken, strict=True):
-            begun = time.perf_counter()
-            piece()
-            seconds.append(time.perf_counter() - begun) if attempt else None
-    return [statistics.median(seconds) for seconds in taken]
-
-
-def peak_memory() -> float:
-    """The most memory that this process has held, GiB; nan where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return float("nan")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
-
-
 def _tokens(process: Process, count: int, length: int, device: str) -> torch.Tensor:
     tokens = process.sample(count, length=length, latents=False).tokens
     return torch.from_numpy(tokens.astype(np.int64)).to(device)
+
+
+def _filtered(process: Process, tokens: torch.Tensor, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return filter(process, tokens, dtype=dtype).nll.cpu()
 
 
 def _steps_timed(settings: Settings, states: int) -> int:

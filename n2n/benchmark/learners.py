@@ -1,0 +1,123 @@
+"""How fast each learner trains, at equal size, beside a transformer of torch's own layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+
+from n2n import models
+from n2n.benchmark.stock import StockTransformer
+from n2n.benchmark.timing import Settings, matrix_rate, medians, peak_memory
+from n2n.config import TrainConfig
+from n2n.memory import keep_freed_memory
+from n2n.models.ops import require_fused
+from n2n.models.sizes import forward_flops
+from n2n.optimization import make_optimizer, update
+
+STOCK = "stock transformer"
+VOCAB_SIZE, HEADS = 32, 4
+TARGETS = {"transformer": (STOCK, 1.0)}  # whom a learner is held to, and what part of its tokens a second
+RECURRENT_TARGET = ("transformer", 0.7)
+WARM = 3  # steps before the timed ones: memory that is kept from step to step is found by then
+BACKWARD = 2  # forward passes that a backward pass counts as
+
+
+class _Variant(NamedTuple):
+    """A way to run a learner."""
+
+    precision: str
+    kernels: str
+
+
+def learner_table(settings: Settings) -> pd.DataFrame:
+    """A step of training, as the trainer takes it, of every learner with as many parameters as torch's transformer.
+
+    Each learner is timed by itself: in turns they take each other's memory, and every step finds none of its own. On a
+    CUDA GPU there are rows in bfloat16 too, and with the fused kernels where they import.
+
+    Returns:
+        a row for each batch, precision, kernels and learner: its width and parameters, milliseconds a step, thousand
+        tokens a second, the share of the measured rate of matrix products in that precision that its own products and
+        convolutions reach (three forward passes being counted for a step; on a GPU, model FLOPs utilisation), MiB that
+        a step holds beyond weights and optimizer, and how many times as many tokens a second as whom it is held to.
+
+    Source: Chowdhery et al., "PaLM", arXiv:2204.02311, appendix B (model FLOPs utilisation).
+    """
+    keep_freed_memory()
+    rows = []
+    for batch in settings.batches:
+        speeds: dict[tuple[str, str], float] = {}  # of (learner, precision), in torch
+        for variant in _variants(settings.device):
+            rate = matrix_rate(settings, variant.precision)
+            for name in _learners(variant):
+                row = _timed(name, variant, batch, settings, rate)
+                speeds.setdefault((name, variant.precision), row["ktokens/s"])
+                rows.append(row | _held_to(name, row["ktokens/s"], variant, speeds))
+    return pd.DataFrame(rows)
+
+
+def build(name: str, settings: Settings, kernels: str = "torch") -> torch.nn.Module:
+    """torch's transformer, ours as it is at that width, or another architecture as large as ours, on the CPU."""
+    if name == STOCK:
+        return StockTransformer(VOCAB_SIZE, settings.dim, settings.layers, HEADS, settings.length)
+    stock = build(STOCK, settings)
+    options = {"vocab_size": VOCAB_SIZE, "layers": settings.layers, "heads": HEADS, "kernels": kernels}
+    sized = models.match(name, parameters=stock.num_parameters, **options)
+    return models.build(name, **sized)
+
+
+def _learners(variant: _Variant) -> list[str]:
+    """torch's and ours first; with fused kernels those that have a use for them."""
+    others = [name for name in models.names() if name != "transformer"]
+    if variant.kernels == "torch":
+        return [STOCK, "transformer", *others]
+    return [name for name in others if getattr(models.configure(name, vocab_size=VOCAB_SIZE), "conv_width", 0)]
+
+
+def _variants(device: str) -> list[_Variant]:
+    if torch.device(device).type != "cuda":
+        return [_Variant("float32", "torch")]
+    return [_Variant(precision, way) for way in ("torch", *_fused()) for precision in ("float32", "bfloat16")]
+
+
+def _fused() -> list[str]:
+    try:
+        require_fused()
+    except ValueError:
+        return []
+    return ["fused"]
+
+
+def _timed(name: str, variant: _Variant, batch: int, settings: Settings, rate: float) -> dict[str, object]:
+    # Fused kernels do the same arithmetic out of the counter's sight.
+    flops = (1 + BACKWARD) * forward_flops(build(name, settings), settings.length)["Global"] / settings.length
+    model = build(name, settings, variant.kernels).to(settings.device)
+    step = _step(model, variant, batch, settings)
+    step()  # makes what lasts: the optimizer's averages, compiled code
+    held = peak_memory(step, settings.device)
+    (seconds,) = medians(settings.repeats, step, warm=WARM)
+    tokens = batch * settings.length
+    row = {"batch": batch, "learner": name, "precision": variant.precision, "kernels": variant.kernels}
+    row |= {"dim": model.embedding.embedding_dim, "parameters": model.num_parameters, "ms": 1e3 * seconds}
+    return row | {"ktokens/s": tokens / seconds / 1e3, "of matrix rate": flops * tokens / seconds / rate, "MiB": held}
+
+
+def _step(model: torch.nn.Module, variant: _Variant, batch: int, settings: Settings) -> Callable[[], float]:
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(VOCAB_SIZE, (batch, settings.length + 1), generator=generator).to(settings.device)
+    config = TrainConfig(graph="sparse")
+    optimizer = make_optimizer(model, config)
+    if settings.compile:
+        model.compile()
+    return lambda: update(model, optimizer, tokens, config.lr, config.clip, variant.precision)[0].item()
+
+
+def _held_to(name: str, speed: float, variant: _Variant, speeds: dict[tuple[str, str], float]) -> dict[str, object]:
+    if name == STOCK:
+        return {"held to": "", "times": float("nan"), "target": float("nan"), "met": True}
+    other, target = TARGETS.get(name, RECURRENT_TARGET)
+    times = speed / speeds[other, variant.precision]
+    return {"held to": other, "times": times, "target": target, "met": times >= target}

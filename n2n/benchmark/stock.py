@@ -1,0 +1,47 @@
+"""What a transformer costs that is put together from torch's own layers, with nothing of ours in it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class StockTransformer(nn.Module):
+    """A causal stack of ``nn.TransformerEncoderLayer``, pre-norm, with learned positions and an MLP of 4 dim.
+
+    Args:
+        vocab_size: number of symbols.
+        dim: width.
+        layers: number of blocks.
+        heads: heads of the attention.
+        max_length: longest input, in tokens.
+    """
+
+    def __init__(self, vocab_size: int, dim: int, layers: int, heads: int, max_length: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, dim)
+        self.position = nn.Parameter(torch.zeros(max_length, dim))
+        options = {"dim_feedforward": 4 * dim, "dropout": 0.0, "batch_first": True, "norm_first": True}
+        self.blocks = nn.ModuleList(nn.TransformerEncoderLayer(dim, heads, **options) for _ in range(layers))
+        self.norm = nn.LayerNorm(dim)
+        self.head = nn.Linear(dim, vocab_size, bias=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits ``(batch, T, V)`` of the token after each of ``tokens (batch, T)``."""
+        length = tokens.shape[1]
+        later = nn.Transformer.generate_square_subsequent_mask(length, device=tokens.device)
+        x = self.embedding(tokens) + self.position[:length]
+        for block in self.blocks:
+            x = block(x, src_mask=later, is_causal=True)
+        return self.head(self.norm(x))
+
+    def nll(self, tokens: Tensor) -> Tensor:
+        """As ``LanguageModel.nll``."""
+        logits = self(tokens[:, :-1])
+        return F.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
+
+    @property
+    def num_parameters(self) -> int:
+        """Trained numbers, embedding, positions and head included."""
+        return sum(parameter.numel() for parameter in self.parameters())
