@@ -96,9 +96,8 @@ def _timed(name: str, variant: _Variant, batch: int, settings: Settings, rate: f
     flops = (1 + BACKWARD) * forward_flops(build(name, settings), settings.length)["Global"] / settings.length
     model = build(name, settings, variant.kernels).to(settings.device)
     step = _step(model, variant, batch, settings)
-    step()  # makes what lasts: the optimizer's averages, compiled code
-    held = peak_memory(step, settings.device)
     (seconds,) = medians(settings.repeats, step, warm=WARM)
+    held = peak_memory(step, settings.device)  # last, as it gives back the memory that a step finds
     tokens = batch * settings.length
     row = {"batch": batch, "learner": name, "precision": variant.precision, "kernels": variant.kernels}
     row |= {"dim": model.embedding.embedding_dim, "parameters": model.num_parameters, "ms": 1e3 * seconds}

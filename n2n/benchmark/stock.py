@@ -1,14 +1,15 @@
-"""What a transformer costs that is put together from torch's own layers, with nothing of ours in it."""
+"""What a transformer costs that is put together from torch's own layers, with nothing of ours between them."""
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from n2n.models.ops import rotary_turns
+
 
 class StockTransformer(nn.Module):
-    """A causal stack of ``nn.TransformerEncoderLayer``, pre-norm, with learned positions and an MLP of 4 dim.
+    """A causal stack of ``nn.TransformerEncoderLayer``, pre-norm, with sinusoidal positions and an MLP of 4 dim.
 
     Args:
         vocab_size: number of symbols.
@@ -16,12 +17,14 @@ class StockTransformer(nn.Module):
         layers: number of blocks.
         heads: heads of the attention.
         max_length: longest input, in tokens.
+
+    Source: Vaswani et al., arXiv:1706.03762, section 3.5 (positions).
     """
 
     def __init__(self, vocab_size: int, dim: int, layers: int, heads: int, max_length: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, dim)
-        self.position = nn.Parameter(torch.zeros(max_length, dim))
+        self.register_buffer("position", rotary_turns(max_length, dim, 10_000.0).flatten(1), persistent=False)
         options = {"dim_feedforward": 4 * dim, "dropout": 0.0, "batch_first": True, "norm_first": True}
         self.blocks = nn.ModuleList(nn.TransformerEncoderLayer(dim, heads, **options) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
@@ -43,5 +46,5 @@ class StockTransformer(nn.Module):
 
     @property
     def num_parameters(self) -> int:
-        """Trained numbers, embedding, positions and head included."""
+        """Trained numbers, embedding and head included."""
         return sum(parameter.numel() for parameter in self.parameters())

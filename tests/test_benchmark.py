@@ -1,0 +1,119 @@
+"""The benchmark's own arithmetic: what it compares is the same size, the same sum, and really what it says."""
+
+import time
+
+import pytest
+import torch
+from torch import nn
+
+import n2n
+from n2n.benchmark import learners, timing
+from n2n.benchmark.stock import StockTransformer
+
+SMALL = n2n.benchmark.Settings(sequences=2, length=16, repeats=1, largest=2, dim=32, layers=1, batches=(2, 3))
+RECURRENT = ["hawk", "mamba", "mingru", "minlstm"]
+
+
+@pytest.mark.parametrize("name", [learners.STOCK, *n2n.models.names()])
+def test_learners_are_of_equal_size(name):
+    wanted = learners.build(learners.STOCK, n2n.benchmark.Settings()).num_parameters
+    assert learners.build(name, n2n.benchmark.Settings()).num_parameters == pytest.approx(wanted, rel=0.02)
+
+
+def test_learner_table():
+    table = n2n.benchmark.learner_table(SMALL)
+    assert list(table["learner"]) == [learners.STOCK, "transformer", *RECURRENT] * 2
+    assert list(table["batch"]) == [2] * 6 + [3] * 6
+    tokens = table["batch"] * SMALL.length
+    assert (table["ktokens/s"] * table["ms"]).tolist() == pytest.approx(tokens.tolist())
+    assert (table["of matrix rate"] > 0).all()
+    table = table.set_index(["batch", "learner"])["ktokens/s"]
+    of = n2n.benchmark.learner_table(SMALL).set_index(["batch", "learner"])
+    for batch, name in of.index[1:6]:
+        other = of.loc[(batch, name), "held to"]
+        assert other == (learners.STOCK if name == "transformer" else "transformer")
+        ratio = of.loc[(batch, name), "ktokens/s"] / of.loc[(batch, other), "ktokens/s"]
+        assert of.loc[(batch, name), "times"] == pytest.approx(ratio)
+        assert of.loc[(batch, name), "met"] == (ratio >= of.loc[(batch, name), "target"])
+
+
+def test_operation_table():
+    table = n2n.benchmark.operation_table(SMALL)
+    assert len(table) == 2 * (3 + 3)
+    assert table["length"].max() == 64 * SMALL.length
+    assert table["times the twin"].isna().equals(table["length"] > 4 * SMALL.length)
+    assert (table["ms"] * 1e6).tolist() == pytest.approx(
+        (table["ns/token"] * table["sequences"] * table["length"]).tolist()
+    )
+
+
+def test_process_tables():
+    assert n2n.benchmark.filter_table(SMALL)["exact"].all()
+    growth = n2n.benchmark.growth_table(SMALL)
+    assert growth["S"].tolist() == [4]
+    assert n2n.benchmark.thread_table(SMALL)["threads"].iloc[0] == 1
+
+
+def test_stock_transformer_is_causal():
+    torch.manual_seed(0)
+    model = StockTransformer(vocab_size=8, dim=16, layers=2, heads=2, max_length=12)
+    tokens = torch.randint(8, (2, 12))
+    changed = tokens.clone()
+    changed[:, 7] = (tokens[:, 7] + 1) % 8
+    apart = (model(tokens) - model(changed)).abs().amax((0, 2))
+    assert apart[:7].max() == 0
+    assert apart[7:].min() > 1e-6
+    logits = model(tokens[:, :-1]).log_softmax(-1)
+    by_hand = -logits.gather(-1, tokens[:, 1:, None]).squeeze(-1)
+    torch.testing.assert_close(model.nll(tokens), by_hand)
+
+
+def test_flops_of_the_stock_transformer_are_those_on_paper():
+    """Per block 24 dim^2 in linear maps and 4 T dim in attention, and the head, for each token."""
+    length, dim, vocab_size = 16, 32, 8
+    model = StockTransformer(vocab_size, dim, layers=3, heads=2, max_length=length)
+    flops = n2n.models.sizes.forward_flops(model, length)["Global"] / length
+    assert flops == 3 * (24 * dim**2 + 4 * length * dim) + 2 * dim * vocab_size
+
+
+def test_medians_take_turns_and_leave_out_the_first():
+    seen = []
+    (slow, fast) = timing.medians(
+        3, lambda: (seen.append("slow"), time.sleep(0.02)), lambda: seen.append("fast"), warm=2
+    )
+    assert seen == ["slow", "fast"] * 5
+    assert slow >= 0.02 > fast
+
+
+def test_peak_memory_is_that_of_the_work():
+    torch.zeros(2**24).sum()  # 64 MiB that are gone
+    wanted = 48 * 2**20 // 4
+    found = timing.peak_memory(lambda: torch.ones(wanted).sum(), "cpu")
+    assert found == pytest.approx(48, abs=6) or found != found, "nan where the system does not say"
+
+
+def test_matrix_rate_is_a_rate():
+    assert 1e8 < n2n.benchmark.matrix_rate(SMALL) < 1e16
+
+
+@pytest.mark.gpu
+def test_learner_table_on_a_gpu():
+    settings = SMALL.model_copy(update={"device": "cuda"})
+    table = n2n.benchmark.learner_table(settings)
+    assert set(table["precision"]) == {"float32", "bfloat16"}
+    assert (table["MiB"] > 0).all()
+
+
+def test_settings_are_checked():
+    with pytest.raises(ValueError, match="batches"):
+        n2n.benchmark.Settings(batches=())
+    with pytest.raises(ValueError, match="unknown parameter 'layer'; did you mean 'layers'"):
+        n2n.benchmark.Settings(layer=3)
+
+
+def test_the_machine_is_left_as_it_was():
+    model = nn.Linear(2, 2)
+    before = torch.random.get_rng_state()
+    n2n.benchmark.operation_table(SMALL)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert model.weight.requires_grad
