@@ -23,6 +23,18 @@ def test_ci_runs_the_readme_s_test_command():
     assert re.search(rf"^{re.escape(command)}$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
 
 
+def test_python_in_the_readme_runs(monkeypatch):
+    """The blocks one after another, as a reader would type them; the run is cut to three steps."""
+    monkeypatch.setattr("plotly.graph_objects.Figure.show", lambda self: None)
+    names = {}
+    for block in re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S):
+        exec(block.replace("steps=300", "steps=3"), names)
+    assert names["run"].metrics["step"].tolist()[-1] == 2
+    assert names["seen"].residual.shape[:3] == (2, 3, 21)
+    assert names["seen"].attention.shape == (2, 2, 4, 21, 21)
+    assert names["edited"].latents["Z1"][:, 40].eq(3).all()
+
+
 def pinned() -> dict[str, str]:
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     pairs = (re.match(r"([\w-]+)==([\d.]+)(?!.*<)", line) for line in lines)
