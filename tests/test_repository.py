@@ -32,7 +32,7 @@ def test_python_in_the_readme_runs(monkeypatch):
     assert names["run"].metrics["step"].tolist()[-1] == 2
     assert names["seen"].residual.shape[:3] == (2, 3, 21)
     assert names["seen"].attention.shape == (2, 2, 4, 21, 21)
-    assert names["edited"].latents["Z1"][:, 40].eq(3).all()
+    assert (names["edited"].latents["Z1"][:, 40] == 3).all()
 
 
 def pinned() -> dict[str, str]:
