@@ -13,11 +13,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from n2n import benchmark, models, runs, viz
+    from n2n import benchmark, data, models, runs, viz
     from n2n.baselines import NGram, compression_nats, fit_ngram
     from n2n.calibration import Calibration, calibrate
     from n2n.config import TrainConfig
-    from n2n.data import Stream
+    from n2n.data import Stream, TokenStore
     from n2n.decoding import Decoded, decode
     from n2n.difficulty import Entropy, EntropyRate, entropy, entropy_rate
     from n2n.evaluation import Evaluation, evaluate
@@ -48,10 +48,12 @@ __all__ = [
     "Sample",
     "Smoothed",
     "Stream",
+    "TokenStore",
     "TrainConfig",
     "benchmark",
     "calibrate",
     "compression_nats",
+    "data",
     "decode",
     "entropy",
     "entropy_rate",
@@ -87,6 +89,7 @@ _HOMES = {
     "Sample": "process",
     "Smoothed": "smoothing",
     "Stream": "data",
+    "TokenStore": "data",
     "TrainConfig": "config",
     "calibrate": "calibration",
     "entropy": "difficulty",

@@ -20,8 +20,10 @@ from n2n.strict import Count, NonNegative, Positive, Seed, Strict, unknown
 
 # What may change between one call of train() and the next on the same folder: how long, how often, on what.
 CHANGEABLE = frozenset(
-    {"steps", "log_every", "checkpoint_every", "eval_sequences", "device", "kernels", "compile", "run_dir"}
+    {"steps", "accumulate", "log_every", "eval_every", "eval_sequences", "checkpoint_every", "keep_last", "keep_every"}
+    | {"tensorboard", "profile_steps", "processes", "parallel", "device", "kernels", "compile", "run_dir"}
 )
+ONLINE = "online"  # data drawn as it is consumed
 
 Fraction = Annotated[NonNegative, Field(le=1)]
 
@@ -53,24 +55,40 @@ class TrainConfig(Strict):
         heads: heads of the mixer.
         model_options: further fields of the architecture's ``Config``, such as ``{"state_dim": 32}``; see
             ``n2n.models.configure``.
+        data: ``"online"``: sequences are drawn as they are consumed, each seen once; or the path of a dataset that
+            ``n2n.data.generate`` made of the same graph and ``process_seed``. Its first epoch, in the dataset's order,
+            is the online run to the bit; later ones are shuffled.
+        sequences: how many of a dataset's first sequences make an epoch (None: all).
         seq_len: tokens in a training sequence, the fixed first one included.
-        batch_size: sequences in a step.
+        batch_size: sequences in a step, over all processes.
+        accumulate: equal parts that a process works its sequences off in, one after another, to save memory.
         steps: updates to make.
         lr: peak learning rate of AdamW.
+        schedule: what the rate does after the warmup: ``"cosine"``, ``"constant"``, or ``"wsd"`` (warmup, stable,
+            decay), which stays until the last ``decay`` of the steps.
         warmup: fraction of the steps over which the rate rises linearly.
-        final_lr: the rate at the end of the cosine, as a fraction of ``lr``.
+        decay: fraction of the steps over which "wsd" falls linearly.
+        final_lr: the rate at the end of "cosine" and "wsd", as a fraction of ``lr``.
         weight_decay: AdamW's, on matrices alone.
         clip: largest norm of the gradient.
         seed: names the initial weights.
         process_seed: names the kernels and the sequences, and with them how hard the task is.
-        eval_sequences: held-out sequences of the final evaluation.
+        eval_sequences: held-out sequences of each evaluation.
+        eval_every: steps between evaluations on the ``valid`` split (None: none); one on ``test`` comes at the end.
         log_every: steps between rows of metrics.
         checkpoint_every: steps between checkpoints; one is always written at the end.
+        keep_last: how many of the newest checkpoints stay (None: all).
+        keep_every: checkpoints at multiples of it stay too (None: no others).
+        tensorboard: whether metrics and evaluations also go to TensorBoard's files.
+        profile_steps: the first step and the one after the last of those that torch.profiler traces (None: none).
         precision: ``"float32"``, or ``"bfloat16"``: matrix products in it by autocast, while weights, norms,
             recurrences and losses stay in float32, as does the evaluation.
         kernels: ``"auto"`` uses the fused CUDA kernels of mamba-ssm and causal-conv1d where they import, ``"torch"``
             never, ``"fused"`` always.
         compile: whether ``torch.compile`` translates the model: ``"on"``, ``"off"``, or ``"auto"``: on a CUDA GPU.
+        processes: that train together on this machine, each on an equal part of the batch. Under torchrun its own
+            number counts.
+        parallel: how: ``"ddp"``: each has the whole model; ``"fsdp"``: each has a shard of it (FSDP2).
         device: ``"auto"`` is CUDA where there is one, else the CPU.
         run_dir: the run's folder, from the working directory; empty: a new one under ``n2n.runs.root()``. A folder that
             holds a run of the same configuration is resumed.
@@ -85,22 +103,34 @@ class TrainConfig(Strict):
     layers: Count = 2
     heads: Count = 4
     model_options: dict[str, Any] = Field(default_factory=dict)
+    data: Annotated[str, BeforeValidator(_path)] = ONLINE
+    sequences: Count | None = None
     seq_len: Annotated[Count, Field(ge=2)] = 64
     batch_size: Count = 32
+    accumulate: Count = 1
     steps: Count = 1000
     lr: Positive = 1e-2
+    schedule: Literal["cosine", "constant", "wsd"] = "cosine"
     warmup: Fraction = 0.05
+    decay: Fraction = 0.2
     final_lr: Fraction = 0.1
     weight_decay: NonNegative = 0.1
     clip: Positive = 1.0
     seed: Seed = 0
     process_seed: Seed = 0
     eval_sequences: Annotated[Count, Field(ge=2)] = 512
+    eval_every: Count | None = None
     log_every: Count = 10
     checkpoint_every: Count = 250
+    keep_last: Count | None = None
+    keep_every: Count | None = None
+    tensorboard: bool = False
+    profile_steps: tuple[int, int] | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     kernels: Kernels = "auto"
     compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = "auto"
+    processes: Count = 1
+    parallel: Literal["ddp", "fsdp"] = "ddp"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     run_dir: Annotated[str, BeforeValidator(_path)] = ""
 
@@ -111,6 +141,26 @@ class TrainConfig(Strict):
         if arch not in allowed:
             raise ValueError(unknown("architecture", arch, allowed))
         return arch
+
+    @field_validator("profile_steps")
+    @classmethod
+    def _ordered(cls, steps: tuple[int, int] | None) -> tuple[int, int] | None:
+        if steps is not None and not 0 <= steps[0] < steps[1]:
+            raise ValueError(f"saw {steps}; a first step from 0 and a later one are needed, such as (10, 15)")
+        return steps
+
+    @model_validator(mode="after")
+    def _together(self) -> TrainConfig:
+        own, rest = divmod(self.batch_size, self.processes)
+        if rest:
+            raise ValueError(f"batch_size: saw {self.batch_size}, which {self.processes} processes do not divide")
+        if own % self.accumulate:
+            raise ValueError(f"accumulate: saw {self.accumulate}, which does not divide a process's {own} sequences")
+        if self.sequences is not None and self.data == ONLINE:
+            raise ValueError(f"sequences: saw {self.sequences}, but data is 'online', which has no end")
+        if self.keep_every is not None and self.keep_last is None:
+            raise ValueError(f"keep_every: saw {self.keep_every}, but all checkpoints stay while keep_last is None")
+        return self
 
     @model_validator(mode="after")
     def _model_allowed(self) -> TrainConfig:
@@ -157,10 +207,15 @@ class TrainConfig(Strict):
         return models.build(self.arch, seed=self.seed, **_model_fields(self.graph, given))
 
     def differences(self, other: TrainConfig) -> dict[str, tuple[Any, Any]]:
-        """Fields in which another configuration is another run: ``{name: (here, there)}``."""
+        """Fields in which another configuration is another run: ``{name: (here, there)}``.
+
+        Where a dataset lies does not count; its hash does, in the checkpoints.
+        """
         here, there = (config.model_dump(mode="json") for config in (self, other))
         for given in (here, there):
             del given["graph"]["name"]  # a title
+        if ONLINE not in (self.data, other.data):
+            del here["data"]
         decisive = [name for name in here if name not in CHANGEABLE]
         return {name: (here[name], there[name]) for name in decisive if here[name] != there[name]}
 

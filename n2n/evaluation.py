@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from n2n.baselines import fit_ngram
+from n2n.config import TrainConfig
 from n2n.difficulty import mean_and_error
 from n2n.inference import filter
 from n2n.models.lm import LanguageModel
 from n2n.process import Process, Split
+from n2n.runs import Run
 from n2n.strict import unknown
 
 PART = 64  # sequences in one forward pass
@@ -49,62 +54,114 @@ class Evaluation:
     excess_se_by_position: list[float]
 
 
-def evaluate(
-    model: LanguageModel, process: Process, *, sequences: int, length: int, train_sequences: int, split: Split = "test"
-) -> Evaluation:
-    """Judge a model by the first ``sequences`` of a split.
+@dataclass(frozen=True)
+class HeldOut:
+    """Sequences that models are judged by, and what the oracle and the baselines lose on them, computed once.
 
     Args:
-        model: in any mode and on any device; left as it was.
         process: the truth.
-        sequences: held-out sequences, at least 2.
+        sequences: how many, the first ones of the split, at least 2.
         length: tokens in each.
         train_sequences: the baselines are fitted on the first so many training sequences (2^21 tokens at most).
         split: ``"test"`` or ``"valid"``.
 
     Raises:
-        ValueError: fewer than 2 sequences, a split that is not held out, or a model of another vocabulary.
+        ValueError: fewer than 2 sequences, or a split that is not held out.
     """
-    _refuse(model, process, sequences, split)
-    device = next(model.parameters()).device
-    tokens = process.sample(sequences, length=length, split=split, latents=False).tokens.astype(np.int64)
-    on_device = torch.from_numpy(tokens).to(device)
-    nll = _model_nll(model, on_device)
-    oracle = filter(process, on_device).nll
-    excess = (nll - oracle).cpu().numpy()  # (sequences, T - 1)
-    fitted = process.sample(
-        min(train_sequences, max(1, BASELINE_TOKENS // length)), length=length, latents=False
-    ).tokens
-    unigram, bigram = (fit_ngram(fitted, process.graph.vocab_size, order).nll(tokens).mean() for order in (1, 2))
+
+    process: Process
+    sequences: int
+    length: int
+    train_sequences: int
+    split: Split = "test"
+
+    def __post_init__(self) -> None:
+        if self.sequences < 2:
+            raise ValueError(f"sequences: saw {self.sequences}; at least 2 are needed for a standard error")
+        if self.split not in HELD_OUT:
+            raise ValueError(unknown("held-out split", self.split, HELD_OUT))
+
+    @cached_property
+    def tokens(self) -> np.ndarray:
+        """``(sequences, length)``, int64."""
+        drawn = self.process.sample(self.sequences, length=self.length, split=self.split, latents=False)
+        return drawn.tokens.astype(np.int64)
+
+    @cached_property
+    def oracle_nll(self) -> np.ndarray:
+        """``(sequences, length - 1)``, nats."""
+        return filter(self.process, self.tokens).nll.numpy()
+
+    @cached_property
+    def baselines(self) -> dict[str, float]:
+        """Mean losses of the unigram and the bigram, nats per token."""
+        count = min(self.train_sequences, max(1, BASELINE_TOKENS // self.length))
+        fitted = self.process.sample(count, length=self.length, latents=False).tokens
+        vocab_size = self.process.graph.vocab_size
+        orders = {"unigram": 1, "bigram": 2}
+        return {name: float(fit_ngram(fitted, vocab_size, k).nll(self.tokens).mean()) for name, k in orders.items()}
+
+
+def held_out(config: TrainConfig, split: Split = "test", sequences: int | None = None) -> HeldOut:
+    """What a run's models are judged by; ``sequences`` in the place of the configuration's."""
+    seen = config.steps * config.batch_size
+    given = seen if config.sequences is None else min(seen, config.sequences)
+    return HeldOut(config.process, sequences or config.eval_sequences, config.seq_len, given, split)
+
+
+def evaluate(
+    run: Run | str | os.PathLike, *, step: int | None = None, split: Split = "test", sequences: int | None = None
+) -> Evaluation:
+    """Judge a run's model at a checkpoint, while the run goes on or after it; nothing is written.
+
+    Args:
+        run: the run, or its folder.
+        step: of the checkpoint; None is the last.
+        split: ``"test"`` or ``"valid"``.
+        sequences: held-out sequences (None: as many as the run's own evaluations).
+
+    Raises:
+        ValueError: no such run or checkpoint, a damaged checkpoint, fewer than 2 sequences, or a split that is not held
+            out.
+    """
+    run = run if isinstance(run, Run) else Run(Path(run))
+    return evaluate_model(run.model(step), held_out(run.config, split, sequences))
+
+
+def evaluate_model(model: LanguageModel, data: HeldOut) -> Evaluation:
+    """Judge a model, in any mode and on any device; it is left as it was.
+
+    Raises:
+        ValueError: a model of another vocabulary.
+    """
+    if model.config.vocab_size != data.process.graph.vocab_size:
+        raise ValueError(
+            f"saw a model of {model.config.vocab_size} symbols, a process of {data.process.graph.vocab_size}"
+        )
+    nll = _model_nll(model, data.tokens)
+    excess = nll - data.oracle_nll  # (sequences, T - 1)
     return Evaluation(
-        split=split,
-        sequences=sequences,
+        split=data.split,
+        sequences=data.sequences,
         parameters=model.num_parameters,
-        cross_entropy=nll.mean().item(),
-        oracle_nll=oracle.mean().item(),
+        cross_entropy=float(nll.mean()),
+        oracle_nll=float(data.oracle_nll.mean()),
         excess_loss=float(excess.mean()),
         excess_se=float(mean_and_error(excess.mean(axis=1))[1]),
-        unigram=float(unigram),
-        bigram=float(bigram),
+        **data.baselines,
         excess_by_position=excess.mean(axis=0).tolist(),
         excess_se_by_position=mean_and_error(excess)[1].tolist(),
     )
 
 
-def _refuse(model: LanguageModel, process: Process, sequences: int, split: str) -> None:
-    if sequences < 2:
-        raise ValueError(f"sequences: saw {sequences}; at least 2 are needed for a standard error")
-    if split not in HELD_OUT:
-        raise ValueError(unknown("held-out split", split, HELD_OUT))
-    if model.config.vocab_size != process.graph.vocab_size:
-        raise ValueError(f"saw a model of {model.config.vocab_size} symbols, a process of {process.graph.vocab_size}")
-
-
 @torch.no_grad()
-def _model_nll(model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
+def _model_nll(model: LanguageModel, tokens: np.ndarray) -> np.ndarray:
+    """``tokens (sequences, T)`` to the model's losses ``(sequences, T - 1)``, float64."""
+    device = next(model.parameters()).device
     training = model.training
     model.eval()
     try:
-        return torch.cat([model.nll(part) for part in tokens.split(PART)]).double()
+        parts = [model.nll(part.to(device)) for part in torch.from_numpy(tokens).split(PART)]
     finally:
         model.train(training)
+    return torch.cat(parts).double().cpu().numpy()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ from n2n import runs
 from n2n.config import TrainConfig
 from n2n.monitor import checkpoint
 from n2n.monitor.environment import describe_environment
-from n2n.monitor.files import write_json
+from n2n.monitor.files import read_json, write_json
+from n2n.monitor.lock import Held, locked
+from n2n.monitor.preemption import FILE
+from n2n.ranks import Ranks
 from n2n.runs import Run
 
-_WELCOME = ("*.ipynb", ".*", "logs")  # what a folder may hold before its run does
+_WELCOME = ("*.ipynb", ".*", "logs", FILE)  # what a folder may hold before its run does
 
 
 def existing_folder(config: TrainConfig) -> Path | None:
@@ -55,18 +59,49 @@ def _refuse_other_run(folder: Path, config: TrainConfig) -> None:
         raise ValueError(f"steps: saw {config.steps}; the run in {folder} has already made {done}")
 
 
-def claim(folder: Path | None, config: TrainConfig) -> Path:
-    """Make the folder (None: a new one) if need be, and write the configuration and the environment into it."""
-    folder = folder or runs.new_folder(f"{config.graph.name or 'graph'}-{config.arch}-s{config.seed}")
-    folder.mkdir(parents=True, exist_ok=True)
+@contextlib.contextmanager
+def owned(folder: Path | None, config: TrainConfig, ranks: Ranks) -> Iterator[Path]:
+    """Make the folder (None: a new one) if need be and keep other trainers out of it; the first rank does, for all.
+
+    Raises:
+        ValueError: another trainer is at work there, or the folder cannot be written to.
+    """
+    with contextlib.ExitStack() as stack:
+        refused = ""
+        if ranks.first:
+            try:
+                folder = folder or runs.new_folder(f"{config.graph.name or 'graph'}-{config.arch}-s{config.seed}")
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(folder / ".lock", wait=False))
+            except Held:
+                refused = (
+                    f"run_dir: {folder} is being trained by {_holder(folder)}; wait for it, or name another folder"
+                )
+            except OSError as error:
+                refused = f"run_dir: {folder or runs.root()} cannot be written to: {error.strerror}"
+        folder, refused = ranks.tell((folder, refused))
+        if refused:
+            raise ValueError(refused)
+        yield folder
+
+
+def _holder(folder: Path) -> str:
+    try:
+        status = read_json(folder / "status.json")
+        return f"process {status['pid']} on {status['host']}"
+    except (OSError, ValueError, KeyError):
+        return "another process"
+
+
+def describe(folder: Path, config: TrainConfig) -> None:
+    """Write the configuration, and what it runs on, into the run's folder."""
     write_json(folder / "config.json", config.model_dump(mode="json"))
     write_json(folder / "environment.json", describe_environment(Path(__file__).parent))
-    return folder
 
 
-def line_logger(folder: Path) -> Callable[[str], None]:
-    """A function that adds a line with its time to the run's log."""
-    path = folder / "logs" / "rank0.log"
+def line_logger(folder: Path, rank: int = 0) -> Callable[[str], None]:
+    """A function that adds a line with its time to a rank's log."""
+    path = folder / "logs" / f"rank{rank}.log"
     path.parent.mkdir(exist_ok=True)
 
     def log(line: str) -> None:

@@ -5,6 +5,7 @@ import torch
 import n2n
 from n2n import evaluation
 from n2n.baselines import fit_ngram
+from n2n.evaluation import HeldOut, evaluate_model
 from n2n.models.lm import ModelConfig
 
 
@@ -28,14 +29,14 @@ def process() -> n2n.Process:
 
 
 def test_the_oracle_has_no_excess_loss(process):
-    found = n2n.evaluate(Oracle(process, 0.0), process, sequences=70, length=20, train_sequences=100)
+    found = evaluate_model(Oracle(process, 0.0), HeldOut(process, sequences=70, length=20, train_sequences=100))
     assert found.excess_loss == pytest.approx(0.0, abs=1e-9)
     assert found.excess_se == pytest.approx(0.0, abs=1e-9)
     assert found.cross_entropy == pytest.approx(found.oracle_nll)
 
 
 def test_excess_loss_is_what_comes_on_top(process):
-    found = n2n.evaluate(Oracle(process, 0.25), process, sequences=70, length=20, train_sequences=100)
+    found = evaluate_model(Oracle(process, 0.25), HeldOut(process, sequences=70, length=20, train_sequences=100))
     assert found.excess_loss == pytest.approx(0.25, abs=1e-6)
     assert found.excess_by_position == pytest.approx([0.25] * 19, abs=1e-6)
 
@@ -43,7 +44,7 @@ def test_excess_loss_is_what_comes_on_top(process):
 def test_figures_by_hand(process):
     """Every number again, from the held-out sequences and the training sequences alone."""
     model = n2n.models.build("transformer", vocab_size=32, dim=16, layers=1, heads=2).train()
-    found = n2n.evaluate(model, process, sequences=100, length=20, train_sequences=300)
+    found = evaluate_model(model, HeldOut(process, sequences=100, length=20, train_sequences=300))
     assert model.training
     tokens = process.sample(100, length=20, split="test").tokens.astype(int)
     with torch.no_grad():
@@ -67,7 +68,7 @@ def test_the_standard_error_is_honest(process):
     with torch.no_grad():
         excess = (model.nll(torch.from_numpy(tokens)).double() - n2n.filter(process, tokens).nll).mean(1).numpy()
     of_blocks = excess.reshape(64, 64).mean(1)
-    found = n2n.evaluate(model, process, sequences=64, length=16, train_sequences=10)
+    found = evaluate_model(model, HeldOut(process, sequences=64, length=16, train_sequences=10))
     assert found.excess_loss == pytest.approx(of_blocks[0], abs=1e-5)
     assert np.std(of_blocks, ddof=1) == pytest.approx(found.excess_se, rel=0.4)
 
@@ -75,19 +76,19 @@ def test_the_standard_error_is_honest(process):
 def test_the_baselines_are_fitted_on_so_many_tokens_at_most(process, monkeypatch):
     asked, real = [], evaluation.fit_ngram
     monkeypatch.setattr(evaluation, "fit_ngram", lambda tokens, *rest: asked.append(tokens.size) or real(tokens, *rest))
-    n2n.evaluate(Oracle(process, 0.0), process, sequences=2, length=20, train_sequences=10**9)
+    evaluate_model(Oracle(process, 0.0), HeldOut(process, sequences=2, length=20, train_sequences=10**9))
     assert set(asked) == {2**21 // 20 * 20}
 
 
 def test_what_cannot_be_judged_is_refused(process):
     model = Oracle(process, 0.0)
     with pytest.raises(ValueError, match=r"unknown held-out split 'train' \(allowed: test, valid\)"):
-        n2n.evaluate(model, process, sequences=4, length=20, train_sequences=10, split="train")
+        evaluate_model(model, HeldOut(process, sequences=4, length=20, train_sequences=10, split="train"))
     other = n2n.Process(n2n.Graph.preset("slow_switch"))
     with pytest.raises(ValueError, match="a model of 32 symbols, a process of 128"):
-        n2n.evaluate(model, other, sequences=4, length=20, train_sequences=10)
+        evaluate_model(model, HeldOut(other, sequences=4, length=20, train_sequences=10))
 
 
 def test_one_sequence_is_not_enough(process):
     with pytest.raises(ValueError, match="sequences: saw 1"):
-        n2n.evaluate(Oracle(process, 0.0), process, sequences=1, length=20, train_sequences=10)
+        evaluate_model(Oracle(process, 0.0), HeldOut(process, sequences=1, length=20, train_sequences=10))

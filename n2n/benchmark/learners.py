@@ -14,15 +14,14 @@ from n2n.benchmark.timing import Settings, matrix_rate, medians, peak_memory
 from n2n.config import TrainConfig
 from n2n.memory import keep_freed_memory
 from n2n.models.ops import require_fused
-from n2n.models.sizes import forward_flops
-from n2n.optimization import make_optimizer, update
+from n2n.models.sizes import BACKWARD, forward_flops
+from n2n.optimization import Objective, make_optimizer, update
 
 STOCK = "stock transformer"
 VOCAB_SIZE, HEADS = 32, 4
 TARGETS = {"transformer": (STOCK, 1.0)}  # whom a learner is held to, and what part of its tokens a second
 RECURRENT_TARGET = ("transformer", 0.7)
 WARM = 3  # steps before the timed ones: memory that is kept from step to step is found by then
-BACKWARD = 2  # forward passes that a backward pass counts as
 
 
 class _Variant(NamedTuple):
@@ -111,7 +110,8 @@ def _step(model: torch.nn.Module, variant: _Variant, batch: int, settings: Setti
     optimizer = make_optimizer(model, config)
     if settings.compile:
         model.compile()
-    return lambda: update(model, optimizer, tokens, config.lr, config.clip, variant.precision)[0].item()
+    objective = Objective(model)
+    return lambda: update(objective, optimizer, [tokens], config.lr, config.clip, variant.precision)[0].item()
 
 
 def _held_to(name: str, speed: float, variant: _Variant, speeds: dict[tuple[str, str], float]) -> dict[str, object]:

@@ -14,6 +14,7 @@ from n2n.models.lm import MLP_MULTIPLE, LanguageModel, Layer
 from n2n.models.mixer import Frame
 from n2n.strict import whole
 
+BACKWARD = 2  # forward passes that a backward pass counts as
 TOLERANCE = 0.02  # relative, of a matched number of parameters
 WIDEST = 2**16
 MULTIPLE_MOST = 4096  # largest width tried as the least that is allowed

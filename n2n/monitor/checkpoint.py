@@ -12,27 +12,55 @@ from typing import Any
 
 import torch
 
-from n2n.monitor.files import read_json, write_json
+from n2n.monitor.files import read_json, sync, write_json
 
 _STATE, _MANIFEST = "state.pt", "manifest.json"
 
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """Write ``folder/step_NNNNNNNN``: made beside, flushed to disk, then renamed: it is whole or not there."""
-    target = folder / f"step_{step:08d}"
+    target = _path(folder, step)
     beside = folder / f".{target.name}.{os.getpid()}.part"
     shutil.rmtree(beside, ignore_errors=True)
+    try:
+        _write(beside, step, state)
+    except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as a RuntimeError
+        shutil.rmtree(beside, ignore_errors=True)
+        kept = max(steps(folder), default=None)
+        last = "there is none before it" if kept is None else f"that of step {kept} is whole"
+        raise OSError(f"the checkpoint of step {step} could not be written to {folder} ({error}); {last}") from error
+    shutil.rmtree(target, ignore_errors=True)  # of an earlier attempt at the same step
+    os.rename(beside, target)
+    sync(folder)
+    return target
+
+
+def _write(beside: Path, step: int, state: dict[str, Any]) -> None:
     beside.mkdir(parents=True)
     with open(beside / _STATE, "wb") as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
     write_json(beside / _MANIFEST, {"step": step, "files": {_STATE: _measure(beside / _STATE)}})
-    _sync(beside)
-    shutil.rmtree(target, ignore_errors=True)  # a damaged one of the same step
-    os.rename(beside, target)
-    _sync(folder)
-    return target
+    sync(beside)
+
+
+def prune(folder: Path, keep_last: int | None, keep_every: int | None) -> None:
+    """Delete all but the newest ``keep_last`` checkpoints (None: keep all) and those at multiples of ``keep_every``."""
+    for step in steps(folder)[: -keep_last if keep_last else 0]:
+        if keep_every is None or step % keep_every:
+            shutil.rmtree(_path(folder, step))
+
+
+def set_aside(folder: Path, after: int) -> None:
+    """Rename the checkpoints later than a step, which were found damaged, and delete what was never finished."""
+    for step in steps(folder):
+        if step > after:
+            aside = folder / f"damaged_{_path(folder, step).name}"
+            shutil.rmtree(aside, ignore_errors=True)
+            _path(folder, step).rename(aside)
+    for unfinished in folder.glob(".step_*.part"):
+        shutil.rmtree(unfinished)
 
 
 def steps(folder: Path) -> list[int]:
@@ -47,7 +75,7 @@ def load(folder: Path, step: int, device: str = "cpu") -> dict[str, Any]:
     Raises:
         ValueError: no such checkpoint, or one whose files are not what its manifest says.
     """
-    path = folder / f"step_{step:08d}"
+    path = _path(folder, step)
     if not path.is_dir():
         raise ValueError(f"no checkpoint of step {step} in {folder}; there are {steps(folder)}")
     fault = _fault(path)
@@ -66,6 +94,10 @@ def load_latest(folder: Path, device: str = "cpu") -> tuple[int, dict[str, Any]]
     return None
 
 
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"step_{step:08d}"
+
+
 def _fault(path: Path) -> str | None:
     try:
         files = read_json(path / _MANIFEST)["files"]
@@ -81,11 +113,3 @@ def _measure(path: Path) -> dict[str, Any]:
         while block := file.read(1 << 20):
             sha.update(block)
     return {"bytes": path.stat().st_size, "sha256": sha.hexdigest()}
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+LONGEST_ROW = 2**16  # bytes that are read to find the last row
+
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Write beside ``path``, flush to the disk, and rename over it: a reader sees the old file or the new one."""
@@ -20,6 +22,15 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or a folder's list of names, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -44,6 +55,16 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         return []
     lines = path.read_text().split("\n")[:-1]  # what follows the last newline was never finished
     return [json.loads(line) for line in lines]
+
+
+def last_row(path: Path) -> dict[str, Any] | None:
+    """The last whole line of a JSON-lines file, however long the file; None if there is none."""
+    if not path.exists():
+        return None
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - LONGEST_ROW))
+        lines = file.read().split(b"\n")[:-1]
+    return json.loads(lines[-1]) if lines else None
 
 
 def keep_rows(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:

@@ -38,12 +38,15 @@ class Progress:
         done: steps already made.
         total: steps to make in all.
         log: also given each line, whoever looks on.
+        unit: what a step is.
     """
 
-    def __init__(self, done: int, total: int, log: Callable[[str], None]) -> None:
-        self._first, self._total, self._log = done, total, log
+    def __init__(
+        self, done: int, total: int, log: Callable[[str], None] = lambda line: None, unit: str = "step"
+    ) -> None:
+        self._first, self._total, self._log, self._unit = done, total, log, unit
         self._began = self._said = time.monotonic()
-        self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True) if watched() else None
+        self._bar = tqdm(total=total, initial=done, unit=unit, dynamic_ncols=True) if watched() else None
 
     def __enter__(self) -> Progress:
         return self
@@ -69,5 +72,5 @@ class Progress:
 
     def _line(self, done: int, values: dict[str, str], now: float) -> str:
         left = (now - self._began) / (done - self._first) * (self._total - done)
-        said = "  ".join(f"{name} {value}" for name, value in values.items())
-        return f"step {done}/{self._total}  {said}  {left:.0f} s left"
+        said = [f"{name} {value}" for name, value in values.items()]
+        return "  ".join([f"{self._unit} {done}/{self._total}", *said, f"{left:.0f} s left"])

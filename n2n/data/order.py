@@ -1,0 +1,64 @@
+"""Epochs over a finite dataset: the order in which its sequences come."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from n2n.data.store import TokenStore
+from n2n.philox import derive_key
+
+
+class Epochs:
+    """The first ``sequences`` of a dataset, again and again, in an order that is a pure function of (seed, epoch).
+
+    The first epoch keeps the dataset's own order, in which sequences are independent draws: a run within one epoch is
+    the online run to the bit. Each later epoch has a permutation of its own, and only the current one is held.
+
+    Args:
+        store: the dataset.
+        sequences: how many of its first sequences (None: all).
+        length: tokens of each that are used, from the first (None: all).
+        seed: names the permutations.
+
+    Raises:
+        ValueError: more sequences, or longer ones, than the dataset has.
+    """
+
+    def __init__(
+        self, store: TokenStore, *, sequences: int | None = None, length: int | None = None, seed: int = 0
+    ) -> None:
+        self.store, self.seed = store, seed
+        self.sequences, self.length = sequences or store.count, length or store.length
+        if self.sequences > store.count:
+            raise ValueError(f"sequences: saw {self.sequences:,}; {store.path} holds {store.count:,}")
+        if self.length > store.length:
+            raise ValueError(f"seq_len: saw {self.length}; the sequences of {store.path} have {store.length} tokens")
+        self._held: tuple[int, np.ndarray] | None = None
+
+    def take(self, start: int, count: int) -> np.ndarray:
+        """Tokens ``(count, length)`` at positions ``start`` to ``start + count - 1``, epochs one after another."""
+        return self.store.tokens[self.indices(start, count), : self.length]
+
+    def indices(self, start: int, count: int) -> np.ndarray:
+        """Which sequences of the dataset those are, ``(count,)``."""
+        parts = []
+        while count > 0:
+            epoch, first = divmod(start, self.sequences)
+            here = min(count, self.sequences - first)
+            parts.append(self._part(epoch, first, here))
+            start, count = start + here, count - here
+        return np.concatenate(parts)
+
+    def _part(self, epoch: int, first: int, count: int) -> np.ndarray:
+        if epoch == 0:
+            return np.arange(first, first + count)
+        if self._held is None or self._held[0] != epoch:
+            self._held = None  # so that two are never held
+            self._held = (epoch, self._permutation(epoch))
+        return self._held[1][first : first + count].astype(np.int64)
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        low, high = derive_key("epoch", int(self.seed), epoch)
+        order = np.arange(self.sequences, dtype=np.min_scalar_type(self.sequences))
+        np.random.Generator(np.random.Philox(key=[low, high])).shuffle(order)
+        return order

@@ -1,0 +1,39 @@
+"""Sequences drawn as they are consumed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from n2n.process import Process, Split
+
+
+class Source(Protocol):
+    """Sequences in the order in which a learner sees them."""
+
+    length: int
+
+    def take(self, start: int, count: int) -> np.ndarray:
+        """The tokens ``(count, length)`` at positions ``start`` to ``start + count - 1`` of that order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The endless sequences of a process, each seen once.
+
+    Args:
+        process: drawn from.
+        length: tokens in a sequence.
+        split: whose sequences these are.
+    """
+
+    process: Process
+    length: int
+    split: Split = "train"
+
+    def take(self, start: int, count: int) -> np.ndarray:
+        """Sequences ``start`` to ``start + count - 1``, ``(count, length)``, in the smallest unsigned type."""
+        return self.process.sample(count, length=self.length, split=self.split, start=start, latents=False).tokens

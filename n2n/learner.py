@@ -1,0 +1,153 @@
+"""A model in training: what a step changes, and what a checkpoint holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+
+from n2n.config import TrainConfig
+from n2n.data import Batches, Epochs, Stream, TokenStore
+from n2n.data.store import same_kernels
+from n2n.models.lm import LanguageModel
+from n2n.monitor import checkpoint
+from n2n.monitor.profiler import Clock
+from n2n.optimization import Objective, learning_rate, make_optimizer, step_seed, update
+from n2n.ranks import Ranks
+
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+
+
+class Learner:
+    """A model, its optimizer, and how many updates were made.
+
+    Args:
+        config: of the run.
+        device: where it learns.
+        ranks: who else does.
+
+    Raises:
+        ValueError: fused kernels on a CPU, a batch that ranks or accumulation do not divide, or a dataset that is not
+            there or does not fit. Nothing on disk is touched.
+    """
+
+    def __init__(self, config: TrainConfig, device: torch.device, ranks: Ranks) -> None:
+        if config.kernels == "fused" and device.type != "cuda":
+            raise ValueError(f"kernels: saw 'fused', but the run is on {device} (allowed there: auto, torch)")
+        self.config, self.device, self.ranks, self.done = config, device, ranks, 0
+        self.batches = Batches(open_data(config), config.batch_size, ranks.rank, ranks.count)
+        own = config.batch_size // ranks.count
+        if own % config.accumulate:
+            raise ValueError(f"accumulate: saw {config.accumulate}, which does not divide a process's {own} sequences")
+        self.batches.batch(0)  # draws the kernels; a batch that fits in memory
+        model = config.build_model().to(device)
+        if config.compile == "on" or (config.compile == "auto" and device.type == "cuda"):
+            model.compile()
+        self.model: LanguageModel = model
+        self.objective = ranks.share(Objective(model), config.parallel, device)
+        self.optimizer = make_optimizer(model, config)
+        self._unchecked: list[tuple[int, Tensor, Tensor]] = []
+
+    def update(self, tokens: Tensor, clock: Clock) -> tuple[Tensor, Tensor, float]:
+        """One step on this rank's ``tokens``: its mean loss before the step, the gradient's norm, the learning rate."""
+        config, step = self.config, self.done
+        rate = learning_rate(config, step)
+        torch.manual_seed(step_seed(config.seed, step, self.ranks.rank))
+        parts = tokens.chunk(config.accumulate)
+        loss, norm = update(self.objective, self.optimizer, parts, rate, config.clip, config.precision, clock)
+        self._unchecked.append((step, loss, norm))
+        self.done = step + 1
+        return loss, norm, rate
+
+    def check_finite(self) -> None:
+        """Look at every step since the last look; a GPU is waited for once, not at every step.
+
+        Raises:
+            FloatingPointError: the first step whose loss or gradient was not finite, and what to try.
+        """
+        if not self._unchecked:
+            return
+        found = torch.stack([torch.stack([loss.float(), norm.float()]) for _, loss, norm in self._unchecked])
+        for (step, _, _), (loss, norm) in zip(self._unchecked, found.tolist(), strict=True):
+            if not torch.isfinite(torch.tensor([loss, norm])).all():
+                rate = learning_rate(self.config, step)
+                raise FloatingPointError(
+                    f"at step {step} the loss is {loss:.4g} and its gradient has norm {norm:.4g}, at a learning rate "
+                    f"of {rate:.4g}; a lower lr, a longer warmup or a smaller clip may help."
+                )
+        self._unchecked.clear()
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds, whole on the CPU whatever the ranks; every rank has to ask."""
+        weights, moments = get_state_dict(self.objective, self.optimizer, options=WHOLE)
+        about = {"kernels": self.config.process.checksums, "data": self._data_hash()}
+        return {
+            "model": {name.removeprefix("model."): value for name, value in weights.items()},
+            "optimizer": moments,
+        } | about
+
+    def whole_model(self) -> LanguageModel:
+        """The model with all its weights in one place, in its own methods; every rank has to ask."""
+        if self.ranks.count == 1 or self.config.parallel == "ddp":
+            return self.model
+        model = self.config.build_model().to(self.device)
+        model.load_state_dict(self.state()["model"])
+        return model
+
+    def load(self, done: int, state: Mapping[str, Any], folder: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            ValueError: it was trained on other kernels, or on another dataset.
+        """
+        if not same_kernels(self.config.process.checksums, state["kernels"]):
+            raise ValueError(f"run_dir: the kernels of {folder} are not those drawn here; numpy may draw otherwise now")
+        if state["data"] != self._data_hash():
+            raise ValueError(
+                f"data: {folder} was trained on a dataset of SHA-256 {state['data']}, not {self._data_hash()}"
+            )
+        weights = {f"model.{name}": value for name, value in state["model"].items()}
+        set_state_dict(
+            self.objective,
+            self.optimizer,
+            model_state_dict=weights,
+            optim_state_dict=state["optimizer"],
+            options=StateDictOptions(full_state_dict=True),
+        )
+        self.done = done
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint of weights that are finite; every rank has to call, the first one writes."""
+        self.check_finite()
+        state = self.state()
+        if not all(torch.isfinite(value).all() for value in state["model"].values()):
+            raise FloatingPointError(f"after step {self.done - 1} the weights are not finite; a lower lr may help")
+        if self.ranks.first:
+            checkpoint.save(folder, self.done, state)
+            checkpoint.prune(folder, self.config.keep_last, self.config.keep_every)
+
+    def _data_hash(self) -> str | None:
+        source = self.batches.source
+        return source.store.sha256 if isinstance(source, Epochs) else None
+
+
+def open_data(config: TrainConfig) -> Stream | Epochs:
+    """The sequences that a configuration asks for.
+
+    Raises:
+        ValueError: a dataset that is not there, or whose process, split, length or number does not fit.
+    """
+    if config.data == "online":
+        return Stream(config.process, config.seq_len)
+    store = TokenStore(config.data)
+    if store.split != "train":
+        raise ValueError(
+            f"data: {store.path} holds the {store.split} split, on which models are judged; train is needed"
+        )
+    source = Epochs(store, sequences=config.sequences, length=config.seq_len, seed=config.process_seed)
+    store.check_drawn_from(config.process)
+    return source

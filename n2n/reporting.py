@@ -1,0 +1,126 @@
+"""What a run tells of itself: rows of metrics, evaluations, checkpoints, lines for people."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from n2n.evaluation import HeldOut, evaluate_model, held_out
+from n2n.inference import filter
+from n2n.learner import Learner
+from n2n.models.lm import LanguageModel
+from n2n.models.sizes import BACKWARD, forward_flops
+from n2n.monitor.files import read_json, write_json
+from n2n.monitor.metrics import Rows, told
+from n2n.monitor.profiler import Clock, Trace, matrix_rate, memory_held
+from n2n.monitor.progress import Progress, announce
+from n2n.process import Split
+from n2n.recording import line_logger, write_status
+
+
+class Reporter:
+    """Told of each step by the trainer; use as a context manager. Every rank has one, the first one's writes.
+
+    Args:
+        folder: of the run.
+        learner: whose run it is.
+    """
+
+    def __init__(self, folder: Path, learner: Learner) -> None:
+        config, ranks = learner.config, learner.ranks
+        self._folder, self._learner, self._config, self._ranks = folder, learner, config, ranks
+        self._log = line_logger(folder, ranks.rank)
+        self._clock, self._clocked = Clock(learner.device), learner.done
+        self._trace = Trace(folder / "profile" / f"rank{ranks.rank}.json.gz", config.profile_steps)
+        self._held_out: dict[Split, HeldOut] = {}
+        self._saved = learner.done
+        self._inside = contextlib.ExitStack()
+        self._flops = forward_flops(config.build_model("torch"), config.seq_len - 1)["Global"] * (1 + BACKWARD)
+
+    def __enter__(self) -> Reporter:
+        done, steps = self._learner.done, self._config.steps
+        if self._ranks.first:
+            self._rate = matrix_rate(str(self._learner.device), self._config.precision)
+            self._describe_speed()
+            self._rows = self._inside.enter_context(Rows(self._folder, done, tensorboard=self._config.tensorboard))
+            if done:
+                announce(f"resumed at step {done} of {steps}", self._log)
+            self._shown = self._inside.enter_context(Progress(done, steps, self._log))
+        self._clock.take()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._trace.close()
+        self._inside.close()
+
+    def _describe_speed(self) -> None:
+        path = self._folder / "environment.json"
+        found = {"flops_per_step": self._flops * self._config.batch_size, "matrix_flops_per_second": self._rate}
+        write_json(path, {**read_json(path), **found})
+
+    @contextlib.contextmanager
+    def step(self, step: int) -> Iterator[Clock]:
+        """Around a step: traces it if it is to be traced, and lends the clock."""
+        self._trace.before(step)
+        yield self._clock
+
+    def metrics(self, step: int, tokens: Tensor, loss: Tensor, norm: Tensor, rate: float) -> None:
+        """The row of a step: this rank's loss beside the oracle's on the same tokens, as means over ranks."""
+        self._learner.check_finite()
+        with self._clock("oracle"):
+            oracle = filter(self._config.process, tokens).nll.mean().double()
+        found = self._ranks.mean(torch.stack([loss.double(), oracle.to(loss.device)])).tolist()
+        if not self._ranks.first:
+            return
+        row = {"step": step, "loss": found[0], "oracle_nll": found[1], "excess_loss": found[0] - found[1]}
+        row |= {"lr": rate, "grad_norm": norm.item(), **self._speed()}
+        self._rows.metrics(row)
+        self._shown.update(step + 1, told(row))
+
+    def _speed(self) -> dict[str, float]:
+        """Since the last row: tokens a second, share of the matrix rate, and milliseconds a step by section."""
+        spent, total = self._clock.take()
+        steps = self._learner.done - self._clocked
+        self._clocked = self._learner.done
+        speed = {"tokens_per_second": steps * self._config.tokens_per_step / total}
+        speed["of_matrix_rate"] = steps * self._flops * self._config.batch_size / total / self._rate / self._ranks.count
+        speed["memory_mib"] = memory_held(self._learner.device)
+        sections = ("data", "forward", "backward", "optimizer", "oracle", "checkpoint", "evaluation")
+        return speed | {f"ms_{name}": 1e3 * spent.get(name, 0.0) / steps for name in sections}
+
+    def checkpoint(self) -> None:
+        """Save, unless this step is saved already."""
+        if self._saved == self._learner.done:
+            return
+        with self._clock("checkpoint"):
+            if self._ranks.first:
+                self._rows.sync()
+            self._learner.save(self._folder / "checkpoints")
+            self._saved = self._learner.done
+            if self._ranks.first:
+                write_status(self._folder, self._config, "running", self._saved)
+
+    def evaluate(self, split: Split) -> None:
+        """Judge the model by held-out sequences, unless that was done."""
+        with self._clock("evaluation"):
+            model = self._learner.whole_model()
+            if not self._ranks.first:
+                return
+            asked = {"step": self._learner.done, "split": split, "sequences": self._config.eval_sequences}
+            if not self._rows.evaluated(asked):
+                self._rows.evaluation({"step": self._learner.done, **self._judged(model, split)})
+
+    def _judged(self, model: LanguageModel, split: Split) -> dict:
+        if split not in self._held_out:
+            self._held_out[split] = held_out(self._config, split)
+        found = evaluate_model(model, self._held_out[split])
+        if not math.isfinite(found.cross_entropy):
+            raise FloatingPointError(f"the held-out loss is {found.cross_entropy}; a lower lr may help")
+        return asdict(found)

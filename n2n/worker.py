@@ -1,0 +1,55 @@
+"""The command ``python -m n2n.train``: trains what a run's ``config.json`` says, alone or as one rank of torchrun's."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from pathlib import Path
+
+from n2n.config import TrainConfig
+from n2n.monitor.files import read_json
+from n2n.monitor.parents import end_with_parent
+from n2n.monitor.preemption import Preempted
+from n2n.ranks import started_by_torchrun
+from n2n.training import train
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train in the folder of the configuration that is named.
+
+    Returns:
+        0 if the run is done, or has saved and left under torchrun; else 128 and the signal's number if it has saved and
+        left; 2 for a configuration or a folder that is refused.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m n2n.train",
+        description="Train in a run's folder, or go on there. With several processes: "
+        "torchrun --nproc-per-node 2 -m n2n.train runs/x/config.json",
+    )
+    parser.add_argument("config", type=Path, help="the config.json of the run's folder")
+    path = parser.parse_args(arguments).config
+    if started_by_torchrun():
+        end_with_parent(signal.SIGTERM)
+    try:
+        train(_configuration(path))
+    except Preempted as left:
+        print(left, file=sys.stderr)
+        return 0 if started_by_torchrun() else 128 + left.signal
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _configuration(path: Path) -> TrainConfig:
+    if path.name != "config.json":
+        raise ValueError(f"saw {path}; a file named config.json is needed, whose folder becomes the run's")
+    try:
+        given = read_json(path)
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    if not isinstance(given, dict):
+        raise ValueError(f"{path} holds no object of names and values")
+    return TrainConfig(**{**given, "run_dir": str(path.absolute().parent)})
