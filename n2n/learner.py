@@ -82,7 +82,7 @@ class Learner:
         self._unchecked.clear()
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds, whole on the CPU whatever the ranks; every rank has to ask."""
+        """What a checkpoint holds, whole on the CPU; every rank has to ask, the weights of shards come to the first."""
         weights, moments = get_state_dict(self.objective, self.optimizer, options=WHOLE)
         about = {"kernels": self.config.process.checksums, "data": self._data_hash()}
         return {
@@ -90,12 +90,15 @@ class Learner:
             "optimizer": moments,
         } | about
 
-    def whole_model(self) -> LanguageModel:
-        """The model with all its weights in one place, in its own methods; every rank has to ask."""
+    def whole_model(self) -> LanguageModel | None:
+        """The model with all its weights in one place, for the first rank alone; every rank has to ask."""
         if self.ranks.count == 1 or self.config.parallel == "ddp":
-            return self.model
+            return self.model if self.ranks.first else None
+        weights = self.state()["model"]
+        if not self.ranks.first:
+            return None
         model = self.config.build_model().to(self.device)
-        model.load_state_dict(self.state()["model"])
+        model.load_state_dict(weights)
         return model
 
     def load(self, done: int, state: Mapping[str, Any], folder: Path) -> None:

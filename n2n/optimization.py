@@ -39,7 +39,7 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 class Objective(nn.Module):
-    """A model's losses as a module, which is what DDP, FSDP2 and torch.compile take hold of.
+    """A model's mean loss as a module, which is what DDP and FSDP2 take hold of.
 
     Args:
         model: with a method ``nll``.
@@ -50,8 +50,8 @@ class Objective(nn.Module):
         self.model = model
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``tokens (batch, T)`` to ``-log p(x_t | x_<t)``, ``(batch, T - 1)``, nats."""
-        return self.model.nll(tokens)
+        """``tokens (batch, T)`` to the mean of ``-log p(x_t | x_<t)``, nats per token."""
+        return self.model.nll(tokens).mean()
 
 
 def update(
@@ -88,7 +88,7 @@ def update(
                 clock("forward", on_device=True),
                 torch.autocast(tokens.device.type, torch.bfloat16, enabled=precision == "bfloat16"),
             ):
-                loss = objective(tokens).mean() / len(parts)
+                loss = objective(tokens) / len(parts)
             with clock("backward", on_device=True):
                 loss.backward()
         losses.append(loss.detach())

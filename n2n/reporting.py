@@ -111,7 +111,7 @@ class Reporter:
         """Judge the model by held-out sequences, unless that was done."""
         with self._clock("evaluation"):
             model = self._learner.whole_model()
-            if not self._ranks.first:
+            if model is None:
                 return
             asked = {"step": self._learner.done, "split": split, "sequences": self._config.eval_sequences}
             if not self._rows.evaluated(asked):

@@ -1,11 +1,15 @@
 """Comparing runs, and what lies in their folders."""
 
 import hashlib
+import os
+import time
 from pathlib import Path
 
+import psutil
 import torch
 
 import n2n
+from n2n.monitor.files import last_row
 
 COMPUTED = ["step", "loss", "oracle_nll", "excess_loss", "lr", "grad_norm"]  # columns that do not measure the machine
 
@@ -22,3 +26,35 @@ def assert_same_run(one: n2n.Run, other: n2n.Run) -> None:
     weights = other.model().state_dict()
     for name, value in one.model().state_dict().items():
         assert torch.equal(value, weights[name]), name
+
+
+SMALL = {"graph": "four_chains", "dim": 16, "layers": 1, "heads": 2, "seq_len": 12, "batch_size": 4, "device": "cpu"}
+SMALL |= {"log_every": 2, "checkpoint_every": 5, "eval_every": 10, "eval_sequences": 8}
+
+
+def config(**fields) -> n2n.TrainConfig:
+    return n2n.TrainConfig(**{**SMALL, **fields})
+
+
+def waited(condition, seconds: float = 60.0) -> None:
+    """Until a condition holds, for so long at most."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+
+
+def logged(folder: Path) -> int:
+    """The last step that has a row of metrics, -1 if there is none."""
+    row = last_row(folder / "metrics.jsonl")
+    return row["step"] if row else -1
+
+
+def still_there(word: str) -> list[int]:
+    """Processes that have a word in their command line, zombies left out."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if word in line and process.info["status"] != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
+            found.append(process.pid)
+    return found
