@@ -29,7 +29,7 @@ PLACES = {
 def trainer(target: Callable, *arguments) -> multiprocessing.Process:
     """A started process that runs ``target``."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dying"])
+    context.set_forkserver_preload(["dying", "warm"])
     process = context.Process(target=target, args=arguments, daemon=True)
     process.start()
     return process
