@@ -16,6 +16,7 @@ from n2n.elastic import launch
 from n2n.learner import Learner
 from n2n.memory import keep_freed_memory
 from n2n.monitor import checkpoint
+from n2n.monitor.files import clean
 from n2n.monitor.metrics import check_tensorboard
 from n2n.monitor.preemption import Preempted, Stop
 from n2n.ranks import Ranks, started_by_torchrun
@@ -105,6 +106,7 @@ def _resume(folder: Path, learner: Learner) -> None:
         learner.load(step, state, folder)
     if learner.ranks.first:
         checkpoint.set_aside(folder / "checkpoints", after=step)
+        clean(folder)
 
 
 @contextlib.contextmanager

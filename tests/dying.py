@@ -31,7 +31,8 @@ def trainer(target: Callable, *arguments) -> multiprocessing.Process:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dying", "warm"])
     process = context.Process(target=target, args=arguments, daemon=True)
-    process.start()
+    with mock.patch.dict(os.environ, PYTHONPATH=os.path.dirname(__file__)):  # where the server finds these modules
+        process.start()
     return process
 
 

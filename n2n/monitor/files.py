@@ -24,6 +24,12 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
         beside.unlink(missing_ok=True)
 
 
+def clean(folder: Path) -> None:
+    """Delete what ``write_atomic`` was writing into a folder when it was killed; for the folder's only writer."""
+    for path in folder.glob(".*.part"):
+        path.unlink()
+
+
 def sync(path: Path) -> None:
     """Flush a file, or a folder's list of names, to the disk."""
     handle = os.open(path, os.O_RDONLY)
