@@ -107,6 +107,11 @@ class Reporter:
             if self._ranks.first:
                 write_status(self._folder, self._config, "running", self._saved)
 
+    def leave(self, asked_by: str) -> None:
+        """Save before the end, where the run was asked to stop."""
+        self.checkpoint()
+        self._log(f"left at step {self._learner.done}, asked by {asked_by}")
+
     def evaluate(self, split: Split) -> None:
         """Judge the model by held-out sequences, unless that was done."""
         with self._clock("evaluation"):

@@ -131,7 +131,7 @@ def _steps(folder: Path, learner: Learner, stop: Stop) -> bool:
     with _own_random_numbers(learner.device), closing(batches), Reporter(folder, learner) as report:
         while learner.done < config.steps:
             if ranks.any(stop.asked):
-                report.checkpoint()
+                report.leave(stop.by)
                 return True
             step = learner.done
             with report.step(step) as clock:

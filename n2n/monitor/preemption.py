@@ -68,7 +68,9 @@ class Stop:
     @property
     def by(self) -> str:
         """Who asked, for people."""
-        return self.signal.name if self.signal else f"the file {FILE}"
+        if self.signal:
+            return self.signal.name
+        return f"the file {FILE}" if self._file.exists() else "another rank"
 
     def answered(self) -> None:
         """The run has left: the file has done its work."""

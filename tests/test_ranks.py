@@ -1,0 +1,222 @@
+"""Several processes that train one model: the curve of one, ends together, and nobody left behind. By torchrun itself."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from run_folders import COMPUTED, config, logged, still_there, waited
+
+import n2n
+from n2n.monitor import checkpoint
+
+STEPS = 30
+MODELS = {
+    "ddp": {"arch": "transformer", "accumulate": 2},
+    "fsdp": {"arch": "mamba", "layers": 2, "parallel": "fsdp"},
+}
+
+
+def written(folder: Path, **fields) -> Path:
+    folder.mkdir(parents=True)
+    path = folder / "config.json"
+    path.write_text(json.dumps(config(**fields).model_dump(mode="json")))
+    return path
+
+
+def torchrun(path: Path, ranks: int = 2, before: str = "") -> subprocess.Popen:
+    """torchrun of the worker; ``before`` is Python that each rank runs first."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    worker = ["-m", "n2n.train"]
+    if before:
+        script = path.with_name(".worker.py")
+        script.write_text(f"{before}\nimport sys\nfrom n2n.worker import main\nsys.exit(main())\n")
+        worker = [str(script)]
+    command = [*launcher, *worker, str(path)]
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, **streams)
+
+
+SLOWLY = "import time; from n2n import learner as l; u = l.update; l.update = lambda *a: time.sleep(0.05) or u(*a)"
+
+
+def assert_all_gone(folder: Path) -> None:
+    waited(lambda: not still_there(str(folder)))
+
+
+def assert_same_curve(one: n2n.Run, other: n2n.Run) -> None:
+    """To the rounding of float32 sums in another order."""
+    a, b = one.metrics[COMPUTED], other.metrics[COMPUTED]
+    assert a["step"].tolist() == b["step"].tolist()
+    assert (a["oracle_nll"] - b["oracle_nll"]).abs().max() < 1e-12, "the same sequences"
+    for name in ("loss", "grad_norm"):
+        assert (a[name] - b[name]).abs().max() < 1e-4
+    weights = other.model().state_dict()
+    for name, value in one.model().state_dict().items():
+        torch.testing.assert_close(value, weights[name], rtol=1e-3, atol=1e-4)
+    for here, there in zip(one.evaluations, other.evaluations, strict=True):
+        assert here["excess_loss"] == pytest.approx(there["excess_loss"], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_two_processes_have_the_curve_of_one(name, tmp_path):
+    """From Python, half of the way on two processes and then on one."""
+    fields = {**MODELS[name], "steps": STEPS, "batch_size": 8}
+    one = n2n.train(config(**fields, run_dir=tmp_path / "one"))
+    two = n2n.train(config(**fields, processes=2, run_dir=tmp_path / "two"))
+    assert_same_curve(one, two)
+    assert two.config.processes == 2
+    assert {path.name for path in (two.path / "logs").iterdir()} >= {"rank0.log", "rank1.log", "torchrun.log"}
+    longer = {**fields, "steps": STEPS + 10}
+    n2n.train(config(**longer, run_dir=tmp_path / "two"))
+    n2n.train(config(**longer, processes=2, run_dir=tmp_path / "one"))
+    assert_same_curve(n2n.Run(tmp_path / "one"), n2n.Run(tmp_path / "two"))
+    assert_all_gone(tmp_path)
+
+
+@pytest.mark.parametrize("way", ["SIGTERM to torchrun", "Ctrl-C", "SIGUSR1 to the second rank", "STOP"])
+def test_every_rank_leaves_at_the_same_step(way, tmp_path):
+    """And the run goes on with one process as if nothing had been."""
+    fields = {"steps": STEPS, "batch_size": 8, "schedule": "constant"}
+    folder = tmp_path / "run"
+    process = torchrun(written(folder, **fields), before=SLOWLY)
+    waited(lambda: logged(folder) >= 6)
+    if way == "SIGTERM to torchrun":
+        process.terminate()
+    elif way == "Ctrl-C":
+        os.killpg(process.pid, signal.SIGINT)
+    elif way == "STOP":
+        (folder / "STOP").touch()
+    else:
+        first = n2n.Run(folder).status["pid"]
+        ranks = [child.pid for child in psutil.Process(process.pid).children() if child.pid != first]
+        os.kill(ranks[0], signal.SIGUSR1)
+    _, said = process.communicate(timeout=60)
+    status = n2n.Run(folder).status
+    assert status["state"] == "preempted", said
+    assert 6 < status["step"] < STEPS
+    assert checkpoint.steps(folder / "checkpoints")[-1] == status["step"]
+    assert f"left at step {status['step']}" in (folder / "logs" / "rank0.log").read_text()
+    assert f"left at step {status['step']}" in (folder / "logs" / "rank1.log").read_text()
+    assert_all_gone(folder)
+    whole = n2n.train(config(**fields, run_dir=tmp_path / "whole"))
+    assert_same_curve(whole, n2n.train(config(**fields, run_dir=folder)))
+
+
+FAILING = """
+import os
+from n2n import learner
+real, made = learner.update, []
+def update(*given):
+    made.append(1)
+    if os.environ["RANK"] == "1" and len(made) == 8:
+        raise ArithmeticError("of the second rank")
+    return real(*given)
+learner.update = update
+"""
+
+
+def test_a_rank_that_fails_ends_the_others_and_is_heard(tmp_path):
+    folder = tmp_path / "run"
+    process = torchrun(written(folder, steps=10**6, batch_size=8), before=FAILING)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    status = n2n.Run(folder).status
+    assert (status["state"], status["step"]) == ("failed", 5)
+    assert "ArithmeticError: of the second rank" in status["error"]
+    assert "rank 1 of 2" in status["error"]
+    assert_all_gone(folder)
+
+
+def test_a_rank_that_is_killed_ends_the_others(tmp_path):
+    folder = tmp_path / "run"
+    process = torchrun(written(folder, steps=10**6, batch_size=8))
+    waited(lambda: logged(folder) >= 6)
+    first = n2n.Run(folder).status["pid"]
+    (second,) = (child for child in psutil.Process(process.pid).children() if child.pid != first)
+    second.kill()
+    process.communicate(timeout=60)
+    assert n2n.Run(folder).status["state"] == "failed"
+    assert_all_gone(folder)
+
+
+LAUNCHER = """
+import sys; sys.path.insert(0, {tests!r})
+import n2n
+from run_folders import config
+n2n.train(config(steps=10**6, batch_size=8, processes=2, run_dir={folder!r}))
+print("not reached")
+"""
+
+
+def launched(folder: Path) -> subprocess.Popen:
+    code = LAUNCHER.format(tests=str(Path(__file__).parent), folder=str(folder))
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, **streams)
+    waited(lambda: logged(folder) >= 6)
+    return process
+
+
+def test_ctrl_c_to_the_one_that_launched_them(tmp_path):
+    process = launched(tmp_path / "run")
+    os.killpg(process.pid, signal.SIGINT)
+    out, said = process.communicate(timeout=60)
+    status = n2n.Run(tmp_path / "run").status
+    assert status["state"] == "preempted"
+    assert f"SIGINT: saved at step {status['step']}" in said
+    assert "not reached" not in out
+    assert_all_gone(tmp_path / "run")
+
+
+def test_a_second_ctrl_c_kills_them(tmp_path):
+    process = launched(tmp_path / "run")
+    (first,) = {n2n.Run(tmp_path / "run").status["pid"]}
+    os.kill(first, signal.SIGSTOP)  # so that they cannot leave by themselves
+    os.kill(process.pid, signal.SIGINT)
+    time.sleep(1)
+    assert process.poll() is None
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate(timeout=30)
+    assert n2n.Run(tmp_path / "run").status["state"] == "preempted"
+    assert_all_gone(tmp_path / "run")
+
+
+def test_nobody_outlives_a_launcher_that_is_killed(tmp_path):
+    """They save, too: the system tells them."""
+    process = launched(tmp_path / "run")
+    process.kill()
+    process.communicate(timeout=60)
+    assert_all_gone(tmp_path / "run")
+    status = n2n.Run(tmp_path / "run").status
+    assert status["state"] == "preempted"
+    assert checkpoint.steps(tmp_path / "run" / "checkpoints")[-1] == status["step"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"batch_size": 7}, "batch_size: saw 7, which 2 processes do not divide"),
+        ({"batch_size": 6, "accumulate": 2}, "accumulate: saw 2, which does not divide a process's 3 sequences"),
+        ({"batch_size": 8, "parallel": "dpp"}, "parallel: saw 'dpp'.*did you mean 'ddp'"),
+        ({"batch_size": 8, "data": "nowhere.npy"}, "no dataset at"),
+    ],
+)
+def test_what_cannot_be_shared_starts_nobody(tmp_path, fields, said):
+    with pytest.raises(ValueError, match=said):
+        n2n.train(config(processes=2, run_dir=tmp_path / "run", **fields))
+    assert not (tmp_path / "run").exists()
+
+
+def test_torchrun_s_own_number_of_ranks_is_held_to_the_batch(tmp_path):
+    path = written(tmp_path / "run", steps=4, batch_size=8, accumulate=4)
+    process = torchrun(path, ranks=4)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "accumulate: saw 4, which does not divide a process's 2 sequences" in said
+    assert [entry.name for entry in path.parent.iterdir()] == ["config.json"]
