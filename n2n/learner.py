@@ -38,7 +38,8 @@ class Learner:
     def __init__(self, config: TrainConfig, device: torch.device, ranks: Ranks) -> None:
         if config.kernels == "fused" and device.type != "cuda":
             raise ValueError(f"kernels: saw 'fused', but the run is on {device} (allowed there: auto, torch)")
-        self.config, self.device, self.ranks, self.done = config, device, ranks, 0
+        self.config, self.device, self.ranks = config, device, ranks
+        self.done = self.saved = 0  # updates made, and those of the last checkpoint
         self.batches = Batches(open_data(config), config.batch_size, ranks.rank, ranks.count)
         own = config.batch_size // ranks.count
         if own % config.accumulate:
@@ -121,17 +122,21 @@ class Learner:
             optim_state_dict=state["optimizer"],
             options=StateDictOptions(full_state_dict=True),
         )
-        self.done = done
+        self.done = self.saved = done
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint of weights that are finite; every rank has to call, the first one writes."""
         self.check_finite()
         state = self.state()
         if not all(torch.isfinite(value).all() for value in state["model"].values()):
-            raise FloatingPointError(f"after step {self.done - 1} the weights are not finite; a lower lr may help")
+            raise FloatingPointError(
+                f"after step {self.done - 1} the weights are not finite; a lower lr may help. "
+                f"The last checkpoint is that of step {self.saved}"
+            )
         if self.ranks.first:
             checkpoint.save(folder, self.done, state)
             checkpoint.prune(folder, self.config.keep_last, self.config.keep_every)
+        self.saved = self.done
 
     def _data_hash(self) -> str | None:
         source = self.batches.source

@@ -40,12 +40,12 @@ class Reporter:
         self._clock, self._clocked = Clock(learner.device), learner.done
         self._trace = Trace(folder / "profile" / f"rank{ranks.rank}.json.gz", config.profile_steps)
         self._held_out: dict[Split, HeldOut] = {}
-        self._saved = learner.done
         self._inside = contextlib.ExitStack()
         self._flops = forward_flops(config.build_model("torch"), config.seq_len - 1)["Global"] * (1 + BACKWARD)
 
     def __enter__(self) -> Reporter:
         done, steps = self._learner.done, self._config.steps
+        self._log(f"rank {self._ranks.rank} of {self._ranks.count} on {self._learner.device}, from step {done}")
         if self._ranks.first:
             self._rate = matrix_rate(str(self._learner.device), self._config.precision)
             self._describe_speed()
@@ -97,15 +97,14 @@ class Reporter:
 
     def checkpoint(self) -> None:
         """Save, unless this step is saved already."""
-        if self._saved == self._learner.done:
+        if self._learner.saved == self._learner.done:
             return
         with self._clock("checkpoint"):
             if self._ranks.first:
                 self._rows.sync()
             self._learner.save(self._folder / "checkpoints")
-            self._saved = self._learner.done
             if self._ranks.first:
-                write_status(self._folder, self._config, "running", self._saved)
+                write_status(self._folder, self._config, "running", self._learner.saved)
 
     def leave(self, asked_by: str) -> None:
         """Save before the end, where the run was asked to stop."""

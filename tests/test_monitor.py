@@ -10,7 +10,7 @@ import torch
 
 from n2n.monitor import checkpoint, progress
 from n2n.monitor.environment import describe_environment
-from n2n.monitor.files import append_row, keep_rows, read_json, read_rows, write_atomic, write_json
+from n2n.monitor.files import append_row, keep_rows, last_row, read_json, read_rows, write_atomic, write_json
 
 
 def test_json_is_replaced_whole_or_not_at_all(tmp_path):
@@ -76,6 +76,47 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, damage):
     assert torch.equal(latest["weights"], torch.ones(100))
     with pytest.raises(ValueError, match="damaged checkpoint"):
         checkpoint.load(tmp_path, 2)
+
+
+@pytest.mark.parametrize(
+    ("last", "every", "kept"),
+    [(None, None, [2, 4, 6, 8, 9]), (1, None, [9]), (2, None, [8, 9]), (1, 4, [4, 8, 9]), (9, None, [2, 4, 6, 8, 9])],
+)
+def test_the_last_and_every_nth_stay(tmp_path, last, every, kept):
+    for step in (2, 4, 6, 8, 9):
+        checkpoint.save(tmp_path, step, {"a": 1})
+        checkpoint.prune(tmp_path, last, every)
+    assert checkpoint.steps(tmp_path) == kept
+
+
+def test_damaged_and_unfinished_ones_are_set_aside(tmp_path):
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, step, {"a": step})
+    for step in (2, 3):
+        (tmp_path / f"step_0000000{step}" / "state.pt").write_bytes(b"damage")
+    (tmp_path / ".step_00000004.99.part").mkdir()
+    with pytest.warns(UserWarning, match="damaged checkpoint"):
+        assert checkpoint.load_latest(tmp_path)[0] == 1
+    checkpoint.set_aside(tmp_path, after=1)
+    expected = ["damaged_step_00000002", "damaged_step_00000003", "step_00000001"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == expected
+
+
+def test_what_no_checkpoint_can_be_written_to_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"the checkpoint of step 3 could not be written .*; there is none before it"):
+        checkpoint.save(tmp_path / "file", 3, {"a": 1})
+
+
+def test_the_last_row_is_found_in_a_long_file(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    assert last_row(path) is None
+    for step in range(5000):
+        append_row(path, {"step": step, "text": "x" * 20})
+    assert last_row(path)["step"] == 4999
+    with open(path, "a") as file:
+        file.write('{"step": 5000, "te')
+    assert last_row(path)["step"] == 4999
 
 
 def test_an_unfinished_checkpoint_is_none(tmp_path):

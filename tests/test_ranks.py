@@ -1,4 +1,4 @@
-"""Several processes that train one model: the curve of one, ends together, and nobody left behind. By torchrun itself."""
+"""Several processes that train one model, by torchrun itself: the curve of one, a common end, nobody left behind."""
 
 import json
 import os
