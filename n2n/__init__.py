@@ -13,11 +13,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from n2n import benchmark, data, models, runs, viz
+    from n2n import benchmark, data, datasets, models, runs, viz
     from n2n.baselines import NGram, compression_nats, fit_ngram
     from n2n.calibration import Calibration, calibrate
     from n2n.config import TrainConfig
     from n2n.data import Stream, TokenStore
+    from n2n.datasets import DatasetConfig
     from n2n.decoding import Decoded, decode
     from n2n.difficulty import Entropy, EntropyRate, entropy, entropy_rate
     from n2n.evaluation import Evaluation, evaluate
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Calibration",
+    "DatasetConfig",
     "Decoded",
     "Entropy",
     "EntropyRate",
@@ -54,6 +56,7 @@ __all__ = [
     "calibrate",
     "compression_nats",
     "data",
+    "datasets",
     "decode",
     "entropy",
     "entropy_rate",
@@ -74,6 +77,7 @@ __all__ = [
 
 _HOMES = {
     "Calibration": "calibration",
+    "DatasetConfig": "datasets",
     "Entropy": "difficulty",
     "EntropyRate": "difficulty",
     "Decoded": "decoding",

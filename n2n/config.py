@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -10,11 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from n2n import models
+from n2n.fields import GraphOrPreset, Path, preset
 from n2n.graph import Graph
 from n2n.models.lm import LanguageModel
 from n2n.models.mixer import Frame
 from n2n.models.ops import Kernels
-from n2n.presets import PRESETS
 from n2n.process import Process
 from n2n.strict import Count, NonNegative, Positive, Seed, Strict, unknown
 
@@ -26,18 +25,6 @@ CHANGEABLE = frozenset(
 ONLINE = "online"  # data drawn as it is consumed
 
 Fraction = Annotated[NonNegative, Field(le=1)]
-
-
-def _path(value: object) -> object:
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
-
-
-def _preset(value: object) -> object:
-    if isinstance(value, str):
-        return Graph.preset(value)
-    if not isinstance(value, Graph | Mapping):
-        raise ValueError(f"saw {value!r}; a Graph or a preset's name is needed (presets: {', '.join(PRESETS)})")
-    return value
 
 
 def _switch(value: object) -> object:
@@ -97,13 +84,13 @@ class TrainConfig(Strict):
         ValueError: one line for each wrong field: the value seen, what is allowed, the nearest name.
     """
 
-    graph: Annotated[Graph, BeforeValidator(_preset)]
+    graph: GraphOrPreset
     arch: str = "transformer"
     dim: Count = 64
     layers: Count = 2
     heads: Count = 4
     model_options: dict[str, Any] = Field(default_factory=dict)
-    data: Annotated[str, BeforeValidator(_path)] = ONLINE
+    data: Path = ONLINE
     sequences: Count | None = None
     seq_len: Annotated[Count, Field(ge=2)] = 64
     batch_size: Count = 32
@@ -132,7 +119,7 @@ class TrainConfig(Strict):
     processes: Count = 1
     parallel: Literal["ddp", "fsdp"] = "ddp"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    run_dir: Annotated[str, BeforeValidator(_path)] = ""
+    run_dir: Path = ""
 
     @field_validator("arch")
     @classmethod
@@ -181,7 +168,7 @@ class TrainConfig(Strict):
         if wrong & {"graph", "arch", "dim", "layers", "heads", "kernels", "model_options"}:
             return []
         try:
-            models.configure(given["arch"], **_model_fields(_preset(given["graph"]), given))
+            models.configure(given["arch"], **_model_fields(preset(given["graph"]), given))
         except ValueError as error:
             return [str(error).replace("\n", "\n    ")]
         return []

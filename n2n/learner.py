@@ -78,7 +78,7 @@ class Learner:
                 rate = learning_rate(self.config, step)
                 raise FloatingPointError(
                     f"at step {step} the loss is {loss:.4g} and its gradient has norm {norm:.4g}, at a learning rate "
-                    f"of {rate:.4g}; a lower lr, a longer warmup or a smaller clip may help."
+                    f"of {rate:.4g}; a lower lr, a longer warmup or a smaller clip may help. {self._last_saved()}"
                 )
         self._unchecked.clear()
 
@@ -130,13 +130,15 @@ class Learner:
         state = self.state()
         if not all(torch.isfinite(value).all() for value in state["model"].values()):
             raise FloatingPointError(
-                f"after step {self.done - 1} the weights are not finite; a lower lr may help. "
-                f"The last checkpoint is that of step {self.saved}"
+                f"after step {self.done - 1} the weights are not finite; a lower lr may help. {self._last_saved()}"
             )
         if self.ranks.first:
             checkpoint.save(folder, self.done, state)
             checkpoint.prune(folder, self.config.keep_last, self.config.keep_every)
         self.saved = self.done
+
+    def _last_saved(self) -> str:
+        return f"The last checkpoint is that of step {self.saved}" if self.saved else "There is no checkpoint yet"
 
     def _data_hash(self) -> str | None:
         source = self.batches.source

@@ -53,6 +53,7 @@ def _no_set(value: object) -> object:
 T = TypeVar("T")
 Ordered = Annotated[tuple[T, ...], BeforeValidator(_no_set)]
 Count = Annotated[int, BeforeValidator(_no_bool), Field(gt=0)]
+NonNegativeInt = Annotated[int, BeforeValidator(_no_bool), Field(ge=0)]
 Seed = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, lt=2**63)]
 Positive = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]

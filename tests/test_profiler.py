@@ -14,6 +14,7 @@ from n2n.models.sizes import BACKWARD, forward_flops
 from n2n.monitor import metrics, profiler
 from n2n.monitor.profiler import Clock, matrix_rate, memory_held
 
+WORK = ("data", "forward", "backward", "optimizer")
 CPU = torch.device("cpu")
 
 
@@ -85,7 +86,7 @@ def test_a_trace_that_reaches_the_end_is_written(small):
 
 @pytest.mark.parametrize("steps", [(5, 5), (7, 3), (-1, 4)])
 def test_steps_that_cannot_be_traced_are_refused(small, steps):
-    with pytest.raises(ValueError, match="profile_steps: saw .* a first step from 0 and a later one"):
+    with pytest.raises(ValueError, match=r"profile_steps: saw .* a first step from 0 and a later one"):
         small(profile_steps=steps)
 
 

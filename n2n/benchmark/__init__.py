@@ -2,6 +2,7 @@
 
 from n2n.benchmark.learners import learner_table
 from n2n.benchmark.operations import operation_table
+from n2n.benchmark.overhead import overhead_table
 from n2n.benchmark.processes import filter_table, growth_table, sampler_table, thread_table
 from n2n.benchmark.timing import Settings, matrix_rate
 
@@ -12,6 +13,7 @@ __all__ = [
     "learner_table",
     "matrix_rate",
     "operation_table",
+    "overhead_table",
     "sampler_table",
     "thread_table",
 ]

@@ -6,4 +6,12 @@ from n2n.data.order import Epochs
 from n2n.data.store import TokenStore
 from n2n.data.stream import Source, Stream
 
-__all__ = ["Batches", "Epochs", "Source", "Stream", "TokenStore", "generate", "generate_part"]
+__all__ = [
+    "Batches",
+    "Epochs",
+    "Source",
+    "Stream",
+    "TokenStore",
+    "generate",
+    "generate_part",
+]

@@ -1,0 +1,30 @@
+"""Fields that several configurations have: graphs by name, paths."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+from n2n.graph import Graph
+from n2n.presets import PRESETS
+
+
+def path(value: object) -> object:
+    """A path as text."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def preset(value: object) -> object:
+    """A graph, what one is made of, or a preset's name as its graph."""
+    if isinstance(value, str):
+        return Graph.preset(value)
+    if not isinstance(value, Graph | Mapping):
+        raise ValueError(f"saw {value!r}; a Graph or a preset's name is needed (presets: {', '.join(PRESETS)})")
+    return value
+
+
+Path = Annotated[str, BeforeValidator(path)]
+GraphOrPreset = Annotated[Graph, BeforeValidator(preset)]
