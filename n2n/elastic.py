@@ -13,12 +13,12 @@ from pathlib import Path
 import psutil
 
 from n2n.config import TrainConfig
+from n2n.live import shown
 from n2n.monitor import checkpoint
 from n2n.monitor.files import last_row
 from n2n.monitor.metrics import METRICS, told
 from n2n.monitor.parents import end_with_parent
 from n2n.monitor.preemption import FILE, Preempted, Stop
-from n2n.monitor.progress import Progress
 from n2n.ranks import Ranks
 from n2n.recording import describe, owned, write_status
 from n2n.runs import Run
@@ -71,14 +71,14 @@ def _command(config: TrainConfig, folder: Path) -> list[str]:
 def _watch(process: subprocess.Popen, config: TrainConfig, folder: Path, stop: Stop) -> None:
     """Until the processes have ended: show their latest row, and pass on a signal as the file ``STOP``."""
     seen = _saved(folder)
-    with Progress(seen, config.steps) as shown:
+    with shown(folder, seen, config.steps) as view:
         while process.poll() is None:
             if stop.signal:
                 (folder / FILE).touch()
             row = last_row(folder / METRICS)
             if row and row["step"] >= seen:
                 seen = row["step"] + 1
-                shown.update(seen, told(row))
+                view.update(seen, told(row))
             time.sleep(PERIOD)
 
 

@@ -15,12 +15,13 @@ from torch import Tensor
 from n2n.evaluation import HeldOut, evaluate_model, held_out
 from n2n.inference import filter
 from n2n.learner import Learner
+from n2n.live import shown
 from n2n.models.lm import LanguageModel
 from n2n.models.sizes import BACKWARD, forward_flops
 from n2n.monitor.files import read_json, write_json
 from n2n.monitor.metrics import Rows, told
 from n2n.monitor.profiler import Clock, Trace, matrix_rate, memory_held
-from n2n.monitor.progress import Progress, announce
+from n2n.monitor.progress import announce
 from n2n.process import Split
 from n2n.recording import line_logger, write_status
 
@@ -52,7 +53,7 @@ class Reporter:
             self._rows = self._inside.enter_context(Rows(self._folder, done, tensorboard=self._config.tensorboard))
             if done:
                 announce(f"resumed at step {done} of {steps}", self._log)
-            self._shown = self._inside.enter_context(Progress(done, steps, self._log))
+            self._shown = self._inside.enter_context(shown(self._folder, done, steps, self._log))
         self._clock.take()
         return self
 
@@ -81,8 +82,9 @@ class Reporter:
             return
         row = {"step": step, "loss": found[0], "oracle_nll": found[1], "excess_loss": found[0] - found[1]}
         row |= {"lr": rate, "grad_norm": norm.item(), **self._speed()}
-        self._rows.metrics(row)
-        self._shown.update(step + 1, told(row))
+        with self._clock("monitor"):  # which the next row counts
+            self._rows.metrics(row)
+            self._shown.update(step + 1, told(row))
 
     def _speed(self) -> dict[str, float]:
         """Since the last row: tokens a second, share of the matrix rate, and milliseconds a step by section."""
@@ -92,7 +94,7 @@ class Reporter:
         speed = {"tokens_per_second": steps * self._config.tokens_per_step / total}
         speed["of_matrix_rate"] = steps * self._flops * self._config.batch_size / total / self._rate / self._ranks.count
         speed["memory_mib"] = memory_held(self._learner.device)
-        sections = ("data", "forward", "backward", "optimizer", "oracle", "checkpoint", "evaluation")
+        sections = ("data", "forward", "backward", "optimizer", "oracle", "monitor", "checkpoint", "evaluation")
         return speed | {f"ms_{name}": 1e3 * spent.get(name, 0.0) / steps for name in sections}
 
     def checkpoint(self) -> None:

@@ -99,10 +99,14 @@ def test_each_field_is_changeable_or_decisive():
     others = {"arch": "mamba", "dim": 32, "layers": 1, "heads": 2, "model_options": {"max_length": 99}, "seq_len": 9}
     others |= {"batch_size": 3, "lr": 0.5, "warmup": 0.2, "final_lr": 0.5, "weight_decay": 0.0, "clip": 2.0}
     others |= {"seed": 1, "process_seed": 1, "graph": "dense", "precision": "bfloat16"}
+    others |= {"data": "a.npy", "sequences": 9, "schedule": "wsd", "decay": 0.5}
     config = n2n.TrainConfig(graph="sparse")
     assert set(others) == set(n2n.TrainConfig.model_fields) - CHANGEABLE
-    for name, value in others.items():
-        assert set(config.differences(config.model_copy(update={name: value}))) == {name}
+    assert set(config.differences(config.model_copy(update={"data": "a.npy"}))) == {"data"}
+    from_disk = config.model_copy(update={"data": "b.npy"})
+    assert from_disk.differences(config.model_copy(update={"data": "a.npy"})) == {}, "where it lies"
+    for name in others.keys() - {"data"}:
+        assert set(from_disk.differences(from_disk.model_copy(update={name: others[name]}))) == {name}
     titled = config.graph.model_copy(update={"name": "a title"})
     assert config.differences(config.model_copy(update={"graph": titled})) == {}
 

@@ -18,6 +18,7 @@ from n2n.monitor.profiler import Clock
 from n2n.ranks import Ranks
 from n2n.training import train
 
+PARTS = ("data", "forward", "backward", "optimizer", "oracle", "monitor", "checkpoint")
 REPEATS = 3  # at most, as each takes seconds
 
 
@@ -26,16 +27,13 @@ def overhead_table(settings: Settings) -> pd.DataFrame:
 
     Returns:
         a row for each part, medians over repeats: milliseconds a step, and the share of the trainer's time.
-        ``updates`` is the bare loop; ``oracle``, ``checkpoints`` and ``wait for data`` are the trainer's own account;
-        ``monitor`` is what it takes beyond the bare loop, the oracle and the checkpoints, and is negative by chance.
+        ``bare loop`` is timed apart from the trainer, whose own account the rest is.
     """
     config = TrainConfig(graph="sparse", device=settings.device, eval_sequences=2)
     config = config.model_copy(update={"steps": config.checkpoint_every + 1})  # a row after the checkpoint counts it
     taken = [(_bare(config), *_monitored(config)) for _ in range(min(REPEATS, settings.repeats))]
-    found = pd.DataFrame(taken, columns=["updates", "whole", "oracle", "checkpoints", "wait for data"]).median()
-    found["monitor"] = found["whole"] - found["updates"] - found["oracle"] - found["checkpoints"]
-    parts = found[["whole", "updates", "oracle", "checkpoints", "monitor", "wait for data"]]
-    return pd.DataFrame({"ms a step": parts, "share": parts / found["whole"]}).rename_axis("part")
+    found = pd.DataFrame(taken, columns=["bare loop", "trainer", *PARTS]).median()
+    return pd.DataFrame({"ms a step": found, "share": found / found["trainer"]}).rename_axis("part")
 
 
 def _bare(config: TrainConfig) -> float:
@@ -51,10 +49,10 @@ def _bare(config: TrainConfig) -> float:
 
 
 def _monitored(config: TrainConfig) -> tuple[float, ...]:
-    """Milliseconds a step of the trainer: in all, and in the oracle, in checkpoints and waiting for data."""
+    """Milliseconds a step of the trainer: in all, and in each of ``PARTS``."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         rows = train(config.model_copy(update={"run_dir": f"{folder}/run"})).metrics
     steps = rows["step"].diff().fillna(1)
     whole = 1e3 * config.tokens_per_step / rows["tokens_per_second"]
-    columns = (whole, *(rows[f"ms_{name}"] for name in ("oracle", "checkpoint", "data")))
+    columns = (whole, *(rows[f"ms_{name}"] for name in PARTS))
     return tuple(float((column * steps).sum() / steps.sum()) for column in columns)

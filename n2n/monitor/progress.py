@@ -6,28 +6,41 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from tqdm.auto import tqdm
 
 PERIOD = 5.0  # seconds between lines
 
 
-def watched() -> bool:
-    """Whether a person looks on: a terminal, or a notebook whose front end can answer a question.
+def in_watched_notebook() -> bool:
+    """Whether a person looks on from a notebook, whose front end can answer a question.
 
     JupyterLab lets its kernels ask for input; papermill, nbconvert and nbval do not.
     """
-    if "IPython" in sys.modules:
-        shell = sys.modules["IPython"].get_ipython()
-        kernel = getattr(shell, "kernel", None)
-        if kernel is not None:
-            return bool(getattr(kernel, "_allow_stdin", False))
-    return sys.stdout.isatty()
+    return _kernel() is not None and bool(getattr(_kernel(), "_allow_stdin", False))
+
+
+def watched() -> bool:
+    """Whether a person looks on, from a notebook or a terminal."""
+    return in_watched_notebook() if _kernel() is not None else sys.stdout.isatty()
+
+
+def _kernel() -> Any:
+    """The notebook's kernel that this code runs in, if it does."""
+    if "IPython" not in sys.modules:
+        return None
+    return getattr(sys.modules["IPython"].get_ipython(), "kernel", None)
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)
 
 
 def announce(line: str, log: Callable[[str], None]) -> None:
     """Say a line at once, on the console and in the log."""
-    print(line, flush=True)
+    say(line)
     log(line)
 
 
@@ -39,14 +52,24 @@ class Progress:
         total: steps to make in all.
         log: also given each line, whoever looks on.
         unit: what a step is.
+        bar: whether a bar takes the place of lines (None: where a person looks on).
+        say: what else is done with a line.
     """
 
     def __init__(
-        self, done: int, total: int, log: Callable[[str], None] = lambda line: None, unit: str = "step"
+        self,
+        done: int,
+        total: int,
+        log: Callable[[str], None] = lambda line: None,
+        *,
+        unit: str = "step",
+        bar: bool | None = None,
+        say: Callable[[str], None] = say,
     ) -> None:
-        self._first, self._total, self._log, self._unit = done, total, log, unit
+        self._first, self._total, self._log, self._unit, self._say = done, total, log, unit, say
+        bar = watched() if bar is None else bar
         self._began = self._said = time.monotonic()
-        self._bar = tqdm(total=total, initial=done, unit=unit, dynamic_ncols=True) if watched() else None
+        self._bar = tqdm(total=total, initial=done, unit=unit, dynamic_ncols=True) if bar else None
 
     def __enter__(self) -> Progress:
         return self
@@ -65,10 +88,9 @@ class Progress:
             return
         self._said = now
         line = self._line(done, values, now)
+        self._log(line)
         if self._bar is None:
-            announce(line, self._log)
-        else:
-            self._log(line)
+            self._say(line)
 
     def _line(self, done: int, values: dict[str, str], now: float) -> str:
         left = (now - self._began) / (done - self._first) * (self._total - done)

@@ -1,0 +1,92 @@
+"""A run as it goes, for a person in a notebook: its curve beside the oracle's, and a button that stops it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from n2n.monitor.preemption import FILE
+from n2n.monitor.progress import Progress, in_watched_notebook
+from n2n.runs import Run
+from n2n.viz.curves import learning_curve
+
+if TYPE_CHECKING:
+    from ipywidgets import Button
+
+PERIOD = 2.0  # seconds between drawings, at least
+SHARE = 0.01  # of the time that drawing may take
+
+
+def shown(folder: Path, done: int, total: int, log: Callable[[str], None] = lambda line: None) -> Progress | Live:
+    """How a run tells where it is: drawn in a notebook that a person looks at, else a bar or lines."""
+    return Live(folder, done, total, log) if in_watched_notebook() else Progress(done, total, log)
+
+
+class Live:
+    """The learning curve, drawn anew in its place while the cell runs, and a button; use as a context manager.
+
+    The button writes the file ``STOP``, which works while the cell runs because front ends and kernels of today send
+    what widgets say by a channel of its own (JupyterLab 4.5 and ipykernel 7, and later).
+
+    Args:
+        folder: of the run.
+        done: steps already made.
+        total: steps to make in all.
+        log: is given a line every few seconds.
+    """
+
+    def __init__(self, folder: Path, done: int, total: int, log: Callable[[str], None]) -> None:
+        import ipywidgets
+
+        self._folder, self._total = folder, total
+        self._line = ipywidgets.Label(f"step {done}/{total}")
+        self._button: Button = ipywidgets.Button(description="Stop", icon="stop", tooltip="Save and leave")
+        self._button.on_click(self._stop)
+        self._lines = Progress(done, total, log, bar=False, say=self._say)
+        self._figure: Any = None
+        self._due = 0.0
+
+    def __enter__(self) -> Live:
+        import ipywidgets
+        from IPython.display import display
+
+        display(ipywidgets.HBox([self._button, self._line]))
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._button.disabled = True
+        if (self._folder / "metrics.jsonl").exists():
+            self._draw()
+
+    def _stop(self, button: Button) -> None:
+        button.disabled, button.description = True, "Stopping"
+        (self._folder / FILE).touch()
+
+    def _say(self, line: str) -> None:
+        self._line.value = line
+
+    def update(self, done: int, values: dict[str, str]) -> None:
+        """Tell that ``done`` steps are made."""
+        self._lines.update(done, values)
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._draw()
+        drawn = time.monotonic()
+        self._due = drawn + max(PERIOD, (drawn - now) / SHARE)
+
+    def _draw(self) -> None:
+        from IPython.display import display
+
+        run = Run(self._folder)
+        if run.metrics.empty:
+            return
+        bundle = {"application/vnd.plotly.v1+json": json.loads(learning_curve(run).to_json())}
+        if self._figure is None:
+            self._figure = display(bundle, raw=True, display_id=True)
+        else:
+            self._figure.update(bundle, raw=True)
