@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ipywidgets import Button
 
 PERIOD = 2.0  # seconds between drawings, at least
-SHARE = 0.01  # of the time that drawing may take
+SHARE = 0.01  # of the time that drawing may take, once it is warm
+LEAST_ROWS = 2  # of metrics, before which there is no curve
 
 
 def shown(folder: Path, done: int, total: int, log: Callable[[str], None] = lambda line: None) -> Progress | Live:
@@ -46,6 +47,7 @@ class Live:
         self._line = ipywidgets.Label(f"step {done}/{total}")
         self._button: Button = ipywidgets.Button(description="Stop", icon="stop", tooltip="Save and leave")
         self._button.on_click(self._stop)
+        _hear_while_busy(self._button)
         self._lines = Progress(done, total, log, bar=False, say=self._say)
         self._figure: Any = None
         self._due = 0.0
@@ -75,18 +77,28 @@ class Live:
         now = time.monotonic()
         if now < self._due:
             return
+        warm = self._figure is not None
         self._draw()
         drawn = time.monotonic()
-        self._due = drawn + max(PERIOD, (drawn - now) / SHARE)
+        self._due = drawn + (max(PERIOD, (drawn - now) / SHARE) if warm else PERIOD)
 
     def _draw(self) -> None:
         from IPython.display import display
 
         run = Run(self._folder)
-        if run.metrics.empty:
+        if len(run.metrics) < LEAST_ROWS:
             return
         bundle = {"application/vnd.plotly.v1+json": json.loads(learning_curve(run).to_json())}
         if self._figure is None:
             self._figure = display(bundle, raw=True, display_id=True)
         else:
             self._figure.update(bundle, raw=True)
+
+
+def _hear_while_busy(button: Button) -> None:
+    """Have what the button says handled by a thread of its own, and not after the cell.
+
+    ipykernel 7.4 hands what a widget's front end says to the shell that last wrote to the widget, which is the one that
+    is busy with the cell; without that memory it goes where the front end asks, which is a subshell.
+    """
+    vars(button.comm).pop("_reply_subshell_id", None)

@@ -49,7 +49,7 @@ def test_a_row_accounts_for_the_time_of_its_steps(small):
     rows, known = run.metrics.iloc[1:], json.loads((run.path / "environment.json").read_text())
     sections = [name for name in rows if name.startswith("ms_")]
     assert sections == [
-        f"ms_{n}" for n in ["data", "forward", "backward", "optimizer", "oracle", "checkpoint", "evaluation"]
+        f"ms_{n}" for n in ["data", "forward", "backward", "optimizer", "oracle", "monitor", "checkpoint", "evaluation"]
     ]
     per_step = 1e3 * run.config.tokens_per_step / rows["tokens_per_second"]
     assert (rows[sections].sum(axis=1) < per_step).all()
