@@ -106,7 +106,7 @@ class Learner:
         """Go on from a checkpoint.
 
         Raises:
-            ValueError: it was trained on other kernels, or on another dataset.
+            ValueError: it was trained on other kernels or on another dataset, or is of another model.
         """
         if not same_kernels(self.config.process.checksums, state["kernels"]):
             raise ValueError(f"run_dir: the kernels of {folder} are not those drawn here; numpy may draw otherwise now")
@@ -115,6 +115,7 @@ class Learner:
                 f"data: {folder} was trained on a dataset of SHA-256 {state['data']}, not {self._data_hash()}"
             )
         weights = {f"model.{name}": value for name, value in state["model"].items()}
+        self._refuse_other_model(weights, folder)
         set_state_dict(
             self.objective,
             self.optimizer,
@@ -136,6 +137,17 @@ class Learner:
             checkpoint.save(folder, self.done, state)
             checkpoint.prune(folder, self.config.keep_last, self.config.keep_every)
         self.saved = self.done
+
+    def _refuse_other_model(self, weights: Mapping[str, Tensor], folder: Path) -> None:
+        here = {name: tuple(value.shape) for name, value in Objective(self.model).state_dict().items()}
+        there = {name: tuple(value.shape) for name, value in weights.items()}
+        wrong = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
+        if wrong:
+            name = wrong[0].removeprefix("model.")
+            raise ValueError(
+                f"run_dir: the checkpoint in {folder} is of another model than {self.config.arch}: {name} is "
+                f"{there.get(wrong[0], 'not there')} there, {here.get(wrong[0], 'not there')} here"
+            )
 
     def _last_saved(self) -> str:
         return f"The last checkpoint is that of step {self.saved}" if self.saved else "There is no checkpoint yet"

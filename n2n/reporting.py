@@ -63,7 +63,8 @@ class Reporter:
 
     def _describe_speed(self) -> None:
         path = self._folder / "environment.json"
-        found = {"flops_per_step": self._flops * self._config.batch_size, "matrix_flops_per_second": self._rate}
+        per_token = self._flops / self._config.seq_len  # of all tokens, the first one included
+        found = {"flops_per_token": per_token, "matrix_flops_per_second": self._rate}
         write_json(path, {**read_json(path), **found})
 
     @contextlib.contextmanager
