@@ -106,6 +106,7 @@ def _resume(folder: Path, learner: Learner) -> None:
         learner.load(step, state, folder)
     if learner.ranks.first:
         checkpoint.set_aside(folder / "checkpoints", after=step)
+        checkpoint.prune(folder / "checkpoints", learner.config.keep_last, learner.config.keep_every)
         clean(folder)
 
 

@@ -49,7 +49,10 @@ def prune(folder: Path, keep_last: int | None, keep_every: int | None) -> None:
     """Delete all but the newest ``keep_last`` checkpoints (None: keep all) and those at multiples of ``keep_every``."""
     for step in steps(folder)[: -keep_last if keep_last else 0]:
         if keep_every is None or step % keep_every:
-            shutil.rmtree(_path(folder, step))
+            going = folder / f".{_path(folder, step).name}.part"
+            shutil.rmtree(going, ignore_errors=True)
+            _path(folder, step).rename(going)  # so that none is ever there in part
+            shutil.rmtree(going)
 
 
 def set_aside(folder: Path, after: int) -> None:
