@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
 
 from n2n.monitor.preemption import FILE
 from n2n.monitor.progress import Progress, in_watched_notebook
@@ -49,7 +50,8 @@ class Live:
         self._button.on_click(self._stop)
         _hear_while_busy(self._button)
         self._lines = Progress(done, total, log, bar=False, say=self._say)
-        self._figure: Any = None
+        self._figure: go.FigureWidget | None = None
+        self._handle: Any = None  # of the place in the notebook that shows it
         self._due = 0.0
 
     def __enter__(self) -> Live:
@@ -64,6 +66,7 @@ class Live:
         self._say(f"left at step {self._done} of {self._total}" if error is None else f"ended by {kind.__name__}")
         if (self._folder / "metrics.jsonl").exists():
             self._draw()
+        self._keep()
 
     def _stop(self, button: Button) -> None:
         button.disabled, button.description = True, "Stopping"
@@ -85,16 +88,25 @@ class Live:
         self._due = drawn + (max(PERIOD, (drawn - now) / SHARE) if warm else PERIOD)
 
     def _draw(self) -> None:
+        """A widget, because JupyterLab's renderer of plotly's static figures leaves one as it was first drawn."""
         from IPython.display import display
 
         run = Run(self._folder)
         if len(run.metrics) < LEAST_ROWS:
             return
-        bundle = {"application/vnd.plotly.v1+json": json.loads(learning_curve(run).to_json())}
+        drawn = learning_curve(run)
         if self._figure is None:
-            self._figure = display(bundle, raw=True, display_id=True)
+            self._figure = go.FigureWidget(drawn)
+            self._handle = display(self._figure, display_id=True)
         else:
-            self._figure.update(bundle, raw=True)
+            self._figure.update(drawn.to_plotly_json())
+
+    def _keep(self) -> None:
+        """The last figure as a static one, which a saved notebook still shows."""
+        if self._figure is None:
+            return
+        self._handle.update(go.Figure(self._figure))
+        self._figure.close()
 
 
 def _hear_while_busy(button: Button) -> None:

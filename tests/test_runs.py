@@ -33,7 +33,7 @@ def test_what_is_not_there_yet_is_said(small, tmp_path, monkeypatch):
     def fail(*arguments):
         raise RuntimeError("early")
 
-    monkeypatch.setattr(training, "update", fail)
+    monkeypatch.setattr(training.Learner, "update", fail)
     with pytest.raises(RuntimeError, match="early"):
         n2n.train(small(run_dir=str(tmp_path / "run")))
     run = n2n.Run(tmp_path / "run")
