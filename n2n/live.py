@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
+from n2n.monitor import checkpoint
 from n2n.monitor.preemption import FILE
 from n2n.monitor.progress import Progress, in_watched_notebook
 from n2n.runs import Run
@@ -44,7 +45,7 @@ class Live:
     def __init__(self, folder: Path, done: int, total: int, log: Callable[[str], None]) -> None:
         import ipywidgets
 
-        self._folder, self._done, self._total = folder, done, total
+        self._folder, self._total = folder, total
         self._line = ipywidgets.Label(f"step {done}/{total}")
         self._button: Button = ipywidgets.Button(description="Stop", icon="stop", tooltip="Save and leave")
         self._button.on_click(self._stop)
@@ -63,7 +64,8 @@ class Live:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._button.disabled = True
-        self._say(f"left at step {self._done} of {self._total}" if error is None else f"ended by {kind.__name__}")
+        saved = max(checkpoint.steps(self._folder / "checkpoints"), default=0)
+        self._say(f"{'' if kind is None else f'ended by {kind.__name__}, '}saved at step {saved} of {self._total}")
         if (self._folder / "metrics.jsonl").exists():
             self._draw()
         self._keep()
@@ -77,7 +79,6 @@ class Live:
 
     def update(self, done: int, values: dict[str, str]) -> None:
         """Tell that ``done`` steps are made."""
-        self._done = done
         self._lines.update(done, values)
         now = time.monotonic()
         if now < self._due:

@@ -63,13 +63,13 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
 
 def limited(fields: dict, most: int) -> None:
     """No file may grow beyond a limit once there is a checkpoint, which is how a quota ends."""
-    real = checkpoint.prune
+    real = checkpoint.save
 
-    def prune(*arguments):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    def save(*arguments):
         real(*arguments)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
-    with mock.patch.object(checkpoint, "prune", prune), pytest.raises(OSError, match="that of step 5 is whole"):
+    with mock.patch.object(checkpoint, "save", save), pytest.raises(OSError, match="that of step 5 is whole"):
         train_quietly(fields)
 
 

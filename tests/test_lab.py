@@ -49,6 +49,12 @@ def lab(tmp_path) -> Iterator[str]:
         f"--notebook-dir={tmp_path}",
     ]
     home = {name: str(tmp_path / ".home") for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR")}
+    home["JUPYTERLAB_SETTINGS_DIR"] = str(tmp_path / ".home" / "settings")
+    tracker = (
+        Path(home["JUPYTERLAB_SETTINGS_DIR"]) / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
+    )
+    tracker.parent.mkdir(parents=True)
+    tracker.write_text('{"windowingMode": "none"}')  # cells out of sight stay in the page, where a test can find them
     with open(tmp_path / "lab.log", "w") as log:
         command = [sys.executable, "-m", "jupyter", "lab", *options]
         server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **home})
@@ -105,6 +111,6 @@ def test_a_run_is_seen_as_it_goes_and_stopped_by_a_button(lab, page, tmp_path):
     waited(lambda: n2n.Run(folder).status["state"] == "preempted")
     status = n2n.Run(folder).status
     assert before <= status["step"] < 10**6
-    page.wait_for_selector(f"text=left at step {status['step']} of 1000000")
+    page.wait_for_selector(f"text=saved at step {status['step']} of 1000000")
     page.wait_for_function(f"{POINTS}.some(points => points >= {len(n2n.Run(folder).metrics)})")
     page.screenshot(path=str(tmp_path / "stopped.png"))
