@@ -49,11 +49,10 @@ def lab(tmp_path) -> Iterator[str]:
         f"--notebook-dir={tmp_path}",
     ]
     home = {name: str(tmp_path / ".home") for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR")}
-    home["JUPYTERLAB_SETTINGS_DIR"] = str(tmp_path / ".home" / "settings")
-    tracker = (
-        Path(home["JUPYTERLAB_SETTINGS_DIR"]) / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
-    )
-    tracker.parent.mkdir(parents=True)
+    settings = tmp_path / ".home" / "settings"
+    home["JUPYTERLAB_SETTINGS_DIR"] = str(settings)
+    (settings / "@jupyterlab" / "notebook-extension").mkdir(parents=True)
+    tracker = settings / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
     tracker.write_text('{"windowingMode": "none"}')  # cells out of sight stay in the page, where a test can find them
     with open(tmp_path / "lab.log", "w") as log:
         command = [sys.executable, "-m", "jupyter", "lab", *options]
