@@ -1,9 +1,11 @@
-"""Several processes on one machine: started through torch's elastic launcher, watched, and never left behind."""
+"""Several processes, on one machine or on a Slurm job's nodes: started by torch's elastic launcher, watched, ended."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,49 +15,87 @@ from pathlib import Path
 import psutil
 
 from n2n.config import TrainConfig
+from n2n.learner import Learner
 from n2n.live import shown
 from n2n.monitor import checkpoint
 from n2n.monitor.files import last_row
+from n2n.monitor.lock import Held, locked
 from n2n.monitor.metrics import METRICS, told
 from n2n.monitor.parents import end_with_parent
 from n2n.monitor.preemption import FILE, Preempted, Stop
-from n2n.ranks import Ranks
-from n2n.recording import describe, owned, write_status
+from n2n.ranks import LAUNCHED, Ranks
+from n2n.recording import ANSWERS, TRAINS, describe, owned, write_status
 from n2n.runs import Run
+from n2n.sampling import cores
 
 PERIOD = 0.2  # seconds between looks at the run's folder
+PATIENCE = 60.0  # seconds that processes may take to save once their launcher is gone
+NODES = "SLURM_JOB_NUM_NODES"
 
 
-def launch(config: TrainConfig, folder: Path | None) -> Run:
-    """Train with ``config.processes`` processes on this machine, showing their progress here.
+def launch(config: TrainConfig, folder: Path | None, learner: Learner) -> Run:
+    """Train with ``config.processes`` processes, an equal number on each node of the Slurm job that this is in.
 
-    What would stop a run in this process stops them: they save, leave at the same step, and none is left.
+    Their progress is shown here. What would stop a run in this process stops them: they save, leave at the same step,
+    and none is left.
 
     Args:
         config: the whole configuration, already checked.
         folder: of the run; None: a new one.
+        learner: of one process, which knows what a checkpoint must be.
 
     Raises:
-        ValueError: a trainer is at work in the folder.
+        ValueError: a trainer is at work in the folder, a checkpoint of something else, or processes that the nodes do
+            not divide. Nothing on disk is touched.
         Preempted: a signal asked it to leave; the processes have saved and left.
         RuntimeError: a process failed; with its traceback.
     """
-    with owned(folder, config, Ranks()) as folder:
+    processes_per_node(config)
+    with owned(folder, config, Ranks(), [ANSWERS]) as folder:
+        _prepare(config, folder, learner)
+        process = _started(config, folder)
+        stop = Stop(folder)
+        try:
+            with stop:
+                _watch(process, config, folder, stop)
+        except BaseException as error:
+            _end(process)
+            state = "preempted" if isinstance(error, KeyboardInterrupt) else "failed"
+            write_status(folder, config, state, _saved(folder), error=traceback.format_exc())
+            raise
+        finally:
+            stop.answered()
+        return _result(config, folder, stop, process.returncode)
+
+
+def processes_per_node(config: TrainConfig) -> int:
+    """Processes that train on each node.
+
+    Raises:
+        ValueError: the nodes of this Slurm job do not divide them.
+    """
+    nodes = int(os.environ.get(NODES, 1))
+    if config.processes % nodes:
+        raise ValueError(f"processes: saw {config.processes}, which the job's {nodes} nodes do not divide")
+    return config.processes // nodes
+
+
+def _prepare(config: TrainConfig, folder: Path, learner: Learner) -> None:
+    with owned(folder, config, Ranks(), [TRAINS]):  # nobody trains there whose launcher is gone
+        found = checkpoint.load_latest(folder / "checkpoints")
+        if found:
+            learner.refuse_other(found[1], folder)
         describe(folder, config)
-        write_status(folder, config, "running", _saved(folder))
+        write_status(folder, config, "running", found[0] if found else 0)
     (folder / "logs").mkdir(exist_ok=True)
-    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // config.processes))}
+
+
+def _started(config: TrainConfig, folder: Path) -> subprocess.Popen:
+    threads = max(1, cores() // processes_per_node(config))
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), LAUNCHED: "1"}
     with open(folder / "logs" / "torchrun.log", "ab") as output:
-        said = {"stdout": output, "stderr": output, "env": {**threads, **os.environ}}
-        process = subprocess.Popen(_command(config, folder), start_new_session=True, **said)
-    try:
-        with Stop(folder) as stop:
-            _watch(process, config, folder, stop)
-    except BaseException:
-        _end(process)
-        write_status(folder, config, "preempted", _saved(folder), error=traceback.format_exc())
-        raise
-    return _result(config, folder, stop, process.returncode)
+        said = {"stdout": output, "stderr": output, "env": environment}
+        return subprocess.Popen(_command(config, folder), start_new_session=True, **said)
 
 
 def _saved(folder: Path) -> int:
@@ -63,18 +103,30 @@ def _saved(folder: Path) -> int:
 
 
 def _command(config: TrainConfig, folder: Path) -> list[str]:
-    """torchrun's own command, by way of ``main`` below."""
-    count = f"--nproc-per-node={config.processes}"
-    return [sys.executable, "-m", __name__, "--standalone", count, "-m", "n2n.train", str(folder / "config.json")]
+    """torchrun's own command, by way of ``main`` below; in a Slurm job of several nodes once on each."""
+    nodes, count = int(os.environ.get(NODES, 1)), processes_per_node(config)
+    torchrun = [sys.executable, "-m", __name__, f"--nproc-per-node={count}"]
+    worker = ["-m", "n2n.train", str(folder / "config.json")]
+    if nodes == 1:
+        return [*torchrun, "--standalone", *worker]
+    with socket.socket() as free:
+        free.bind(("", 0))
+        meeting = f"{socket.gethostname()}:{free.getsockname()[1]}"
+    srun = ["srun", "--overlap", "--quit-on-interrupt", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
+    if "SLURM_CPUS_PER_TASK" in os.environ:
+        srun.append(f"--cpus-per-task={os.environ['SLURM_CPUS_PER_TASK']}")
+    together = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}", f"--rdzv-id={folder.name}"]
+    return [*srun, *torchrun, *together, *worker]
 
 
 def _watch(process: subprocess.Popen, config: TrainConfig, folder: Path, stop: Stop) -> None:
-    """Until the processes have ended: show their latest row, and pass on a signal as the file ``STOP``."""
-    seen = _saved(folder)
+    """Until the processes have ended: show their latest row, and pass on a signal as the file ``STOP``, once."""
+    seen, passed_on = _saved(folder), False
     with shown(folder, seen, config.steps) as view:
         while process.poll() is None:
-            if stop.signal:
+            if stop.signal and not passed_on:
                 (folder / FILE).touch()
+                passed_on = True
             row = last_row(folder / METRICS)
             if row and row["step"] >= seen:
                 seen = row["step"] + 1
@@ -83,21 +135,25 @@ def _watch(process: subprocess.Popen, config: TrainConfig, folder: Path, stop: S
 
 
 def _end(process: subprocess.Popen) -> None:
-    """At once, with all that it started."""
-    if process.poll() is not None:
-        return
-    left = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-    for one in left:
-        one.kill()
+    """At once, with all that it started; srun ends what it started elsewhere."""
+    with contextlib.suppress(psutil.NoSuchProcess, subprocess.TimeoutExpired):
+        if process.args[0] == "srun":
+            process.send_signal(signal.SIGINT)
+            process.wait(PATIENCE / 2)
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+    process.kill()
     process.wait()
 
 
 def _result(config: TrainConfig, folder: Path, stop: Stop, code: int) -> Run:
+    _wait_until_free(folder)
     run = Run(folder)
     status = run.status
     if status["state"] == "running":  # killed before it could tell
         tail = (folder / "logs" / "torchrun.log").read_text(errors="replace")[-4000:]
-        write_status(folder, config, "failed", status["step"], error=f"torchrun ended with {code}:\n{tail}")
+        write_status(folder, config, "failed", _saved(folder), error=f"torchrun ended with {code}:\n{tail}")
         status = run.status
     if status["state"] == "failed":
         raise RuntimeError(f"a process of {folder} failed at step {status['step']}:\n{status['error']}")
@@ -108,9 +164,25 @@ def _result(config: TrainConfig, folder: Path, stop: Stop, code: int) -> Run:
     return run
 
 
+def _wait_until_free(folder: Path) -> None:
+    """Ranks may outlive a launcher of torch's that was killed, for as long as they save."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            with locked(folder / TRAINS, wait=False):
+                return
+        except Held:
+            time.sleep(PERIOD)
+
+
 def main() -> None:
-    """torchrun, which ends when the process that started it does."""
+    """torchrun, which ends when the process that started it does.
+
+    Slurm sends SIGUSR2 to every process of a job: it is for the ranks, which save; torchrun would die of it.
+    """
     end_with_parent(signal.SIGTERM)
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     from torch.distributed.run import main as torchrun
 
     torchrun()

@@ -31,13 +31,11 @@ class Learner:
         ranks: who else does.
 
     Raises:
-        ValueError: fused kernels on a CPU, a batch that ranks or accumulation do not divide, or a dataset that is not
-            there or does not fit. Nothing on disk is touched.
+        ValueError: a batch that ranks or accumulation do not divide, or a dataset that is not there, does not fit or is
+            damaged. Nothing on disk is touched.
     """
 
     def __init__(self, config: TrainConfig, device: torch.device, ranks: Ranks) -> None:
-        if config.kernels == "fused" and device.type != "cuda":
-            raise ValueError(f"kernels: saw 'fused', but the run is on {device} (allowed there: auto, torch)")
         self.config, self.device, self.ranks = config, device, ranks
         self.done = self.saved = 0  # updates made, and those of the last checkpoint
         self.batches = Batches(open_data(config), config.batch_size, ranks.rank, ranks.count)
@@ -78,7 +76,7 @@ class Learner:
                 rate = learning_rate(self.config, step)
                 raise FloatingPointError(
                     f"at step {step} the loss is {loss:.4g} and its gradient has norm {norm:.4g}, at a learning rate "
-                    f"of {rate:.4g}; a lower lr, a longer warmup or a smaller clip may help. {self._last_saved()}"
+                    f"of {rate:.4g}; a lower lr, a longer warmup or a smaller clip may help. {self.last_saved}"
                 )
         self._unchecked.clear()
 
@@ -106,6 +104,22 @@ class Learner:
         """Go on from a checkpoint.
 
         Raises:
+            ValueError: as ``refuse_other``.
+        """
+        self.refuse_other(state, folder)
+        set_state_dict(
+            self.objective,
+            self.optimizer,
+            model_state_dict={f"model.{name}": value for name, value in state["model"].items()},
+            optim_state_dict=state["optimizer"],
+            options=StateDictOptions(full_state_dict=True),
+        )
+        self.done = self.saved = done
+
+    def refuse_other(self, state: Mapping[str, Any], folder: Path) -> None:
+        """Refuse the checkpoint of another run.
+
+        Raises:
             ValueError: it was trained on other kernels or on another dataset, or is of another model.
         """
         if not same_kernels(self.config.process.checksums, state["kernels"]):
@@ -114,16 +128,7 @@ class Learner:
             raise ValueError(
                 f"data: {folder} was trained on a dataset of SHA-256 {state['data']}, not {self._data_hash()}"
             )
-        weights = {f"model.{name}": value for name, value in state["model"].items()}
-        self._refuse_other_model(weights, folder)
-        set_state_dict(
-            self.objective,
-            self.optimizer,
-            model_state_dict=weights,
-            optim_state_dict=state["optimizer"],
-            options=StateDictOptions(full_state_dict=True),
-        )
-        self.done = self.saved = done
+        self._refuse_other_model(state["model"], folder)
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint of weights that are finite; every rank has to call, the first one writes."""
@@ -131,7 +136,7 @@ class Learner:
         state = self.state()
         if not all(torch.isfinite(value).all() for value in state["model"].values()):
             raise FloatingPointError(
-                f"after step {self.done - 1} the weights are not finite; a lower lr may help. {self._last_saved()}"
+                f"after step {self.done - 1} the weights are not finite; a lower lr may help. {self.last_saved}"
             )
         if self.ranks.first:
             checkpoint.save(folder, self.done, state)
@@ -139,17 +144,18 @@ class Learner:
         self.saved = self.done
 
     def _refuse_other_model(self, weights: Mapping[str, Tensor], folder: Path) -> None:
-        here = {name: tuple(value.shape) for name, value in Objective(self.model).state_dict().items()}
+        here = {name: tuple(value.shape) for name, value in self.model.state_dict().items()}
         there = {name: tuple(value.shape) for name, value in weights.items()}
         wrong = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
         if wrong:
-            name = wrong[0].removeprefix("model.")
             raise ValueError(
-                f"run_dir: the checkpoint in {folder} is of another model than {self.config.arch}: {name} is "
+                f"run_dir: the checkpoint in {folder} is of another model than {self.config.arch}: {wrong[0]} is "
                 f"{there.get(wrong[0], 'not there')} there, {here.get(wrong[0], 'not there')} here"
             )
 
-    def _last_saved(self) -> str:
+    @property
+    def last_saved(self) -> str:
+        """The step of the last checkpoint, for people."""
         return f"The last checkpoint is that of step {self.saved}" if self.saved else "There is no checkpoint yet"
 
     def _data_hash(self) -> str | None:
@@ -161,7 +167,8 @@ def open_data(config: TrainConfig) -> Stream | Epochs:
     """The sequences that a configuration asks for.
 
     Raises:
-        ValueError: a dataset that is not there, or whose process, split, length or number does not fit.
+        ValueError: a dataset that is not there, whose process, split, length or number does not fit, or whose tokens
+            are not those that were generated: all of it is read, at some 1 GB a second.
     """
     if config.data == "online":
         return Stream(config.process, config.seq_len)
@@ -172,4 +179,5 @@ def open_data(config: TrainConfig) -> Stream | Epochs:
         )
     source = Epochs(store, sequences=config.sequences, length=config.seq_len, seed=config.process_seed)
     store.check_drawn_from(config.process)
+    store.verify()
     return source

@@ -45,7 +45,7 @@ class Live:
     def __init__(self, folder: Path, done: int, total: int, log: Callable[[str], None]) -> None:
         import ipywidgets
 
-        self._folder, self._total = folder, total
+        self._folder, self._total, self._log = folder, total, log
         self._line = ipywidgets.Label(f"step {done}/{total}")
         self._button: Button = ipywidgets.Button(description="Stop", icon="stop", tooltip="Save and leave")
         self._button.on_click(self._stop)
@@ -66,9 +66,8 @@ class Live:
         self._button.disabled = True
         saved = max(checkpoint.steps(self._folder / "checkpoints"), default=0)
         self._say(f"{'' if kind is None else f'ended by {kind.__name__}, '}saved at step {saved} of {self._total}")
-        if (self._folder / "metrics.jsonl").exists():
-            self._draw()
-        self._keep()
+        self._attempt(self._draw)
+        self._attempt(self._keep)
 
     def _stop(self, button: Button) -> None:
         button.disabled, button.description = True, "Stopping"
@@ -84,9 +83,16 @@ class Live:
         if now < self._due:
             return
         warm = self._figure is not None
-        self._draw()
+        self._attempt(self._draw)
         drawn = time.monotonic()
         self._due = drawn + (max(PERIOD, (drawn - now) / SHARE) if warm else PERIOD)
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        """A figure that cannot be drawn is no reason for a run to end."""
+        try:
+            work()
+        except Exception as error:
+            self._log(f"the figure was not drawn: {error!r}")
 
     def _draw(self) -> None:
         """A widget, because JupyterLab's renderer of plotly's static figures leaves one as it was first drawn."""

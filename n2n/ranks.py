@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 Parallel = Literal["ddp", "fsdp"]
+LAUNCHED = "N2N_LAUNCHED"  # an environment variable of ranks whose launcher answers for the run's folder
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,11 @@ class Ranks:
         for block in objective.model.blocks:
             fully_shard(block, mesh=mesh)
         return fully_shard(objective, mesh=mesh)
+
+
+def started_by_launcher() -> bool:
+    """Whether ``n2n.elastic`` started this process."""
+    return started_by_torchrun() and LAUNCHED in os.environ
 
 
 def started_by_torchrun() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from n2n.monitor.preemption import FILE
 from n2n.ranks import Ranks
 from n2n.runs import Run
 
+# Whoever answers for a run's folder holds the first lock; whoever trains in it, maybe a process of theirs, the second.
+ANSWERS, TRAINS = ".launch.lock", ".lock"
 _WELCOME = ("*.ipynb", ".*", "logs", FILE)  # what a folder may hold before its run does
 
 
@@ -60,11 +62,19 @@ def _refuse_other_run(folder: Path, config: TrainConfig) -> None:
 
 
 @contextlib.contextmanager
-def owned(folder: Path | None, config: TrainConfig, ranks: Ranks) -> Iterator[Path]:
+def owned(
+    folder: Path | None, config: TrainConfig, ranks: Ranks, locks: Sequence[str] = (ANSWERS, TRAINS)
+) -> Iterator[Path]:
     """Make the folder (None: a new one) if need be and keep other trainers out of it; the first rank does, for all.
 
+    Args:
+        folder: of the run.
+        config: of the run.
+        ranks: who trains.
+        locks: ``ANSWERS``, ``TRAINS`` or both.
+
     Raises:
-        ValueError: another trainer is at work there, or the folder cannot be written to.
+        ValueError: another trainer is at work there, it has become another run's meanwhile, or it cannot be written to.
     """
     with contextlib.ExitStack() as stack:
         refused = ""
@@ -72,11 +82,16 @@ def owned(folder: Path | None, config: TrainConfig, ranks: Ranks) -> Iterator[Pa
             try:
                 folder = folder or runs.new_folder(f"{config.graph.name or 'graph'}-{config.arch}-s{config.seed}")
                 folder.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(locked(folder / ".lock", wait=False))
+                for name in locks:
+                    stack.enter_context(locked(folder / name, wait=False))
+                if (folder / "config.json").exists():
+                    _refuse_other_run(folder, config)
             except Held:
                 refused = (
                     f"run_dir: {folder} is being trained by {_holder(folder)}; wait for it, or name another folder"
                 )
+            except ValueError as error:
+                refused = str(error)
             except OSError as error:
                 refused = f"run_dir: {folder or runs.root()} cannot be written to: {error.strerror}"
         folder, refused = ranks.tell((folder, refused))

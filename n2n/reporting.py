@@ -58,8 +58,10 @@ class Reporter:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._trace.close()
-        self._inside.close()
+        try:
+            self._trace.close()
+        finally:
+            self._inside.__exit__(kind, error, trace)
 
     def _describe_speed(self) -> None:
         path = self._folder / "environment.json"
@@ -80,6 +82,7 @@ class Reporter:
             oracle = filter(self._config.process, tokens).nll.mean().double()
         found = self._ranks.mean(torch.stack([loss.double(), oracle.to(loss.device)])).tolist()
         if not self._ranks.first:
+            self._clock.take()  # what nobody asks for is not kept
             return
         row = {"step": step, "loss": found[0], "oracle_nll": found[1], "excess_loss": found[0] - found[1]}
         row |= {"lr": rate, "grad_norm": norm.item(), **self._speed()}
@@ -116,6 +119,7 @@ class Reporter:
 
     def evaluate(self, split: Split) -> None:
         """Judge the model by held-out sequences, unless that was done."""
+        self._learner.check_finite()
         with self._clock("evaluation"):
             model = self._learner.whole_model()
             if model is None:
@@ -129,5 +133,8 @@ class Reporter:
             self._held_out[split] = held_out(self._config, split)
         found = evaluate_model(model, self._held_out[split])
         if not math.isfinite(found.cross_entropy):
-            raise FloatingPointError(f"the held-out loss is {found.cross_entropy}; a lower lr may help")
+            raise FloatingPointError(
+                f"after step {self._learner.done - 1} the held-out loss is {found.cross_entropy}; a lower lr may help. "
+                f"{self._learner.last_saved}"
+            )
         return asdict(found)

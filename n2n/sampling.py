@@ -75,8 +75,10 @@ def draw(
 
 
 def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores that this process may use, no more than ``$OMP_NUM_THREADS``, which limits torch's threads too."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(there, int(told))) if told.isdecimal() else there
 
 
 def empty_sample(program: Program, count: int, length: int, latents: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -12,15 +12,15 @@ import torch
 
 from n2n.checks import check_budget, check_fixed
 from n2n.config import TrainConfig
-from n2n.elastic import launch
+from n2n.elastic import launch, processes_per_node
 from n2n.learner import Learner
 from n2n.memory import keep_freed_memory
 from n2n.monitor import checkpoint
 from n2n.monitor.files import clean
 from n2n.monitor.metrics import check_tensorboard
 from n2n.monitor.preemption import Preempted, Stop
-from n2n.ranks import Ranks, started_by_torchrun
-from n2n.recording import describe, existing_folder, owned, write_status
+from n2n.ranks import Ranks, started_by_launcher, started_by_torchrun
+from n2n.recording import ANSWERS, TRAINS, describe, existing_folder, owned, write_status
 from n2n.reporting import Reporter
 from n2n.runs import Run
 
@@ -57,39 +57,45 @@ def train(config: TrainConfig) -> Run:
     if config.tensorboard:
         check_tensorboard()
     folder, ranks = existing_folder(config), Ranks.here()
-    device = _device(config.device, ranks)
+    device = _device(config, ranks)
     if config.processes > 1 and not started_by_torchrun():
-        Learner(config.model_copy(update={"compile": "off"}), device, ranks)  # refuses what can be refused
-        return launch(config, folder)
+        # On the CPU, because a GPU is for those that will train.
+        one = Learner(config.model_copy(update={"compile": "off", "kernels": "torch"}), torch.device("cpu"), ranks)
+        return launch(config, folder, one)
     keep_freed_memory()
+    locks = [TRAINS] if started_by_launcher() else [ANSWERS, TRAINS]
     with ranks.joined(device):
         learner = Learner(config, device, ranks)
-        with owned(folder, config, ranks) as folder:
+        with owned(folder, config, ranks, locks) as folder:
             return _train_in(folder, learner)
 
 
-def _device(name: str, ranks: Ranks) -> torch.device:
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
+def _device(config: TrainConfig, ranks: Ranks) -> torch.device:
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if config.device == "cuda" and not gpus:
         raise ValueError("device: saw 'cuda', but torch sees no CUDA GPU here (allowed: auto, cpu)")
-    if not available or name == "cpu":
+    if config.device == "cpu" or not gpus:
+        if config.kernels == "fused":
+            raise ValueError("kernels: saw 'fused', but the run is on the CPU (allowed there: auto, torch)")
         return torch.device("cpu")
-    torch.cuda.set_device(ranks.local % torch.cuda.device_count())
+    if config.processes > 1 and processes_per_node(config) > gpus:
+        raise ValueError(f"processes: saw {config.processes}, but there are {gpus} GPUs here, one for each")
+    if ranks.count > 1:
+        torch.cuda.set_device(ranks.local)
     return torch.device("cuda", torch.cuda.current_device())
 
 
 def _train_in(folder: Path, learner: Learner) -> Run:
     config, ranks = learner.config, learner.ranks
     _resume(folder, learner)
-    if ranks.first:
-        describe(folder, config)
-        write_status(folder, config, "running", learner.done)
     with Stop(folder) as stop:
         with _failures_told(folder, learner):
+            if ranks.first:
+                describe(folder, config)
+                write_status(folder, config, "running", learner.done)
             stopped = _steps(folder, learner, stop)
         if ranks.first:
             write_status(folder, config, "preempted" if stopped else "done", learner.done)
-        if stopped and ranks.first:
             stop.answered()
         if stop.signal:
             left = f"saved at step {learner.done} of {config.steps}, training again into {folder} goes on"

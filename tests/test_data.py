@@ -57,6 +57,15 @@ def test_a_failure_in_the_thread_reaches_the_reader():
         next(Batches(Stream(PROCESS, 12, "trian"), 5).ahead(0, 3))
 
 
+def test_tokens_that_were_changed_are_not_trained_on(small, store, tmp_path):
+    data = bytearray(store.path.read_bytes())
+    data[-1] ^= 1
+    store.path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"train.npy is damaged: its SHA-256 is \w+, \w+ was generated"):
+        n2n.train(small(graph="sparse", data=store.path, run_dir=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_epoch_has_every_sequence_once(store):
     source = Epochs(store, sequences=20)
     epochs = source.indices(0, 60).reshape(3, 20)

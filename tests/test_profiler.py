@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import time
 
 import pytest
 import torch
@@ -37,10 +36,8 @@ def test_the_clock_times_the_gpu_s_own_work():
     with clock("forward", on_device=True):
         for _ in range(20):
             values @ values
-    begun = time.perf_counter()
-    spent, _ = clock.take()
-    assert spent["forward"] > 20 * 2 * 4096**3 / 1e15
-    assert time.perf_counter() - begun >= 0
+    spent, total = clock.take()
+    assert 20 * 2 * 4096**3 / 1e15 < spent["forward"] < total
 
 
 def test_a_row_accounts_for_the_time_of_its_steps(small):
@@ -90,9 +87,11 @@ def test_steps_that_cannot_be_traced_are_refused(small, steps):
         small(profile_steps=steps)
 
 
-def test_tensorboard_has_every_row_once_after_a_kill(tmp_path):
+@pytest.mark.parametrize("call", [9, 13])
+def test_tensorboard_has_every_row_once_after_a_kill(call, tmp_path):
+    """Before the first evaluation, and between it and the next: it resumes from the evaluated step itself."""
     fields = {"steps": 20, "tensorboard": True, "run_dir": tmp_path / "run"}
-    process = trainer(train_and_die, fields, "step", 9)
+    process = trainer(train_and_die, fields, "step", call)
     process.join(60)
     process = trainer(train_quietly, fields)
     process.join(60)

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from run_folders import COMPUTED, config, logged, still_there, waited
+from run_folders import COMPUTED, config, contents, logged, still_there, waited
 
 import n2n
 from n2n.monitor import checkpoint
@@ -19,7 +19,7 @@ from n2n.monitor import checkpoint
 STEPS = 30
 MODELS = {
     "ddp": {"arch": "transformer", "accumulate": 2},
-    "fsdp": {"arch": "mamba", "layers": 2, "parallel": "fsdp"},
+    "fsdp": {"arch": "mamba", "layers": 2, "parallel": "fsdp", "accumulate": 2},
 }
 
 
@@ -78,6 +78,17 @@ def test_two_processes_have_the_curve_of_one(name, tmp_path):
     n2n.train(config(**longer, processes=2, run_dir=tmp_path / "one"))
     assert_same_curve(n2n.Run(tmp_path / "one"), n2n.Run(tmp_path / "two"))
     assert_all_gone(tmp_path)
+
+
+def test_two_processes_resume_to_the_bit(tmp_path):
+    fields = {"steps": STEPS, "batch_size": 8, "processes": 2, "schedule": "constant", "warmup": 0.0}
+    whole = n2n.train(config(**fields, run_dir=tmp_path / "whole"))
+    for steps in (15, STEPS):
+        resumed = n2n.train(config(**{**fields, "steps": steps}, run_dir=tmp_path / "resumed"))
+    a, b = whole.metrics[COMPUTED].set_index("step"), resumed.metrics[COMPUTED].set_index("step")
+    assert a.equals(b.loc[a.index])  # the shorter run has logged its last step, too
+    weights = resumed.model().state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in whole.model().state_dict().items())
 
 
 @pytest.mark.parametrize("way", ["SIGTERM to torchrun", "Ctrl-C", "SIGUSR1 to the second rank", "STOP"])
@@ -150,28 +161,68 @@ LAUNCHER = """
 import sys; sys.path.insert(0, {tests!r})
 import n2n
 from run_folders import config
-n2n.train(config(steps=10**6, batch_size=8, processes=2, run_dir={folder!r}))
+n2n.train(config(**{fields!r}, run_dir={folder!r}))
 print("not reached")
 """
+LAUNCHED = {"steps": 10**6, "batch_size": 8, "processes": 2, "schedule": "constant", "warmup": 0.0}
 
 
 def launched(folder: Path) -> subprocess.Popen:
-    code = LAUNCHER.format(tests=str(Path(__file__).parent), folder=str(folder))
+    code = LAUNCHER.format(tests=str(Path(__file__).parent), folder=str(folder), fields=LAUNCHED)
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, **streams)
     waited(lambda: logged(folder) >= 6)
     return process
 
 
-def test_ctrl_c_to_the_one_that_launched_them(tmp_path):
-    process = launched(tmp_path / "run")
-    os.killpg(process.pid, signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2], ids=lambda number: number.name)
+def test_a_signal_to_the_one_that_launched_them(number, tmp_path):
+    """And what goes on after it is as if nothing had been. Slurm's SIGUSR2 is for every process there is."""
+    folder = tmp_path / "run"
+    process = launched(folder)
+    told = [psutil.Process(process.pid)]
+    told += told[0].children(recursive=True) if number == signal.SIGUSR2 else []
+    for one in told:
+        one.send_signal(number)
     out, said = process.communicate(timeout=60)
-    status = n2n.Run(tmp_path / "run").status
-    assert status["state"] == "preempted"
-    assert f"SIGINT: saved at step {status['step']}" in said
+    status = n2n.Run(folder).status
+    assert (status["state"], status["error"]) == ("preempted", None)
+    assert f"{number.name}: saved at step {status['step']}" in said
     assert "not reached" not in out
-    assert_all_gone(tmp_path / "run")
+    assert not (folder / "STOP").exists()
+    assert_all_gone(folder)
+    fields = {**LAUNCHED, "steps": status["step"] + 6, "processes": 1}
+    whole = n2n.train(config(**fields, run_dir=tmp_path / "whole"))
+    assert_same_curve(whole, n2n.train(config(**fields, run_dir=folder)))
+
+
+def test_a_second_launcher_is_refused_from_the_first_moment_on(tmp_path):
+    folder = tmp_path / "run"
+    code = LAUNCHER.format(tests=str(Path(__file__).parent), folder=str(folder), fields=LAUNCHED)
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        waited(lambda: (folder / "status.json").exists())
+        for fields in ({**LAUNCHED, "log_every": 7}, {**LAUNCHED, "processes": 1}):
+            with pytest.raises(ValueError, match=rf"is being trained by process {process.pid} on"):
+                n2n.train(config(**fields, run_dir=folder))
+        assert n2n.Run(folder).config.log_every != 7
+        waited(lambda: logged(folder) >= 4)
+        assert n2n.Run(folder).status["state"] == "running"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert_all_gone(folder)
+
+
+def test_another_dataset_is_refused_before_anybody_is_started(tmp_path):
+    process = config().process
+    paths = [str(n2n.data.generate(process, tmp_path / f"{n}.npy", n, 12).path) for n in (40, 41)]
+    fields = {"steps": 5, "batch_size": 8, "run_dir": tmp_path / "run"}
+    run = n2n.train(config(**fields, data=paths[0]))
+    before = contents(run.path)
+    with pytest.raises(ValueError, match="was trained on a dataset of SHA-256"):
+        n2n.train(config(**{**fields, "steps": 10}, data=paths[1], processes=2))
+    assert contents(run.path) == before
 
 
 def test_a_second_ctrl_c_kills_them(tmp_path):

@@ -177,20 +177,18 @@ def papermill(folder: Path) -> subprocess.Popen:
     )
 
 
-@pytest.mark.parametrize("way", ["SIGTERM to the kernel", "SIGUSR2 to all", "Ctrl-C", "STOP"])
+@pytest.mark.parametrize("way", ["SIGTERM", "SIGUSR1", "SIGUSR2", "Ctrl-C", "STOP"])
 def test_a_notebook_saves_and_ends(way, tmp_path):
     folder = tmp_path / "run"
     process = papermill(folder)
     waited(lambda: logged(folder) >= 20)
     kernel = n2n.Run(folder).status["pid"]
-    if way == "SIGTERM to the kernel":
-        os.kill(kernel, signal.SIGTERM)
-    elif way == "SIGUSR2 to all":
-        os.kill(kernel, signal.SIGUSR2)
-    elif way == "Ctrl-C":
+    if way == "Ctrl-C":
         os.killpg(process.pid, signal.SIGINT)
-    else:
+    elif way == "STOP":
         (folder / "STOP").touch()
+    else:
+        os.kill(kernel, signal.Signals[way])
     _, said = process.communicate(timeout=120)
     assert process.returncode != 0
     status = n2n.Run(folder).status

@@ -39,7 +39,7 @@ def test_a_run_s_folder(small, tmp_path):
     run = n2n.train(small(run_dir=str(tmp_path / "run")))
     assert run.path == tmp_path / "run"
     expected = {"config.json", "status.json", "metrics.jsonl", "evals.jsonl", "environment.json", "logs", "checkpoints"}
-    expected |= {".lock"}
+    expected |= {".lock", ".launch.lock"}
     assert {path.name for path in run.path.iterdir()} == expected
     assert run.config == small(run_dir=str(tmp_path / "run"))
     assert (run.status["state"], run.status["step"], run.status["steps"]) == ("done", 8, 8)
@@ -253,7 +253,8 @@ def test_runs_without_a_folder_get_new_ones(small):
             "at step 1 the loss is 3.466 and its gradient has norm nan.* a lower lr.* There is no checkpoint yet",
         ),
         ({"lr": 1e39, "steps": 1}, "the weights are not finite"),
-        ({"lr": 1e37, "steps": 1, "weight_decay": 0.0}, "the held-out loss is nan"),
+        ({"lr": 1e37, "steps": 1, "weight_decay": 0.0}, "after step 0 the held-out loss is nan.* checkpoint is that of"),
+        ({"lr": 1e30, "log_every": 8, "eval_every": 3}, "at step 1 the loss is 3.466 .* There is no checkpoint yet"),
     ],
 )
 def test_divergence_stops_the_run_before_it_is_saved(small, tmp_path, fields, said):
@@ -265,6 +266,45 @@ def test_divergence_stops_the_run_before_it_is_saved(small, tmp_path, fields, sa
         assert all(torch.isfinite(value).all() for value in run.model(step).state_dict().values())
     for line in (run.path / "metrics.jsonl").read_text().splitlines():
         assert math.isfinite(json.loads(line)["loss"])
+
+
+def test_a_stop_that_comes_too_late_does_not_stop_the_next_run(small, tmp_path, monkeypatch):
+    from n2n import reporting
+
+    real = reporting.evaluate_model
+    config = small(run_dir=str(tmp_path / "run"))
+    with monkeypatch.context() as patch:
+        patch.setattr(reporting, "evaluate_model", lambda *g: (tmp_path / "run" / "STOP").touch() or real(*g))
+        assert n2n.train(config).status["state"] == "done"
+    assert n2n.train(config.model_copy(update={"steps": 12})).status["step"] == 12
+
+
+def test_a_folder_that_becomes_another_run_s_meanwhile_is_refused(small, tmp_path, monkeypatch):
+    """Between the first look and the lock, while data and model are made."""
+    from n2n import training
+
+    mine, other = (small(run_dir=str(tmp_path / "run"), lr=lr) for lr in (0.1, 0.2))
+    real = training.Learner
+    with monkeypatch.context() as patch:
+        meanwhile = [lambda: patch.setattr(training, "Learner", real), lambda: n2n.train(other)]
+        patch.setattr(training, "Learner", lambda *given: [act() for act in meanwhile] and real(*given))
+        with pytest.raises(ValueError, match=r"another configuration:\n  - lr: 0.2 there, 0.1 now"):
+            n2n.train(mine)
+    assert n2n.Run(tmp_path / "run").config == other
+
+
+def test_a_figure_that_cannot_be_drawn_ends_no_run(small, tmp_path, monkeypatch):
+    from n2n import live
+
+    def broken(run):
+        raise ZeroDivisionError("of plotly")
+
+    monkeypatch.setattr(live, "learning_curve", broken)
+    monkeypatch.setattr(live, "in_watched_notebook", lambda: True)
+    monkeypatch.setattr(live, "_hear_while_busy", lambda button: None)
+    run = n2n.train(small(run_dir=str(tmp_path / "run")))
+    assert run.status["state"] == "done"
+    assert "the figure was not drawn: ZeroDivisionError('of plotly')" in (run.path / "logs" / "rank0.log").read_text()
 
 
 def test_too_large_a_process_is_refused_before_anything(small, tmp_path):

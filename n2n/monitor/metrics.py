@@ -29,6 +29,9 @@ class Rows:
         keep_rows(folder / METRICS, lambda row: row["step"] < done)
         keep_rows(folder / EVALS, lambda row: row["step"] <= done)
         self._writer = _writer()(str(folder / "tensorboard"), purge_step=done) if tensorboard else None
+        for row in read_rows(folder / EVALS) if tensorboard else []:
+            if row["step"] == done:  # TensorBoard drops all from that step on, rows of metrics and evaluations alike
+                self._show(row["split"], row)
 
     def __enter__(self) -> Rows:
         return self

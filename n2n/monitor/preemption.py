@@ -73,5 +73,5 @@ class Stop:
         return f"the file {FILE}" if self._file.exists() else "another rank"
 
     def answered(self) -> None:
-        """The run has left: the file has done its work."""
+        """The run has left or is done: the file has done its work, and does not stop the next one."""
         self._file.unlink(missing_ok=True)
