@@ -36,7 +36,10 @@ def refusal(**values) -> str:
         ({"arch": "hybrid"}, "pattern: saw (); names of architectures are needed"),
         ({"arch": "hybrid", "model_options": {"pattern": "mamba,x"}}, "pattern: unknown architecture 'x'"),
         ({"precision": "float16"}, "precision: saw 'float16'"),
-        ({"schedule": "cosinus"}, "schedule: saw 'cosinus'; it must be 'cosine', 'constant' or 'wsd'; did you mean 'cosine'"),
+        (
+            {"schedule": "cosinus"},
+            "schedule: saw 'cosinus'; it must be 'cosine', 'constant' or 'wsd'; did you mean 'cosine'",
+        ),
         ({"compile": "yes"}, "compile: saw 'yes'; it must be 'auto', 'on' or 'off'"),
         ({"kernels": "triton"}, "kernels: saw 'triton'"),
         ({"model_options": {"kernels": "torch"}}, "model_options: saw ['kernels'], which have fields of their own"),

@@ -12,6 +12,7 @@ import n2n
 from n2n.monitor import checkpoint
 
 KILLS = 20  # of each run
+STEPS = 800
 FIELDS = {
     "mamba": {"arch": "mamba", "accumulate": 2, "schedule": "wsd", "keep_last": 2, "keep_every": 20},
     "transformer": {"arch": "transformer", "schedule": "constant", "clip": 0.1, "model_options": {"dropout": 0.1}},
@@ -23,31 +24,34 @@ CALLS = (1, 2, 1, 2)  # at which a place kills, in one run after another
 
 
 def kill_at_random(fields: dict, rng: np.random.Generator) -> list[int]:
-    """Train until it is done, killed a random time after it has begun; the last step logged at each kill."""
-    status, kills = fields["run_dir"] / "status.json", []
-    while True:
-        before = status.stat().st_mtime_ns if status.exists() else 0
-        process = trainer(train_quietly, fields)
-        waited(lambda last=before: status.exists() and status.stat().st_mtime_ns > last)
-        process.join(rng.uniform(0.0, 0.25) if len(kills) < KILLS else None)
-        if not process.is_alive():
-            assert process.exitcode == 0
-            return kills
-        process.kill()
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
-        kills.append(logged(fields["run_dir"]))
+    """Train until it is done, killed again and again at a random moment; the last step logged at each kill."""
+    kills = [killed_once(fields, rng) for _ in range(KILLS)]
+    process = trainer(train_quietly, fields)
+    process.join(60)
+    assert process.exitcode == 0
+    return kills
+
+
+def killed_once(fields: dict, rng: np.random.Generator) -> int:
+    folder = fields["run_dir"]
+    target = max(checkpoint.steps(folder / "checkpoints"), default=0) + rng.integers(0, STEPS // KILLS)
+    process = trainer(train_quietly, fields)
+    waited(lambda: logged(folder) >= target or not process.is_alive())
+    process.join(rng.uniform(0.0, 0.02))
+    assert process.is_alive(), "the run was too short"
+    process.kill()
+    process.join()
+    return logged(folder)
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_run_killed_at_random_moments_is_the_uninterrupted_one(name, tmp_path):
-    fields = {**FIELDS[name], "steps": 800}
+    fields = {**FIELDS[name], "steps": STEPS}
     if "sequences" in fields:
         process = config(**{**fields, "sequences": None}).process
         fields["data"] = str(n2n.data.generate(process, tmp_path / "train.npy", 40, 12).path)
     whole = n2n.train(config(**fields, run_dir=tmp_path / "whole"))
     kills = kill_at_random({**fields, "run_dir": tmp_path / "killed"}, np.random.default_rng(7))
-    assert len(kills) == KILLS, "the run was too short for them"
     assert len(set(kills)) > KILLS / 3, "at many places"
     killed = n2n.Run(tmp_path / "killed")
     assert_same_run(whole, killed)

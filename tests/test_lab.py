@@ -96,7 +96,7 @@ def test_a_run_is_seen_as_it_goes_and_stopped_by_a_button(lab, page, tmp_path):
     notebook(tmp_path / "train.ipynb", steps=10**6, run_dir=str(folder), **small)
     page.goto(f"{lab}/lab/tree/train.ipynb")
     page.wait_for_selector(".jp-Notebook-cell")
-    page.wait_for_function("document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'")
+    page.wait_for_selector("text=Python 3 (ipykernel) | Idle")  # before it, the first run asks for a kernel
     page.click("text=Run >> nth=0")
     page.click("text=Run All Cells")
     page.wait_for_selector("button:has-text('Stop')")

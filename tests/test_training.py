@@ -253,7 +253,10 @@ def test_runs_without_a_folder_get_new_ones(small):
             "at step 1 the loss is 3.466 and its gradient has norm nan.* a lower lr.* There is no checkpoint yet",
         ),
         ({"lr": 1e39, "steps": 1}, "the weights are not finite"),
-        ({"lr": 1e37, "steps": 1, "weight_decay": 0.0}, "after step 0 the held-out loss is nan.* checkpoint is that of"),
+        (
+            {"lr": 1e37, "steps": 1, "weight_decay": 0.0},
+            "after step 0 the held-out loss is nan.* checkpoint is that of",
+        ),
         ({"lr": 1e30, "log_every": 8, "eval_every": 3}, "at step 1 the loss is 3.466 .* There is no checkpoint yet"),
     ],
 )
