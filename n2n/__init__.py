@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from n2n import benchmark, data, datasets, models, runs, viz
+    from n2n import benchmark, data, datasets, launch, models, runs, viz
     from n2n.baselines import NGram, compression_nats, fit_ngram
     from n2n.calibration import Calibration, calibrate
     from n2n.config import TrainConfig
@@ -64,6 +64,7 @@ __all__ = [
     "filter",
     "fit_ngram",
     "in_context_nll",
+    "launch",
     "markov_entropy",
     "markov_entropy_estimate",
     "markov_nll",

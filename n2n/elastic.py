@@ -112,7 +112,8 @@ def _command(config: TrainConfig, folder: Path) -> list[str]:
     with socket.socket() as free:
         free.bind(("", 0))
         meeting = f"{socket.gethostname()}:{free.getsockname()[1]}"
-    srun = ["srun", "--overlap", "--quit-on-interrupt", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
+    srun = ["srun", "--overlap", "--quit-on-interrupt", "--kill-on-bad-exit=1", f"--nodes={nodes}"]
+    srun += [f"--ntasks={nodes}", "--ntasks-per-node=1"]
     if "SLURM_CPUS_PER_TASK" in os.environ:
         srun.append(f"--cpus-per-task={os.environ['SLURM_CPUS_PER_TASK']}")
     together = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}", f"--rdzv-id={folder.name}"]

@@ -22,7 +22,7 @@ from n2n.runs import Run
 
 # Whoever answers for a run's folder holds the first lock; whoever trains in it, maybe a process of theirs, the second.
 ANSWERS, TRAINS = ".launch.lock", ".lock"
-_WELCOME = ("*.ipynb", ".*", "logs", FILE)  # what a folder may hold before its run does
+_WELCOME = ("*.ipynb", "job.json", ".*", "logs", FILE)  # what a folder may hold before its run does
 
 
 def existing_folder(config: TrainConfig) -> Path | None:

@@ -24,14 +24,19 @@ def joint_states(process: Process) -> list[dict[str, int]]:
     return [dict(zip((node.name for node in latents), states, strict=True)) for states in itertools.product(*ranges)]
 
 
-def transition_probability(process: Process, before: dict[str, int], after: dict[str, int], x_before: int) -> float:
-    """P(z_t = after | z_{t-1} = before, x_{t-1}): the product over latent nodes of their kernels' entries."""
+def transition_probability(
+    process: Process, before: dict[str, int], after: dict[str, int | np.ndarray], x_before: int
+) -> float | np.ndarray:
+    """P(z_t = after | z_{t-1} = before, x_{t-1}): the product over latent nodes of their kernels' entries.
+
+    ``after`` is a state, or holds ``(S,)`` of each node for S states at once.
+    """
     seen = {**after, process.graph.observed.name: x_before}
     entries = [
         process.kernel(node.name)[(before[node.name], *(seen[name] for name in node.parents), after[node.name])]
         for node in process.graph.latents
     ]
-    return float(np.prod(entries))
+    return np.prod(entries, axis=0)
 
 
 def emission_row(process: Process, state: dict[str, int], x_before: int) -> np.ndarray:
@@ -54,8 +59,10 @@ def flatten(process: Process) -> tuple[np.ndarray, np.ndarray]:
     """
     states = joint_states(process)
     tokens = range(process.graph.vocab_size if sees_previous_token(process) else 1)
-    transitions = [[[transition_probability(process, a, b, x) for b in states] for a in states] for x in tokens]
-    return np.array(transitions), np.array([[emission_row(process, state, x) for state in states] for x in tokens])
+    after = {name: np.array([state[name] for state in states]) for name in states[0]}
+    rows = [[transition_probability(process, before, after, x) for before in states] for x in tokens]
+    transitions = np.reshape(rows, (len(tokens), len(states), len(states)))
+    return transitions, np.array([[emission_row(process, state, x) for state in states] for x in tokens])
 
 
 def first_law(process: Process) -> np.ndarray:

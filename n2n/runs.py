@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from n2n.models.lm import LanguageModel
 
 Z95 = 1.959964  # a normal's two-sided 95% quantile
+SWEEP = "sweep.json"  # in a sweep's folder: what was submitted
+RESULTS = ("split", "parameters", "cross_entropy", "oracle_nll", "excess_loss", "excess_se", "bigram", "unigram")
 
 
 def root() -> Path:
@@ -41,6 +43,49 @@ def new_folder(label: str) -> Path:
             continue
         return folder
     raise OSError(f"no free name for {stem} under {root()}")
+
+
+def table(name: str | os.PathLike) -> pd.DataFrame:
+    """Every run of a sweep, or of any folder of runs, with its configuration and its results.
+
+    Args:
+        name: of the sweep under ``root()``, or the path of a folder whose folders are runs.
+
+    Returns:
+        a row for each folder, by its name: its ``state``, the run's own last word (of a point without a run its job's,
+        else ``"missing"``), the step saved, all fields of its configuration as it was written (of a point without a
+        run those that the sweep gives), and of its last evaluation the losses in nats per token with their standard
+        error, and the model's parameters.
+
+    Raises:
+        ValueError: no such folder, or one without runs.
+    """
+    folder = Path(name) if Path(name).is_dir() else root() / name
+    if not folder.is_dir():
+        raise ValueError(f"no sweep {os.fspath(name)!r}: there is no folder {folder}")
+    points = read_json(folder / SWEEP)["points"] if (folder / SWEEP).exists() else {}
+    found = sorted(path.parent.name for path in folder.glob("*/config.json"))
+    rows = {
+        name: _row(folder / name, points.get(name, {})) for name in [*points, *(n for n in found if n not in points)]
+    }
+    if not rows:
+        raise ValueError(f"{folder} holds no runs")
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
+
+
+def _row(folder: Path, point: dict[str, Any]) -> dict[str, Any]:
+    config, status, job = (_read(folder / name) for name in ("config.json", "status.json", "job.json"))
+    state = status.get("state") or job.get("state") or "missing"
+    if not config:
+        return {"state": state, **point}
+    config["graph"] = config["graph"]["name"] or "graph"
+    evaluation = (read_rows(folder / "evals.jsonl") or [{}])[-1]
+    results = {name: evaluation[name] for name in RESULTS if name in evaluation}
+    return {"state": state, "step": status.get("step"), **config, **results}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.exists() else {}
 
 
 @dataclass(frozen=True)

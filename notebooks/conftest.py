@@ -8,13 +8,19 @@ NOTEBOOK_TIMEOUT = 600  # seconds without any output that a cell may take; nbval
 
 # The notebooks' kernels inherit it, so that checks leave nothing among the user's runs.
 os.environ.setdefault("N2N_RUNS", tempfile.mkdtemp(prefix="n2n-runs-"))
+os.environ["SLURM_CONF"] = os.devnull  # nor do they submit jobs to a real cluster
+
+
+# Timings at full size are for an idle machine; tests/test_notebooks.py runs it small.
+LEFT_OUT = ("benchmark.ipynb",)
 
 
 def pytest_ignore_collect(collection_path):
-    """Leave out what papermill wrote: a notebook's output is no test."""
+    """Leave out what papermill wrote, as a notebook's output is no test, and benchmarks."""
     if collection_path.suffix != ".ipynb":
         return None
-    return True if "papermill" in json.loads(collection_path.read_text())["metadata"] else None
+    written = "papermill" in json.loads(collection_path.read_text())["metadata"]
+    return True if written or collection_path.name in LEFT_OUT else None
 
 
 def pytest_collection_modifyitems(items):

@@ -61,7 +61,7 @@ ROOMS = [
     ["runs"],
     ["evaluation", "datasets"],
     ["viz.style", "viz.layout"],
-    ["viz.curves", "viz.growth", "viz.network"],
+    ["viz.curves", "viz.growth", "viz.network", "viz.sweeps"],
     ["viz"],
     ["ranks"],
     ["recording"],
@@ -75,6 +75,16 @@ ROOMS = [
     ["benchmark.processes", "benchmark.operations", "benchmark.learners", "benchmark.overhead"],
     ["benchmark"],
     ["notebook"],
+    ["launch.door"],
+    ["launch.points", "launch.resources", "launch.job", "launch.snapshot", "launch.watching"],
+    ["launch.config"],
+    ["launch.notebooks", "launch.slurm", "launch.sweep"],
+    ["launch.clusters"],
+    ["launch.local", "launch.states"],
+    ["launch.submission"],
+    ["launch"],
+    ["launch.command"],
+    ["launch.__main__"],
 ]
 HEIGHT = {name: i for i, room in enumerate(ROOMS) for name in room}
 

@@ -11,7 +11,7 @@ from run_folders import assert_same_run, config, logged, waited
 import n2n
 from n2n.monitor import checkpoint
 
-KILLS = 20  # of each run
+KILLS = 17  # of each run
 STEPS = 800
 FIELDS = {
     "mamba": {"arch": "mamba", "accumulate": 2, "schedule": "wsd", "keep_last": 2, "keep_every": 20},

@@ -97,6 +97,18 @@ def test_it_runs_from_any_directory(tmp_path):
     assert "run folder: here/run" in text
 
 
+@quiet_kernel
+def test_the_benchmark_runs_small_and_prints_what_is_stored(tmp_path):
+    """nbval leaves it out, because its timings would take minutes and mean nothing beside other tests."""
+    source, small = ROOT / "notebooks" / "benchmark.ipynb", {"sequences": 2, "length": 16, "repeats": 1, "dim": 32}
+    given = {**small, "layers": 1, "batches": [2], "largest": 4}
+    papermill.execute_notebook(source, tmp_path / "out.ipynb", given, progress_bar=False)
+    stored, found = (printed(code_cells(path)[-1:]).splitlines() for path in (source, tmp_path / "out.ipynb"))
+    assert stored[-1] == found[-1]
+    assert [line for line in found if line.endswith("True")] == [line for line in stored if line.endswith("True")]
+    assert len(found) == len(stored) == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

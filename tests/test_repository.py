@@ -24,15 +24,18 @@ def test_ci_runs_the_readme_s_test_command():
 
 
 def test_python_in_the_readme_runs(monkeypatch):
-    """The blocks one after another, as a reader would type them; the run is cut to three steps."""
+    """The blocks one after another, as a reader would type them; runs are cut to three steps, the sweep to two runs."""
     monkeypatch.setattr("plotly.graph_objects.Figure.show", lambda self: None)
+    monkeypatch.setattr("n2n.launch.slurm.available", lambda: False)  # no real jobs
+    monkeypatch.chdir(ROOT)
     names = {}
     for block in re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S):
-        exec(block.replace("steps=300", "steps=3"), names)
+        exec(block.replace("steps=300", "steps=3").replace("seed=range(3)", "seed=0, steps=3"), names)
     assert names["run"].metrics["step"].tolist()[-1] == 2
     assert names["seen"].residual.shape[:3] == (2, 3, 21)
     assert names["seen"].attention.shape == (2, 2, 4, 21, 21)
     assert (names["edited"].latents["Z1"][:, 40] == 3).all()
+    assert names["table"][["arch", "state"]].to_numpy().tolist() == [["transformer", "done"], ["mamba", "done"]]
 
 
 def pinned() -> dict[str, str]:

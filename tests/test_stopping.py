@@ -169,29 +169,33 @@ def test_the_command_refuses_what_is_no_configuration(tmp_path, capsys, name, co
 
 
 def papermill(folder: Path) -> subprocess.Popen:
+    folder.parent.mkdir()
     given = {"steps": 10**6, "dim": 16, "heads": 2, "layers": 1, "batch_size": 4, "seq_len": 12, "run_dir": str(folder)}
     arguments = [part for name, value in given.items() for part in ("-p", name, str(value))]
     command = [sys.executable, "-m", "papermill", str(TRAIN), str(folder.parent / "out.ipynb"), *arguments]
-    return subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, **streams)
 
 
-@pytest.mark.parametrize("way", ["SIGTERM", "SIGUSR1", "SIGUSR2", "Ctrl-C", "STOP"])
-def test_a_notebook_saves_and_ends(way, tmp_path):
-    folder = tmp_path / "run"
-    process = papermill(folder)
-    waited(lambda: logged(folder) >= 20)
-    kernel = n2n.Run(folder).status["pid"]
-    if way == "Ctrl-C":
-        os.killpg(process.pid, signal.SIGINT)
-    elif way == "STOP":
-        (folder / "STOP").touch()
-    else:
-        os.kill(kernel, signal.Signals[way])
-    _, said = process.communicate(timeout=120)
-    assert process.returncode != 0
-    status = n2n.Run(folder).status
-    assert status["state"] == "preempted", said
-    assert checkpoint.steps(folder / "checkpoints")[-1] == status["step"]
-    waited(lambda: not psutil.pid_exists(kernel) and not still_there(str(folder)))
+def test_a_notebook_saves_and_ends(tmp_path):
+    """One for each way, all at once."""
+    ways = ("SIGTERM", "SIGUSR1", "SIGUSR2", "Ctrl-C", "STOP")
+    processes = {way: papermill(tmp_path / way / "run") for way in ways}
+    for way, process in processes.items():
+        folder = tmp_path / way / "run"
+        waited(lambda folder=folder: logged(folder) >= 20)
+        if way == "Ctrl-C":
+            os.killpg(process.pid, signal.SIGINT)
+        elif way == "STOP":
+            (folder / "STOP").touch()
+        else:
+            os.kill(n2n.Run(folder).status["pid"], signal.Signals[way])
+    for way, process in processes.items():
+        folder = tmp_path / way / "run"
+        _, said = process.communicate(timeout=120)
+        assert process.returncode != 0
+        status = n2n.Run(folder).status
+        assert status["state"] == "preempted", said
+        assert checkpoint.steps(folder / "checkpoints")[-1] == status["step"]
+        waited(lambda pid=status["pid"]: not psutil.pid_exists(pid))
+    waited(lambda: not still_there(str(tmp_path)))

@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import n2n
@@ -129,3 +130,15 @@ def test_excess_by_position_shows_mean_and_band(run):
 def test_figures_are_plain_json(run):
     for figure in (n2n.viz.learning_curve(run), n2n.viz.excess_by_position(run)):
         json.loads(figure.to_json())
+
+
+def test_runs_side_by_side():
+    table = pd.DataFrame({"excess_loss": [0.1, np.nan, 0.2], "excess_se": [0.01, np.nan, 0.02]}, index=["a", "b", "c"])
+    figure = n2n.viz.excess_by_run(table)
+    runs = trace(figure, "runs")
+    assert (list(runs.x), list(runs.y)) == ([0.1, 0.2], ["a", "c"])
+    assert list(runs.error_x.array) == pytest.approx([0.0196, 0.0392], abs=1e-4)
+    assert "1 without one" in figure.layout.title.text
+    for nothing in (table.iloc[1:2], pd.DataFrame({"state": ["missing"]})):
+        with pytest.raises(ValueError, match="no run of the table was evaluated yet"):
+            n2n.viz.excess_by_run(nothing)

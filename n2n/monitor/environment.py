@@ -11,11 +11,14 @@ from typing import Any
 
 import torch
 
+from n2n.monitor.files import read_json
+
+SNAPSHOT = "snapshot.json"  # beside a copy of n2n: the state of git when it was made
 _PACKAGES = ("n2n", "numpy", "numba", "networkx", "pydantic", "pandas", "plotly", "papermill", "mamba-ssm")
 
 
 def describe_environment(source: Path) -> dict[str, Any]:
-    """Versions, hardware, and the git commit and diff of the checkout that ``source`` lies in (None outside of one)."""
+    """Versions, hardware, and ``git_state(source)``."""
     return {
         "python": platform.python_version(),
         "packages": {"torch": torch.__version__, **{name: _version(name) for name in _PACKAGES}},
@@ -23,8 +26,22 @@ def describe_environment(source: Path) -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        **git_state(source),
+    }
+
+
+def git_state(source: Path) -> dict[str, Any]:
+    """Commit, diff and the names of files that git does not know, of the checkout that a package lies in.
+
+    None outside of one. A copy of the package that a sweep made tells of the checkout that it was copied from.
+    """
+    if (source.parent / SNAPSHOT).is_file():
+        return read_json(source.parent / SNAPSHOT)
+    untracked = _git(source, "ls-files", "--others", "--exclude-standard", "--full-name", ":/")
+    return {
         "git_commit": _git(source, "rev-parse", "HEAD"),
         "git_diff": _git(source, "diff", "HEAD"),
+        "git_untracked": None if untracked is None else untracked.splitlines(),
     }
 
 

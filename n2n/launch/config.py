@@ -1,0 +1,49 @@
+"""A sweep as one strict value, as ``notebooks/sweep.ipynb`` makes one of its parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from n2n.fields import Path
+from n2n.launch.points import Point
+from n2n.launch.points import grid as every_combination
+from n2n.launch.resources import Resources
+
+
+class SweepConfig(Resources):
+    """A notebook for every combination of some parameters' values, and what each job gets; see ``n2n.launch.submit``.
+
+    Args:
+        notebook: to execute, from here or from the checkout's notebooks.
+        name: of the sweep's folder under ``n2n.runs.root()``.
+        grid: for each parameter that varies its values.
+        fixed: parameters that all points share.
+        cluster: ``"auto"``, ``"slurm"``, ``"local"`` or ``"debug"``.
+
+    Raises:
+        ValueError: one line for each wrong field, as of ``Resources``.
+    """
+
+    notebook: Path
+    name: str
+    grid: dict[str, Any]
+    fixed: dict[str, Any] = Field(default_factory=dict)
+    cluster: str = "auto"
+
+    @field_validator("grid")
+    @classmethod
+    def _has_values(cls, grid: dict[str, Any]) -> dict[str, Any]:
+        every_combination(**grid)
+        return grid
+
+    @property
+    def points(self) -> list[Point]:
+        """Every combination, with what is fixed."""
+        return [{**self.fixed, **point} for point in every_combination(**self.grid)]
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """What each job gets, for ``n2n.launch.submit``."""
+        return {name: getattr(self, name) for name in Resources.model_fields}

@@ -1,0 +1,18 @@
+"""Run a module of another package with this copy of n2n in front: ``python .../n2n/launch/door.py -u -m MODULE ..``.
+
+A script and no module, so that no folder but the one chosen here comes first on the path: ``python -m`` would put the
+working directory there, and with it the n2n of a checkout that was edited meanwhile.
+"""
+
+import os
+import runpy
+import sys
+
+if __name__ == "__main__":
+    copy = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    sys.path[0] = copy
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [copy, os.environ.get("PYTHONPATH")]))
+    os.chdir(copy)  # where kernels and torchrun, started by python -m, find the same
+    module = sys.argv[sys.argv.index("-m") + 1]
+    sys.argv = sys.argv[sys.argv.index("-m") + 1 :]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -1,0 +1,69 @@
+"""What a job asks of a cluster, in plain names."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from n2n.strict import Count, NonNegativeInt, Positive, Strict
+
+LEAST_GRACE = 5  # seconds
+
+
+def minutes(value: object) -> object:
+    """A time in minutes: a number, or as Slurm has it, ``MM``, ``MM:SS``, ``HH:MM:SS``, ``D-HH``, ``D-HH:MM:SS``."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", value.strip())
+    if not found:
+        raise ValueError(f"saw {value!r}; minutes, HH:MM:SS or D-HH:MM:SS are needed")
+    days, *parts = found.groups()
+    first, second, third = (int(part) if part else 0 for part in parts)
+    if days is not None:
+        return int(days) * 1440 + first * 60 + second + third / 60
+    return first + second / 60 if parts[2] is None else first * 60 + second + third / 60
+
+
+class Resources(Strict):
+    """What each job of a sweep gets. What is None is the cluster's own default.
+
+    Args:
+        time: minutes after which a job is stopped and, if it has got on, queued again; or Slurm's ``HH:MM:SS``.
+        partition: of the cluster.
+        gpus: on each node.
+        cpus: on each node; torch's threads, too.
+        mem: GB on each node.
+        nodes: that a job's training is spread over, one torchrun on each.
+        account, qos, constraint: as Slurm has them.
+        max_parallel: jobs at once of a submission (None: as many as the cluster starts, on this machine as its cores
+            and GPUs bear).
+        grace: seconds before the end of its time in which a job saves.
+
+    Raises:
+        ValueError: one line for each wrong field: the value seen, what is allowed, the nearest name.
+    """
+
+    time: Annotated[Positive | None, BeforeValidator(minutes)] = None
+    partition: str | None = None
+    gpus: NonNegativeInt | None = None
+    cpus: Count | None = None
+    mem: Positive | None = None
+    nodes: Count = 1
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    max_parallel: Count | None = None
+    grace: Annotated[int, Field(ge=LEAST_GRACE)] = 120
+
+    @model_validator(mode="after")
+    def _time_to_work(self) -> Resources:
+        if self.time is not None and self.grace >= 60 * self.time:
+            raise ValueError(f"grace: saw {self.grace} s, which leaves nothing of the {self.time:g} minutes of time")
+        return self
+
+    @property
+    def processes(self) -> int:
+        """That train together in a job: one for each GPU, or for each node where there are none."""
+        return self.nodes * max(1, self.gpus or 0)

@@ -1,0 +1,82 @@
+"""A sweep's folder: its points, the jobs they were given to, and how each stands."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from n2n import runs
+from n2n.launch.points import Point
+from n2n.monitor.files import read_json, write_json
+from n2n.monitor.lock import locked
+from n2n.runs import SWEEP
+
+JOBS = "jobs.json"
+CODE, LOGS = "code", "jobs"  # folders beside the points' own
+UNFINISHED = ("failed", "preempted", "killed", "cancelled", "missing")  # states that ``resubmit`` takes up
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A view of a sweep's folder; everything is read from the files.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        ValueError: a folder that is not there, or holds no sweep.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path).resolve())  # by which its processes are known
+        if not (self.path / SWEEP).is_file():
+            others = sorted(found.parent.name for found in self.path.parent.glob(f"*/{SWEEP}"))
+            raise ValueError(f"no sweep in {self.path} (sweeps there: {', '.join(others) or 'none'})")
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """As it was submitted: notebook, cluster, resources, points."""
+        return read_json(self.path / SWEEP)
+
+    @property
+    def points(self) -> dict[str, Point]:
+        """Parameters by the name of each point's folder, in the order given."""
+        return self.about["points"]
+
+    @property
+    def jobs(self) -> dict[str, str]:
+        """The job that each point was last given to, by the scheduler's identifier."""
+        return read_json(self.path / JOBS) if (self.path / JOBS).exists() else {}
+
+    def note_jobs(self, found: dict[str, str]) -> None:
+        """Remember which jobs points were given to."""
+        with locked(self.path / ".jobs.lock"):
+            write_json(self.path / JOBS, {**self.jobs, **found})
+
+
+def folder_of(name: str) -> Path:
+    """Where the sweep of a name lies.
+
+    Raises:
+        ValueError: a name that is no name of a folder.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name) or name.endswith(".ipynb"):
+        raise ValueError(f"name: saw {name!r}; letters, digits and any of _.+- are needed, a letter or a digit first")
+    return (runs.root() / name).resolve()
+
+
+def other_points(there: dict[str, Point], here: dict[str, Point]) -> str:
+    """In what two sets of points differ, for people; empty if in nothing."""
+    told = [f"  - {name}: there alone" for name in there if name not in here]
+    told += [f"  - {name}: new" for name in here if name not in there]
+    told += [
+        f"  - {name}: {there[name]} there, {here[name]} now"
+        for name in here
+        if here[name] != there.get(name, here[name])
+    ]
+    return "\n".join([*told[:5], *([f"  .. and {len(told) - 5} more"] if len(told) > 5 else [])])
