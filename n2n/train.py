@@ -9,8 +9,8 @@ from n2n.worker import main
 if __name__ == "__main__":
     code = main()
     if started_by_torchrun():
-        # All is written and the others were taken leave of. The interpreter's own end, with threads of torch's still
-        # there, now and then aborts a rank that is done, and torchrun would wait for it for five minutes.
+        # All is written and the others were taken leave of. The interpreter's own end was seen to abort a rank that was
+        # done (a thread that was still there), and torchrun's other agents wait five minutes for such a one.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
