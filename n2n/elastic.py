@@ -30,7 +30,6 @@ from n2n.sampling import cores
 
 PERIOD = 0.2  # seconds between looks at the run's folder
 PATIENCE = 60.0  # seconds that processes may take to save once their launcher is gone
-NODES = "SLURM_JOB_NUM_NODES"
 
 
 def launch(config: TrainConfig, folder: Path | None, learner: Learner) -> Run:
@@ -74,10 +73,15 @@ def processes_per_node(config: TrainConfig) -> int:
     Raises:
         ValueError: the nodes of this Slurm job do not divide them.
     """
-    nodes = int(os.environ.get(NODES, 1))
+    nodes = _nodes()
     if config.processes % nodes:
         raise ValueError(f"processes: saw {config.processes}, which the job's {nodes} nodes do not divide")
     return config.processes // nodes
+
+
+def _nodes() -> int:
+    """Of the Slurm job that this is in; 1 outside of one."""
+    return int(os.environ.get("SLURM_JOB_NUM_NODES", 1))
 
 
 def _prepare(config: TrainConfig, folder: Path, learner: Learner) -> None:
@@ -104,7 +108,7 @@ def _saved(folder: Path) -> int:
 
 def _command(config: TrainConfig, folder: Path) -> list[str]:
     """torchrun's own command, by way of ``main`` below; in a Slurm job of several nodes once on each."""
-    nodes, count = int(os.environ.get(NODES, 1)), processes_per_node(config)
+    nodes, count = _nodes(), processes_per_node(config)
     torchrun = [sys.executable, "-m", __name__, f"--nproc-per-node={count}"]
     worker = ["-m", "n2n.train", str(folder / "config.json")]
     if nodes == 1:

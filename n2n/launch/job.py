@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from n2n.monitor.files import read_json, write_json
+from n2n.monitor.files import read_object, write_json
 from n2n.monitor.lock import Held, locked
 from n2n.monitor.preemption import FILE
 
@@ -108,10 +108,7 @@ class NotebookJob:
         return int(self._run_status().get("step", 0))
 
     def _run_status(self) -> dict[str, Any]:
-        try:
-            return read_json(self.folder / "status.json")
-        except (OSError, ValueError):
-            return {}
+        return read_object(self.folder / "status.json")
 
     def _execute(self, heard: _Heard) -> str | None:
         """Run the notebook; the traceback if it failed."""
@@ -173,11 +170,7 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 def told(folder: Path) -> dict[str, Any]:
     """What the last job in a point's folder told of itself; empty if there was none."""
-    try:
-        found = read_json(folder / STATE)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return read_object(folder / STATE)
 
 
 def job_id() -> str | None:

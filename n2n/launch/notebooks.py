@@ -76,8 +76,11 @@ class Notebook:
     @property
     def names(self) -> list[str]:
         """What a point may give."""
-        known = set(self.defaults) | (set(self.strict.model_fields) if self.strict else set())
-        return sorted(known - {RUN_DIR})
+        return sorted(self._known - {RUN_DIR})
+
+    @property
+    def _known(self) -> set[str]:
+        return set(self.defaults) | set(self.strict.model_fields if self.strict else ())
 
     def judge(self, point: Mapping[str, Any], resources: Resources) -> str | None:
         """What is wrong with a point's parameters in a job with such resources, or None."""
@@ -107,7 +110,7 @@ class Notebook:
             processes: that a job has; a point's own number comes first.
         """
         found = {name: self._absolute(name, value) for name, value in point.items()}
-        known = set(self.defaults) | (set(self.strict.model_fields) if self.strict else set())
+        known = self._known
         if PROCESSES in known and processes > 1:
             found.setdefault(PROCESSES, processes)
         return {**found, RUN_DIR: str(folder)} if RUN_DIR in known and folder else found

@@ -14,15 +14,12 @@ from n2n.monitor.files import write_json
 _IGNORED = shutil.ignore_patterns("*.pyc", "*.pyo", ".*")  # what numba compiled stays: it would take each job seconds
 
 
-def take(folder: Path, notebook: Path) -> Path:
+def take(folder: Path, notebook: Path) -> None:
     """Copy n2n and a notebook into a folder that is not there yet, made beside and renamed.
 
     Args:
         folder: of the copy, which will hold ``n2n/``, the notebook and the state of git.
         notebook: the file.
-
-    Returns:
-        the copied notebook.
     """
     source = Path(n2n.__file__).parent
     for unfinished in folder.parent.glob(f".{folder.name}.*.part"):
@@ -33,4 +30,3 @@ def take(folder: Path, notebook: Path) -> Path:
         shutil.copy2(notebook, beside / notebook.name)
         write_json(beside / SNAPSHOT, git_state(source))
         os.rename(beside, folder)
-    return folder / notebook.name

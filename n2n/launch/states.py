@@ -11,7 +11,7 @@ import pandas as pd
 from n2n.launch.clusters import WAITING, Cluster, Live
 from n2n.launch.job import told
 from n2n.launch.sweep import LOGS, UNFINISHED, Sweep
-from n2n.monitor.files import last_row, read_json
+from n2n.monitor.files import last_row, read_object
 
 ENDED = ("done", *UNFINISHED)
 COLUMNS = ["state", "step", "steps", "excess_loss", "time_left", "limit", "job", "log", "error"]
@@ -38,7 +38,7 @@ def states(sweep: Sweep, cluster: Cluster) -> pd.DataFrame:
 
 def _row(sweep: Sweep, point: str, job: str | None, live: Live | None) -> dict[str, Any]:
     folder = sweep.path / point
-    last, run = told(folder), _read(folder / "status.json")
+    last, run = told(folder), read_object(folder / "status.json")
     heard = last.get("state") if last.get("job_id") in (job, None) or last.get("state") == "done" else None
     log = sweep.path / LOGS / f"{job}_0_log.out"
     state = _state(heard, job, live, log.exists())
@@ -77,14 +77,6 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def _last_line(error: str | None) -> str:
     lines = (error or "").strip().splitlines()
     return lines[-1][:LONGEST_ERROR] if lines else ""
@@ -92,7 +84,7 @@ def _last_line(error: str | None) -> str:
 
 def _time_left(folder: Path, row: dict[str, Any]) -> str:
     """As H:MM:SS, from the speed of the last logged steps."""
-    config = _read(folder / "config.json")
+    config = read_object(folder / "config.json")
     if not {"steps", "batch_size", "seq_len"} <= config.keys():
         return ""
     tokens = (config["steps"] - row["step"] - 1) * config["batch_size"] * config["seq_len"]

@@ -49,6 +49,15 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file's object; empty if the file is not there or holds none."""
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def append_row(path: Path, row: dict[str, Any]) -> None:
     """Add one object as one line."""
     with open(path, "a") as file:
