@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from n2n.checks import check_budget, check_fixed
-from n2n.difficulty import SPLIT, mean_and_error, predictive_entropies
+from n2n.difficulty import entropies_by_seed
 from n2n.graph import Graph
-from n2n.process import Process
 from n2n.strict import unknown, whole
 
 LOWEST, HIGHEST = 1e-4, 1e3  # concentrations between which the target is looked for
@@ -70,8 +69,7 @@ def calibrate(
     _refuse(graph, target, names, length, seeds, sequences, tolerance)
 
     def judge(alpha: float) -> Calibration:
-        changed = [node.model_copy(update={"alpha": alpha} if node.name in names else {}) for node in graph.nodes]
-        return _judged(graph.model_copy(update={"nodes": changed}), alpha, length, seeds, sequences)
+        return _judged(with_alphas(graph, dict.fromkeys(names, alpha)), alpha, length, seeds, sequences)
 
     low, high = judge(LOWEST), judge(HIGHEST)
     if not low.entropy - tolerance <= target <= high.entropy + tolerance:
@@ -116,11 +114,13 @@ def _refuse(graph: Graph, target: float, names: list[str], length, seeds, sequen
 
 
 def _judged(graph: Graph, alpha: float, length: int, seeds: Sequence[int], sequences: int) -> Calibration:
-    means, errors = [], []
-    for seed in seeds:
-        process = Process(graph, seed)
-        tokens = process.sample(sequences, length=length, split=SPLIT, latents=False).tokens
-        mean, error = mean_and_error(predictive_entropies(process, tokens).mean(axis=1))
-        means.append(mean)
-        errors.append(error)
+    means, errors = entropies_by_seed(graph, seeds, sequences, length)
     return Calibration(graph, alpha, float(np.mean(means)), float(np.linalg.norm(errors) / len(errors)))
+
+
+def with_alphas(graph: Graph, alphas: Mapping[str, float]) -> Graph:
+    """The graph with other concentrations of the nodes named."""
+    nodes = [
+        node.model_copy(update={"alpha": alphas[node.name]}) if node.name in alphas else node for node in graph.nodes
+    ]
+    return graph.model_copy(update={"nodes": nodes})

@@ -43,9 +43,10 @@ def rrxor() -> Labelled:
     return table
 
 
-def mess3(x: float, a: float) -> Labelled:
+def mess3(x: float = 0.05, a: float = 0.85) -> Labelled:
     """Three hidden states told by noisy symbols. Source: Marzen and Crutchfield, J. Stat. Phys. 169 (2017).
 
+    The parameters, unless given, are those of Shai et al., arXiv:2405.15943.
     P(symbol o, next j | i) = (a if j = o, else (1 - a) / 2) * (1 - 2x if j = i, else x).
     """
     if not (0 <= x <= 0.5 and 0 <= a <= 1):
@@ -64,12 +65,32 @@ def classic_tables(name: str, **parameters: float) -> tuple[np.ndarray, np.ndarr
     Raises:
         ValueError: an unknown name, or parameters that the process does not take.
     """
+    labelled = _labelled(name, parameters)
+    symbols, after = _pairs(labelled)
+    transitions = labelled[symbols, :, after].T[after]  # from the pair's state, to every pair
+    return transitions, np.eye(len(labelled))[symbols]
+
+
+def classic_states(name: str, **parameters: float) -> np.ndarray:
+    """The process's own state in each pair, ``(pairs,)``: where an edge leads to.
+
+    A belief over the latent, summed over the pairs of each state, is the belief over the process's states.
+
+    Raises:
+        ValueError: as ``classic_tables``.
+    """
+    return _pairs(_labelled(name, parameters))[1]
+
+
+def _labelled(name: str, parameters: dict[str, float]) -> Labelled:
     if name not in list(CLASSICS):
         raise ValueError(unknown("classic process", name, CLASSICS))
     try:
-        labelled = CLASSICS[name](**parameters)
+        return CLASSICS[name](**parameters)
     except TypeError as error:
         raise ValueError(f"{name}: saw parameters {parameters}; {error}") from None
-    symbols, after = np.nonzero(labelled.sum(axis=1))  # pairs that some state can go to
-    transitions = labelled[symbols, :, after].T[after]  # from the pair's state, to every pair
-    return transitions, np.eye(len(labelled))[symbols]
+
+
+def _pairs(labelled: Labelled) -> tuple[np.ndarray, np.ndarray]:
+    """The symbol and the next state of each pair that some state can go to."""
+    return np.nonzero(labelled.sum(axis=1))

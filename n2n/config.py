@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from n2n import models
+from n2n.classic import CLASSICS
 from n2n.fields import GraphOrPreset, Path, preset
 from n2n.graph import Graph
 from n2n.models.lm import LanguageModel
@@ -27,6 +29,16 @@ ONLINE = "online"  # data drawn as it is consumed
 Fraction = Annotated[NonNegative, Field(le=1)]
 
 
+def _plain(tables: object) -> object:
+    """Arrays as nested lists, which a file can hold."""
+    if not isinstance(tables, Mapping):
+        return tables
+    return {name: table.tolist() if isinstance(table, np.ndarray) else table for name, table in tables.items()}
+
+
+Tables = Annotated[dict[str, Any], BeforeValidator(_plain)]
+
+
 def _switch(value: object) -> object:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value  # YAML reads on and off as booleans
 
@@ -35,7 +47,9 @@ class TrainConfig(Strict):
     """Everything that decides a run.
 
     Args:
-        graph: a ``Graph``, or the name of a preset.
+        graph: a ``Graph``, the name of a preset, or that of a classic process (``"mess3"`` and the like, see
+            ``n2n.Process.classic``), which gives ``tables`` too.
+        tables: for each node its kernel, as nested lists, as ``Process.from_kernels`` takes them (None: drawn).
         arch: one of ``n2n.models.names()``, or ``"hybrid"``, whose layers follow ``model_options["pattern"]``.
         dim: width of the residual stream.
         layers: number of blocks.
@@ -85,6 +99,7 @@ class TrainConfig(Strict):
     """
 
     graph: GraphOrPreset
+    tables: Tables | None = None
     arch: str = "transformer"
     dim: Count = 64
     layers: Count = 2
@@ -121,6 +136,15 @@ class TrainConfig(Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     run_dir: Path = ""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _classic(cls, values: dict[str, Any]) -> dict[str, Any]:
+        name = values.get("graph")
+        if not isinstance(name, str) or name not in CLASSICS:
+            return values
+        process = Process.classic(name)
+        return {"tables": process.given, **values, "graph": process.graph}
+
     @field_validator("arch")
     @classmethod
     def _known(cls, arch: str) -> str:
@@ -135,6 +159,15 @@ class TrainConfig(Strict):
         if steps is not None and not 0 <= steps[0] < steps[1]:
             raise ValueError(f"saw {steps}; a first step from 0 and a later one are needed, such as (10, 15)")
         return steps
+
+    @model_validator(mode="after")
+    def _given(self) -> TrainConfig:
+        if self.tables is not None:
+            try:
+                self.process  # noqa: B018  (made once, and checked by it)
+            except ValueError as error:
+                raise ValueError(f"tables: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _together(self) -> TrainConfig:
@@ -165,7 +198,7 @@ class TrainConfig(Strict):
     @classmethod
     def _wrong_together(cls, values: dict[str, Any], wrong: set[str]) -> list[str]:
         given = {**{name: field.default for name, field in cls.model_fields.items()}, "model_options": {}, **values}
-        if wrong & {"graph", "arch", "dim", "layers", "heads", "kernels", "model_options"}:
+        if wrong & {"graph", "tables", "arch", "dim", "layers", "heads", "kernels", "model_options"}:
             return []
         try:
             models.configure(given["arch"], **_model_fields(preset(given["graph"]), given))
@@ -181,7 +214,7 @@ class TrainConfig(Strict):
     @cached_property
     def process(self) -> Process:
         """The process that the run draws from."""
-        return Process(self.graph, self.process_seed)
+        return Process(self.graph, self.process_seed, given=self.tables)
 
     @property
     def tokens_per_step(self) -> int:

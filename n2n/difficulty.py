@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from n2n.checks import check_device, check_fixed, check_process
+from n2n.graph import Graph
 from n2n.inference import filter
 from n2n.process import Process
 from n2n.strict import whole
@@ -147,6 +148,21 @@ def predictive_entropies(
     on_device = torch.from_numpy(tokens.astype(np.int64)).to(device)
     predictive = filter(process, on_device, predictive=True, start=start).predictive
     return _entropy_of(predictive[:, -1:] if last else predictive).cpu().numpy()
+
+
+def entropies_by_seed(graph: Graph, seeds: Sequence[int], sequences: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """The oracle's mean loss under the kernels of each seed, ``(seeds,)`` nats per token, and its standard errors.
+
+    The errors are over sequences. Two graphs that differ in concentrations alone are judged on common random numbers:
+    kernels of the same seeds, sequences of the same indices.
+    """
+    found = []
+    for seed in seeds:
+        process = Process(graph, seed)
+        tokens = process.sample(sequences, length=length, split=SPLIT, latents=False).tokens
+        found.append(mean_and_error(predictive_entropies(process, tokens).mean(axis=1)))
+    means, errors = np.array(found).T
+    return means, errors
 
 
 def _entropy_of(probabilities: Tensor) -> Tensor:

@@ -45,6 +45,18 @@ def new_folder(label: str) -> Path:
     raise OSError(f"no free name for {stem} under {root()}")
 
 
+def folder_of(name: str | os.PathLike) -> Path:
+    """The folder of a sweep, by its name under ``root()`` or its path.
+
+    Raises:
+        ValueError: there is none.
+    """
+    folder = Path(name).expanduser() if Path(name).expanduser().is_dir() else root() / name
+    if not folder.is_dir():
+        raise ValueError(f"no sweep {os.fspath(name)!r}: there is no folder {folder}")
+    return folder
+
+
 def table(name: str | os.PathLike) -> pd.DataFrame:
     """Every run of a sweep, or of any folder of runs, with its configuration and its results.
 
@@ -60,9 +72,7 @@ def table(name: str | os.PathLike) -> pd.DataFrame:
     Raises:
         ValueError: no such folder, or one without runs.
     """
-    folder = Path(name) if Path(name).is_dir() else root() / name
-    if not folder.is_dir():
-        raise ValueError(f"no sweep {os.fspath(name)!r}: there is no folder {folder}")
+    folder = folder_of(name)
     points = read_json(folder / SWEEP)["points"] if (folder / SWEEP).exists() else {}
     found = sorted(path.parent.name for path in folder.glob("*/config.json"))
     rows = {

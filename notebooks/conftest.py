@@ -6,6 +6,8 @@ import tempfile
 
 NOTEBOOK_TIMEOUT = 600  # seconds without any output that a cell may take; nbval's own limit is 5
 
+# Tests run side by side: threads of several torches would wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The notebooks' kernels inherit it, so that checks leave nothing among the user's runs.
 os.environ.setdefault("N2N_RUNS", tempfile.mkdtemp(prefix="n2n-runs-"))
 os.environ["SLURM_CONF"] = os.devnull  # nor do they submit jobs to a real cluster

@@ -1,8 +1,13 @@
 """Shared by all tests: a place for runs, small configurations."""
 
+import os
+
 import pytest
 
 import n2n
+
+# Tests run side by side: threads of several torches would wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)

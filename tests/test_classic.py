@@ -53,7 +53,7 @@ def test_words_keep_their_rules():
     [
         ({"name": "golden"}, "unknown classic process 'golden'; did you mean 'golden_mean'"),
         ({"name": "even", "x": 1.0}, "even: saw parameters {'x': 1.0}"),
-        ({"name": "mess3"}, "mess3: saw parameters {}; .*missing"),
+        ({"name": "mess3", "y": 1}, "mess3: saw parameters {'y': 1}; .*unexpected"),
         ({"name": "mess3", "x": 0.6, "a": 0.5}, "mess3: saw x = 0.6 and a = 0.5; x lies in 0 to 0.5"),
         ({"name": "even", "initial": "statonary"}, "did you mean 'stationary'"),
     ],

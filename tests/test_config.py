@@ -104,6 +104,7 @@ def test_each_field_is_changeable_or_decisive():
     others |= {"batch_size": 3, "lr": 0.5, "warmup": 0.2, "final_lr": 0.5, "weight_decay": 0.0, "clip": 2.0}
     others |= {"seed": 1, "process_seed": 1, "graph": "dense", "precision": "bfloat16"}
     others |= {"data": "a.npy", "sequences": 9, "schedule": "wsd", "decay": 0.5}
+    others |= {"tables": n2n.Process(n2n.Graph.preset("sparse"), seed=1).kernels}
     config = n2n.TrainConfig(graph="sparse")
     assert set(others) == set(n2n.TrainConfig.model_fields) - CHANGEABLE
     assert set(config.differences(config.model_copy(update={"data": "a.npy"}))) == {"data"}

@@ -62,6 +62,7 @@ def test_a_sequence_does_not_depend_on_how_it_is_asked_for(monkeypatch):
     process = Process(Graph.preset("dense"))
     whole = process.sample(100, length=50)
     monkeypatch.setattr(sampling, "_SEQUENTIAL_BELOW", 0)
+    monkeypatch.delenv("OMP_NUM_THREADS")
     for threads in (1, 2, 3, 7):
         monkeypatch.setattr(sampling.os, "sched_getaffinity", lambda _, threads=threads: range(threads), raising=False)
         assert np.array_equal(process.sample(100, length=50).tokens, whole.tokens)

@@ -6,9 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from n2n.runs import Z95, Run
-from n2n.viz.style import BAND, BASELINE, MODEL, ORACLE, figure
-
-NATS = "nats per token"
+from n2n.viz.style import BASELINE, MODEL, NATS, ORACLE, add_band, add_oracle_at_zero, figure
 
 
 def learning_curve(run: Run) -> go.Figure:
@@ -36,16 +34,7 @@ def excess_by_position(run: Run) -> go.Figure:
     position = np.arange(1, len(mean) + 1)
     title = f"{_name(run)}: excess loss on {found['sequences']} {found['split']} sequences, mean and 95% band"
     fig = figure(title, "position t of the predicted token", f"excess loss, {NATS}")
-    fig.add_hline(0.0, line={"color": ORACLE, "width": 2})
-    fig.add_scatter(
-        x=np.concatenate([position, position[::-1]]),
-        y=np.concatenate([mean + half, (mean - half)[::-1]]),
-        fill="toself",
-        fillcolor=BAND,
-        line={"width": 0},
-        hoverinfo="skip",
-        showlegend=False,
-    )
+    add_band(fig, position, mean - half, mean + half, MODEL)
     fig.add_scatter(
         x=position,
         y=mean,
@@ -55,8 +44,8 @@ def excess_by_position(run: Run) -> go.Figure:
         line={"color": MODEL, "width": 2},
         hovertemplate="position %{x}: %{y:.3f} ± %{customdata:.3f}<extra></extra>",
     )
-    fig.add_scatter(x=[None], y=[None], name="oracle", mode="lines", line={"color": ORACLE, "width": 2})
-    fig.update_layout(showlegend=True, yaxis={"rangemode": "tozero"})
+    add_oracle_at_zero(fig)
+    fig.update_yaxes(rangemode="tozero")
     return fig
 
 

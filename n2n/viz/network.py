@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
 
 from n2n.graph import Graph, Node
 from n2n.viz.layout import Point, layout, radius
-from n2n.viz.style import ACCENT, MODEL, ORACLE, TEMPLATE
+from n2n.viz.style import ACCENT, AMBER, CLEAR, MODEL, ORACLE, PINK, SCALE, TEMPLATE
 
-COLOURS = {"default": MODEL, "slow": ACCENT, "dead": "#CC79A7", "context": "#E69F00"}
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLOURS = {"default": MODEL, "slow": ACCENT, "dead": PINK, "context": AMBER}
 EDGE = {"color": "#888888", "width": 1.5}
+STRENGTHS = sample_colorscale(SCALE, [0.4 + 0.055 * i for i in range(11)])  # its ends would fade into a page
+_THIN, _THICK = 1.0, 6.0  # pixels
 _LAG_SHIFT = 0.12
 _PIXELS = 80  # per unit
 
+Edge = tuple[str, str, int]  # (parent, child, lag)
 
-def draw_graph(graph: Graph) -> go.Figure:
+
+def draw_graph(graph: Graph, information: pd.DataFrame | None = None) -> go.Figure:
     """The contemporaneous edges, parents above children and X at the foot.
 
     Discs grow with the number of states; a loop marks a node that sees its own previous state, an arrow in X's colour a
     latent that sees the previous token. Latents are coloured by mode.
+
+    Args:
+        graph: to draw.
+        information: of ``n2n.edge_information``, a row for each edge and loop. Then these are the wider and the
+            brighter the more their ends share, in nats, and tell it where one points at them.
+
+    Raises:
+        ValueError: an edge without its information.
     """
     place = layout(graph)
     radii = {node.name: radius(node) for node in graph.nodes}
-    loops = [
-        _circle(_beside(place[node.name], radii[node.name]), 0.6 * radii[node.name], line=EDGE)
-        for node in graph.nodes
-        if node.sees_itself
-    ]
-    arrows = []
-    for parent, child, lag in graph.networkx().edges(data="lag"):
-        tail, head = _aside(place[parent], place[child], _LAG_SHIFT * lag)
-        arrows.append(_arrow(tail, head, radii[parent], radii[child], dict(EDGE, color=ORACLE) if lag else EDGE))
+    shared = _shared(graph, information)
+    loops, arrows = _lines(place, radii, _styles(shared) if shared else _plain(graph))
     across, down = zip(*place.values(), strict=True)
     hidden = {"visible": False, "fixedrange": True}
     # Shapes and arrows are given all at once: adding them one by one takes time in the square of their number.
@@ -47,7 +57,92 @@ def draw_graph(graph: Graph) -> go.Figure:
         "margin": {"b": 10},
         "showlegend": True,
     }
-    return go.Figure(layout=look).add_scatter(**_labels(graph, place))
+    fig = go.Figure(layout=look).add_scatter(**_labels(graph, place))
+    if shared:
+        fig.add_scatter(**_told(shared, place, radii)).add_scatter(**_scale(max(shared.values())))
+    return fig
+
+
+def _lines(place: dict[str, Point], radii: dict[str, float], styles: dict[Edge, dict]) -> tuple[list[dict], list[dict]]:
+    """The loops' circles and the other edges' arrows."""
+    loops, arrows = [], []
+    for edge, line in styles.items():
+        parent, child, _ = edge
+        if parent == child:
+            loops.append(_circle(_beside(place[parent], radii[parent]), 0.6 * radii[parent], line=line))
+        else:
+            arrows.append(_arrow(*_ends(place, edge), radii[parent], radii[child], line))
+    return loops, arrows
+
+
+def _edges(graph: Graph) -> list[Edge]:
+    loops = [(node.name, node.name, 1) for node in graph.nodes if node.sees_itself]
+    return [*loops, *graph.networkx().edges(data="lag")]
+
+
+def _shared(graph: Graph, information: pd.DataFrame | None) -> dict[Edge, float]:
+    """Nats by edge; empty where they are not asked for."""
+    if information is None:
+        return {}
+    rows = information[["parent", "child", "lag", "information"]].itertuples(index=False, name=None)
+    found = {(parent, child, lag): nats for parent, child, lag, nats in rows}
+    for edge in _edges(graph):
+        if edge not in found:
+            raise ValueError(f"information: saw no row for {_name(edge)}; every edge and loop of the graph needs one")
+    return {edge: found[edge] for edge in _edges(graph)}
+
+
+def _plain(graph: Graph) -> dict[Edge, dict]:
+    feedback = dict(EDGE, color=ORACLE)
+    return {edge: feedback if edge[2] and edge[0] != edge[1] else EDGE for edge in _edges(graph)}
+
+
+def _styles(shared: dict[Edge, float]) -> dict[Edge, dict]:
+    """Width in proportion to the nats, from a thin line at 0."""
+    most = max(shared.values()) or 1.0
+    parts = {edge: nats / most for edge, nats in shared.items()}
+    colours = dict(zip(parts, sample_colorscale(STRENGTHS, list(parts.values())), strict=True))
+    return {edge: {"color": colours[edge], "width": _THIN + (_THICK - _THIN) * part} for edge, part in parts.items()}
+
+
+def _told(shared: dict[Edge, float], place: dict[str, Point], radii: dict[str, float]) -> dict:
+    """The trace that tells of each edge where one points at its middle; its marks are clear."""
+    middles = [_middle(edge, place, radii) for edge in shared]
+    return {
+        "mode": "markers",
+        "x": [x for x, _ in middles],
+        "y": [y for _, y in middles],
+        "marker": {"size": 18, "color": CLEAR},
+        "hovertext": [f"{_name(edge)}: {nats:.3g} nats" for edge, nats in shared.items()],
+        "hoverinfo": "text",
+        "showlegend": False,
+    }
+
+
+def _scale(most: float) -> dict:
+    """The trace that carries the colour bar."""
+    bar = {"title": {"text": "mutual information, nats", "side": "right", "font": {"size": 13}}, "thickness": 12}
+    shades = {"colorscale": STRENGTHS, "cmin": 0, "cmax": most or 1.0, "color": [0.0], "colorbar": bar}
+    return {"mode": "markers", "x": [None], "y": [None], "marker": {"showscale": True, **shades}, "showlegend": False}
+
+
+def _name(edge: Edge) -> str:
+    parent, child, lag = edge
+    return f"{parent} at t{' - 1' if lag else ''} → {child} at t"
+
+
+def _middle(edge: Edge, place: dict[str, Point], radii: dict[str, float]) -> Point:
+    parent, child, _ = edge
+    if parent == child:
+        x, y = _beside(place[parent], radii[parent])
+        return x + 0.6 * radii[parent], y
+    (x, y), (other_x, other_y) = _ends(place, edge)
+    return (x + other_x) / 2, (y + other_y) / 2
+
+
+def _ends(place: dict[str, Point], edge: Edge) -> tuple[Point, Point]:
+    parent, child, lag = edge
+    return _aside(place[parent], place[child], _LAG_SHIFT * lag)
 
 
 def _discs(graph: Graph, place: dict[str, Point], radii: dict[str, float]) -> list[dict]:
@@ -111,6 +206,7 @@ def _arrow(tail: Point, head: Point, from_radius: float, to_radius: float, line:
     start = {f"a{axis}": tail[i] + unit[i] * from_radius for i, axis in enumerate("xy")}
     end = {axis: head[i] - unit[i] * (to_radius + 0.03) for i, axis in enumerate("xy")}
     style = {"arrowhead": 2, "arrowwidth": line["width"], "arrowcolor": line["color"], "showarrow": True, "text": ""}
+    style["arrowsize"] = min(1.0, max(0.6, 2 / line["width"]))  # heads grow with the line, but less
     return {**start, **end, "xref": "x", "yref": "y", "axref": "x", "ayref": "y", **style}
 
 

@@ -1,25 +1,40 @@
-"""The look that all figures share."""
+"""The look that all figures share, on a light page and on a dark one."""
 
 from __future__ import annotations
 
+from itertools import cycle, islice
+
+import numpy as np
 import plotly.graph_objects as go
+
+NATS = "nats per token"
 
 # Okabe and Ito's palette, told apart by the colour-blind (jfly.uni-koeln.de/color, 2008).
 MODEL, ORACLE, BASELINE, ACCENT = "#0072B2", "#D55E00", "#7F7F7F", "#009E73"
-BAND = "rgba(0, 114, 178, 0.2)"
-GRID = "rgba(127, 127, 127, 0.25)"
+SKY, PINK, AMBER = "#56B4E9", "#CC79A7", "#E69F00"
+COLOURS = (MODEL, ACCENT, PINK, AMBER, SKY)  # of what is compared, in order; the oracle's is nobody else's
+DASHES = ("solid", "dash", "dot", "dashdot")  # once the colours are used up
+SCALE = "Cividis"  # of magnitudes from 0, made for the colour-blind (Nunez et al., PLoS ONE 13 (2018))
+SIGNED = ((0.0, MODEL), (0.5, "#F2F2F2"), (1.0, "#E69F00"))  # of numbers of either sign, 0 in the middle
 
+# Text and lines are seen on white and on JupyterLab's dark #111111 alike: a grey between them, and no paper of its own.
+TEXT, CLEAR = "#787878", "rgba(0, 0, 0, 0)"
+GRID = "rgba(127, 127, 127, 0.25)"
+MOST_CELLS = 64  # of a matrix along each axis; beyond, neighbours are averaged, and the title says so
+
+_AXIS = {"gridcolor": GRID, "linecolor": GRID, "ticks": "outside", "tickcolor": GRID, "zeroline": False}
 TEMPLATE = go.layout.Template(
     layout={
-        "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": "#444444"},
-        "paper_bgcolor": "white",
-        "plot_bgcolor": "white",
+        "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": TEXT},
+        "paper_bgcolor": CLEAR,
+        "plot_bgcolor": CLEAR,
         "margin": {"l": 70, "r": 30, "t": 60, "b": 60},
         "height": 400,
         "title": {"x": 0.0, "xref": "paper", "xanchor": "left", "font": {"size": 16}},
         "legend": {"orientation": "h", "x": 0.0, "y": 1.0, "yanchor": "bottom", "xanchor": "left"},
-        "xaxis": {"gridcolor": GRID, "linecolor": GRID, "ticks": "outside", "tickcolor": GRID, "zeroline": False},
-        "yaxis": {"gridcolor": GRID, "linecolor": GRID, "ticks": "outside", "tickcolor": GRID, "zeroline": False},
+        "xaxis": _AXIS,
+        "yaxis": _AXIS,
+        "colorway": COLOURS,
     }
 )
 
@@ -27,3 +42,57 @@ TEMPLATE = go.layout.Template(
 def figure(title: str, x: str, y: str) -> go.Figure:
     """An empty figure with a title and named axes."""
     return go.Figure(layout={"template": TEMPLATE, "title": {"text": title}, "xaxis_title": x, "yaxis_title": y})
+
+
+def lines(count: int) -> list[dict]:
+    """A line's colour and dash for each of ``count`` things compared, no two alike up to 20."""
+    colours = islice(cycle(COLOURS), count)
+    return [{"color": colour, "width": 2, "dash": DASHES[i // len(COLOURS) % 4]} for i, colour in enumerate(colours)]
+
+
+def faint(colour: str) -> str:
+    """A colour, ``#RRGGBB``, as it fills the interval about a line of it."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, 0.2)"
+
+
+def add_band(fig: go.Figure, x, low, high, colour: str, **where) -> None:
+    """Fill the interval from ``low`` to ``high`` at each of ``x``; ``where`` is a row and a column of subplots."""
+    fig.add_scatter(**around(x, low, high, colour), **where)
+
+
+def around(x, low, high, colour: str) -> dict:
+    """What ``add_band`` adds, as a scatter's arguments."""
+    x, low, high = (np.asarray(values) for values in (x, low, high))
+    fill = {"fill": "toself", "fillcolor": faint(colour), "line": {"width": 0}, "mode": "lines"}
+    outline = {"x": np.concatenate([x, x[::-1]]).tolist(), "y": np.concatenate([high, low[::-1]]).tolist()}
+    return {**outline, **fill, "hoverinfo": "skip", "showlegend": False}
+
+
+def add_oracle_at_zero(fig: go.Figure, *, vertical: bool = False) -> None:
+    """The oracle's line at an excess loss of 0, with its entry in the legend."""
+    line = {"color": ORACLE, "width": 2}
+    if vertical:
+        fig.add_vline(0.0, line=line)
+    else:
+        fig.add_hline(0.0, line=line)
+    fig.add_scatter(x=[None], y=[None], name="oracle", mode="lines", line=line)
+    fig.update_layout(showlegend=True)
+
+
+def reduced(matrix: np.ndarray, most: int = MOST_CELLS) -> tuple[np.ndarray, list[np.ndarray], str]:
+    """A matrix of at most ``most`` rows and columns, each cell the mean of a block of neighbours, and what was done.
+
+    Returns:
+        the matrix, the mean index of each row and of each column, and a clause for the title that tells how many cells
+        were averaged, empty if none were.
+    """
+    matrix, centres, told = np.asarray(matrix, float), [], []
+    for axis, what in enumerate(("rows", "columns")):
+        size = matrix.shape[axis]
+        cuts = np.array_split(np.arange(size), min(size, most))
+        centres.append(np.array([cut.mean() for cut in cuts]))
+        if size > most:
+            matrix = np.stack([matrix.take(cut, axis=axis).mean(axis=axis) for cut in cuts], axis=axis)
+            told.append(f"{size} {what} averaged to {most}")
+    return matrix, centres, "; ".join(told)

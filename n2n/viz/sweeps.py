@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from n2n.runs import Z95
-from n2n.viz.style import MODEL, ORACLE, figure
+from n2n.viz.style import MODEL, add_oracle_at_zero, figure
 
 
 def excess_by_run(table: pd.DataFrame) -> go.Figure:
@@ -22,7 +22,7 @@ def excess_by_run(table: pd.DataFrame) -> go.Figure:
     title = "Excess loss, held out, with 95% intervals" + (f"; {missing} without one" if missing else "")
     fig = figure(title, "excess loss, nats per token", "")
     half = Z95 * found["excess_se"]
-    fig.add_vline(0.0, line={"color": ORACLE, "width": 2})
+    add_oracle_at_zero(fig, vertical=True)
     fig.add_scatter(
         x=found["excess_loss"].tolist(),
         y=[str(name) for name in found.index],
@@ -33,7 +33,6 @@ def excess_by_run(table: pd.DataFrame) -> go.Figure:
         name="runs",
         hovertemplate="%{y}<br>%{x:.4f} ± %{customdata:.4f} nats per token<extra></extra>",
     )
-    fig.add_scatter(x=[None], y=[None], name="oracle", mode="lines", line={"color": ORACLE, "width": 2})
-    fig.update_layout(height=180 + 28 * len(found), showlegend=True, xaxis={"rangemode": "tozero"})
+    fig.update_layout(height=180 + 28 * len(found), xaxis={"rangemode": "tozero"})
     fig.update_yaxes(automargin=True, autorange="reversed", type="category")
     return fig

@@ -1,0 +1,136 @@
+"""Which run's mixing a notebook looks at, and a view of it that follows widgets."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+from pydantic import model_validator
+
+from n2n.attended import Attended, attend
+from n2n.config import TrainConfig
+from n2n.examples import EXAMPLES, PREFIX, Inspected, Sequences
+from n2n.runs import Run
+from n2n.strict import NonNegative, NonNegativeInt
+from n2n.viz import unrolled_mixing
+
+if TYPE_CHECKING:
+    import ipywidgets
+
+ALL = "mean of all"
+
+
+class AttentionConfig(Inspected):
+    """A run whose token mixing is compared with the exact influence of each token.
+
+    Args:
+        run, step: as of ``Inspected``.
+        sequences: held-out sequences that are averaged over.
+        sequence: which of them is drawn, from 0.
+        query: position from which it is drawn (None: the last one).
+        layer: whose arcs are drawn (None: the mean over all).
+        head: likewise.
+        least_influence: nats, under which the agreement takes influences to be equal.
+
+    Raises:
+        ValueError: one line for each wrong field: as ``Inspected``, or a sequence, query, layer or head that the run
+            does not have.
+    """
+
+    sequences: Sequences = 256
+    sequence: NonNegativeInt = 0
+    query: NonNegativeInt | None = None
+    layer: NonNegativeInt | None = None
+    head: NonNegativeInt | None = None
+    least_influence: NonNegative = 1e-6
+
+    @model_validator(mode="after")
+    def _there(self) -> AttentionConfig:
+        config = _trained(self.run)
+        limits = {
+            "sequence": self.sequences,
+            "query": config.seq_len - 1,
+            "layer": config.layers,
+            "head": config.heads,
+        }
+        wrong = [
+            f"{name}: saw {getattr(self, name)}; this has {limit}, from 0 to {limit - 1}"
+            for name, limit in limits.items()
+            if (getattr(self, name) or 0) >= limit
+        ]
+        if wrong:
+            raise ValueError("\n".join(wrong))
+        return self
+
+
+def _trained(name: str) -> TrainConfig:
+    """The configuration of a run, or of an example that need not be trained yet."""
+    if name.startswith(PREFIX):
+        return TrainConfig(**EXAMPLES[name.removeprefix(PREFIX)])
+    return Run(pathlib.Path(name).expanduser()).config
+
+
+def attended(run: Run, config: AttentionConfig) -> Attended:
+    """The model of a run on its held-out sequences, with the influence of their tokens.
+
+    Raises:
+        ValueError: what ``n2n.attended.attend`` refuses.
+    """
+    return attend(run.config.process, run.model(config.step), config.sequences, run.config.seq_len)
+
+
+def look(found: Attended, config: AttentionConfig) -> Look:
+    """Widgets for sequence, query, layer and head, over the unrolled graph, which is drawn anew when one is moved."""
+    return Look(found, config)
+
+
+class Look:
+    """Widgets, and the figure that they ask for.
+
+    Attributes:
+        widgets: by name, each with a ``value`` that code may set too.
+        place: the output that shows the figure.
+        box: all of them.
+    """
+
+    def __init__(self, found: Attended, config: AttentionConfig) -> None:
+        import ipywidgets
+
+        self._found = found
+        self.widgets = _widgets(found, config)
+        self.place = ipywidgets.Output()
+        rows = [ipywidgets.HBox(list(self.widgets.values())[i : i + 2]) for i in (0, 2)]
+        self.box = ipywidgets.VBox([*rows, self.place])
+        for widget in self.widgets.values():
+            widget.observe(self._moved, names="value")
+        self._moved()
+
+    def _repr_mimebundle_(self, **asked: Any) -> dict[str, Any]:
+        return self.box._repr_mimebundle_(**asked)
+
+    def _moved(self, _change: Any = None) -> None:
+        chosen = {name: widget.value for name, widget in self.widgets.items()}
+        drawn = json.loads(unrolled_mixing(self._found, **chosen).to_json())
+        # Set as a whole, it needs no kernel to catch what is displayed.
+        bundle = {"application/vnd.plotly.v1+json": drawn}
+        self.place.outputs = ({"output_type": "display_data", "metadata": {}, "data": bundle},)
+
+
+def _widgets(found: Attended, config: AttentionConfig) -> dict[str, ipywidgets.ValueWidget]:
+    """Each sends its value once it is let go of, not while it moves."""
+    import ipywidgets as w
+
+    layers, heads = found.mixing.shape[1:3]
+    last, calm = found.influence.shape[1] - 1, {"continuous_update": False, "layout": {"width": "380px"}}
+    query = last if config.query is None else config.query
+    return {
+        "sequence": w.IntSlider(config.sequence, 0, len(found.tokens) - 1, description="sequence", **calm),
+        "query": w.IntSlider(query, 0, last, description="query", **calm),
+        "layer": w.Dropdown(options=_or_all(layers), value=config.layer, description="layer"),
+        "head": w.Dropdown(options=_or_all(heads), value=config.head, description="head"),
+    }
+
+
+def _or_all(count: int) -> list[tuple[str, int | None]]:
+    return [(ALL, None), *((str(i), i) for i in range(count))]

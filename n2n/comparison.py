@@ -1,0 +1,243 @@
+"""Learners beside the oracle on the same held-out tokens, cut by what only the truth knows: position, state, switch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+
+from n2n.baselines import fit_ngram
+from n2n.evaluation import BASELINE_TOKENS
+from n2n.inference import filter
+from n2n.models.lm import LanguageModel
+from n2n.process import Process, Sample
+from n2n.runs import Z95
+from n2n.strict import unknown, whole
+
+ORACLE = "oracle"
+_PART = 64  # sequences in one forward pass
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Models and the oracle on the first held-out sequences of the ``test`` split.
+
+    Args:
+        process: the truth.
+        models: by the name they are shown by.
+        sequences: how many, at least 2.
+        length: tokens in each, at least 2.
+
+    Raises:
+        ValueError: no model, one of another vocabulary or called "oracle", or a number out of range.
+    """
+
+    process: Process
+    models: Mapping[str, LanguageModel]
+    sequences: int
+    length: int
+
+    def __post_init__(self) -> None:
+        whole("sequences", self.sequences, 2)
+        whole("length", self.length, 2)
+        if not self.models or ORACLE in self.models:
+            raise ValueError(f"models: saw {list(self.models)}; at least one is needed, and none called {ORACLE!r}")
+        for name, model in self.models.items():
+            if model.config.vocab_size != self.process.graph.vocab_size:
+                raise ValueError(
+                    f"models: {name}: saw {model.config.vocab_size} symbols; the process has "
+                    f"{self.process.graph.vocab_size}"
+                )
+
+    def of(self, models: Mapping[str, LanguageModel]) -> Comparison:
+        """Other models on the same sequences; what the oracle says of them is not computed again."""
+        other = replace(self, models=models)
+        vars(other).update(sample=self.sample, tokens=self.tokens, oracle=self.oracle)
+        return other
+
+    @cached_property
+    def sample(self) -> Sample:
+        """``sample.tokens (sequences, length)`` and ``sample.latents``."""
+        return self.process.sample(self.sequences, length=self.length, split="test")
+
+    @cached_property
+    def tokens(self) -> np.ndarray:
+        """``(sequences, length)``, int64."""
+        return self.sample.tokens.astype(np.int64)
+
+    @cached_property
+    def log_probabilities(self) -> dict[str, np.ndarray]:
+        """log P(x_t = v | x_<t) of every model and of the oracle, ``(sequences, length - 1, V)``, nats."""
+        return {**{name: _log_laws(model, self.tokens) for name, model in self.models.items()}, ORACLE: self.oracle}
+
+    @cached_property
+    def oracle(self) -> np.ndarray:
+        """log P(x_t = v | x_<t) of the oracle, ``(sequences, length - 1, V)``, nats."""
+        return filter(self.process, self.tokens, predictive=True).predictive.log().numpy()
+
+    @cached_property
+    def nll(self) -> dict[str, np.ndarray]:
+        """-log P(x_t | x_<t) of every model and of the oracle, ``(sequences, length - 1)``, nats."""
+        targets = self.tokens[:, 1:, None]
+        return {name: -np.take_along_axis(law, targets, 2)[..., 0] for name, law in self.log_probabilities.items()}
+
+    @cached_property
+    def excess(self) -> dict[str, np.ndarray]:
+        """Each model's loss beyond the oracle's on the same token, ``(sequences, length - 1)``, nats."""
+        return {name: self.nll[name] - self.nll[ORACLE] for name in self.models}
+
+
+def summary(found: Comparison) -> pd.DataFrame:
+    """Of each model: ``parameters``, ``cross_entropy``, ``oracle_nll``, ``excess_loss``, ``low`` and ``high`` (95%)."""
+    rows = [
+        {
+            "model": name,
+            "parameters": found.models[name].num_parameters,
+            "cross_entropy": found.nll[name].mean(),
+            "oracle_nll": found.nll[ORACLE].mean(),
+            **_mean_of(excess),
+        }
+        for name, excess in found.excess.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def by_position(found: Comparison) -> pd.DataFrame:
+    """Excess loss at each position t = 1 .. T - 1 of the predicted token: a row for each model and position."""
+    where = np.arange(1, found.length)[None].repeat(found.sequences, 0)
+    return _by(found, "position", where)
+
+
+def by_state(found: Comparison, latent: str) -> pd.DataFrame:
+    """Excess loss by the true state that a latent is in when the token is emitted: a row for each model and state.
+
+    Raises:
+        ValueError: an unknown latent.
+    """
+    return _by(found, "state", _path(found, latent)[:, 1:])
+
+
+def after_switch(found: Comparison, latent: str, most: int = 16) -> pd.DataFrame:
+    """Excess loss by the tokens since a latent last changed: 0 is the first one that the new state emits.
+
+    Tokens before a sequence's first change, and those more than ``most`` after the last one, have no part in it.
+
+    Raises:
+        ValueError: an unknown latent, or one that never changes in these sequences.
+    """
+    path = _path(found, latent)
+    changed = path[:, 1:] != path[:, :-1]
+    if not changed.any():
+        raise ValueError(f"latent: {latent} never changes in these {found.sequences} sequences")
+    at = np.arange(found.length - 1)
+    last = np.maximum.accumulate(np.where(changed, at, -1), axis=1)
+    since = np.where((last >= 0) & (at - last <= most), at - last, -1)
+    return _by(found, "since", since)
+
+
+def against_ngrams(found: Comparison, orders: Sequence[int], train_sequences: int) -> pd.DataFrame:
+    """What n-grams lose beyond the oracle, by order, and the models beside them.
+
+    Args:
+        found: the models and the oracle.
+        orders: of the n-grams, from 1; one of order n sees the last n - 1 tokens.
+        train_sequences: they are fitted on the first so many training sequences, 2^21 tokens at most.
+
+    Returns:
+        rows ``predictor`` ("n-gram", or a model's name), ``order`` (of a model none), ``excess_loss``, ``low``,
+        ``high`` (95%), ``tokens``.
+
+    Raises:
+        ValueError: an order that is not a whole number from 1 to ``length``.
+    """
+    count = min(train_sequences, max(1, BASELINE_TOKENS // found.length))
+    fitted_on = found.process.sample(count, length=found.length, latents=False).tokens
+    rows = []
+    for order in orders:
+        nll = fit_ngram(fitted_on, found.process.graph.vocab_size, order).nll(found.tokens)
+        rows.append({"predictor": "n-gram", "order": order, **_mean_of(nll - found.nll[ORACLE])})
+    rows += [{"predictor": name, "order": None, **_mean_of(excess)} for name, excess in found.excess.items()]
+    return pd.DataFrame(rows).astype({"order": "Int64"})
+
+
+def reliability(found: Comparison, bins: int = 12, least: float = 1e-3) -> pd.DataFrame:
+    """How often what was given a probability came true: of every model and the oracle, over all symbols and tokens.
+
+    Bins are equal on a logarithmic scale from ``least`` to 1; smaller probabilities share one below it.
+
+    Returns:
+        rows ``model``, ``bin``, ``predicted`` (mean), ``observed`` (frequency), ``low`` and ``high`` (95%, over
+        sequences), ``predictions`` (how many).
+    """
+    edges = np.concatenate([[0.0], np.geomspace(least, 1.0, bins + 1)])
+    came = np.eye(found.process.graph.vocab_size, dtype=bool)[found.tokens[:, 1:]]
+    rows = []
+    for name, log_law in found.log_probabilities.items():
+        law = np.exp(log_law)
+        place = np.clip(np.searchsorted(edges, law, side="left") - 1, 0, bins)
+        for k in np.unique(place):
+            among = place == k
+            observed = _mean_of(came.reshape(found.sequences, -1), among.reshape(found.sequences, -1), "observed")
+            rows.append({"model": name, "bin": int(k), "predicted": law[among].mean(), **observed})
+    return pd.DataFrame(rows).rename(columns={"tokens": "predictions"})
+
+
+def calibration_error(table: pd.DataFrame) -> pd.Series:
+    """Expected calibration error by model: the mean of |predicted - observed| over predictions, of ``reliability``."""
+    gap = (table["predicted"] - table["observed"]).abs() * table["predictions"]
+    return (
+        gap.groupby(table["model"], sort=False).sum() / table.groupby("model", sort=False)["predictions"].sum()
+    ).rename("error")
+
+
+def _path(found: Comparison, latent: str) -> np.ndarray:
+    paths = found.sample.latents
+    if latent not in paths:
+        raise ValueError(unknown("latent", latent, paths))
+    return paths[latent]
+
+
+def _by(found: Comparison, what: str, where: np.ndarray) -> pd.DataFrame:
+    """Excess loss among the tokens of each value of ``where (sequences, length - 1)``; -1 has no row."""
+    rows = []
+    for name, excess in found.excess.items():
+        for value in np.unique(where[where >= 0]):
+            rows.append({"model": name, what: int(value), **_mean_of(excess, where == value)})
+    return pd.DataFrame(rows)
+
+
+def _mean_of(values: np.ndarray, among: np.ndarray | None = None, name: str = "excess_loss") -> dict[str, float]:
+    """Mean over the tokens that count (None: all), ``(sequences, ..)`` both, with a 95% interval of a ratio of sums.
+
+    Sequences are independent and tokens are not, so the interval is over sequences; it is nan where one sequence has
+    all the tokens. Source: Cochran, "Sampling techniques" (1977), section 6.4 (the linearised ratio).
+    """
+    among = np.ones_like(values, dtype=bool) if among is None else among
+    counts = among.sum(axis=1).astype(float)
+    sums = np.where(among, values, 0.0).sum(axis=1)
+    mean, many = sums.sum() / counts.sum(), np.count_nonzero(counts)
+    residual = sums - mean * counts
+    n = len(counts)
+    error = np.sqrt(n / (n - 1) * (residual**2).sum()) / counts.sum() if many > 1 else np.nan
+    return {
+        name: float(mean),
+        "low": float(mean - Z95 * error),
+        "high": float(mean + Z95 * error),
+        "tokens": int(counts.sum()),
+    }
+
+
+@torch.no_grad()
+def _log_laws(model: LanguageModel, tokens: np.ndarray) -> np.ndarray:
+    """``(sequences, T - 1, V)``, float64; the model is left in the mode it was in."""
+    training = model.training
+    model.eval()
+    try:
+        parts = [model(part[:, :-1]).double().log_softmax(-1) for part in torch.from_numpy(tokens).split(_PART)]
+    finally:
+        model.train(training)
+    return torch.cat(parts).numpy()

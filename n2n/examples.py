@@ -1,0 +1,169 @@
+"""Which run a notebook looks at: one that is named, or a small example, trained once and anew when n2n changes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+from functools import cache
+from itertools import product
+from typing import Annotated, Any
+
+import torch
+from pydantic import AfterValidator, Field, model_validator
+
+from n2n.config import TrainConfig
+from n2n.fields import Path
+from n2n.graph import Graph, Node
+from n2n.monitor import checkpoint
+from n2n.monitor.files import read_object
+from n2n.monitor.lock import locked
+from n2n.runs import Run, folder_of, root
+from n2n.strict import Count, NonNegativeInt, Strict, unknown
+from n2n.training import train
+
+PREFIX = "example:"
+# A slow regime that steers a quick chain, a chain of its own beside it, and X that sees both chains.
+REGIMES = Graph(
+    name="regimes",
+    initial="stationary",
+    nodes=(
+        Node(name="Z1", num_states=3, stickiness=0.95),
+        Node(name="Z2", num_states=4, parents=("Z1",), alpha=0.1),
+        Node(name="Z3", num_states=4, stickiness=0.8),
+        Node(name="X", num_states=16, parents=("Z2", "Z3"), observed=True, alpha=0.05),
+    ),
+)
+_SMALL = {"graph": REGIMES, "process_seed": 1, "steps": 400, "checkpoint_every": 20, "eval_sequences": 256}
+EXAMPLES = {
+    "transformer": _SMALL,
+    "mamba": {**_SMALL, "arch": "mamba"},
+    "mess3": {**_SMALL, "graph": "mess3"},
+}
+SWEEP = PREFIX + "sweep"
+_POINT = {"graph": "four_chains", "heads": 2, "seq_len": 32, "steps": 80, "eval_every": 20, "eval_sequences": 256}
+_GRID = {"arch": ("transformer", "mamba", "mingru"), "dim": (8, 12, 16, 20, 24, 32, 40, 48)}
+
+
+def _there(given: str) -> str:
+    """A run as a notebook's parameter names it."""
+    if given.startswith(PREFIX):
+        name = given.removeprefix(PREFIX)
+        if name not in EXAMPLES:
+            raise ValueError(unknown("example", name, EXAMPLES))
+        return given
+    try:
+        run = Run(pathlib.Path(given).expanduser())
+        state = run.status["state"] if (run.path / "status.json").exists() else "missing"
+    except ValueError as error:
+        raise ValueError(
+            f"saw {given!r}: {error}; or name an example: {', '.join(map(PREFIX.__add__, EXAMPLES))}"
+        ) from None
+    if not saved(run):
+        raise ValueError(
+            f"saw {given!r}, a run without a checkpoint yet (its state is {state!r}); let it train on first"
+        )
+    return given
+
+
+RunName = Annotated[Path, AfterValidator(_there)]
+Sequences = Annotated[Count, Field(ge=2)]
+
+
+class OneRun(Strict):
+    """A run that a notebook looks at.
+
+    Args:
+        run: the run's folder, or ``"example:<name>"``, one of ``n2n.examples.EXAMPLES``.
+        sequences: held-out sequences that are looked at.
+
+    Raises:
+        ValueError: one line for each wrong field: no run in the folder, a run without a checkpoint.
+    """
+
+    run: RunName = PREFIX + "transformer"
+    sequences: Sequences = 128
+
+
+class Inspected(OneRun):
+    """A run that a notebook looks into, at one of its checkpoints.
+
+    Args:
+        run, sequences: as of ``OneRun``.
+        step: of the checkpoint (None: the last).
+
+    Raises:
+        ValueError: as ``OneRun``, or a step that was not saved (the message lists those that were).
+    """
+
+    step: NonNegativeInt | None = None
+
+    @model_validator(mode="after")
+    def _saved(self) -> Inspected:
+        check_step(self.run, self.step)
+        return self
+
+
+def check_step(name: str, step: int | None) -> None:
+    """Raise a ``ValueError`` that lists the checkpoints of a run if ``step`` is none of them; None is the last one."""
+    if name.startswith(PREFIX):
+        given = EXAMPLES[name.removeprefix(PREFIX)]
+        known = list(range(given["checkpoint_every"], given["steps"] + 1, given["checkpoint_every"]))
+    else:
+        known = saved(Run(pathlib.Path(name).expanduser()))
+    if step is not None and step not in known:
+        raise ValueError(f"step: saw {step}; the checkpoints of {name} are {', '.join(map(str, known))}")
+
+
+def opened(name: str) -> Run:
+    """The run of a folder, or an example, which is trained first unless this code has trained it before.
+
+    Raises:
+        ValueError: no such example, no run in the folder, or one without a checkpoint.
+    """
+    name = _there(os.fspath(name))
+    if not name.startswith(PREFIX):
+        return Run(pathlib.Path(name).expanduser())
+    example = name.removeprefix(PREFIX)
+    folder = root() / "examples" / f"{example}-{_code()[:12]}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.with_suffix(".lock")):  # notebooks that run at once share it
+        return _trained(folder, EXAMPLES[example])
+
+
+def opened_sweep(name: str) -> pathlib.Path:
+    """The folder of a sweep, by its name or path; ``"example:sweep"`` is trained first, unless it was before.
+
+    Raises:
+        ValueError: no such sweep.
+    """
+    if name != SWEEP:
+        return folder_of(name)
+    folder = root() / "examples" / f"sweep-{_code()[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder.with_suffix(".lock")):
+        for values in product(*_GRID.values()):
+            point = dict(zip(_GRID, values, strict=True))
+            where = folder / ",".join(f"{key}={value}" for key, value in point.items())
+            _trained(where, {**_POINT, **point})
+    return folder
+
+
+def _trained(folder: pathlib.Path, fields: dict[str, Any]) -> Run:
+    if read_object(folder / "status.json").get("state") == "done":
+        return Run(folder)
+    return train(TrainConfig(**fields, run_dir=folder))
+
+
+def saved(run: Run) -> list[int]:
+    """The steps of a run's checkpoints."""
+    return checkpoint.steps(run.path / "checkpoints")
+
+
+@cache
+def _code() -> str:
+    """A hash of what decides an example: the sources of n2n, and the version of torch."""
+    found = hashlib.sha256(torch.__version__.encode())
+    for path in sorted(pathlib.Path(__file__).parent.rglob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()

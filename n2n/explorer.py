@@ -1,0 +1,239 @@
+"""A process looked at from all sides, and again whenever a person moves a widget."""
+
+from __future__ import annotations
+
+import html
+import json
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
+
+import plotly.graph_objects as go
+from pydantic import Field, field_validator, model_validator
+
+from n2n.checks import check_budget, check_fixed
+from n2n.dependence import edge_information
+from n2n.fields import GraphOrPreset
+from n2n.graph import Graph
+from n2n.inference import filter
+from n2n.predictors import best_losses
+from n2n.presets import ALPHA_X, ALPHA_Z, PRESETS
+from n2n.process import Process
+from n2n.strict import Count, NonNegativeInt, Seed, Strict
+from n2n.viz import draw_beliefs, draw_graph, draw_kernels, draw_losses
+
+if TYPE_CHECKING:
+    import ipywidgets
+
+if TYPE_CHECKING:
+    import ipywidgets
+
+MOST_STATES = 4096  # joint latent states, up to which all is drawn in seconds
+PRECISION = 0.05  # nats per token, the standard error of the oracle's loss beside the widgets
+GIVEN, RANDOM, OWN = "as given", "random DAG", "the graph's own"
+VIEWS = ("graph", "kernels", "beliefs", "losses")
+MODES = (OWN, "default", "slow", "dead")
+View = go.Figure | str  # a figure, or the sentence in its place
+
+
+class ExploreConfig(Strict):
+    """What ``notebooks/explore.ipynb`` looks at.
+
+    Args:
+        graph: a ``Graph``, or the name of a preset.
+        process_seed: names the kernels and the sequences.
+        length: tokens in a sequence, the first one included.
+        sequences: how many are drawn.
+        sequence: which of them is looked at closely, from 0.
+
+    Raises:
+        ValueError: one line for each wrong field; kernels that are redrawn for every sequence, or a graph too large for
+            the oracle.
+    """
+
+    graph: GraphOrPreset
+    process_seed: Seed = 0
+    length: Annotated[Count, Field(ge=2, le=512)] = 64
+    sequences: Annotated[Count, Field(le=32)] = 16
+    sequence: NonNegativeInt = 0
+
+    @field_validator("graph")
+    @classmethod
+    def _seen_through(cls, graph: Graph) -> Graph:
+        check_fixed(graph)
+        check_budget(graph)
+        return graph
+
+    @model_validator(mode="after")
+    def _drawn(self) -> ExploreConfig:
+        for said in self._wrong_together(dict(self), set()):
+            raise ValueError(said)
+        return self
+
+    @classmethod
+    def _wrong_together(cls, values: dict[str, Any], wrong: set[str]) -> list[str]:
+        sequence, sequences = (values.get(name, cls.model_fields[name].default) for name in ("sequence", "sequences"))
+        if wrong & {"sequence", "sequences"} or int(sequence) < int(sequences):
+            return []
+        return [f"sequence: saw {sequence}; of {sequences} it is one from 0"]
+
+    @cached_property
+    def process(self) -> Process:
+        """The process that is looked at."""
+        return Process(self.graph, self.process_seed)
+
+
+def explore(config: ExploreConfig) -> Explorer:
+    """Widgets for a process and, under them, its figures, which are drawn anew when one is moved; for a notebook."""
+    return Explorer(config)
+
+
+def views(process: Process, length: int, sequence: int) -> dict[str, View]:
+    """The figures of a process, or in the place of each that cannot be drawn what the ``ValueError`` says.
+
+    The graph is always drawn, without its edges' information if it is too large.
+    """
+    refusal = _attempt(_refuse_large, process.graph)
+    if refusal:
+        return {view: draw_graph(process.graph) if view == "graph" else refusal for view in VIEWS}
+    return {
+        "graph": draw_graph(process.graph, edge_information(process, length)),
+        "kernels": _attempt(draw_kernels, process),
+        "beliefs": beliefs(process, length, sequence),
+        "losses": _attempt(_losses, process, length),
+    }
+
+
+def beliefs(process: Process, length: int, sequence: int) -> View:
+    """The beliefs along one sequence, or why there are none."""
+    if refusal := _attempt(_refuse_large, process.graph):
+        return refusal
+    sample = process.sample(1, length=length, start=sequence)
+    return draw_beliefs(sample, filter(process, sample.tokens, beliefs=True))
+
+
+def _attempt(make: Callable[..., Any], *given: Any) -> Any:
+    """What a function returns, or the sentence that it refuses with."""
+    try:
+        return make(*given)
+    except ValueError as error:
+        return str(error)
+
+
+def _refuse_large(graph: Graph) -> None:
+    check_budget(graph)
+    if graph.num_joint_states > MOST_STATES:
+        raise ValueError(
+            f"graph: saw {graph.num_joint_states:,} joint latent states; up to {MOST_STATES:,} are drawn as widgets "
+            "move, so take fewer latents or fewer states"
+        )
+
+
+def _losses(process: Process, length: int) -> go.Figure:
+    return draw_losses(best_losses(process, length, precision=PRECISION))
+
+
+class Explorer:
+    """Widgets, and the figures of the process that they name.
+
+    Attributes:
+        widgets: by name, each with a ``value`` that code may set too.
+        places: for each of ``VIEWS`` the output that shows it.
+        message: what was drawn and how long it took.
+        box: all of them.
+    """
+
+    def __init__(self, config: ExploreConfig) -> None:
+        import ipywidgets
+
+        self.config = config
+        self.widgets = _widgets(config)
+        self.places = {view: ipywidgets.Output() for view in VIEWS}
+        self.message = ipywidgets.HTML()
+        names = list(self.widgets)
+        columns = [
+            ipywidgets.VBox([self.widgets[name] for name in part]) for part in (names[:4], names[4:6], names[6:])
+        ]
+        self.box = ipywidgets.VBox(
+            [ipywidgets.HBox(columns, layout={"flex_flow": "row wrap"}), self.message, *self.places.values()]
+        )
+        for name, widget in self.widgets.items():
+            widget.observe(self._sequence_moved if name == "sequence" else self._moved, names="value")
+        self._moved()
+
+    def _repr_mimebundle_(self, **asked: Any) -> dict[str, Any]:
+        return self.box._repr_mimebundle_(**asked)
+
+    @property
+    def process(self) -> Process:
+        """The process that the widgets name."""
+        chosen = {name: widget.value for name, widget in self.widgets.items()}
+        return Process(_graph(self.config.graph, chosen), chosen["process_seed"])
+
+    def _moved(self, _change: Any = None) -> None:
+        source = self.widgets["graph"].value
+        for name in ("alpha_z", "alpha_x", "mode"):
+            self.widgets[name].disabled = source == GIVEN
+        for name in ("latents", "probability", "seed", "num_states", "vocab_size"):
+            self.widgets[name].disabled = source != RANDOM
+        self._show(lambda process, length, sequence: views(process, length, sequence))
+
+    def _sequence_moved(self, _change: Any) -> None:
+        self._show(lambda process, length, sequence: {"beliefs": beliefs(process, length, sequence)})
+
+    def _show(self, draw: Callable[[Process, int, int], dict[str, View]]) -> None:
+        began, process = time.monotonic(), self.process
+        self.message.value = "drawing .."
+        found = draw(process, self.config.length, self.widgets["sequence"].value)
+        for view, drawn in found.items():
+            self.places[view].outputs = (_output(drawn),)
+        states, seconds = process.graph.num_joint_states, time.monotonic() - began
+        sentences = [html.escape(drawn) for drawn in found.values() if isinstance(drawn, str)]
+        self.message.value = (sentences or [f"{states:,} joint latent states, drawn in {seconds:.1f} s"])[0]
+
+
+def _output(drawn: View) -> dict[str, Any]:
+    """What an ``Output`` keeps of a thing that was displayed in it; set as a whole, it needs no kernel to catch it."""
+    said = {"text/plain": drawn, "text/html": f"<p>{html.escape(drawn)}</p>"} if isinstance(drawn, str) else None
+    bundle = said or {"application/vnd.plotly.v1+json": json.loads(drawn.to_json())}
+    return {"output_type": "display_data", "metadata": {}, "data": bundle}
+
+
+def _graph(given: Graph, chosen: dict[str, Any]) -> Graph:
+    if chosen["graph"] == GIVEN:
+        return given
+    alphas = {"alpha_z": chosen["alpha_z"], "alpha_x": chosen["alpha_x"]}
+    if chosen["graph"] == RANDOM:
+        shape = {"nodes": chosen["latents"], "probability": chosen["probability"], "seed": chosen["seed"]}
+        sizes = {"num_states": chosen["num_states"], "vocab_size": chosen["vocab_size"]}
+        graph = Graph.random_dag(**shape, **sizes, **alphas)
+    else:
+        graph = Graph.preset(chosen["graph"], **alphas)
+    mode = {} if chosen["mode"] == OWN else {"mode": chosen["mode"]}
+    return graph.model_copy(update={"nodes": [n if n.observed else n.model_copy(update=mode) for n in graph.nodes]})
+
+
+def _widgets(config: ExploreConfig) -> dict[str, ipywidgets.ValueWidget]:
+    """Each sends its value once it is let go of, not while it moves."""
+    import ipywidgets as w
+
+    preset = config.graph.name in PRESETS and config.graph == Graph.preset(config.graph.name)
+    sources = [*([] if preset else [GIVEN]), *PRESETS, RANDOM]
+    look = {"style": {"description_width": "100px"}, "layout": {"width": "248px"}}
+    calm = {"continuous_update": False, **look}
+    power = {"base": 10, "min": -3, "max": 1, "step": 0.1, "readout_format": ".3g"}
+    start = config.graph.name if preset else GIVEN
+    return {
+        "graph": w.Dropdown(options=sources, value=start, description="graph", **look),
+        "mode": w.Dropdown(options=MODES, value=OWN, description="latents' mode", **look),
+        "process_seed": w.BoundedIntText(config.process_seed, max=2**31, description="process seed", **calm),
+        "sequence": w.BoundedIntText(config.sequence, max=2**31, description="sequence", **calm),
+        "alpha_z": w.FloatLogSlider(ALPHA_Z, **power, description="latents' alpha", **calm),
+        "alpha_x": w.FloatLogSlider(ALPHA_X, **power, description="X's alpha", **calm),
+        "latents": w.IntSlider(4, 1, 8, description="latents", **calm),
+        "probability": w.FloatSlider(0.5, min=0, max=1, step=0.05, description="P(edge)", **calm),
+        "seed": w.BoundedIntText(0, max=2**31, description="graph seed", **calm),
+        "num_states": w.IntSlider(4, 2, 8, description="states of each", **calm),
+        "vocab_size": w.IntSlider(32, 2, 64, description="symbols", **calm),
+    }

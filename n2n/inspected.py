@@ -1,0 +1,110 @@
+"""What the notebooks that look into runs are asked for, and the values that they look at."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+
+from n2n.comparison import Comparison
+from n2n.examples import PREFIX, Inspected, OneRun, RunName, Sequences, check_step
+from n2n.probes import ProbeData
+from n2n.runs import Run
+from n2n.strict import Count, NonNegativeInt, Ordered, Strict
+
+
+class EvaluateConfig(Strict):
+    """Runs that are compared with the oracle side by side.
+
+    Args:
+        runs: each a run's folder, or ``"example:<name>"``; all of the same process and length.
+        step: of every run's checkpoint (None: each one's last).
+        sequences: held-out sequences.
+        orders: of the n-grams beside them.
+        latent: whose states and switches the loss is cut by (empty: the first one).
+
+    Raises:
+        ValueError: one line for each wrong field: a run that is not there or has no checkpoint, a run that is named
+            twice, a step that was not saved.
+    """
+
+    runs: Annotated[Ordered[RunName], Field(min_length=1)] = (f"{PREFIX}transformer", f"{PREFIX}mamba")
+    step: NonNegativeInt | None = None
+    sequences: Sequences = 512
+    orders: Annotated[Ordered[Count], Field(min_length=1)] = (1, 2, 3, 4, 5, 6)
+    latent: str = ""
+
+    @field_validator("runs")
+    @classmethod
+    def _once(cls, runs: tuple[str, ...]) -> tuple[str, ...]:
+        twice = [name for name in runs if runs.count(name) > 1]
+        if twice:
+            raise ValueError(f"saw {twice[0]!r} twice; each run once is needed")
+        return runs
+
+    @model_validator(mode="after")
+    def _saved(self) -> EvaluateConfig:
+        for name in self.runs:
+            check_step(name, self.step)
+        return self
+
+
+class ProbeConfig(Inspected):
+    """A run whose residual stream is probed.
+
+    Args:
+        run, step: as of ``Inspected``.
+        sequences: that probes are fitted on; as many others judge them.
+        last: tokens that a control sees.
+        simplex: a run whose process has a latent of three states (that of ``"mess3"`` counts), for the belief simplex.
+    """
+
+    last: Count = 4
+    simplex: RunName = f"{PREFIX}mess3"
+
+
+class DynamicsConfig(OneRun):
+    """A run whose checkpoints are looked at one after another, from the untrained model on.
+
+    Args:
+        run: the run's folder, or ``"example:<name>"``.
+        sequences: held-out sequences; probes are fitted on as many others.
+        most: checkpoints that are looked at; of more, so many, spread evenly.
+
+    Raises:
+        ValueError: one line for each wrong field.
+    """
+
+    most: Annotated[Count, Field(ge=2)] = 12
+
+
+class WelcomeConfig(OneRun):
+    """The run that ``notebooks/welcome.ipynb`` takes its pictures of."""
+
+
+def compared(runs: list[Run], sequences: int, step: int | None = None) -> Comparison:
+    """The models of several runs beside the oracle, named by architecture, or by folder where that repeats.
+
+    Raises:
+        ValueError: runs of different processes or lengths (the message names them), or no such checkpoint.
+    """
+    first = runs[0]
+    for run in runs[1:]:
+        for what in ("process", "seq_len"):
+            if getattr(run.config, what) != getattr(first.config, what):
+                raise ValueError(
+                    f"runs: {run.path.name} has another {what} than {first.path.name}; runs are compared on the same "
+                    "tokens"
+                )
+    models = {name: run.model(step) for name, run in zip(_names(runs), runs, strict=True)}
+    return Comparison(first.config.process, models, sequences, first.config.seq_len)
+
+
+def probe_data(run: Run, sequences: int) -> ProbeData:
+    """Held-out sequences of a run's process, as long as the model reads them in training."""
+    return ProbeData(run.config.process, sequences, run.config.seq_len - 1)
+
+
+def _names(runs: list[Run]) -> list[str]:
+    archs = [run.config.arch for run in runs]
+    return [arch if archs.count(arch) == 1 else run.path.name for arch, run in zip(archs, runs, strict=True)]

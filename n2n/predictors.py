@@ -1,0 +1,50 @@
+"""The best mean loss at each stage of knowledge: nothing, frequencies, the last token, all tokens and the kernels."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from n2n.dependence import laws, marginal, one_step_apart
+from n2n.difficulty import entropy
+from n2n.process import Process
+from n2n.runs import Z95
+
+
+def best_losses(process: Process, length: int, *, precision: float = 0.02) -> pd.DataFrame:
+    """The smallest mean loss on sequences of a length, for predictors that know more and more; nats per token.
+
+    All are over t = 1 .. T - 1 of sequences from the process's own start, as learners are trained and judged. The
+    unigram and the bigram are those that endless such sequences give; they do not know t. Each row knows what the one
+    above it does, and more, so that its loss is no larger.
+
+    Args:
+        process: with fixed kernels.
+        length: tokens in a sequence, at least 2.
+        precision: the standard error of the oracle's loss, the one that is estimated.
+
+    Returns:
+        a row for each predictor, by its name, with ``loss`` and ``half``, of its 95% interval, 0 where it is exact.
+
+    Raises:
+        ValueError: kernels that are redrawn for every sequence, a law too large for 1 GiB, or what ``n2n.entropy``
+            refuses.
+    """
+    before, after = laws(process, length)
+    x = process.graph.observed.name
+    pair = one_step_apart(process, before, x, [x])[x]
+    oracle = entropy(process, length, precision=precision)
+    rows = {
+        "uniform guess": (math.log(process.graph.vocab_size), 0.0),
+        "unigram": (_entropy(marginal(after, (after.ndim - 1,))), 0.0),
+        "bigram": (_entropy(pair) - _entropy(pair.sum(axis=1)), 0.0),
+        f"oracle, {length} tokens": (oracle.mean, Z95 * oracle.standard_error),
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["loss", "half"]).rename_axis("predictor")
+
+
+def _entropy(law: np.ndarray) -> float:
+    """Nats."""
+    return -float((law * np.log(np.where(law > 0, law, 1.0))).sum())

@@ -1,0 +1,184 @@
+"""Linear probes: is a latent's belief written in a learner's residual stream, and is it more than a control gives?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+
+from n2n.classic import CLASSICS, classic_states
+from n2n.factored import mean_field
+from n2n.inference import filter
+from n2n.models.lm import LanguageModel
+from n2n.probe_fits import Parts, classify, divergence, explained, regress
+from n2n.process import Process, Split
+from n2n.strict import whole
+
+FITTED, JUDGED = "valid", "test"  # splits that probes are fitted on and judged on
+CONSTANT = "constant"  # the source that knows nothing
+_PART = 64  # sequences in one forward pass
+_LEAST = 1e-6  # beliefs enter logarithms as at least this much
+
+
+@dataclass(frozen=True)
+class ProbeData:
+    """Sequences of a process with the oracle's beliefs, which probes are to find.
+
+    The first position, where nothing is known but the start, is left out.
+
+    Args:
+        process: the truth.
+        sequences: how many of each of the splits ``valid`` (fitted on) and ``test`` (judged on), at least 2.
+        length: tokens that are read of each, at least 2.
+
+    Raises:
+        ValueError: a number that is not whole or too small, or a process without latents.
+    """
+
+    process: Process
+    sequences: int
+    length: int
+
+    def __post_init__(self) -> None:
+        whole("sequences", self.sequences, 2)
+        whole("length", self.length, 2)
+        if not self.process.graph.latents:
+            raise ValueError("process: saw no latents, so there is no belief for a probe to find")
+
+    @cached_property
+    def tokens(self) -> Parts:
+        """``(sequences, length)``, int64, of both splits."""
+        return Parts(self._drawn(FITTED), self._drawn(JUDGED))
+
+    @cached_property
+    def beliefs(self) -> dict[str, Parts]:
+        """P(z_t | x_<=t) of each latent, ``(sequences, length - 1, n)``.
+
+        The latent of a classic process, whose states are pairs, is summed to the process's own states.
+        """
+        fitted, judged = (filter(self.process, part, beliefs=True).beliefs for part in self.tokens)
+        own = _own_states(self.process)
+        return {
+            name: Parts(*(part[:, 1:].numpy() @ own[name] for part in (fitted[name], judged[name]))) for name in own
+        }
+
+    def residual(self, model: LanguageModel) -> list[Parts]:
+        """A model's residual stream, before each block and after the last, ``(sequences, length - 1, dim)`` each."""
+        fitted, judged = (_stream(model, part) for part in self.tokens)
+        return [Parts(fitted[:, layer], judged[:, layer]) for layer in range(fitted.shape[1])]
+
+    def last_tokens(self, count: int) -> Parts:
+        """An indicator for each of the last ``count`` tokens and each symbol; all are 0 before the start."""
+        count, vocab_size = whole("count", count, 1, self.length), self.process.graph.vocab_size
+        return Parts(*(_indicators(part, count, vocab_size) for part in self.tokens))
+
+    def mean_field(self) -> Parts:
+        """Beliefs about all latents of the filter that takes them for independent, and their logarithms."""
+        return Parts(*(_of_mean_field(self.process, part) for part in self.tokens))
+
+    def _drawn(self, split: Split) -> np.ndarray:
+        drawn = self.process.sample(self.sequences, length=self.length, split=split, latents=False)
+        return drawn.tokens.astype(np.int64)
+
+
+def probe(data: ProbeData, sources: Mapping[str, Parts | list[Parts]]) -> pd.DataFrame:
+    """Linear probes from each source of features onto each latent's belief.
+
+    R^2 is of least squares onto the belief's values; KL, in nats, is from the belief to a softmax of a linear map that
+    was fitted to it.
+
+    Args:
+        data: what is to be found.
+        sources: features by name, of one layer or of several.
+
+    Returns:
+        a row for each source, layer (of several; else none) and latent: ``r2``, ``kl``, each with the ends ``_low`` and
+        ``_high`` of a 95% interval over judged sequences. The source "constant" always predicts the mean belief.
+    """
+    constant = Parts(*(np.zeros((*part[:, 1:].shape, 1)) for part in data.tokens))
+    rows = []
+    for source, given in {**sources, CONSTANT: constant}.items():
+        for layer, features in enumerate(given) if isinstance(given, list) else [(None, given)]:
+            rows += [{"source": source, "layer": layer, **found} for found in _probed(data, features)]
+    return pd.DataFrame(rows).astype({"layer": "Int64"})
+
+
+def regressed(data: ProbeData, features: Parts) -> dict[str, np.ndarray]:
+    """Each latent's belief on the judged sequences as least squares gives it, ``(sequences, length - 1, n)``."""
+    sizes = [part.judged.shape[-1] for part in data.beliefs.values()]
+    together = Parts(*(np.concatenate(parts, -1) for parts in zip(*data.beliefs.values(), strict=True)))
+    found = np.split(regress(features, together), np.cumsum(sizes)[:-1], axis=-1)
+    return dict(zip(data.beliefs, found, strict=True))
+
+
+def variance_explained(data: ProbeData, features: Parts) -> pd.DataFrame:
+    """R^2 of least squares onto each latent's belief, a row for each: ``latent``, ``r2``, ``r2_low``, ``r2_high``."""
+    values = regressed(data, features)
+    found = {name: explained(values[name], part) for name, part in data.beliefs.items()}
+    return pd.DataFrame([{"latent": name, **_columns("r2", interval)} for name, interval in found.items()])
+
+
+def simplex(data: ProbeData, features: Parts, most: int = 1500) -> tuple[np.ndarray, np.ndarray]:
+    """Beliefs about three states, and what least squares makes of the features: ``(points, 3)`` of both.
+
+    Args:
+        data: of a process that has a latent of three states; the first one counts.
+        features: of one layer.
+        most: points, spread evenly over the judged sequences.
+
+    Raises:
+        ValueError: a process without such a latent.
+    """
+    sizes = {name: part.judged.shape[-1] for name, part in data.beliefs.items()}
+    name = next((name for name, size in sizes.items() if size == 3), None)
+    if name is None:
+        raise ValueError(f"process: saw latents of {sizes} states; the belief simplex needs one of 3")
+    belief, image = (values.reshape(-1, 3) for values in (data.beliefs[name].judged, regressed(data, features)[name]))
+    some = np.linspace(0, len(belief) - 1, min(most, len(belief))).astype(int)
+    return belief[some], image[some]
+
+
+def _probed(data: ProbeData, features: Parts) -> list[dict]:
+    laws = classify(features, data.beliefs)
+    rows = variance_explained(data, features).to_dict("records")
+    return [
+        {**row, **_columns("kl", divergence(laws[name], part.judged))}
+        for row, (name, part) in zip(rows, data.beliefs.items(), strict=True)
+    ]
+
+
+def _columns(name: str, interval: tuple[float, float, float]) -> dict[str, float]:
+    return dict(zip((name, f"{name}_low", f"{name}_high"), interval, strict=True))
+
+
+def _own_states(process: Process) -> dict[str, np.ndarray]:
+    """For each latent, ``(states, n)``: which of n states each of its own stands for."""
+    graph = process.graph
+    sums = {node.name: np.eye(node.num_states) for node in graph.latents}
+    if process.given is not None and graph.name in CLASSICS:
+        after = classic_states(graph.name)
+        if list(sums) == ["Z"] and len(after) == len(sums["Z"]):
+            sums["Z"] = np.eye(after.max() + 1)[after]
+    return sums
+
+
+@torch.no_grad()
+def _stream(model: LanguageModel, tokens: np.ndarray) -> np.ndarray:
+    """``(sequences, layers + 1, length - 1, dim)``, float32."""
+    parts = [model.inspect(part, attention=False).residual for part in torch.from_numpy(tokens).split(_PART)]
+    return torch.cat(parts)[:, :, 1:].numpy()
+
+
+def _indicators(tokens: np.ndarray, count: int, vocab_size: int) -> np.ndarray:
+    padded = np.pad(tokens, ((0, 0), (count - 1, 0)), constant_values=vocab_size)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, count, axis=1)[:, 1:]  # (sequences, length - 1, count)
+    return np.eye(vocab_size + 1, vocab_size, dtype=np.float32)[windows].reshape(*windows.shape[:2], -1)
+
+
+def _of_mean_field(process: Process, tokens: np.ndarray) -> np.ndarray:
+    beliefs = np.concatenate([law[:, 1:].numpy() for law in mean_field(process, tokens).beliefs.values()], -1)
+    return np.concatenate([beliefs, np.log(np.maximum(beliefs, _LEAST))], -1)

@@ -1,0 +1,142 @@
+"""A sweep's report as a folder that opens in a browser without a network: a page, its figures, its tables as CSV."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from n2n.monitor.files import clean, write_atomic
+from n2n.scaling import EqualSize, Scaling
+from n2n.sweep_results import SweepResults
+from n2n.viz.scaling import AXES, equal_size, scaling_law
+from n2n.viz.sweeps import excess_by_run
+
+PAGE, PLOTLY = "index.html", "plotly.min.js"
+STYLE = """
+:root { color-scheme: light dark; --ink: #222; --paper: #fff; --rule: #ccc; }
+@media (prefers-color-scheme: dark) { :root { --ink: #ddd; --paper: #111; --rule: #444; } }
+body { color: var(--ink); background: var(--paper); font: 15px/1.5 Helvetica, Arial, sans-serif;
+  max-width: 1000px; margin: 2em auto; padding: 0 1em; }
+h1 { font-size: 1.6em; } h2 { font-size: 1.2em; margin-top: 2em; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 0.9em; }
+th, td { border: 0; border-bottom: 1px solid var(--rule); padding: 0.25em 0.7em; text-align: right; }
+th { text-align: left; } td:last-child { text-align: left; }
+"""
+EVALUATIONS = ["parameters", "cross_entropy", "oracle_nll", "excess_loss", "excess_se", "bigram", "unigram"]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A section of a page.
+
+    Attributes:
+        heading, text: plain text; what looks like HTML is shown, not obeyed.
+        content: a figure, a table, or None.
+    """
+
+    heading: str
+    text: str
+    content: go.Figure | pd.DataFrame | None = None
+
+
+def write_report(results: SweepResults, scaling: Mapping[str, Scaling], equal: EqualSize, folder: str = "") -> Path:
+    """Write the whole report of a sweep.
+
+    The folder gets ``index.html`` with all figures and tables, ``plotly.min.js`` which it needs, and ``runs.csv``,
+    ``unfinished.csv``, ``evaluations.csv``, ``fits.csv`` and ``equal_size.csv``. It can be moved as a whole. Each file
+    replaces an older one in one motion.
+
+    Args:
+        results: from ``n2n.read_sweep``.
+        scaling: from ``n2n.scaling_fits``, by axis.
+        equal: from ``n2n.at_equal_size``.
+        folder: where (empty: ``report`` in the sweep's folder).
+
+    Returns:
+        the path of the page.
+
+    Raises:
+        ValueError: ``folder`` is a file.
+    """
+    place = Path(folder).expanduser() if folder else results.path / "report"
+    if place.exists() and not place.is_dir():
+        raise ValueError(f"export: saw {place}, which is a file; a folder is needed")
+    place.mkdir(parents=True, exist_ok=True)
+    clean(place)
+    fits = pd.concat([found.table for found in scaling.values()], ignore_index=True)
+    tables = {"runs": results.table.reset_index(), "unfinished": results.unfinished.reset_index(), "fits": fits}
+    tables |= {"evaluations": results.evaluations, "equal_size": equal.table}
+    for name, table in tables.items():
+        _write(place / f"{name}.csv", table.to_csv(index=False))
+    _write(place / PLOTLY, get_plotlyjs())
+    page = place / PAGE
+    _write(page, page_of(f"Sweep {results.path.name}", _parts(results, scaling, equal, fits)))
+    return page
+
+
+def _parts(results: SweepResults, scaling: Mapping[str, Scaling], equal: EqualSize, fits: pd.DataFrame) -> list[Part]:
+    states = ", ".join(f"{count} {state}" for state, count in results.states.items())
+    standing = f"{len(results.table)} runs: {states}."
+    if results.unfinished.empty:
+        parts = [Part("Runs", f"{standing} All are done and evaluated.")]
+    else:
+        told = f"{standing} Those below are not done or were never evaluated; the rest is drawn without them."
+        parts = [Part("Runs", told, results.unfinished)]
+    overview = "Last held-out evaluation of each run, 95% intervals over sequences, beside the oracle."
+    parts.append(Part("Excess loss of each run", overview, excess_by_run(results.table)))
+    kept = ["state", "arch", *(name for name in EVALUATIONS if name in results.table)]
+    parts.append(Part("In numbers", "Losses in nats per token.", _numbers(results.table[kept])))
+    for axis, found in scaling.items():
+        parts.append(Part(f"Against {AXES[axis][0]}", LAWS[axis], scaling_law(found)))
+    told = "excess loss = coefficient * size ** -exponent, by least squares in logarithms; low and high bound a 95% "
+    told += f"interval of the exponent from {next(iter(scaling.values())).resamples} resamples of the runs."
+    parts.append(Part("The fits", told, _rounded(fits)))
+    told = "Interpolated in logarithms between neighbouring sizes, or a run of that size itself; never extrapolated."
+    return [*parts, Part("At equal size", told, equal_size(equal)), Part("In numbers", "", _rounded(equal.table))]
+
+
+LAWS = {
+    "parameters": "Runs that saw equally many tokens.",
+    "tokens": "All evaluations; those before a run's end under a learning rate that had not come down yet.",
+    "flops": "Runs that are done. Three forward passes a token, whose matrix products and convolutions are counted.",
+}
+
+
+def _rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers of four digits, as text, so that coefficients of any size are read; what is not there is empty."""
+    numbers = table.select_dtypes("float").columns
+    return table.assign(**{name: table[name].map("{:.4g}".format, na_action="ignore").fillna("") for name in numbers})
+
+
+def _numbers(table: pd.DataFrame) -> pd.DataFrame:
+    return table.round(4).astype({"parameters": "Int64"})
+
+
+def page_of(title: str, parts: list[Part]) -> str:
+    """A page that draws its figures with the ``plotly.min.js`` beside it."""
+    body = "\n".join(_section(part, f"figure-{i}") for i, part in enumerate(parts))
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><style>{STYLE}</style>'
+    named = f"<title>{html.escape(title)}</title><script src={PLOTLY!r}></script>"
+    top = f"<h1>{html.escape(title)}</h1>"
+    return f'<!doctype html>\n<html lang="en"><head>{head}{named}</head><body>\n{top}\n{body}\n</body></html>\n'
+
+
+def _section(part: Part, name: str) -> str:
+    content = ""
+    if isinstance(part.content, pd.DataFrame):
+        content = f'<div class="wide">{part.content.to_html(border=0, na_rep="", escape=True)}</div>'
+    elif part.content is not None:
+        options = {"include_plotlyjs": False, "full_html": False, "div_id": name, "config": {"responsive": True}}
+        content = part.content.to_html(**options)
+    return f"<section><h2>{html.escape(part.heading)}</h2><p>{html.escape(part.text)}</p>{content}</section>"
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomic(path, lambda file: file.write(text.encode()))

@@ -1,0 +1,272 @@
+"""Scaling laws: how the excess loss falls with parameters, data and compute, and architectures at equal size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from n2n.bootstrap import FEWEST_RUNS, FEWEST_SIZES, Line, fit_line
+from n2n.models.sizes import TOLERANCE
+from n2n.runs import Z95
+from n2n.strict import unknown, whole
+from n2n.sweep_results import SweepResults
+
+AXES = ("parameters", "tokens", "flops")
+STEPS = 40  # points of a fitted line
+
+
+@dataclass(frozen=True, eq=False)
+class PowerLaw:
+    """``excess = coefficient * size ** -exponent`` for one group of runs, by least squares in logarithms.
+
+    Attributes:
+        group: what the runs have in common.
+        exponent, coefficient: nan where there are too few points.
+        low, high: 95% interval of the exponent over runs; nan where it cannot be told.
+        runs, points: that the fit stands on.
+        not_positive: evaluations without a logarithm, because the model did no worse than the oracle by chance.
+        note: why there is no fit or no interval; else empty.
+        sizes: ``(40,)``, from the smallest to the largest size.
+        excess, excess_low, excess_high: ``(40,)``, the line there and its pointwise 95% band, nats per token.
+    """
+
+    group: str
+    runs: int
+    points: int
+    not_positive: int
+    note: str = ""
+    exponent: float = float("nan")
+    coefficient: float = float("nan")
+    low: float = float("nan")
+    high: float = float("nan")
+    sizes: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
+    excess: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
+    excess_low: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
+    excess_high: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """Excess loss along one axis.
+
+    Attributes:
+        axis: ``"parameters"``, ``"tokens"`` or ``"flops"``.
+        points: the evaluations that are drawn, rows of ``SweepResults.evaluations`` with their ``group``.
+        fits: a ``PowerLaw`` for each group.
+        runs: of the sweep.
+        left_out: those of them that have no point here.
+        tokens: seen by every run of the points, where the axis holds it fixed; else None.
+        resamples: of the bootstrap.
+    """
+
+    axis: str
+    points: pd.DataFrame
+    fits: list[PowerLaw]
+    runs: int
+    left_out: int
+    tokens: int | None
+    resamples: int
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row for each fit."""
+        names = ["exponent", "low", "high", "coefficient", "runs", "points", "not_positive", "note"]
+        rows = [{"axis": self.axis, **{name: getattr(fit, name) for name in ("group", *names)}} for fit in self.fits]
+        return pd.DataFrame(rows, columns=["axis", "group", *names])
+
+
+def scaling_fits(
+    results: SweepResults, axis: str, *, by: Sequence[str] = ("arch",), resamples: int = 1000, seed: int = 0
+) -> Scaling:
+    """Fit a power law to each group of a sweep's runs.
+
+    Against ``"parameters"`` stand the last evaluations of runs that are done and saw equally many tokens: as many as
+    most of them did. Where no run is done yet, those of any state.
+    Against ``"flops"`` stand the last evaluations of runs that are done, however they divided their compute between
+    size and data; no frontier is taken of them. Against ``"tokens"`` stand all evaluations of all runs, those before a
+    run's end under a learning rate that had not come down yet.
+
+    Intervals are of ``n2n.bootstrap.fit_line``, which resamples runs. Runs that differ in what is not among ``by`` are
+    taken together.
+
+    Args:
+        results: from ``n2n.read_sweep``.
+        axis: one of ``AXES``.
+        by: fields of the runs' configurations that make a group. Different tasks are different groups.
+        resamples, seed: of the bootstrap.
+
+    Raises:
+        ValueError: an unknown axis or field, or fewer than 100 resamples.
+    """
+    if axis not in AXES:
+        raise ValueError(unknown("axis", axis, AXES))
+    whole("resamples", resamples, 100)
+    points, tokens = _points(results, axis)
+    points = points.assign(group=groups(results, points, by))
+    fits = [_fit(group, rows, axis, resamples, seed) for group, rows in points.groupby("group", sort=True)]
+    runs = len(results.table)
+    return Scaling(axis, points, fits, runs, runs - points["run"].nunique(), tokens, resamples)
+
+
+def groups(results: SweepResults, points: pd.DataFrame, by: Sequence[str]) -> pd.Series:
+    """What each point belongs to, by name."""
+    for name in by:
+        if name not in results.table:
+            raise ValueError(unknown("field of the runs", name, results.table.columns))
+    rows = results.table.loc[points["run"], list(by)].to_dict("records")
+    parts = [[str(value) if name == "arch" else f"{name}={value}" for name, value in row.items()] for row in rows]
+    if len(results.evaluations["task"].unique()) > 1:
+        parts = [[*part, task] for part, task in zip(parts, points["task"], strict=True)]
+    return pd.Series([", ".join(part) for part in parts], index=points.index, dtype=object)
+
+
+def at_end(results: SweepResults) -> tuple[pd.DataFrame, int]:
+    """The last evaluations of the runs that saw as many tokens as most did, and how many tokens that is.
+
+    Of runs that are done, where there are any: another's learning rate has not come down yet.
+    """
+    last = results.evaluations[results.evaluations["last"]]
+    last = last[done] if (done := last["state"] == "done").any() else last
+    counts = last["tokens"].value_counts()
+    tokens = int(counts[counts == counts.max()].index.max())
+    return last[last["tokens"] == tokens], tokens
+
+
+def _points(results: SweepResults, axis: str) -> tuple[pd.DataFrame, int | None]:
+    found = results.evaluations
+    if axis == "parameters":
+        return at_end(results)
+    if axis == "flops":
+        return found[found["last"] & (found["state"] == "done") & found["flops"].notna()], None
+    # At a run's end there may be one of each split; the curve stays on the split that it is made of.
+    once = found.sort_values("split", key=lambda split: split == "test", kind="stable")
+    return once.drop_duplicates(["run", "step"]).sort_values(["run", "step"]), None
+
+
+def _fit(group: str, rows: pd.DataFrame, axis: str, resamples: int, seed: int) -> PowerLaw:
+    kept = rows[rows["excess_loss"] > 0]
+    counted = {"runs": kept["run"].nunique(), "points": len(kept), "not_positive": len(rows) - len(kept)}
+    if (sizes := kept[axis].nunique()) < FEWEST_SIZES:
+        return PowerLaw(group, **counted, note=f"no fit: different sizes: {sizes}, needed: {FEWEST_SIZES}")
+    x, y = np.log(kept[axis].to_numpy(float)), np.log(kept["excess_loss"].to_numpy(float))
+    at = np.linspace(x.min(), x.max(), STEPS)
+    line = fit_line(x, y, kept["run"].to_numpy(), at, resamples=resamples, seed=seed)
+    excess, low, high = np.exp([line.fitted, line.fitted_low, line.fitted_high])
+    return PowerLaw(
+        group,
+        **counted,
+        note=_note(line, counted["runs"]),
+        exponent=-line.slope,
+        coefficient=float(np.exp(line.intercept)),
+        low=-line.high,
+        high=-line.low,
+        sizes=np.exp(at),
+        excess=excess,
+        excess_low=low,
+        excess_high=high,
+    )
+
+
+def _note(line: Line, runs: int) -> str:
+    if runs < FEWEST_RUNS:
+        return f"no interval: {runs} runs are too few to resample, {FEWEST_RUNS} are needed"
+    return "" if np.isfinite(line.low) else "no interval: too many resamples hold a single size or only two points"
+
+
+@dataclass(frozen=True, eq=False)
+class EqualSize:
+    """Groups of runs compared at one number of parameters.
+
+    Attributes:
+        parameters: that number; 0 if there is none.
+        tokens: seen by every run.
+        table: a row for each group and seed: ``group``, ``seed``, ``excess_loss`` with its 95% interval ``low`` to
+            ``high`` over held-out sequences (not over seeds, each of which has its own row), nats per token, and
+            ``between``, the sizes that it was interpolated between, or the size itself.
+        runs: of the sweep.
+        left_out: (group, seed) pairs that do not reach so many parameters, or lack a logarithm there.
+        note: why there is no comparison; else empty.
+    """
+
+    parameters: int
+    tokens: int
+    table: pd.DataFrame
+    runs: int
+    left_out: int = 0
+    note: str = ""
+
+
+def at_equal_size(results: SweepResults, *, by: Sequence[str] = ("arch",), parameters: int | None = None) -> EqualSize:
+    """Compare groups at one number of parameters inside the range that all of them cover; nothing is extrapolated.
+
+    A group and seed that has a run within 2% of that number is represented by it, as it is; any other by the straight
+    line between its two neighbouring sizes in logarithms of size and excess loss. All runs saw equally many tokens, as
+    in ``scaling_fits(results, "parameters")``.
+
+    Args:
+        results: from ``n2n.read_sweep``.
+        by: as in ``scaling_fits``.
+        parameters: (None: the geometric middle of the common range).
+
+    Raises:
+        ValueError: an unknown field, or a number of parameters outside the common range.
+    """
+    points, tokens = at_end(results)
+    points = points.assign(group=groups(results, points, by))
+    ranges = points.groupby("group")["parameters"].agg(["min", "max"])
+    chosen, note = _common(ranges, parameters)
+    curves = [(group, seed, _curve(rows)) for (group, seed), rows in points.groupby(["group", "seed"], sort=True)]
+    if note:
+        return EqualSize(0, tokens, _empty(), len(results.table), len(curves), note)
+    found = [{"group": group, "seed": seed, **row} for group, seed, curve in curves if (row := _at(curve, chosen))]
+    table = pd.DataFrame(found, columns=_empty().columns)
+    return EqualSize(chosen, tokens, table, len(results.table), len(curves) - len(found))
+
+
+def _common(ranges: pd.DataFrame, parameters: int | None) -> tuple[int, str]:
+    """A number of parameters in the ranges of all groups, and else why there is none."""
+    low, high = float(ranges["min"].max()), float(ranges["max"].min())
+    told = "; ".join(f"{group}: {row['min']:,} to {row['max']:,}" for group, row in ranges.iterrows())
+    if parameters is None:
+        matched = low <= high * (1 + TOLERANCE)
+        return (round(math.sqrt(low * high)), "") if matched else (0, f"no size lies in all ranges ({told})")
+    if not low / (1 + TOLERANCE) <= whole("parameters", parameters, 1) <= high * (1 + TOLERANCE):
+        raise ValueError(
+            f"parameters: saw {parameters:,}, which not all groups cover ({told}); nothing is extrapolated"
+        )
+    return parameters, ""
+
+
+def _empty() -> pd.DataFrame:
+    return pd.DataFrame(columns=["group", "seed", "excess_loss", "low", "high", "between"])
+
+
+def _curve(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean excess loss at each size and its standard error, by rising size."""
+    by_size = rows.groupby("parameters", sort=True)
+    error = by_size["excess_se"].agg(lambda errors: np.linalg.norm(errors) / len(errors))
+    return pd.DataFrame({"excess": by_size["excess_loss"].mean(), "error": error}).reset_index()
+
+
+def _at(curve: pd.DataFrame, parameters: int) -> dict | None:
+    """The excess loss of a curve at so many parameters with its interval, or None where it has none."""
+    sizes, excess, error = (curve[name].to_numpy(float) for name in ("parameters", "excess", "error"))
+    near = int(np.abs(np.log(sizes / parameters)).argmin())
+    if abs(sizes[near] - parameters) <= TOLERANCE * parameters:
+        half = Z95 * error[near]
+        own = {"low": excess[near] - half, "high": excess[near] + half, "between": f"{sizes[near]:,.0f}"}
+        return {"excess_loss": excess[near], **own}
+    right = int(np.searchsorted(sizes, parameters))
+    if not 0 < right < len(sizes) or (excess[right - 1 : right + 1] <= 0).any():
+        return None
+    pair = slice(right - 1, right + 1)
+    weight = math.log(parameters / sizes[right - 1]) / math.log(sizes[right] / sizes[right - 1])
+    weights = np.array([1 - weight, weight])
+    middle = weights @ np.log(excess[pair])
+    half = Z95 * np.linalg.norm(weights * error[pair] / excess[pair])  # first order, in logarithms
+    low, there, high = np.exp([middle - half, middle, middle + half]).tolist()
+    return {"excess_loss": there, "low": low, "high": high, "between": " and ".join(f"{s:,.0f}" for s in sizes[pair])}

@@ -1,0 +1,138 @@
+"""What a sweep found, from its files: every evaluation in one frame, and the runs that are missing from it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from n2n import models, runs
+from n2n.models.sizes import BACKWARD, forward_flops
+from n2n.monitor.files import read_object, read_rows
+
+LONGEST_ERROR = 200  # characters of an error's last line
+MODEL_FIELDS = ("arch", "dim", "layers", "heads", "model_options")
+COLUMNS = [
+    *("run", "arch", "task", "seed", "state", "split", "step", "tokens", "parameters"),
+    *("flops", "excess_loss", "excess_se", "last"),
+]
+
+
+@dataclass(frozen=True, eq=False)
+class SweepResults:
+    """A sweep's runs, read from its folder alone.
+
+    Attributes:
+        path: the folder.
+        table: a row for each run, from ``n2n.runs.table``.
+        evaluations: a row for each held-out evaluation, oldest first: ``run``, ``arch``, ``task`` (graph and process
+            seed), ``seed``, ``state``, ``split``, ``step``; ``tokens`` seen in training until then, the fixed first
+            ones and repetitions of a dataset included; ``parameters``, all of them; ``flops`` of training until then
+            (nan where the model cannot be built from its configuration any more); ``excess_loss`` and its standard
+            error ``excess_se`` over held-out sequences, nats per token; ``last``, whether it is the run's last one.
+        unfinished: a row for each run that is not done or was never evaluated: ``state``, ``step``, ``evaluations``,
+            ``updated_at``, and the last line of its ``error``.
+    """
+
+    path: Path
+    table: pd.DataFrame
+    evaluations: pd.DataFrame
+    unfinished: pd.DataFrame
+
+    @property
+    def states(self) -> dict[str, int]:
+        """How many runs are in each state."""
+        return self.table["state"].value_counts().to_dict()
+
+
+def read_folder(name: str | os.PathLike) -> SweepResults:
+    """Read a sweep, or any folder of runs, whatever became of them.
+
+    Training a token costs three times its forward pass, whose matrix products and convolutions torch's counter counts
+    in the model as built, over the sequence that a step runs on; attention counts as a full square, and what is done
+    number by number is not counted (see ``n2n.models.describe``). That is exact where Kaplan et al.'s 6 * parameters *
+    tokens ("Scaling laws for neural language models", arXiv:2001.08361, section 2.1) is an approximation: it takes
+    every parameter for one multiplication a token and neglects the products of attention.
+
+    Args:
+        name: of the sweep under ``n2n.runs.root()``, or the path of a folder whose folders are runs.
+
+    Raises:
+        ValueError: no such folder, one without runs, or one in which nothing was evaluated yet.
+    """
+    folder = runs.folder_of(name).absolute()
+    table = runs.table(folder)
+    tasks = _tasks(folder, table.index)
+    rows = [row for run in table.index for row in _evaluations(folder / run, tasks.get(run, ""))]
+    if not rows:
+        states = ", ".join(f"{count} {state}" for state, count in table["state"].value_counts().items())
+        raise ValueError(f"{folder}: none of its runs was evaluated yet ({states})")
+    evaluations = pd.DataFrame(rows, columns=COLUMNS)
+    counts = evaluations["run"].value_counts()
+    told = {run: _standing(folder / run, table.loc[run], int(counts.get(run, 0))) for run in table.index}
+    kept = {run: row for run, row in told.items() if row["state"] != "done" or not row["evaluations"]}
+    columns = ["state", "step", "evaluations", "updated_at", "error"]
+    unfinished = pd.DataFrame.from_dict(kept, orient="index", columns=columns).rename_axis("run")
+    return SweepResults(folder, table, evaluations, unfinished)
+
+
+def _tasks(folder: Path, names: pd.Index) -> dict[str, str]:
+    """A name for each run's graph, kernels and process seed; two that differ have two names."""
+    found, numbers = {}, {}
+    for name in names:
+        config = read_object(folder / name / "config.json")
+        if not config:
+            continue
+        seed, title = config.get("process_seed", 0), config["graph"]["name"] or "graph"
+        graph = {**config["graph"], "name": ""}
+        exact = json.dumps([graph, config.get("tables"), seed], sort_keys=True)
+        known = numbers.setdefault((title, seed), {})
+        number = known.setdefault(exact, len(known) + 1)
+        found[name] = f"{title}, process {seed}" + (f" ({number})" if number > 1 else "")
+    return found
+
+
+def _evaluations(folder: Path, task: str) -> list[dict[str, Any]]:
+    rows, config = read_rows(folder / "evals.jsonl"), read_object(folder / "config.json")
+    if not rows or not config:
+        return []
+    state = read_object(folder / "status.json").get("state", "missing")
+    flops, tokens = _flops_per_step(config), config["batch_size"] * config["seq_len"]
+    shared = {"run": folder.name, "arch": config["arch"], "task": task, "seed": config["seed"], "state": state}
+    named = ("split", "step", "parameters", "excess_loss", "excess_se")
+    return [
+        {**shared, **{name: row[name] for name in named}, "tokens": tokens * row["step"], "flops": flops * row["step"]}
+        | {"last": i == len(rows)}
+        for i, row in enumerate(rows, start=1)
+    ]
+
+
+def _flops_per_step(config: dict[str, Any]) -> float:
+    vocab_size = next(node["num_states"] for node in config["graph"]["nodes"] if node["observed"])
+    fields_of_model = json.dumps({name: config[name] for name in MODEL_FIELDS}, sort_keys=True)
+    forward = _forward(fields_of_model, vocab_size, config["seq_len"] - 1)  # the last token is a target alone
+    return (1 + BACKWARD) * forward * config["batch_size"]
+
+
+@cache
+def _forward(fields_of_model: str, vocab_size: int, length: int) -> float:
+    """Operations of one forward pass over a sequence, or nan for a model that this code cannot build."""
+    given = json.loads(fields_of_model)
+    arch, options = given.pop("arch"), given.pop("model_options")
+    try:
+        model = models.build(arch, vocab_size=vocab_size, **{**given, "kernels": "torch", **options})
+    except ValueError:
+        return float("nan")
+    return float(forward_flops(model.eval(), length)["Global"])
+
+
+def _standing(folder: Path, row: pd.Series, evaluations: int) -> dict[str, Any]:
+    status, job = read_object(folder / "status.json"), read_object(folder / "job.json")
+    lines = (status.get("error") or job.get("error") or "").strip().splitlines()
+    about = {"step": status.get("step", 0), "updated_at": status.get("updated_at", ""), "evaluations": evaluations}
+    return {"state": row["state"], **about, "error": lines[-1][:LONGEST_ERROR] if lines else ""}

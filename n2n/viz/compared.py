@@ -1,0 +1,123 @@
+"""Learners beside the oracle and n-grams: excess loss by position, state and switch, and calibration."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from n2n.viz.style import BASELINE, GRID, NATS, ORACLE, add_band, add_oracle_at_zero, figure, lines
+
+EXCESS = f"excess loss, {NATS}"
+_ENDS = "(%{customdata[0]:.3f} to %{customdata[1]:.3f})<extra></extra>"
+
+
+def excess_along(table: pd.DataFrame, what: str, label: str, title: str) -> go.Figure:
+    """Mean excess loss of each model along a whole number, with a pointwise 95% band; the oracle is the line at 0.
+
+    Args:
+        table: of ``n2n.comparison.by_position`` or ``after_switch``.
+        what: the column on the axis, ``"position"`` or ``"since"``.
+        label: of the axis.
+        title: of the figure.
+    """
+    fig = figure(title, label, EXCESS)
+    models = list(dict.fromkeys(table["model"]))
+    for model, line in zip(models, lines(len(models)), strict=True):
+        rows = table[table["model"] == model]
+        add_band(fig, rows[what], rows["low"].round(4), rows["high"].round(4), line["color"])
+        hover = f"{model}, {label} %{{x}}<br>%{{y:.3f}} {_ENDS}"
+        fig.add_scatter(**_points(rows, what), mode="lines", name=model, line=line, hovertemplate=hover)
+    add_oracle_at_zero(fig)
+    return fig
+
+
+def excess_by_state(table: pd.DataFrame, latent: str, title: str) -> go.Figure:
+    """Mean excess loss of each model by a latent's true state, with 95% intervals; the oracle is the line at 0.
+
+    Args:
+        table: of ``n2n.comparison.by_state``.
+        latent: whose states these are.
+        title: of the figure.
+    """
+    fig = figure(title, f"true state of {latent} (its share of the tokens)", EXCESS)
+    models = list(dict.fromkeys(table["model"]))
+    states = table["state"].unique().tolist()
+    share = table[table["model"] == models[0]].set_index("state")["tokens"]
+    share = share / share.sum()
+    for i, (model, line) in enumerate(zip(models, lines(len(models)), strict=True)):
+        rows = table[table["model"] == model]
+        aside = 0.12 * (i - (len(models) - 1) / 2)
+        rows = rows.assign(place=[states.index(state) + aside for state in rows["state"]])
+        hover = f"{model}, {latent} in state %{{customdata[2]}}, %{{customdata[3]:,}} tokens<br>%{{y:.3f}} {_ENDS}"
+        marks = {"mode": "markers", "marker": {"color": line["color"], "size": 9}, "error_y": _bars(rows)}
+        shown = _points(rows, "place", "state", "tokens")
+        fig.add_scatter(**shown, **marks, name=model, hovertemplate=hover)
+    add_oracle_at_zero(fig)
+    names = [f"{state}<br>{share[state]:.1%}" for state in states]
+    fig.update_xaxes(tickvals=list(range(len(states))), ticktext=names)
+    return fig
+
+
+def excess_against_ngrams(table: pd.DataFrame, title: str) -> go.Figure:
+    """What n-grams lose beyond the oracle by order, and each model's level, on a logarithmic axis.
+
+    Args:
+        table: of ``n2n.comparison.against_ngrams``.
+        title: of the figure.
+    """
+    fig = figure(title, "order n of the n-gram, which sees the last n - 1 tokens", EXCESS)
+    fitted = table[table["order"].notna()]
+    models = table[table["order"].isna()]
+    style = {"mode": "lines+markers", "line": {"color": BASELINE, "width": 2}, "error_y": _bars(fitted)}
+    fig.add_scatter(
+        **_points(fitted, "order"), **style, name="n-gram", hovertemplate=f"%{{x}}-gram<br>%{{y:.3f}} {_ENDS}"
+    )
+    span = [int(fitted["order"].min()), int(fitted["order"].max())]
+    for (_, row), line in zip(models.iterrows(), lines(len(models)), strict=True):
+        add_band(fig, span, [row["low"]] * 2, [row["high"]] * 2, line["color"])
+        hover = f"{row['predictor']}: {row['excess_loss']:.4f} ({row['low']:.4f} to {row['high']:.4f})<extra></extra>"
+        level = {"x": span, "y": [row["excess_loss"]] * 2, "mode": "lines", "line": line, "name": row["predictor"]}
+        fig.add_scatter(**level, hovertemplate=hover)
+    fig.update_layout(showlegend=True)
+    fig.update_yaxes(type="log", dtick=1, title_text=EXCESS)
+    fig.update_xaxes(dtick=1)
+    return fig
+
+
+def reliability_diagram(table: pd.DataFrame, title: str) -> go.Figure:
+    """How often what was given a probability came true, on logarithmic axes, with 95% intervals.
+
+    Args:
+        table: of ``n2n.comparison.reliability``.
+        title: of the figure.
+    """
+    fig = figure(title, "predicted probability of a symbol", "how often it came")
+    smallest = float(table["predicted"].min())
+    ideal = {"color": GRID, "width": 2}
+    fig.add_scatter(x=[smallest, 1], y=[smallest, 1], mode="lines", line=ideal, name="calibrated", hoverinfo="skip")
+    names = list(dict.fromkeys(table["model"]))
+    models = [name for name in names if name != "oracle"]
+    styles = {**dict(zip(models, lines(len(models)), strict=True)), "oracle": {"color": ORACLE, "width": 2}}
+    for name in names:
+        rows = table[(table["model"] == name) & (table["observed"] > 0)]
+        hover = f"{name}, predicted %{{x:.3g}}, came %{{y:.3g}}<br>{_ENDS}".replace(":.3f", ":.3g")
+        bars = {**_bars(rows, "observed"), "thickness": 1}
+        points = _points(rows, "predicted", value="observed")
+        fig.add_scatter(**points, mode="lines+markers", line=styles[name], error_y=bars, name=name, hovertemplate=hover)
+    fig.update_xaxes(type="log", dtick=1, exponentformat="power")
+    fig.update_yaxes(type="log", dtick=1, exponentformat="power")
+    fig.update_layout(height=480)
+    return fig
+
+
+def _points(rows: pd.DataFrame, x: str, *more: str, value: str = "excess_loss") -> dict:
+    return {
+        "x": rows[x].tolist(),
+        "y": rows[value].tolist(),
+        "customdata": rows[["low", "high", *more]].to_numpy(dtype=object).tolist(),
+    }
+
+
+def _bars(rows: pd.DataFrame, value: str = "excess_loss") -> dict:
+    above, below = rows["high"] - rows[value], rows[value] - rows["low"]
+    return {"type": "data", "array": above.tolist(), "arrayminus": below.tolist(), "thickness": 1.5}

@@ -1,0 +1,151 @@
+"""How a run formed: its checkpoints as curves over the steps, and one after another on a slider."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from n2n.viz.style import COLOURS, NATS, ORACLE, TEMPLATE, add_band, around, figure, lines
+
+if TYPE_CHECKING:
+    from n2n.dynamics import Dynamics
+
+_FRAME_MS = 500
+_LAGS = 20  # that the animation shows, at most
+
+
+def excess_over_steps(found: Dynamics, title: str) -> go.Figure:
+    """Held-out excess loss of each checkpoint with its 95% band, both axes logarithmic; the oracle is at 0, below."""
+    rows = found.excess
+    fig = figure(title, "step (0 is the untrained model)", f"excess loss, {NATS}")
+    place = list(range(len(rows)))
+    add_band(fig, place, rows["low"].round(4), rows["high"].round(4), COLOURS[0])
+    hover = "step %{customdata[2]}: %{y:.4f} (%{customdata[0]:.4f} to %{customdata[1]:.4f})<extra></extra>"
+    ends = rows[["low", "high", "step"]].to_numpy(dtype=object).tolist()
+    style = {"mode": "lines+markers", "line": {"color": COLOURS[0], "width": 2}, "showlegend": False}
+    fig.add_scatter(x=place, y=rows["excess_loss"].round(5).tolist(), customdata=ends, hovertemplate=hover, **style)
+    fig.update_xaxes(tickvals=place, ticktext=[str(step) for step in rows["step"]])
+    fig.update_yaxes(type="log", dtick="D2", title_text=f"excess loss, {NATS}")
+    return fig
+
+
+def beliefs_over_steps(found: Dynamics, title: str) -> go.Figure:
+    """R^2 of linear probes onto each latent's belief by step, a panel for each layer; the belief itself is at 1."""
+    table = found.beliefs
+    layers, latents = sorted(table["layer"].unique()), list(dict.fromkeys(table["latent"]))
+    fig = make_subplots(1, len(layers), subplot_titles=[f"layer {layer}" for layer in layers], shared_yaxes=True)
+    place = list(range(len(found.steps)))
+    for column, layer in enumerate(layers, start=1):
+        where = {"row": 1, "col": column}
+        for latent, line in zip(latents, lines(len(latents)), strict=True):
+            rows = table[(table["layer"] == layer) & (table["latent"] == latent)]
+            add_band(fig, place, rows["r2_low"].round(3), rows["r2_high"].round(3), line["color"], **where)
+            hover = f"{latent}, layer {layer}, step %{{customdata}}: R² %{{y:.3f}}<extra></extra>"
+            named = {"name": latent, "legendgroup": latent, "showlegend": column == 1}
+            values = {"x": place, "y": rows["r2"].round(4).tolist(), "customdata": rows["step"].tolist()}
+            fig.add_scatter(**values, mode="lines", line=line, hovertemplate=hover, **named, **where)
+        oracle = {"name": "the belief itself", "legendgroup": "oracle", "line": {"color": ORACLE, "width": 2}}
+        ends = {"x": [place[0], place[-1]], "y": [1, 1], "mode": "lines", "hoverinfo": "skip"}
+        fig.add_scatter(**ends, **oracle, showlegend=column == 1, **where)
+    fig.update_layout(template=TEMPLATE, title={"text": title, "yref": "container", "y": 0.96, "yanchor": "top"})
+    fig.update_layout(height=420, margin={"t": 110}, legend={"y": 1.13})
+    fig.update_xaxes(title_text="step", tickvals=place, ticktext=[str(step) for step in found.steps], tickangle=-90)
+    fig.update_yaxes(title_text="R²", col=1)
+    return fig
+
+
+def forming(found: Dynamics, title: str) -> go.Figure:
+    """One checkpoint at a time, on a slider or played: excess loss by position, beliefs by layer, mixing by lag.
+
+    The axes stay as they are, so that what moves is the model. It plays on a page of its own too
+    (``write_html(path, include_plotlyjs="directory")``).
+    """
+    panels = ("excess loss by position", "belief explained, by layer", f"share of mixing by lag to {_LAGS}, each head")
+    fig = make_subplots(1, 3, subplot_titles=panels, horizontal_spacing=0.09)
+    fig.frames = [go.Frame(name=str(step), data=_traces(found, step)) for step in found.steps]
+    for trace, column in zip(fig.frames[-1].data, _columns(found), strict=True):
+        fig.add_trace(trace, row=1, col=column)
+    for column, level in ((1, 0.0), (2, 1.0)):
+        fig.add_hline(level, line={"color": ORACLE, "width": 2}, row=1, col=column)
+    fig.add_scatter(x=[None], y=[None], mode="lines", line={"color": ORACLE, "width": 2}, name="oracle")
+    _scale(fig, found)
+    fig.update_layout(template=TEMPLATE, title={"text": title, "yref": "container", "y": 0.97, "yanchor": "top"})
+    fig.update_layout(height=520, margin={"t": 110, "b": 150}, legend={"y": 1.12}, **_controls(found))
+    for annotation in fig.layout.annotations:
+        annotation.font.size = 13
+    return fig
+
+
+def _traces(found: Dynamics, step: int) -> list[go.Scatter]:
+    rows = found.positions[found.positions["step"] == step]
+    hover = "position %{x}: %{y:.3f}<extra></extra>"
+    blue = {"color": COLOURS[0], "width": 2}
+    shown = {"mode": "lines", "showlegend": False}
+    band = around(rows["position"], rows["low"].round(3), rows["high"].round(3), COLOURS[0])
+    traces = [
+        go.Scatter(**band),
+        go.Scatter(x=rows["position"].tolist(), y=_short(rows["excess_loss"]), line=blue, hovertemplate=hover, **shown),
+    ]
+    latents = list(dict.fromkeys(found.beliefs["latent"]))
+    for latent, line in zip(latents, lines(len(latents)), strict=True):
+        rows = found.beliefs[(found.beliefs["step"] == step) & (found.beliefs["latent"] == latent)]
+        hover = f"{latent}, layer %{{x}}: R² %{{y:.3f}}<extra></extra>"
+        points = {"x": rows["layer"].tolist(), "y": _short(rows["r2"]), "mode": "lines+markers", "line": line}
+        traces.append(go.Scatter(**points, name=latent, hovertemplate=hover))
+    for layer, head, line in _heads(found):
+        here = found.mixing
+        chosen = (here["step"] == step) & (here["layer"] == layer) & (here["head"] == head)
+        rows = here[chosen & (here["lag"] <= _LAGS)]
+        hover = f"layer {layer + 1}, head {head}, lag %{{x}}: %{{y:.3f}}<extra></extra>"
+        traces.append(
+            go.Scatter(x=rows["lag"].tolist(), y=_short(rows["share"]), line=line, hovertemplate=hover, **shown)
+        )
+    return traces
+
+
+def _columns(found: Dynamics) -> list[int]:
+    """The panel of each of ``_traces``."""
+    return [1, 1, *[2] * found.beliefs["latent"].nunique(), *[3] * len(_heads(found))]
+
+
+def _heads(found: Dynamics) -> list[tuple[int, int, dict]]:
+    """Layer, head and line of each head: a colour a layer."""
+    pairs = found.mixing[["layer", "head"]].drop_duplicates().itertuples(index=False)
+    return [(layer, head, {"color": COLOURS[layer % len(COLOURS)], "width": 1.5}) for layer, head in pairs]
+
+
+def _scale(fig: go.Figure, found: Dynamics) -> None:
+    """Axes that hold every step; the untrained model's loss alone may leave them, or nothing else could be seen."""
+    learned = found.positions[found.positions["step"] > 0]["excess_loss"]
+    last = min(_LAGS, found.mixing["lag"].max())
+    fig.update_yaxes(range=[min(-0.02, learned.min()), 1.05 * learned.max()], col=1, title_text=NATS, title_standoff=2)
+    fig.update_yaxes(range=[min(0.0, found.beliefs["r2"].min()), 1.05], col=2, title_text="R²", title_standoff=2)
+    fig.update_yaxes(range=[0, 1.05 * found.mixing["share"].max()], col=3)
+    fig.update_xaxes(title_text="position of the token", col=1)
+    fig.update_xaxes(title_text="layer", dtick=1, col=2)
+    fig.update_xaxes(title_text="lag, tokens", range=[-0.5, last + 0.5], col=3)
+
+
+def _controls(found: Dynamics) -> dict:
+    at_once = {"mode": "immediate", "frame": {"duration": 0, "redraw": False}, "transition": {"duration": 0}}
+    steps = [{"label": str(s), "method": "animate", "args": [[str(s)], at_once]} for s in found.steps]
+    slider = {"steps": steps, "active": len(steps) - 1, "currentvalue": {"prefix": "step "}, "x": 0.0, "len": 1.0}
+    play = {"frame": {"duration": _FRAME_MS, "redraw": False}, "transition": {"duration": 0}, "fromcurrent": True}
+    pause = {**at_once, "frame": {"duration": 0, "redraw": False}}
+    buttons = [
+        {"label": "▶", "method": "animate", "args": [None, play]},
+        {"label": "❚❚", "method": "animate", "args": [[None], pause]},
+    ]
+    menu = {"type": "buttons", "direction": "left", "buttons": buttons, "x": 1.0, "y": 1.12, "xanchor": "right"}
+    return {
+        "sliders": [{**slider, "y": -0.2, "pad": {"t": 10}}],
+        "updatemenus": [{**menu, "yanchor": "bottom", "showactive": False}],
+    }
+
+
+def _short(values: pd.Series) -> list[float]:
+    return np.round(values.to_numpy(float), 4).tolist()

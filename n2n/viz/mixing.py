@@ -1,0 +1,242 @@
+"""What a model mixes beside the exact influence of each token: as matrices, by lag, and as a score a head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, isqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from n2n.runs import Z95
+from n2n.strict import whole
+from n2n.viz.style import BASELINE, COLOURS, DASHES, MODEL, ORACLE, SCALE, SIGNED, TEMPLATE, add_band, figure
+
+if TYPE_CHECKING:
+    from n2n.attended import Attended
+
+MOST_COLUMNS = 6  # of heads' panels
+MOST_CELLS = 5000  # of all panels together, so that the figure stays small; and of one panel 24 x 24
+MOST_TOKENS, FEWEST_TOKENS = 24, 8
+SATURATED = 0.98  # of the weights shown have a colour of their own; few large ones share the last
+_ABOVE, _BELOW = 90, 110  # pixels
+DECADES = 5  # of the shares by lag
+
+
+def mixing_maps(found: Attended, sequence: int = 0, query: int | None = None, layer: int | None = None) -> go.Figure:
+    """One sequence's mixing by layer and head, queries down and keys across, beside its tokens' exact influence.
+
+    The influence is shown as each query's shares, as attention is; the hover has nats. Of a long sequence the tokens up
+    to ``query`` (None: the last) are shown, fewer where there are many heads; the title says which.
+
+    Args:
+        found: from ``n2n.attended.attend``.
+        sequence: which one, from 0.
+        query: the last one that is shown.
+        layer: whose heads are shown (None: all; beyond some 50 heads, name one).
+
+    Raises:
+        ValueError: no such sequence, query or layer.
+    """
+    sequence, query = found.place(sequence, query)
+    layers, heads = found.mixing.shape[1:3]
+    chosen = range(layers) if layer is None else [whole("layer", layer, 0, layers - 1)]
+    count = min(MOST_TOKENS, max(FEWEST_TOKENS, isqrt(MOST_CELLS // (len(chosen) * heads))), query + 1)
+    shown = slice(query + 1 - count, query + 1)
+    labels = [_told(found, sequence, t) for t in range(shown.start, shown.stop)]
+    fig, places = _panels(chosen, heads)
+    influence = found.influence[sequence, shown]
+    total = influence.sum(1, keepdims=True)
+    share = np.divide(influence, total, out=np.zeros_like(influence), where=total > 0)[:, shown]
+    hover = "query %{y}<br>key %{x}<br>%{customdata:.3g} nats, %{z:.3g} of this query's<extra>exact influence</extra>"
+    fig.add_trace(_map(share, labels, hover, "coloraxis", _packed(influence[:, shown])), 1, 1)
+    mixing = found.mixing[sequence, :, :, shown, shown]
+    for (at, head), place in places.items():
+        hover = f"query %{{y}}<br>key %{{x}}<br>weight %{{z:.3g}}<extra>layer {at}, head {head}</extra>"
+        fig.add_trace(_map(mixing[at, head], labels, hover, "coloraxis2"), *place)
+    _mark_times(fig, shown.start, count)
+    part = "all tokens" if count == found.influence.shape[1] else f"tokens {shown.start} to {query}"
+    title = f"Sequence {sequence}, {part}: exact influence (left) and mixing (right)"
+    return fig.update_layout(title={"text": title}, **_scales(np.abs(mixing[chosen]), found.signed, fig.layout.height))
+
+
+def _panels(layers: Sequence[int], heads: int) -> tuple[go.Figure, dict[tuple[int, int], tuple[int, int]]]:
+    """A place for the influence and one, (row, column), for each layer and head; every layer begins a row."""
+    columns = min(heads, MOST_COLUMNS)
+    deep = ceil(heads / columns)
+    rows = len(layers) * deep
+    places = {
+        (layer, head): (i * deep + head // columns + 1, head % columns + 2)
+        for i, layer in enumerate(layers)
+        for head in range(heads)
+    }
+    names = {place: f"layer {layer}, head {head}" for (layer, head), place in places.items()}
+    titles = [names.get((row + 1, column + 2), "") for row in range(rows) for column in range(columns)]
+    specs = [[{"rowspan": min(rows, 2)} if row == 0 else None, *({} for _ in range(columns))] for row in range(rows)]
+    fig = make_subplots(
+        rows=rows,
+        cols=columns + 1,
+        specs=specs,
+        column_widths=[2.4, *[1.0] * columns],
+        horizontal_spacing=0.035,
+        vertical_spacing=0.3 / rows,
+        subplot_titles=["exact influence", *titles],
+    )
+    fig.update_annotations(font={"size": 12})
+    return fig.update_layout(template=TEMPLATE, height=_ABOVE + _BELOW + 165 * max(rows, 1.5)), places
+
+
+def _scales(weights: np.ndarray, signed: bool, height: float) -> dict:
+    """The colours of shares and of weights, and room for what tells them."""
+    most, end = (float(np.quantile(np.append(weights[weights > 0], 0.0), level)) for level in (1.0, SATURATED))
+    bar = {"thickness": 10, "outlinewidth": 0}
+    inner = height - _ABOVE - _BELOW
+    below = {
+        "orientation": "h",
+        "x": 0.13,
+        "y": -60 / inner,
+        "yanchor": "top",
+        "len": 0.26,
+        "title": "share of a query",
+    }
+    below["title"] = "share of a query"
+    beside = {"y": 1.0, "yanchor": "top", "len": 290, "lenmode": "pixels", "title": f"weight<br>(up to {most:.2g})"}
+    return {
+        "margin": {"t": _ABOVE, "b": _BELOW, "r": 90},
+        "coloraxis": {"colorscale": SCALE, "cmin": 0, "cmax": 1, "colorbar": {**bar, **below}},
+        "coloraxis2": {
+            "colorscale": SIGNED if signed else SCALE,
+            "cmin": -end if signed else 0,
+            "cmax": end,
+            "colorbar": {**bar, **beside},
+        },
+    }
+
+
+def _map(matrix: np.ndarray, labels: list[str], hover: str, axis: str, beside: np.ndarray | None = None) -> go.Heatmap:
+    """The lower triangle; the rest is left open."""
+    return go.Heatmap(
+        x=labels,
+        y=labels,
+        z=_packed(matrix),
+        customdata=beside,
+        coloraxis=axis,
+        hovertemplate=hover,
+        hoverongaps=False,
+    )
+
+
+def _packed(matrix: np.ndarray) -> np.ndarray:
+    """The lower triangle in float32, which plotly packs into a third of its digits; the rest is nan, and left open."""
+    return np.where(np.tri(*matrix.shape, dtype=bool), matrix, np.nan).astype(np.float32)
+
+
+def _told(found: Attended, sequence: int, t: int) -> str:
+    """A position with its token and the latents' states, as the hover tells it."""
+    states = ", ".join(f"{name} {path[sequence, t]}" for name, path in found.latents.items())
+    return f"t = {t}: token {found.tokens[sequence, t]}" + (f" ({states})" if states else "")
+
+
+def _mark_times(fig: go.Figure, start: int, count: int) -> None:
+    """Ticks that tell the time alone. One that lay exactly on its category would take its text's place in the hover."""
+    step = 8 if count > 16 else 4 if count > 8 else 2
+    places = [i for i in range(count) if (start + i) % step == 0]
+    ticks = {"tickvals": [i + 0.01 for i in places], "ticktext": [str(start + i) for i in places], "tickangle": 0}
+    fig.update_xaxes(**ticks, type="category", showgrid=False, tickfont={"size": 10})
+    fig.update_yaxes(**ticks, type="category", showgrid=False, tickfont={"size": 10}, autorange="reversed")
+    fig.update_layout(xaxis_title={"text": "key s", "standoff": 4}, yaxis_title={"text": "query q", "standoff": 4})
+
+
+def shares_by_lag(mixing: pd.DataFrame, influence: pd.DataFrame) -> go.Figure:
+    """How mixing and exact influence fall with the lag, each as shares of its own sum; pointwise 95% bands.
+
+    Args:
+        mixing: from ``n2n.mixing_by_lag``.
+        influence: from ``n2n.influence_by_lag``.
+    """
+    fig = figure("Mixing and exact influence by lag, mean and 95% band", "lag q - s, tokens", "share of all lags")
+    floor = influence["share"].max() * 10.0**-DECADES
+    for (layer, head), rows in mixing.groupby(["layer", "head"]):
+        line = {"color": COLOURS[head % len(COLOURS)], "dash": DASHES[layer % len(DASHES)], "width": 1.5}
+        _add_shares(fig, rows, f"layer {layer}, head {head}", line, floor)
+    _add_shares(fig, influence, "exact influence", {"color": ORACLE, "width": 3}, floor)
+    fig.update_yaxes(type="log", range=[np.log10(floor), 0.1], exponentformat="power", dtick=1)
+    legend = {"orientation": "v", "x": 1.02, "y": 1.0, "yanchor": "top"}
+    return fig.update_layout(legend=legend, height=450, margin={"r": 170})
+
+
+def _add_shares(fig: go.Figure, rows: pd.DataFrame, name: str, line: dict, floor: float) -> None:
+    half = Z95 * rows["share_error"]
+    low, high = ((rows["share"] + sign * half).clip(lower=floor) for sign in (-1, 1))
+    add_band(fig, rows["lag"], low.map(_digits), high.map(_digits), line["color"])
+    fig.add_scatter(
+        x=rows["lag"].to_numpy(np.int16),
+        y=_short(rows["share"]),
+        customdata=_short(half),
+        name=name,
+        mode="lines",
+        line=line,
+        hovertemplate="lag %{x}: %{y:.3g} ± %{customdata:.2g}<extra>" + name + "</extra>",
+    )
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def _short(values) -> np.ndarray:
+    """In float32, which plotly packs."""
+    return np.asarray(values, np.float32)
+
+
+def agreement_by_head(table: pd.DataFrame) -> go.Figure:
+    """Each head's rank correlation with the exact influence, and what of it the content adds to position and lag.
+
+    On the right the mean of the null is taken off: a dot right of its bar looks where the content says, one left of it
+    looks away.
+
+    Args:
+        table: from ``n2n.head_agreement``.
+    """
+    names = [f"layer {row.layer}, head {row.head}" for row in table.itertuples()]
+    middle = (table["null_low"] + table["null_high"]) / 2
+    fig = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.06)
+    for column, shift in ((1, 0.0), (2, middle)):
+        _add_scores(fig, table, names, shift, column)
+    lag = {"color": BASELINE, "dash": "dot", "width": 2}
+    fig.add_vline(float(table["lag_score"].iloc[0]), line=lag, row=1, col=1)
+    fig.add_scatter(x=[None], y=[None], mode="lines", line=lag, name="score of lag alone", row=1, col=1)
+    pairs, left = int(table["pairs"].iloc[0]), int(table["constant"].iloc[0])
+    apart = f" ({left:,} left out, whose keys all have the same)" if left else ""
+    fig.update_xaxes(title_text="mean rank correlation", row=1, col=1)
+    fig.update_xaxes(title_text="the same, less the middle of the null", row=1, col=2)
+    fig.update_yaxes(autorange="reversed", type="category", automargin=True)
+    title = f"Agreement with the exact influence, over {pairs:,} queries{apart}"
+    return fig.update_layout(template=TEMPLATE, title={"text": title}, height=190 + 28 * len(table), margin={"t": 90})
+
+
+def _add_scores(fig: go.Figure, table: pd.DataFrame, names: list[str], shift: pd.Series | float, column: int) -> None:
+    """A dot a head and a bar for its null, both moved by ``shift``; the first column tells the legend."""
+    where = {"row": 1, "col": column}
+    low, high = table["null_low"] - shift, table["null_high"] - shift
+    null = {"mode": "lines", "line": {"color": BASELINE, "width": 9}, "opacity": 0.6, "hoverinfo": "skip"}
+    told = {"name": "95% of the null: another sequence's influence", "legendgroup": "null"}
+    for i, name in enumerate(names):
+        legend = {**told, "showlegend": column == 1 and i == 0}
+        fig.add_scatter(x=[_digits(low[i]), _digits(high[i])], y=[name] * 2, **null, **legend, **where)
+    columns = ["score", "standard_error", "null_low", "null_high", "p_value"]
+    fig.add_scatter(
+        x=[_digits(value) for value in table["score"] - shift],
+        y=names,
+        customdata=table[columns].map("{:.4f}".format).to_numpy(),
+        mode="markers",
+        marker={"color": MODEL, "size": 10},
+        name="score",
+        showlegend=column == 1,
+        hovertemplate="%{y}<br>score %{customdata[0]} (standard error %{customdata[1]})<br>"
+        "null %{customdata[2]} to %{customdata[3]}<br>one-sided p = %{customdata[4]}<extra></extra>",
+        **where,
+    )

@@ -1,0 +1,123 @@
+"""What linear probes find of the latents' beliefs, by layer, and the belief simplex beside its image in a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from n2n.strict import unknown
+from n2n.viz.style import BASELINE, GRID, ORACLE, TEMPLATE, lines
+
+ENDS = "(%{customdata[0]:.3f} to %{customdata[1]:.3f})<extra></extra>"  # of an interval, in a hover
+MEASURES = {"r2": ("R²", 1.0), "kl": ("KL, nats", 0.0)}  # the name on the axis, and the oracle's value
+_ACROSS = 4  # panels in a row
+_CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, 3**0.5 / 2]])
+_SHADES = np.array([[0, 114, 178], [230, 159, 0], [0, 158, 115]])  # of the corners: blue, amber, green
+
+
+def probe_curves(table: pd.DataFrame, measure: str = "r2", title: str = "") -> go.Figure:
+    """R^2 or KL by layer, a panel for each latent: sources of several layers as lines, others as levels.
+
+    Args:
+        table: of ``n2n.probes.probe``.
+        measure: ``"r2"`` or ``"kl"``.
+        title: of the figure.
+
+    Raises:
+        ValueError: an unknown measure.
+    """
+    if measure not in MEASURES:
+        raise ValueError(unknown("measure", measure, MEASURES))
+    label, perfect = MEASURES[measure]
+    latents = list(dict.fromkeys(table["latent"]))
+    across = min(_ACROSS, len(latents))
+    down = -(-len(latents) // across)
+    fig = make_subplots(down, across, subplot_titles=latents, shared_yaxes=True, shared_xaxes=True)
+    sources = list(dict.fromkeys(table["source"]))
+    styles = dict(zip(sources, _styles(sources), strict=True))
+    layers = sorted(table["layer"].dropna().unique().tolist())
+    for i, latent in enumerate(latents):
+        where = {"row": i // across + 1, "col": i % across + 1}
+        for source in sources:
+            rows = table[(table["latent"] == latent) & (table["source"] == source)]
+            if not rows[measure].isna().all():
+                fig.add_scatter(**_line(rows, measure, layers), line=styles[source], showlegend=i == 0, **where)
+        oracle = {"name": "the belief itself", "line": {"color": ORACLE, "width": 2}, "legendgroup": "oracle"}
+        span = [layers[0], layers[-1]]
+        fig.add_scatter(x=span, y=[perfect] * 2, mode="lines", **oracle, showlegend=i == 0, hoverinfo="skip", **where)
+    height = 170 + 240 * down
+    above = {"yref": "container", "y": 1 - 16 / height, "yanchor": "top"}
+    fig.update_layout(template=TEMPLATE, title={"text": title, **above}, height=height, margin={"t": 115, "b": 55})
+    fig.update_layout(legend={"y": 1 + 30 / (height - 170)})  # above the panels' names
+    fig.update_xaxes(dtick=1, title_text="layer", row=down)
+    fig.update_yaxes(title_text=label, col=1)
+    return fig
+
+
+def _styles(sources: Sequence[str]) -> list[dict]:
+    """The oracle's colour is left alone; what is constant is a baseline."""
+    found = iter(lines(len(sources)))
+    return [
+        {"color": BASELINE, "width": 2, "dash": "dot"} if source == "constant" else next(found) for source in sources
+    ]
+
+
+def _line(rows: pd.DataFrame, measure: str, layers: list[int]) -> dict:
+    """One source in one panel: with intervals at each layer, or a level across all of them."""
+    source = rows["source"].iloc[0]
+    name = {"name": source, "legendgroup": source}
+    value, low, high = (rows[column].round(4) for column in (measure, f"{measure}_low", f"{measure}_high"))
+    if rows["layer"].isna().all():
+        hover = f"{source}: {value.iloc[0]:.3f} ({low.iloc[0]:.3f} to {high.iloc[0]:.3f})<extra></extra>"
+        return {"x": layers, "y": [value.iloc[0]] * len(layers), "mode": "lines", "hovertemplate": hover, **name}
+    bars = {"type": "data", "array": (high - value).tolist(), "arrayminus": (value - low).tolist(), "thickness": 1}
+    return {
+        "x": rows["layer"].tolist(),
+        "y": value.tolist(),
+        "error_y": bars,
+        "customdata": np.column_stack([low, high]).tolist(),
+        "mode": "lines+markers",
+        "hovertemplate": f"{source}, layer %{{x}}: %{{y:.3f}} " + ENDS,
+        **name,
+    }
+
+
+def belief_simplex(belief: np.ndarray, image: np.ndarray, title: str = "") -> go.Figure:
+    """Beliefs about three states in their triangle, and beside it what a probe makes of a model's residual stream.
+
+    Both points of a pair have the colour of the belief, a mixture of its corners' colours.
+
+    Args:
+        belief: ``(points, 3)``, laws.
+        image: ``(points, 3)``, estimates of them, which may lie outside the triangle.
+        title: of the figure.
+
+    Raises:
+        ValueError: arrays of other shapes.
+    """
+    if belief.ndim != 2 or belief.shape[1] != 3 or image.shape != belief.shape:
+        raise ValueError(f"saw shapes {belief.shape} and {image.shape}; (points, 3) of both is needed")
+    fig = make_subplots(1, 2, subplot_titles=("belief of the oracle", "its linear image in the model"))
+    shades = [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in np.round(belief @ _SHADES).astype(int)]
+    for column, points in enumerate((belief, image), start=1):
+        edge = _CORNERS[[0, 1, 2, 0]]
+        outline = {"mode": "lines", "line": {"color": GRID, "width": 2}, "hoverinfo": "skip"}
+        fig.add_scatter(x=edge[:, 0].tolist(), y=edge[:, 1].tolist(), **outline, row=1, col=column)
+        places = (points @ _CORNERS).round(4)
+        hover = "P(state 0) %{customdata[0]:.2f}<br>P(state 1) %{customdata[1]:.2f}<br>P(state 2) %{customdata[2]:.2f}"
+        dots = {"mode": "markers", "marker": {"color": shades, "size": 3}, "customdata": points.round(2).tolist()}
+        x, y = places.T.tolist()
+        fig.add_scatter(x=x, y=y, **dots, hovertemplate=hover + "<extra></extra>", row=1, col=column)
+    fig.update_layout(template=TEMPLATE, title={"text": title}, showlegend=False, height=470, margin={"t": 85, "b": 10})
+    fig.update_xaxes(visible=False, range=[-0.08, 1.08])
+    fig.update_yaxes(visible=False, range=[-0.1, 1.0])
+    for column, suffix in ((1, ""), (2, "2")):
+        fig.update_yaxes(scaleanchor=f"x{suffix}", col=column)
+        for state, (x, y) in enumerate(_CORNERS):
+            beyond = {"yanchor": "bottom" if y else "top", "showarrow": False}
+            fig.add_annotation(x=x, y=y, text=f"state {state}", row=1, col=column, **beyond)
+    return fig

@@ -1,0 +1,196 @@
+"""A latent graph unrolled in time, with what a query mixes, and what tells it something, as arcs to earlier tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import plotly.graph_objects as go
+
+from n2n.graph import Graph
+from n2n.viz.layout import layout
+from n2n.viz.style import AMBER, MODEL, ORACLE, TEMPLATE
+
+if TYPE_CHECKING:
+    from n2n.attended import Attended
+
+MOST_STEPS = 16
+EDGE = "rgba(127, 127, 127, 0.45)"
+_WIDEST = 10.0  # pixels of the heaviest arc
+_THINNEST = 0.5
+_ASIDE = 0.3  # of a time step, by which nodes of one layer are set apart, so that edges within a step are seen
+_DEPTH = 2.2  # of the longest arc, in rows
+_GAP = 1.5  # rows between the arcs of the one and the tokens above the other
+_ROW = 46  # pixels
+_DISC = {"symbol": "circle", "size": 19, "color": "#F2F2F2", "line": {"color": "#888888", "width": 1}}
+
+
+def unrolled_mixing(
+    found: Attended, sequence: int = 0, query: int | None = None, layer: int | None = None, head: int | None = None
+) -> go.Figure:
+    """The graph over the last 16 time steps, with arcs from a query to its keys: above mixing, below exact influence.
+
+    Time runs to the right. Discs hold the true states, the lowest row the tokens; faint lines are the graph's edges. An
+    arc is as wide as its share of the heaviest one of its kind, over all keys; the stub is the query's own token. What
+    lies on keys before the first step is told as a share. Where mixing has signs, amber adds and blue subtracts.
+
+    Args:
+        found: from ``n2n.attended.attend``.
+        sequence: which one, from 0.
+        query: position whose prediction of the next token is looked at (None: the last).
+        layer, head: whose mixing (None: the mean of absolute weights over all).
+
+    Raises:
+        ValueError: no such sequence, query, layer or head.
+    """
+    sequence, query = found.place(sequence, query)
+    weights = found.weights(sequence, layer, head)[query, : query + 1]
+    signed = found.signed and layer is not None and head is not None
+    influence = found.influence[sequence, query, : query + 1]
+    first = max(0, query + 1 - MOST_STEPS)
+    times = np.arange(first, query + 1)
+    lower = -(_DEPTH + _GAP)
+    fig = go.Figure(layout={"template": TEMPLATE})
+    fig.add_scatter(**_edges(found.graph, times))
+    heads = f"{_which('layer', layer)}, {_which('head', head)}"
+    _add_arcs(fig, weights, first, 0.0, heads, "weight", (AMBER, MODEL) if signed else (MODEL, MODEL))
+    _add_arcs(fig, influence, first, lower, "exact influence", "nats", (ORACLE, ORACLE))
+    for row in _rows(found, sequence, times, weights, influence, lower):
+        fig.add_scatter(**row)
+    signs = " (amber adds, blue subtracts)" if signed else ""
+    mixed, told = (_before(values, first) for values in (weights, influence))
+    said = f"{mixed:.0%} of the mixing and {told:.0%} of the influence lie on tokens before t = {first}"
+    following = found.tokens[sequence, query + 1]
+    title = f"Sequence {sequence}, query t = {query}: what it reads to predict the next token, {following}"
+    return fig.update_layout(
+        title={"text": title, "subtitle": {"text": said if first else "all tokens before it are shown"}},
+        annotations=[
+            _caption(first, 0.0, f"mixing: {heads}{signs}, the widest {np.abs(weights).max():.2g}"),
+            _caption(first, lower, f"exact influence, the widest {influence.max():.2g} nats"),
+        ],
+        **_frame(found.graph, first, query, lower),
+    )
+
+
+def _frame(graph: Graph, first: int, query: int, lower: float) -> dict:
+    """Time below, the nodes' names beside their rows, X's twice."""
+    labels = {float(i): name for i, name in enumerate(_heights(graph)[::-1])} | {lower: graph.observed.name}
+    return {
+        "height": int(_ROW * (len(labels) + 2 * _DEPTH + _GAP) + 110),
+        "margin": {"t": 80, "b": 50},
+        "showlegend": False,
+        "hovermode": "closest",
+        "xaxis": {"title": "time t", "range": [first - 0.7, query + 0.9], "dtick": 1, "showgrid": False},
+        "yaxis": {
+            "range": [lower - _DEPTH - 1.0, len(labels) - 1.4],
+            "tickvals": list(labels),
+            "ticktext": list(labels.values()),
+            "showgrid": False,
+        },
+    }
+
+
+def _which(what: str, index: int | None) -> str:
+    return f"mean of {what}s" if index is None else f"{what} {index}"
+
+
+def _before(values: np.ndarray, first: int) -> float:
+    total = np.abs(values).sum()
+    return float(np.abs(values[:first]).sum() / total) if total else 0.0
+
+
+def _heights(graph: Graph) -> list[str]:
+    """The nodes from the top row down, X at the foot."""
+    return [node.name for node in graph.order]
+
+
+def _places(graph: Graph) -> dict[str, tuple[float, int]]:
+    """How far from its time step a node is drawn, and in which row; a row of its own, so that no edge covers a node."""
+    across = {name: place[0] for name, place in layout(graph).items()}
+    middle, half = (max(across.values()) + min(across.values())) / 2, (max(across.values()) - min(across.values())) / 2
+    rows = dict(zip(_heights(graph)[::-1], range(len(across)), strict=True))
+    return {
+        name: (_ASIDE * (x - middle) / half if half and rows[name] else 0.0, rows[name]) for name, x in across.items()
+    }
+
+
+def _edges(graph: Graph, times: np.ndarray) -> dict:
+    """All edges of the steps shown as one broken line."""
+    place = _places(graph)
+    steps = [(node.name, node.name, 1) for node in graph.nodes if node.sees_itself]
+    steps += [(parent, child, lag) for parent, child, lag in graph.networkx().edges(data="lag")]
+    x, y = [], []
+    for t in times.tolist():
+        for parent, child, lag in steps:
+            if t - lag >= times[0]:
+                x += [round(t - lag + place[parent][0], 2), round(t + place[child][0], 2), None]
+                y += [place[parent][1], place[child][1], None]
+    return {"x": x, "y": y, "mode": "lines", "line": {"color": EDGE, "width": 1.2}, "hoverinfo": "skip"}
+
+
+def _add_arcs(
+    fig: go.Figure, values: np.ndarray, first: int, height: float, name: str, unit: str, colours: tuple[str, str]
+) -> None:
+    """An arc from the last key, which is the query itself, to each one shown; a colour for each sign."""
+    query, most = len(values) - 1, np.abs(values).max() or 1.0
+    turn = np.linspace(0, np.pi, 15)
+    for s in range(first, query + 1):
+        share = abs(values[s]) / most
+        if s == query:
+            x, y = np.full(2, query), np.array([height - 0.3, height - 0.75])
+        else:
+            depth = _DEPTH * ((query - s) / MOST_STEPS) ** 0.7
+            x, y = (query + s) / 2 + (query - s) / 2 * np.cos(turn), height - 0.4 - depth * np.sin(turn)
+        fig.add_scatter(
+            x=np.asarray(x, np.float32),  # which plotly packs
+            y=np.asarray(y, np.float32),
+            mode="lines",
+            opacity=float(round(0.3 + 0.6 * share, 2)),
+            line={
+                "color": colours[int(values[s] < 0)],
+                "width": round(float(max(_THINNEST, _WIDEST * share)), 2),
+                "shape": "spline",
+            },
+            hovertemplate=f"query t = {query}, key t = {s}<br>{values[s]:.3g} {unit}<extra>{name}</extra>",
+        )
+
+
+def _rows(
+    found: Attended, sequence: int, times: np.ndarray, weights: np.ndarray, influence: np.ndarray, lower: float
+) -> list[dict]:
+    """The discs: a row for each node, and the tokens once more above the arcs of the influence."""
+    place, x = _places(found.graph), found.graph.observed.name
+    paths = {name: path[sequence, times] for name, path in found.latents.items()}
+    rows = []
+    for name, path in paths.items():
+        aside, height = place[name]
+        rows.append(
+            _discs(times + aside, height, path, f"{name} at t = %{{customdata}}") | {"customdata": times.tolist()}
+        )
+    tokens = found.tokens[sequence, times]
+    for height, values, unit in (
+        (0.0, weights, "mixing weight %{customdata}"),
+        (lower, influence, "%{customdata} nats"),
+    ):
+        told = [f"{value:.3g}" for value in values[times]]
+        rows.append(_discs(times, height, tokens, f"{x} at t = %{{x}}", f"<br>{unit}") | {"customdata": told})
+    return rows
+
+
+def _discs(x: np.ndarray, height: float, states: np.ndarray, what: str, more: str = "") -> dict:
+    return {
+        "x": np.round(x, 2).tolist(),
+        "y": [height] * len(x),
+        "mode": "markers+text",
+        "marker": _DISC,
+        "text": [str(state) for state in states],
+        "textfont": {"size": 10, "color": "#333333"},
+        "hovertemplate": f"{what}: %{{text}}{more}<extra></extra>",
+    }
+
+
+def _caption(first: int, height: float, text: str) -> dict:
+    return {
+        "x": first - 0.6, "y": height - _DEPTH - 0.65, "text": text, "showarrow": False, "xanchor": "left",
+        "font": {"size": 13},
+    }  # fmt: skip

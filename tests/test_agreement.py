@@ -1,0 +1,174 @@
+import numpy as np
+import pytest
+
+import n2n
+from n2n.agreement import head_agreement, influence_by_lag, mixing_by_lag
+
+SEQUENCES, QUERIES = 40, 16
+
+
+def causal(values: np.ndarray) -> np.ndarray:
+    return np.tril(values)
+
+
+def random_influence(seed: int, count: int = SEQUENCES) -> np.ndarray:
+    """Positive, falling with the lag, with contents that differ between sequences."""
+    rng = np.random.default_rng(seed)
+    lag = np.arange(QUERIES)[:, None] - np.arange(QUERIES)
+    return causal(rng.exponential(size=(count, QUERIES, QUERIES)) * np.exp(-0.3 * lag))
+
+
+def as_heads(*matrices: np.ndarray) -> np.ndarray:
+    """``(batch, 1, heads, queries, keys)``."""
+    return np.stack(matrices, axis=1)[:, None]
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """The correlation of ranks, each found by counting."""
+    ranks = [[_rank(value, values) for value in values] for values in (a, b)]
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def _rank(value: float, values: np.ndarray) -> float:
+    return float((values < value).sum() + ((values == value).sum() + 1) / 2)
+
+
+def test_planted_mixing_scores_one():
+    """Any rising function of the influence will do, of either sign."""
+    influence = random_influence(0)
+    table = head_agreement(as_heads(influence, -np.sqrt(influence), 1 / (1 + influence)), influence)
+    assert table["score"].tolist() == pytest.approx([1.0, 1.0, -1.0])
+    assert table["p_value"].tolist() == pytest.approx([1 / 1001, 1 / 1001, 1.0])
+    assert (table["null_high"][:2] < 0.95).all()
+    assert table["null_low"][2] > -0.95
+    assert table[["layer", "head"]].to_numpy().tolist() == [[0, 0], [0, 1], [0, 2]]
+
+
+def test_the_score_against_the_definition_ties_and_all():
+    """Few values, so that most ranks are shared."""
+    rng = np.random.default_rng(1)
+    influence = causal(rng.integers(0, 3, (6, 10, 10)).astype(float))
+    mixing = causal(rng.integers(-2, 3, (6, 10, 10)).astype(float))
+    rows = [(np.abs(mixing[b, q, : q + 1]), influence[b, q, : q + 1]) for b in range(6) for q in range(4, 10)]
+    expected = [0.0 if np.ptp(seen) == 0 else spearman(seen, told) for seen, told in rows]
+    (found,) = head_agreement(as_heads(mixing), influence, least_keys=5).to_dict("records")
+    assert found["score"] == pytest.approx(np.mean(expected))
+    assert (found["pairs"], found["constant"]) == (36, 0)
+
+
+def test_ranks_by_hand():
+    """(1, 2, 2, 4) has ranks 1, 2.5, 2.5, 4; against 1, 2, 3, 4 their correlation is 4.5 / sqrt(4.5 * 5)."""
+    influence, mixing = np.zeros((2, 4, 4)), np.zeros((2, 4, 4))
+    influence[:, 3], mixing[:, 3] = [1, 2, 2, 4], [0.1, 0.2, 0.3, 0.4]
+    (found,) = head_agreement(as_heads(mixing), influence, least_keys=4).to_dict("records")
+    assert found["score"] == pytest.approx(np.sqrt(0.9))
+
+
+def test_the_null_is_that_of_permuted_sequences():
+    """Two sequences have two orders: the null is the score itself, or that of the pair exchanged."""
+    influence, mixing = random_influence(2, 2), random_influence(3, 2)
+    (found,) = head_agreement(as_heads(mixing), influence, permutations=400).to_dict("records")
+    exchanged = head_agreement(as_heads(mixing[::-1]), influence)["score"][0]
+    assert sorted([found["null_low"], found["null_high"]]) == pytest.approx(sorted([found["score"], exchanged]))
+    share = 0.5 if found["score"] > exchanged else 1.0
+    assert found["p_value"] == pytest.approx(share, abs=0.08)
+
+
+def test_independent_mixing_lies_in_its_interval_nineteen_times_of_twenty():
+    """800 heads that know lags and nothing else; their p-values are uniform."""
+    outside, p_values = [], []
+    for seed in range(16):
+        heads = [random_influence(1000 + 50 * seed + i) for i in range(50)]
+        table = head_agreement(as_heads(*heads), random_influence(seed), permutations=400, seed=seed)
+        outside += ((table["score"] < table["null_low"]) | (table["score"] > table["null_high"])).tolist()
+        p_values += table["p_value"].tolist()
+    assert np.mean(outside) == pytest.approx(0.05, abs=0.025)
+    assert np.mean(p_values) == pytest.approx(0.5, abs=0.03)
+    assert np.mean(np.array(p_values) < 0.1) == pytest.approx(0.1, abs=0.035)
+
+
+def test_lag_alone_lies_in_its_interval_and_content_does_not():
+    influence = random_influence(5)
+    lag = np.arange(QUERIES)[:, None] - np.arange(QUERIES)
+    by_lag_alone = np.broadcast_to(causal(0.7 ** np.maximum(lag, 0)), influence.shape)
+    noisy = influence * np.random.default_rng(6).lognormal(sigma=3.0, size=influence.shape)
+    table = head_agreement(as_heads(by_lag_alone, noisy), influence).set_index("head")
+    alone, follows = table.loc[0], table.loc[1]
+    assert alone["score"] == pytest.approx(alone["lag_score"])  # the mean influence falls with the lag too
+    assert alone["null_low"] <= alone["score"] + 1e-12
+    assert alone["score"] <= alone["null_high"] + 1e-12
+    assert alone["p_value"] == 1.0  # any permutation gives the same
+    assert 0.3 < alone["score"] < 1
+    assert follows["score"] > follows["null_high"]
+    assert follows["score"] < alone["score"]  # content may be followed by a head that scores less than lag alone
+
+
+def test_the_standard_error_is_the_spread_of_repetitions():
+    scores, errors = [], []
+    for seed in range(200):
+        influence = random_influence(7000 + seed)
+        mixing = influence * np.random.default_rng(seed).lognormal(size=influence.shape)
+        (found,) = head_agreement(as_heads(mixing), influence, permutations=1).to_dict("records")
+        scores.append(found["score"])
+        errors.append(found["standard_error"])
+    assert np.mean(errors) == pytest.approx(np.std(scores), rel=0.15)
+
+
+def test_what_is_left_out_is_counted():
+    influence = random_influence(8)
+    influence[:10] = causal(np.ones((QUERIES, QUERIES)))
+    influence[10:20] *= 1e-9  # under the bound, so equal
+    table = head_agreement(as_heads(influence), influence)
+    assert table["pairs"][0] == 20 * (QUERIES - 7)
+    assert table["constant"][0] == 20 * (QUERIES - 7)
+    assert table["score"][0] == pytest.approx(1.0, abs=0.2)
+    free = head_agreement(as_heads(influence), influence, least_influence=0)
+    assert free["pairs"][0] == 30 * (QUERIES - 7)
+    assert free["score"][0] == pytest.approx(1.0)
+    uniform = as_heads(np.broadcast_to(causal(np.ones((QUERIES, QUERIES))), influence.shape))
+    assert head_agreement(uniform, influence)["score"][0] == 0.0
+
+
+def test_means_by_lag():
+    """Matrices whose entry is a sequence's number times 2 to the minus lag."""
+    lag = np.arange(5)[:, None] - np.arange(5)
+    matrix = causal(0.5 ** np.maximum(lag, 0))
+    influence = np.array([1.0, 2.0, 6.0])[:, None, None] * matrix
+    table = influence_by_lag(influence)
+    assert table["mean"].tolist() == pytest.approx([3 * 0.5**lag for lag in range(5)])
+    assert table["error"].tolist() == pytest.approx([np.sqrt(7 / 3) * 0.5**lag for lag in range(5)])
+    assert table["share"].tolist() == pytest.approx([0.5**lag / 1.9375 for lag in range(5)])
+    assert table["share_error"].tolist() == pytest.approx([0.0] * 5, abs=1e-15)  # all have the same shares
+    heads = mixing_by_lag(as_heads(-influence, matrix * np.array([1.0, 1.0, 1.0])[:, None, None]))
+    assert heads.query("head == 0")["mean"].tolist() == pytest.approx(table["mean"].tolist())
+    assert heads.query("head == 1")["error"].tolist() == pytest.approx([0.0] * 5)
+    assert len(heads) == 10
+
+
+def test_the_error_of_a_share_is_the_spread_of_repetitions():
+    tables = [influence_by_lag(random_influence(seed)) for seed in range(300)]
+    shares, errors = (np.array([table[column] for table in tables]) for column in ("share", "share_error"))
+    assert shares.sum(1) == pytest.approx(np.ones(300))
+    assert errors.mean(0)[:10] == pytest.approx(shares.std(0)[:10], rel=0.15)
+
+
+def test_what_cannot_be_asked_is_refused():
+    influence = random_influence(9)
+    mixing = as_heads(influence)
+    with pytest.raises(ValueError, match=r"saw mixing \(40, 16, 16\) and influence \(40, 16, 16\)"):
+        head_agreement(influence, influence)
+    with pytest.raises(ValueError, match=r"influence \(39, 16, 16\); \(batch, layers, heads, T, T\)"):
+        head_agreement(mixing, influence[1:])
+    with pytest.raises(ValueError, match="saw 1 sequence; at least 2"):
+        head_agreement(mixing[:1], influence[:1])
+    with pytest.raises(ValueError, match="influence: saw a number that is not finite"):
+        head_agreement(mixing, np.where(influence > 1, np.nan, influence))
+    with pytest.raises(ValueError, match="saw 16 queries, none of which has at least 17 keys"):
+        head_agreement(mixing, influence, least_keys=17)
+    with pytest.raises(ValueError, match="least_keys: saw 1; a whole number from 2"):
+        head_agreement(mixing, influence, least_keys=1)
+    with pytest.raises(ValueError, match="permutations: saw 0"):
+        n2n.head_agreement(mixing, influence, permutations=0)
+    for wrong in (-1.0, np.nan, "0"):
+        with pytest.raises(ValueError, match="least_influence: saw"):
+            head_agreement(mixing, influence, least_influence=wrong)

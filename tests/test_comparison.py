@@ -1,0 +1,169 @@
+"""Excess loss cut by position, state and switch, against loops over tokens; intervals against how often they hold."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import n2n
+from n2n import comparison
+from n2n.comparison import Comparison
+from n2n.runs import Z95
+
+
+@pytest.fixture(scope="module")
+def found() -> Comparison:
+    process = n2n.Process(n2n.examples.REGIMES, seed=1)
+    sized = {"vocab_size": 16, "dim": 16, "layers": 1, "heads": 2}
+    models = {"one": n2n.models.build("mingru", **sized), "two": n2n.models.build("transformer", **sized)}
+    return Comparison(process, models, sequences=12, length=20)
+
+
+def tokens_one_by_one(found: Comparison, model: str):
+    """(sequence, position, excess) of each predicted token."""
+    oracle = n2n.filter(found.process, found.tokens).nll.numpy()
+    with torch.no_grad():
+        own = found.models[model].nll(torch.from_numpy(found.tokens)).numpy()
+    for i in range(found.sequences):
+        for t in range(1, found.length):
+            yield i, t, own[i, t - 1] - oracle[i, t - 1]
+
+
+def test_losses_are_those_of_the_models_and_the_oracle(found):
+    for name in found.models:
+        expected = [excess for _, _, excess in tokens_one_by_one(found, name)]
+        np.testing.assert_allclose(found.excess[name].ravel(), expected, atol=1e-5)
+    assert np.exp(found.log_probabilities["one"]).sum(-1) == pytest.approx(1)
+
+
+def test_by_position(found):
+    table = comparison.by_position(found).set_index(["model", "position"])
+    for name in found.models:
+        for t in (1, 7, 19):
+            values = [excess for _, at, excess in tokens_one_by_one(found, name) if at == t]
+            row = table.loc[(name, t)]
+            assert row["excess_loss"] == pytest.approx(np.mean(values), abs=1e-5)
+            half = Z95 * np.std(values, ddof=1) / np.sqrt(len(values))  # the textbook's, as each counts one token
+            assert row["high"] - row["excess_loss"] == pytest.approx(half, rel=1e-4)
+            assert row["tokens"] == found.sequences
+
+
+def test_by_state(found):
+    table = comparison.by_state(found, "Z2").set_index(["model", "state"])
+    path = found.sample.latents["Z2"]
+    for state in np.unique(path[:, 1:]):
+        values = [excess for i, t, excess in tokens_one_by_one(found, "two") if path[i, t] == state]
+        assert table.loc[("two", state), "excess_loss"] == pytest.approx(np.mean(values), abs=1e-5)
+        assert table.loc[("two", state), "tokens"] == len(values)
+
+
+def test_after_a_switch(found):
+    path, most = found.sample.latents["Z3"], 5
+    since = {}
+    for i, t, excess in tokens_one_by_one(found, "one"):
+        changes = [u for u in range(1, t + 1) if path[i, u] != path[i, u - 1]]
+        if changes and t - changes[-1] <= most:
+            since.setdefault(t - changes[-1], []).append(excess)
+    table = comparison.after_switch(found, "Z3", most).query("model == 'one'").set_index("since")
+    assert list(table.index) == sorted(since)
+    for lag, values in since.items():
+        assert table.loc[lag, "excess_loss"] == pytest.approx(np.mean(values), abs=1e-5)
+        assert table.loc[lag, "tokens"] == len(values)
+
+
+def test_a_latent_that_never_changes_or_is_not_there(found):
+    still = n2n.Graph(
+        nodes=[
+            n2n.Node(name="Z", num_states=1),
+            n2n.Node(name="X", num_states=16, parents=["Z"], observed=True),
+        ]
+    )
+    other = Comparison(n2n.Process(still), found.models, 2, 5)
+    with pytest.raises(ValueError, match="Z never changes in these 2 sequences"):
+        comparison.after_switch(other, "Z")
+    with pytest.raises(ValueError, match="unknown latent 'Z4'; did you mean 'Z"):
+        comparison.by_state(found, "Z4")
+
+
+def test_the_intervals_hold_as_often_as_they_say():
+    """A ratio of sums over sequences that differ in size and level: 95% of intervals, to a simulation's own error."""
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(1000):
+        level, size = rng.normal(size=(60, 1)), rng.integers(0, 20, size=60)
+        among = np.arange(20) < size[:, None]
+        row = comparison._mean_of(1.0 + level + rng.normal(size=(60, 20)), among)
+        held += row["low"] <= 1.0 <= row["high"]
+    assert 0.92 < held / 1000 < 0.97
+
+
+def test_ngrams_are_fitted_and_lose_what_they_lose(found):
+    table = comparison.against_ngrams(found, [1, 2], train_sequences=50)
+    fitted_on = found.process.sample(50, length=20).tokens
+    for order in (1, 2):
+        nll = n2n.fit_ngram(fitted_on, 16, order).nll(found.tokens).mean()
+        row = table[table["order"] == order].iloc[0]
+        assert row["excess_loss"] == pytest.approx(nll - n2n.filter(found.process, found.tokens).nll.mean().item())
+    assert table["predictor"].tolist() == ["n-gram", "n-gram", "one", "two"]
+
+
+def test_reliability_counts_every_prediction_once(found):
+    table = comparison.reliability(found, bins=4)
+    for name, law in found.log_probabilities.items():
+        rows = table[table["model"] == name]
+        assert rows["predictions"].sum() == law.size
+        assert (rows["predicted"] * rows["predictions"]).sum() == pytest.approx(np.exp(law).sum())
+        assert (rows["observed"] * rows["predictions"]).sum() == pytest.approx(law.shape[0] * law.shape[1])
+    rows = table[(table["model"] == "two") & (table["bin"] == 4)]
+    law = np.exp(found.log_probabilities["two"])
+    inside = [
+        (law[i, t, v], found.tokens[i, t + 1] == v)
+        for i, t, v in np.ndindex(law.shape)
+        if law[i, t, v] > 1e-3 ** (1 / 4)
+    ]
+    assert len(rows) == bool(inside)
+    if inside:
+        assert rows["observed"].iloc[0] == pytest.approx(np.mean([came for _, came in inside]))
+
+
+def test_the_oracle_is_calibrated_and_a_bolder_model_is_not():
+    process = n2n.Process(n2n.examples.REGIMES, seed=1)
+    model = n2n.models.build("mingru", vocab_size=16, dim=16, layers=1, heads=2)
+    found = Comparison(process, {"model": model}, 400, 32)
+    bold = Comparison(process, {"model": model}, 400, 32)
+    sharpened = 3 * found.oracle
+    sharpened -= np.log(np.exp(sharpened).sum(-1, keepdims=True))
+    vars(bold)["log_probabilities"] = {"model": sharpened, "oracle": found.oracle}
+    table = comparison.reliability(bold)
+    inside = table.eval("low <= predicted <= high")
+    assert inside[table["model"] == "oracle"].mean() > 0.7
+    assert inside[table["model"] == "model"].mean() < 0.4
+    errors = comparison.calibration_error(table)
+    assert errors["model"] > 5 * errors["oracle"]
+
+
+def test_calibration_error_by_hand():
+    table = pd.DataFrame({"model": "a", "predicted": [0.1, 0.6], "observed": [0.2, 0.5], "predictions": [3, 1]})
+    assert comparison.calibration_error(table)["a"] == pytest.approx(0.1)
+
+
+def test_other_models_on_the_same_tokens(found):
+    model = n2n.models.build("hawk", vocab_size=16, dim=16, layers=1, heads=2)
+    other = found.of({"three": model})
+    assert other.oracle is found.oracle
+    fresh = Comparison(found.process, {"three": model}, 12, 20)
+    np.testing.assert_array_equal(other.excess["three"], fresh.excess["three"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"models": {}}, "at least one is needed"),
+        ({"sequences": 1}, "sequences: saw 1"),
+        ({"length": 1}, "length: saw 1"),
+        ({"models": {"m": n2n.models.build("mingru", vocab_size=5, dim=16)}}, "m: saw 5 symbols; the process has 16"),
+    ],
+)
+def test_what_cannot_be_compared(found, changed, said):
+    given = {"process": found.process, "models": found.models, "sequences": 4, "length": 8}
+    with pytest.raises(ValueError, match=said):
+        Comparison(**{**given, **changed})

@@ -1,0 +1,115 @@
+"""Which run a notebook looks at: named ones are checked before any work, examples are trained once."""
+
+import pytest
+
+import n2n
+from n2n import examples, inspected
+from n2n.examples import EXAMPLES, Inspected
+
+
+@pytest.fixture
+def run(small) -> n2n.Run:
+    return n2n.train(small(steps=12))
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Examples that train in a second."""
+    for name, fields in EXAMPLES.items():
+        cut = {"steps": 4, "checkpoint_every": 2, "dim": 16, "layers": 1, "heads": 2, "seq_len": 12, "batch_size": 4}
+        monkeypatch.setitem(EXAMPLES, name, {**fields, **cut, "eval_sequences": 4})
+    monkeypatch.setattr(examples, "_POINT", {**examples._POINT, "steps": 2, "seq_len": 8, "batch_size": 2})
+    monkeypatch.setattr(examples, "_GRID", {"arch": ("mingru",), "dim": (8, 16)})
+
+
+def test_a_folder_s_run_is_that_run(run):
+    assert examples.opened(str(run.path)) == run
+    assert Inspected(run=run.path, step=8).step == 8
+
+
+def test_an_example_is_trained_once(tiny):
+    first = examples.opened("example:mess3")
+    written = (first.path / "metrics.jsonl").stat().st_mtime_ns
+    again = examples.opened("example:mess3")
+    assert again.path == first.path
+    assert (again.path / "metrics.jsonl").stat().st_mtime_ns == written
+    assert first.status["state"] == "done"
+    assert first.config.process.kernel("Z").shape == (9, 9)
+    assert first.path.is_relative_to(n2n.runs.root() / "examples")
+
+
+def test_other_code_trains_it_anew(tiny, monkeypatch):
+    first = examples.opened("example:transformer")
+    monkeypatch.setattr(examples, "_code", lambda: "another state of the sources")
+    assert examples.opened("example:transformer").path != first.path
+
+
+def test_the_example_sweep_is_a_folder_of_runs(tiny):
+    folder = examples.opened_sweep("example:sweep")
+    table = n2n.runs.table(folder)
+    assert table["state"].tolist() == ["done", "done"]
+    assert table["dim"].tolist() == [16, 8]
+    assert examples.opened_sweep(str(folder)) == folder
+    with pytest.raises(ValueError, match="no sweep 'nowhere'"):
+        examples.opened_sweep("nowhere")
+
+
+@pytest.mark.parametrize("config", [Inspected, n2n.ProbeConfig, n2n.DynamicsConfig, n2n.WelcomeConfig])
+def test_what_is_not_there_is_told_before_any_work(config, run, tmp_path):
+    def refused(said: str, **given) -> None:
+        with pytest.raises(ValueError, match=said):
+            config(**given)
+
+    refused("run: saw 'nothere': no run in .*nothere; or|no run in .*nothere: a run's folder", run="nothere")
+    refused("unknown example 'mes3'; did you mean 'mess3'", run="example:mes3")
+    refused("unknown parameter 'ran'; did you mean 'run'", ran="x")
+    (run.path / "checkpoints").rename(tmp_path / "elsewhere")
+    refused("a run without a checkpoint yet .its state is 'done'.", run=str(run.path))
+    assert not (n2n.runs.root() / "examples").exists()
+
+
+def test_a_step_that_was_not_saved(run):
+    with pytest.raises(ValueError, match=r"step: saw 5; the checkpoints of .* are 4, 8, 12"):
+        Inspected(run=str(run.path), step=5)
+    with pytest.raises(ValueError, match=r"step: saw 5; the checkpoints of example:mamba are 20, 40, "):
+        Inspected(run="example:mamba", step=5)
+    with pytest.raises(ValueError, match=r"step: saw 5; the checkpoints of"):
+        n2n.EvaluateConfig(runs=[run.path], step=5)
+
+
+def test_runs_side_by_side_are_named_and_of_one_process(run, small):
+    other, stranger = n2n.train(small(arch="mingru")), n2n.train(small(process_seed=7))
+    found = inspected.compared([run, other], 4)
+    assert list(found.models) == ["transformer", "mingru"]
+    assert found.length == 12
+    with pytest.raises(ValueError, match=f"{stranger.path.name} has another process than {run.path.name}"):
+        inspected.compared([run, stranger], 4)
+    longer = n2n.train(small(seq_len=16))
+    with pytest.raises(ValueError, match="has another seq_len than"):
+        inspected.compared([run, longer], 4)
+    same = n2n.train(small(seed=3))
+    assert list(inspected.compared([run, same], 4).models) == [run.path.name, same.path.name]
+
+
+def test_one_run_cannot_stand_beside_itself(run):
+    with pytest.raises(ValueError, match="twice; each run once"):
+        n2n.EvaluateConfig(runs=[run.path, str(run.path)])
+    with pytest.raises(ValueError, match="runs"):
+        n2n.EvaluateConfig(runs=[])
+
+
+def test_probes_read_what_the_model_read(run):
+    assert inspected.probe_data(run, 4).tokens.judged.shape == (4, 11)
+
+
+def test_a_classic_process_is_trained_on_by_name(small):
+    """Its kernels are in the configuration's file, and come back from it."""
+    run = n2n.train(small(graph="mess3", steps=2))
+    assert n2n.Run(run.path).config == run.config
+    assert run.config.process == n2n.Process.classic("mess3")
+    assert abs(run.metrics["oracle_nll"].iloc[0] - 0.8) < 0.3
+    with pytest.raises(ValueError, match="tables: kernels: saw no table for"):
+        small(graph="sparse", tables={"Z1": [[1.0]]})
+    given = small(graph="mess3", tables=n2n.Process.classic("mess3", x=0.15, a=0.6).kernels)
+    assert given.process == n2n.Process.classic("mess3", x=0.15, a=0.6)
+    assert "tables" in given.differences(run.config)

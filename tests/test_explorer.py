@@ -1,0 +1,156 @@
+import json
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+import n2n
+from n2n.explorer import GIVEN, MOST_STATES, RANDOM, VIEWS
+from n2n.graph import Graph
+from n2n.presets import PRESETS
+
+FIGURE = "application/vnd.plotly.v1+json"
+
+
+def explorer(graph="four_chains", **fields) -> n2n.Explorer:
+    return n2n.explore(n2n.ExploreConfig(graph=graph, length=16, **fields))
+
+
+def shown(explorer: n2n.Explorer) -> dict[str, go.Figure | str]:
+    """What each place shows: a figure, or a sentence."""
+    found = {}
+    for view, place in explorer.places.items():
+        (output,) = place.outputs
+        data = output["data"]
+        found[view] = go.Figure(data[FIGURE]) if FIGURE in data else data["text/plain"]
+    return found
+
+
+def drawn(explorer: n2n.Explorer) -> dict[str, str]:
+    return {view: what if isinstance(what, str) else what.to_json() for view, what in shown(explorer).items()}
+
+
+def changed(explorer: n2n.Explorer, **values) -> set[str]:
+    """The views that differ once the widgets have these values."""
+    before = drawn(explorer)
+    for name, value in values.items():
+        explorer.widgets[name].value = value
+    after = drawn(explorer)
+    return {view for view in VIEWS if before[view] != after[view]}
+
+
+def test_at_first_it_shows_what_the_notebook_does():
+    config = n2n.ExploreConfig(graph="four_chains", length=16, process_seed=2, sequence=3)
+    looks = shown(n2n.explore(config))
+    sample = config.process.sample(config.sequences, length=16)
+    oracle = n2n.filter(config.process, sample.tokens, beliefs=True)
+    expected = {
+        "graph": n2n.viz.draw_graph(config.graph, n2n.edge_information(config.process, 16)),
+        "kernels": n2n.viz.draw_kernels(config.process),
+        "beliefs": n2n.viz.draw_beliefs(sample, oracle, 3),
+    }
+    for view, figure in expected.items():
+        assert json.loads(looks[view].to_json()) == json.loads(figure.to_json()), view
+    exact = n2n.best_losses(config.process, 16)["loss"].tolist()
+    assert list(looks["losses"].data[1].x) == pytest.approx(exact, abs=0.05)
+
+
+def test_each_widget_changes_what_it_names():
+    it = explorer()
+    assert changed(it, sequence=1) == {"beliefs"}
+    assert changed(it, process_seed=1) == set(VIEWS)
+    assert changed(it, alpha_x=1.0) >= {"kernels", "losses", "beliefs"}
+    assert it.process.graph == Graph.preset("four_chains", alpha_x=1.0)
+    assert changed(it, alpha_z=1.0) >= {"graph", "kernels", "losses"}
+    assert changed(it, mode="slow") >= {"graph", "kernels"}
+    assert {node.mode for node in it.process.graph.latents} == {"slow"}
+    assert it.process.graph.observed.mode == "default"
+    assert changed(it, graph="slow_switch") >= {"graph", "kernels", "beliefs"}
+
+
+def test_a_random_graph_has_widgets_of_its_own():
+    it = explorer()
+    shape = ("latents", "probability", "seed", "num_states", "vocab_size")
+    assert all(it.widgets[name].disabled for name in shape)
+    assert "graph" in changed(it, graph=RANDOM)
+    assert not any(it.widgets[name].disabled for name in shape)
+    for name, value in {"latents": 3, "probability": 1.0, "seed": 4, "num_states": 2, "vocab_size": 8}.items():
+        assert "graph" in changed(it, **{name: value}) or name == "seed"
+    alphas = {"alpha_z": it.widgets["alpha_z"].value, "alpha_x": it.widgets["alpha_x"].value}
+    assert it.process.graph == Graph.random_dag(3, 1.0, 4, num_states=2, vocab_size=8, **alphas)
+    assert "3 latent nodes, 8 joint states, 8 symbols" in shown(it)["graph"].layout.title.text
+
+
+def test_a_graph_of_one_s_own_is_shown_as_it_is():
+    nodes = [{"name": "A", "num_states": 2}, {"name": "X", "num_states": 3, "parents": ["A"], "observed": True}]
+    graph = Graph(nodes=nodes)
+    it = explorer(graph)
+    assert it.process.graph == graph
+    assert it.widgets["graph"].options[0] == GIVEN
+    assert all(it.widgets[name].disabled for name in ("alpha_z", "alpha_x", "mode", "latents"))
+    changed(it, graph="two_chains")
+    assert it.process.graph == Graph.preset("two_chains")
+    assert explorer("two_chains").widgets["graph"].options == (*PRESETS, RANDOM)
+
+
+EXTREMES = [(1e-3, 1e-3, "slow"), (10.0, 10.0, "dead"), (1e-3, 10.0, "dead"), (10.0, 1e-3, "slow")]
+
+
+@pytest.mark.parametrize(("alpha_z", "alpha_x", "mode"), EXTREMES)
+def test_the_ends_of_the_sliders(alpha_z, alpha_x, mode):
+    it = explorer()
+    changed(it, alpha_z=alpha_z, alpha_x=alpha_x, mode=mode)
+    assert all(isinstance(what, go.Figure) for what in shown(it).values())
+    assert "256 joint latent states, drawn in" in it.message.value
+
+
+@pytest.mark.parametrize(
+    ("num_states", "probability", "said"),
+    [(4, 0.0, f"up to {MOST_STATES:,} are drawn"), (8, 1.0, "more than the budget")],
+)
+def test_a_graph_too_large_is_drawn_and_its_sentence_said(num_states, probability, said):
+    it = explorer()
+    changed(it, num_states=num_states, probability=probability, latents=8, graph=RANDOM)
+    looks = shown(it)
+    assert f"{num_states**8:,} joint states" in looks["graph"].layout.title.text
+    assert len({looks[view] for view in VIEWS[1:]}) == 1
+    assert said in looks["losses"]
+    assert it.message.value == looks["losses"]
+    assert changed(it, latents=1) == set(VIEWS)  # and it comes back
+    assert all(isinstance(what, go.Figure) for what in shown(it).values())
+
+
+def test_a_sentence_is_safe_as_html():
+    from n2n.explorer import _output
+
+    assert _output("a < b")["data"] == {"text/plain": "a < b", "text/html": "<p>a &lt; b</p>"}
+
+
+def test_it_displays_its_box():
+    it = explorer()
+    bundle = it._repr_mimebundle_()
+    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == it.box.model_id
+    assert len({it.message, *it.places.values()} & set(it.box.children)) == 1 + len(VIEWS)
+
+
+def test_widgets_wait_until_they_are_let_go_of():
+    widgets = explorer().widgets
+    assert not any(getattr(widget, "continuous_update", False) for widget in widgets.values())
+    assert (widgets["alpha_z"].min, widgets["alpha_z"].max) == (-3, 1)
+    assert np.log10(widgets["alpha_z"].value) == pytest.approx(np.log10(0.03))
+
+
+def test_a_configuration_that_cannot_be_is_refused():
+    wrong = {"sequence": 16, "graph": "sparse"}
+    with pytest.raises(ValueError, match="sequence: saw 16; of 16 it is one from 0"):
+        n2n.ExploreConfig(**wrong)
+    with pytest.raises(ValueError, match=r"(?s)unknown graph 'sprase'; did you mean 'sparse'.*sequence: saw 9; of 4"):
+        n2n.ExploreConfig(graph="sprase", sequence=9, sequences=4)
+    with pytest.raises(ValueError, match="unknown parameter 'lenght'; did you mean 'length'"):
+        n2n.ExploreConfig(graph="sparse", lenght=3)
+    with pytest.raises(ValueError, match=r"graph: .*mode 'context' redraws"):
+        n2n.ExploreConfig(graph=Graph.chain(2, mode="context"))
+    with pytest.raises(ValueError, match=r"graph: .* bytes"):
+        n2n.ExploreConfig(graph=Graph.independent(20, num_states=4, vocab_size=2))
+    with pytest.raises(ValueError, match="length: saw 513"):
+        n2n.ExploreConfig(graph="sparse", length=513)
