@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import pathlib
 from typing import TYPE_CHECKING, Any
 
 from pydantic import model_validator
 
 from n2n.attended import Attended, attend
-from n2n.config import TrainConfig
-from n2n.examples import EXAMPLES, PREFIX, Inspected, Sequences
+from n2n.examples import Inspected, Sequences, configured
 from n2n.runs import Run
 from n2n.strict import NonNegative, NonNegativeInt
 from n2n.viz import unrolled_mixing
@@ -47,7 +45,7 @@ class AttentionConfig(Inspected):
 
     @model_validator(mode="after")
     def _there(self) -> AttentionConfig:
-        config = _trained(self.run)
+        config = configured(self.run)
         limits = {
             "sequence": self.sequences,
             "query": config.seq_len - 1,
@@ -62,13 +60,6 @@ class AttentionConfig(Inspected):
         if wrong:
             raise ValueError("\n".join(wrong))
         return self
-
-
-def _trained(name: str) -> TrainConfig:
-    """The configuration of a run, or of an example that need not be trained yet."""
-    if name.startswith(PREFIX):
-        return TrainConfig(**EXAMPLES[name.removeprefix(PREFIX)])
-    return Run(pathlib.Path(name).expanduser()).config
 
 
 def attended(run: Run, config: AttentionConfig) -> Attended:

@@ -53,17 +53,33 @@ def _there(given: str) -> str:
             raise ValueError(unknown("example", name, EXAMPLES))
         return given
     try:
-        run = Run(pathlib.Path(given).expanduser())
-        state = run.status["state"] if (run.path / "status.json").exists() else "missing"
+        run = named(given)
     except ValueError as error:
-        raise ValueError(
-            f"saw {given!r}: {error}; or name an example: {', '.join(map(PREFIX.__add__, EXAMPLES))}"
-        ) from None
+        known = ", ".join(PREFIX + name for name in EXAMPLES)
+        raise ValueError(f"saw {given!r}: {error}; or name an example: {known}") from None
     if not saved(run):
+        state = read_object(run.path / "status.json").get("state", "missing")
         raise ValueError(
             f"saw {given!r}, a run without a checkpoint yet (its state is {state!r}); let it train on first"
         )
     return given
+
+
+def named(name: str) -> Run:
+    """The run in a folder, by its path or by its name under ``root()``.
+
+    Raises:
+        ValueError: no run there.
+    """
+    here = pathlib.Path(name).expanduser()
+    return Run(here if here.is_dir() or not (root() / name).is_dir() else root() / name)
+
+
+def configured(name: str) -> TrainConfig:
+    """The configuration of a run, or of an example that need not be trained yet."""
+    if name.startswith(PREFIX):
+        return TrainConfig(**EXAMPLES[name.removeprefix(PREFIX)])
+    return named(name).config
 
 
 RunName = Annotated[Path, AfterValidator(_there)]
@@ -74,7 +90,8 @@ class OneRun(Strict):
     """A run that a notebook looks at.
 
     Args:
-        run: the run's folder, or ``"example:<name>"``, one of ``n2n.examples.EXAMPLES``.
+        run: the run's folder, by its path or its name under ``n2n.runs.root()``, or ``"example:<name>"``, one of
+            ``n2n.examples.EXAMPLES``.
         sequences: held-out sequences that are looked at.
 
     Raises:
@@ -107,23 +124,23 @@ class Inspected(OneRun):
 def check_step(name: str, step: int | None) -> None:
     """Raise a ``ValueError`` that lists the checkpoints of a run if ``step`` is none of them; None is the last one."""
     if name.startswith(PREFIX):
-        given = EXAMPLES[name.removeprefix(PREFIX)]
-        known = list(range(given["checkpoint_every"], given["steps"] + 1, given["checkpoint_every"]))
+        given = configured(name)
+        known = list(range(given.checkpoint_every, given.steps + 1, given.checkpoint_every))
     else:
-        known = saved(Run(pathlib.Path(name).expanduser()))
+        known = saved(named(name))
     if step is not None and step not in known:
         raise ValueError(f"step: saw {step}; the checkpoints of {name} are {', '.join(map(str, known))}")
 
 
 def opened(name: str) -> Run:
-    """The run of a folder, or an example, which is trained first unless this code has trained it before.
+    """The run that a notebook's parameter names; an example is trained first, unless this code trained it before.
 
     Raises:
         ValueError: no such example, no run in the folder, or one without a checkpoint.
     """
     name = _there(os.fspath(name))
     if not name.startswith(PREFIX):
-        return Run(pathlib.Path(name).expanduser())
+        return named(name)
     example = name.removeprefix(PREFIX)
     folder = root() / "examples" / f"{example}-{_code()[:12]}"
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -75,7 +75,7 @@ class DynamicsConfig(OneRun):
         ValueError: one line for each wrong field.
     """
 
-    most: Annotated[Count, Field(ge=2)] = 12
+    most: Annotated[Count, Field(ge=2)] = 10
 
 
 class WelcomeConfig(OneRun):

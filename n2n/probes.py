@@ -122,7 +122,7 @@ def variance_explained(data: ProbeData, features: Parts) -> pd.DataFrame:
     return pd.DataFrame([{"latent": name, **_columns("r2", interval)} for name, interval in found.items()])
 
 
-def simplex(data: ProbeData, features: Parts, most: int = 1500) -> tuple[np.ndarray, np.ndarray]:
+def simplex(data: ProbeData, features: Parts, most: int = 1000) -> tuple[np.ndarray, np.ndarray]:
     """Beliefs about three states, and what least squares makes of the features: ``(points, 3)`` of both.
 
     Args:

@@ -74,13 +74,18 @@ def table(name: str | os.PathLike) -> pd.DataFrame:
     """
     folder = folder_of(name)
     points = read_json(folder / SWEEP)["points"] if (folder / SWEEP).exists() else {}
-    found = sorted(path.parent.name for path in folder.glob("*/config.json"))
+    found = sorted((path.parent.name for path in folder.glob("*/config.json")), key=_counted)
     rows = {
         name: _row(folder / name, points.get(name, {})) for name in [*points, *(n for n in found if n not in points)]
     }
     if not rows:
         raise ValueError(f"{folder} holds no runs")
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
+
+
+def _counted(name: str) -> list[tuple[int, str]]:
+    """A key by which ``dim=8`` comes before ``dim=16``."""
+    return [(int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _row(folder: Path, point: dict[str, Any]) -> dict[str, Any]:

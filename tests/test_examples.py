@@ -24,6 +24,7 @@ def tiny(monkeypatch):
 
 def test_a_folder_s_run_is_that_run(run):
     assert examples.opened(str(run.path)) == run
+    assert examples.opened(run.path.name) == run, "by its name under runs, from any directory"
     assert Inspected(run=run.path, step=8).step == 8
 
 
@@ -48,7 +49,7 @@ def test_the_example_sweep_is_a_folder_of_runs(tiny):
     folder = examples.opened_sweep("example:sweep")
     table = n2n.runs.table(folder)
     assert table["state"].tolist() == ["done", "done"]
-    assert table["dim"].tolist() == [16, 8]
+    assert table["dim"].tolist() == [8, 16], "in the order of numbers"
     assert examples.opened_sweep(str(folder)) == folder
     with pytest.raises(ValueError, match="no sweep 'nowhere'"):
         examples.opened_sweep("nowhere")

@@ -102,7 +102,7 @@ ROOMS = [
     ["benchmark.timing", "benchmark.stock"],
     ["benchmark.processes", "benchmark.operations", "benchmark.learners", "benchmark.overhead"],
     ["benchmark"],
-    ["notebook"],
+    ["notebook", "outputs"],
     ["launch.door"],
     ["launch.points", "launch.resources", "launch.job", "launch.snapshot", "launch.watching"],
     ["launch.config"],

@@ -148,4 +148,4 @@ def _controls(found: Dynamics) -> dict:
 
 
 def _short(values: pd.Series) -> list[float]:
-    return np.round(values.to_numpy(float), 4).tolist()
+    return np.round(values.to_numpy(float), 3).tolist()

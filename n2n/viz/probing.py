@@ -108,10 +108,10 @@ def belief_simplex(belief: np.ndarray, image: np.ndarray, title: str = "") -> go
         outline = {"mode": "lines", "line": {"color": GRID, "width": 2}, "hoverinfo": "skip"}
         fig.add_scatter(x=edge[:, 0].tolist(), y=edge[:, 1].tolist(), **outline, row=1, col=column)
         places = (points @ _CORNERS).round(4)
-        hover = "P(state 0) %{customdata[0]:.2f}<br>P(state 1) %{customdata[1]:.2f}<br>P(state 2) %{customdata[2]:.2f}"
-        dots = {"mode": "markers", "marker": {"color": shades, "size": 3}, "customdata": points.round(2).tolist()}
+        told = ["P = " + ", ".join(f"{value:.2f}" for value in point) for point in points]
+        dots = {"mode": "markers", "marker": {"color": shades, "size": 3}, "hovertext": told, "hoverinfo": "text"}
         x, y = places.T.tolist()
-        fig.add_scatter(x=x, y=y, **dots, hovertemplate=hover + "<extra></extra>", row=1, col=column)
+        fig.add_scatter(x=x, y=y, **dots, row=1, col=column)
     fig.update_layout(template=TEMPLATE, title={"text": title}, showlegend=False, height=470, margin={"t": 85, "b": 10})
     fig.update_xaxes(visible=False, range=[-0.08, 1.08])
     fig.update_yaxes(visible=False, range=[-0.1, 1.0])

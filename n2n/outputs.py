@@ -1,0 +1,105 @@
+"""The outputs that notebooks are kept with: made anew, or cleared of what no test compares.
+
+python -m n2n.outputs refresh notebooks/explore.ipynb
+python -m n2n.outputs clear notebooks/*.ipynb
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import papermill
+from nbformat import NotebookNode
+
+from n2n.monitor.files import write_atomic
+
+MOST_BYTES = 300_000  # of a notebook with its outputs
+IGNORED = "NBVAL_IGNORE_OUTPUT"  # marks a cell whose outputs no test compares
+WIDGET = "application/vnd.jupyter.widget-view+json"  # says nothing without the kernel that made it
+
+
+def refresh(path: Path) -> None:
+    """Execute a notebook with its default parameters, from its own folder, and store what it shows.
+
+    What is written to stderr, what widgets show and the times are left out. If a cell fails, or the whole is too large,
+    the file stays as it was.
+
+    Raises:
+        ValueError: no notebook, or one of over 300 kB with its outputs; the message names the largest cell.
+        papermill.exceptions.PapermillExecutionError: a cell failed.
+    """
+    notebook = _read(path)
+    with tempfile.TemporaryDirectory() as scratch:
+        done = Path(scratch) / path.name
+        papermill.execute_notebook(path.absolute(), done, cwd=str(path.absolute().parent), progress_bar=False)
+        executed = {cell.id: cell for cell in nbformat.read(done, as_version=4).cells if cell.cell_type == "code"}
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
+        cell.execution_count = executed[cell.id].execution_count
+        cell.outputs = [output for output in executed[cell.id].outputs if _is_kept(output)]
+    _write(path, notebook)
+
+
+def clear(path: Path) -> None:
+    """Remove the outputs of cells that no test compares, and all state of widgets; the others stay.
+
+    Raises:
+        ValueError: no notebook.
+    """
+    notebook = _read(path)
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and IGNORED in cell.source:
+            cell.outputs, cell.execution_count = [], None
+    _write(path, notebook)
+
+
+def _read(path: Path) -> NotebookNode:
+    if path.suffix != ".ipynb" or not path.is_file():
+        raise ValueError(f"saw {str(path)!r}; the path of a notebook, .ipynb, is needed")
+    notebook = nbformat.read(path, as_version=4)
+    if "papermill" in notebook.metadata:
+        raise ValueError(f"saw {str(path)!r}, which papermill wrote; its source is needed")
+    return notebook
+
+
+def _is_kept(output: NotebookNode) -> bool:
+    return output.get("name") != "stderr" and WIDGET not in output.get("data", {})
+
+
+def _write(path: Path, notebook: NotebookNode) -> None:
+    notebook.metadata.pop("widgets", None)
+    text = nbformat.writes(notebook) + "\n"
+    if len(text.encode()) > MOST_BYTES:
+        sizes = {len(str(cell)): i for i, cell in enumerate(notebook.cells)}
+        raise ValueError(
+            f"{path}: {len(text.encode()):,} bytes with its outputs, over {MOST_BYTES:,}; the largest is its cell "
+            f"{sizes[max(sizes)]}, from 0. The file is as it was"
+        )
+    write_atomic(path, lambda file: file.write(text.encode()))
+
+
+VERBS: dict[str, Callable[[Path], None]] = {"refresh": refresh, "clear": clear}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Refresh or clear notebooks; 2 for what is refused."""
+    parser = argparse.ArgumentParser(prog="python -m n2n.outputs", description=__doc__.splitlines()[0])
+    parser.add_argument("verb", choices=VERBS)
+    parser.add_argument("notebooks", nargs="+", type=Path)
+    given = parser.parse_args(arguments)
+    try:
+        for path in given.notebooks:
+            VERBS[given.verb](path)
+            print(f"{path}: {path.stat().st_size:,} bytes")
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

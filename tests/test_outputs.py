@@ -1,0 +1,76 @@
+"""Stored outputs of notebooks: made anew by executing them, cleared of what no test compares."""
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from n2n import outputs
+from n2n.outputs import WIDGET, clear, main, refresh
+
+quiet_kernel = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+
+
+def written(path, *cells: str, widgets: bool = False) -> nbformat.NotebookNode:
+    notebook = new_notebook(cells=[new_code_cell(source) for source in cells])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.metadata.update({"widgets": {"a": 1}} if widgets else {})
+    for cell in notebook.cells:
+        cell.outputs = [new_output("stream", name="stdout", text="old")]
+    nbformat.write(notebook, path)
+    return notebook
+
+
+@quiet_kernel
+def test_refreshing_stores_what_the_cells_show(tmp_path):
+    path = tmp_path / "a.ipynb"
+    shown = "import os\nimport ipywidgets\nfrom IPython.display import display\ndisplay(ipywidgets.IntSlider())\n"
+    old = written(path, "2 + 3", f"# {outputs.IGNORED}\n{shown}os.getcwd()", "import sys\nprint('no', file=sys.stderr)")
+    refresh(path)
+    new = nbformat.read(path, as_version=4)
+    assert [cell.source for cell in new.cells] == [cell.source for cell in old.cells]
+    assert [cell.id for cell in new.cells] == [cell.id for cell in old.cells]
+    assert [cell.execution_count for cell in new.cells] == [1, 2, 3]
+    assert new.cells[0].outputs[0].data == {"text/plain": "5"}
+    assert new.cells[1].outputs[0].data == {"text/plain": repr(str(tmp_path))}, "run in its folder, without the widget"
+    assert new.cells[2].outputs == []
+    assert set(new.metadata) == {"kernelspec"}
+
+
+@quiet_kernel
+def test_a_notebook_that_fails_or_grows_too_large_stays_as_it_was(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "a.ipynb"
+    written(path, "1 / 0")
+    before = path.read_bytes()
+    with pytest.raises(Exception, match="ZeroDivisionError"):
+        refresh(path)
+    assert path.read_bytes() == before
+    written(path, "1", "print('x' * 5000)")
+    before = path.read_bytes()
+    monkeypatch.setattr(outputs, "MOST_BYTES", 3000)
+    assert main(["refresh", str(path)]) == 2
+    assert "over 3,000; the largest is its cell 1, from 0" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["a.ipynb"]
+
+
+def test_clearing_keeps_what_is_compared(tmp_path, capsys):
+    path = tmp_path / "a.ipynb"
+    written(path, "print(1)", f"# {outputs.IGNORED}\nprint(2)", widgets=True)
+    clear(path)
+    new = nbformat.read(path, as_version=4)
+    assert [len(cell.outputs) for cell in new.cells] == [1, 0]
+    assert "widgets" not in new.metadata
+    assert WIDGET not in path.read_text()
+    assert main(["clear", str(path)]) == 0
+    assert f"{path}: {path.stat().st_size:,} bytes" in capsys.readouterr().out
+
+
+def test_what_is_no_source_is_refused(tmp_path, capsys):
+    assert main(["clear", str(tmp_path / "none.ipynb")]) == 2
+    assert "the path of a notebook, .ipynb, is needed" in capsys.readouterr().err
+    path = tmp_path / "out.ipynb"
+    notebook = written(path, "1")
+    notebook.metadata["papermill"] = {}
+    nbformat.write(notebook, path)
+    with pytest.raises(ValueError, match="which papermill wrote; its source is needed"):
+        clear(path)
