@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike
 from n2n.difficulty import mean_and_error
 from n2n.strict import whole
 
+PAIRS = ("batch", "T", "T")
+HEADS = ("batch", "layers", "heads", "T", "T")
+
 
 def head_agreement(
     mixing: ArrayLike,
@@ -90,32 +93,48 @@ def _against_null(cross: np.ndarray, orders: np.ndarray, scored: np.ndarray) -> 
 
 
 def mixing_by_lag(mixing: ArrayLike) -> pd.DataFrame:
-    """Absolute mixing by lag: a row for each layer, head and lag.
+    """Absolute mixing by lag q - s.
 
-    Columns are those of ``influence_by_lag``, ``mean`` without a unit, beside ``layer`` and ``head``.
+    Args:
+        mixing: ``(batch, layers, heads, T, T)``, [query q, key s], as ``token_mixing`` gives it.
+
+    Returns:
+        a row for each layer, head and lag: ``layer``, ``head`` and the columns of ``influence_by_lag``, ``mean``
+        without a unit.
+
+    Raises:
+        ValueError: another shape, a number that is not finite, or fewer than 2 sequences.
     """
-    mixing = np.abs(np.asarray(mixing))
+    mixing = np.abs(_matrices("mixing", mixing, HEADS))
     heads = list(np.ndindex(mixing.shape[1:3]))
     tables = [_by_lag(mixing[:, layer, head]).assign(layer=layer, head=head) for layer, head in heads]
     return pd.concat(tables, ignore_index=True)
 
 
 def influence_by_lag(influence: ArrayLike) -> pd.DataFrame:
-    """Mean influence by lag q - s, from ``token_influence``: a row for each lag.
+    """Mean influence by lag q - s.
 
-    Columns: ``lag``; ``mean``, nats, over a sequence's queries that have such a key and over sequences, and its
-    ``error``, the standard error over sequences; ``share``, the mean divided by its sum over lags, and ``share_error``,
-    that of the ratio.
+    Args:
+        influence: ``(batch, T, T)``, [query q, key s], nats, as ``token_influence`` gives it.
+
+    Returns:
+        a row for each lag: ``lag``; ``mean``, nats, over a sequence's queries that have such a key and over sequences,
+        and its ``error``, the standard error over sequences; ``share``, the mean divided by its sum over lags, and
+        ``share_error``, that of the ratio, both nan where all means are 0.
+
+    Raises:
+        ValueError: another shape, a number that is not finite, or fewer than 2 sequences.
     """
-    return _by_lag(np.asarray(influence))
+    return _by_lag(_matrices("influence", influence, PAIRS))
 
 
 def _by_lag(matrices: np.ndarray) -> pd.DataFrame:
     each = _lag_means(matrices)  # (batch, lags)
     mean, error = mean_and_error(each)
     total = each.sum(1)
-    share = mean / total.mean()
-    share_error = mean_and_error(each - share * total[:, None])[1] / total.mean()
+    among = total.mean() or np.nan
+    share = mean / among
+    share_error = mean_and_error(each - share * total[:, None])[1] / among
     columns = {"mean": mean, "error": error, "share": share, "share_error": share_error}
     return pd.DataFrame({"lag": np.arange(len(mean)), **columns})
 
@@ -154,9 +173,17 @@ def _checked(mixing: ArrayLike, influence: ArrayLike) -> tuple[np.ndarray, np.nd
             f"saw mixing {mixing.shape} and influence {influence.shape}; (batch, layers, heads, T, T) and "
             "(batch, T, T) are needed"
         )
-    if len(mixing) < 2:
-        raise ValueError(f"saw {len(mixing)} sequence; at least 2 are needed, to be exchanged")
-    for name, values in (("mixing", mixing), ("influence", influence)):
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name}: saw a number that is not finite; a process's own sequences give none")
-    return mixing, influence
+    return _matrices("mixing", mixing, HEADS), _matrices("influence", influence, PAIRS)
+
+
+def _matrices(name: str, values: ArrayLike, axes: tuple[str, ...]) -> np.ndarray:
+    """A square matrix for each sequence, and head, or a ``ValueError``."""
+    values = np.asarray(values)
+    if values.dtype.kind not in "iuf" or values.ndim != len(axes) or values.shape[-1] != values.shape[-2]:
+        saw = f"saw shape {values.shape} of type {values.dtype}"
+        raise ValueError(f"{name}: {saw}; real numbers ({', '.join(axes)}) are needed")
+    if len(values) < 2 or 0 in values.shape:
+        raise ValueError(f"{name}: saw shape {values.shape}; at least 2 sequences of 1 query are needed")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name}: saw a number that is not finite; a process's own sequences give none")
+    return values

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 
 from n2n.graph import Graph
 from n2n.influence import token_influence
 from n2n.models.lm import LanguageModel
 from n2n.process import Process
+from n2n.reading import check_vocabulary, read_in_parts
 from n2n.strict import whole
 
 SPLIT = "test"
@@ -73,11 +73,9 @@ def token_mixing(model: LanguageModel, tokens: ArrayLike) -> np.ndarray:
         tokens: ``(batch, T)`` integers, T at least 2.
 
     Raises:
-        ValueError: what ``model.inspect`` refuses.
+        ValueError: tokens of another shape or type, or what ``model.inspect`` refuses.
     """
-    given = torch.from_numpy(np.array(tokens, dtype=np.int64)).to(next(model.parameters()).device)
-    parts = [model.inspect(part[:, :-1], residual=False).attention for part in given.split(PART)]
-    return torch.cat([part.cpu() for part in parts]).numpy()
+    return read_in_parts(model, tokens, lambda some: model.inspect(some[:, :-1], residual=False).attention, PART)
 
 
 def attend(process: Process, model: LanguageModel, sequences: int, length: int) -> Attended:
@@ -88,8 +86,7 @@ def attend(process: Process, model: LanguageModel, sequences: int, length: int) 
     """
     whole("sequences", sequences, 2)
     whole("length", length, 2)
-    if model.config.vocab_size != process.graph.vocab_size:
-        raise ValueError(f"saw a model of {model.config.vocab_size} symbols, a process of {process.graph.vocab_size}")
+    check_vocabulary(model, process)
     sample = process.sample(sequences, length=length, split=SPLIT)
     mixing = token_mixing(model, sample.tokens)
     return Attended(

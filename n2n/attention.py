@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from pydantic import model_validator
@@ -10,13 +9,14 @@ from pydantic import model_validator
 from n2n.attended import Attended, attend
 from n2n.examples import Inspected, Sequences, configured
 from n2n.runs import Run
+from n2n.shown import output
 from n2n.strict import NonNegative, NonNegativeInt
 from n2n.viz import unrolled_mixing
 
 if TYPE_CHECKING:
     import ipywidgets
 
-ALL = "mean of all"
+ALL, EVERY = "mean of all", -1  # how a widget says None, which would leave it blank
 
 
 class AttentionConfig(Inspected):
@@ -101,11 +101,8 @@ class Look:
         return self.box._repr_mimebundle_(**asked)
 
     def _moved(self, _change: Any = None) -> None:
-        chosen = {name: widget.value for name, widget in self.widgets.items()}
-        drawn = json.loads(unrolled_mixing(self._found, **chosen).to_json())
-        # Set as a whole, it needs no kernel to catch what is displayed.
-        bundle = {"application/vnd.plotly.v1+json": drawn}
-        self.place.outputs = ({"output_type": "display_data", "metadata": {}, "data": bundle},)
+        chosen = {name: None if widget.value == EVERY else widget.value for name, widget in self.widgets.items()}
+        self.place.outputs = (output(unrolled_mixing(self._found, **chosen)),)
 
 
 def _widgets(found: Attended, config: AttentionConfig) -> dict[str, ipywidgets.ValueWidget]:
@@ -118,10 +115,14 @@ def _widgets(found: Attended, config: AttentionConfig) -> dict[str, ipywidgets.V
     return {
         "sequence": w.IntSlider(config.sequence, 0, len(found.tokens) - 1, description="sequence", **calm),
         "query": w.IntSlider(query, 0, last, description="query", **calm),
-        "layer": w.Dropdown(options=_or_all(layers), value=config.layer, description="layer"),
-        "head": w.Dropdown(options=_or_all(heads), value=config.head, description="head"),
+        "layer": w.Dropdown(options=_or_all(layers), value=_or_every(config.layer), description="layer"),
+        "head": w.Dropdown(options=_or_all(heads), value=_or_every(config.head), description="head"),
     }
 
 
-def _or_all(count: int) -> list[tuple[str, int | None]]:
-    return [(ALL, None), *((str(i), i) for i in range(count))]
+def _or_every(value: int | None) -> int:
+    return EVERY if value is None else value
+
+
+def _or_all(count: int) -> list[tuple[str, int]]:
+    return [(ALL, EVERY), *((str(i), i) for i in range(count))]

@@ -22,7 +22,6 @@ class Line:
         low, high: 95% interval of the slope; nan where there are fewer than 8 runs, or no finite one.
         fitted: ``(G,)``, the line where it was asked for.
         fitted_low, fitted_high: ``(G,)``, pointwise 95% interval, nan as ``low``.
-        resamples: that had a slope; those that draw a single abscissa have none.
     """
 
     slope: float
@@ -32,7 +31,6 @@ class Line:
     fitted: np.ndarray
     fitted_low: np.ndarray
     fitted_high: np.ndarray
-    resamples: int
 
 
 def fit_line(x, y, runs, at, *, resamples: int = 1000, seed: int = 0) -> Line:
@@ -65,14 +63,14 @@ def fit_line(x, y, runs, at, *, resamples: int = 1000, seed: int = 0) -> Line:
     nothing = np.full_like(at, np.nan)
     intercept = float(y.mean() - slope * x.mean())
     if len(names) < FEWEST_RUNS:
-        return Line(float(slope), intercept, np.nan, np.nan, fitted, nothing, nothing, 0)
+        return Line(float(slope), intercept, np.nan, np.nan, fitted, nothing, nothing)
     rng = np.random.default_rng(seed)
     times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples).astype(float)
     slopes, lines, errors, line_errors = _lines(x, y, member, times, at)
-    drawn = np.isfinite(slopes)
+    drawn = np.isfinite(slopes)  # those of a single abscissa have no slope
     low, high = _interval(slope, slope_error, slopes[drawn], errors[drawn])
     fitted_low, fitted_high = _interval(fitted, fitted_error, lines[drawn], line_errors[drawn])
-    return Line(float(slope), intercept, float(low), float(high), fitted, fitted_low, fitted_high, int(drawn.sum()))
+    return Line(float(slope), intercept, float(low), float(high), fitted, fitted_low, fitted_high)
 
 
 def _refuse(x: np.ndarray, y: np.ndarray, runs: np.ndarray) -> None:

@@ -39,7 +39,7 @@ def check_device(device: str) -> str:
 def check_tokens(process: Process, tokens) -> Tensor:
     """Tokens as an int64 tensor ``(batch, T)``, or a ``ValueError`` that names the first one that is out of place."""
     check_process(process)
-    tokens = _as_integers(tokens)
+    tokens = as_integers(tokens)
     if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] < 2:
         raise ValueError(f"tokens: saw shape {tuple(tokens.shape)}; (batch, T) with T of at least 2 is needed")
     vocab_size = process.graph.vocab_size
@@ -64,7 +64,7 @@ def joint_start(process: Process, start: Mapping[str, ArrayLike], tokens: Tensor
         raise ValueError(f"start: saw {list(start)}; a state of each latent, {names}, is needed")
     joint = torch.zeros_like(tokens[:, 0])
     for node in process.graph.latents:
-        states = _as_integers(start[node.name], f"start: {node.name}").to(tokens.device)
+        states = as_integers(start[node.name], f"start: {node.name}").to(tokens.device)
         if states.shape != joint.shape:
             raise ValueError(f"start: {node.name}: saw shape {tuple(states.shape)}; {tuple(joint.shape)} is needed")
         wrong = states[(states < 0) | (states >= node.num_states)]
@@ -74,7 +74,8 @@ def joint_start(process: Process, start: Mapping[str, ArrayLike], tokens: Tensor
     return joint
 
 
-def _as_integers(tokens, what: str = "tokens") -> Tensor:
+def as_integers(tokens, what: str = "tokens") -> Tensor:
+    """Integers of any kind as an int64 tensor, on the device they are on, or a ``ValueError``."""
     if not isinstance(tokens, Tensor):
         try:
             array = np.array(tokens)  # a copy: what is given may be read-only or laid out backwards

@@ -8,18 +8,19 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-import torch
 
 from n2n.baselines import fit_ngram
+from n2n.difficulty import student
 from n2n.evaluation import BASELINE_TOKENS
 from n2n.inference import filter
+from n2n.markov import markov_nll
 from n2n.models.lm import LanguageModel
 from n2n.process import Process, Sample
-from n2n.runs import Z95
+from n2n.reading import check_vocabulary, read_in_parts
 from n2n.strict import unknown, whole
 
-ORACLE = "oracle"
-_PART = 64  # sequences in one forward pass
+ORACLE, NGRAM, EXACT = "oracle", "n-gram", "exact"  # whom no model may be called
+FEWEST = 10  # sequences that an interval is taken over
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,12 @@ class Comparison:
     def __post_init__(self) -> None:
         whole("sequences", self.sequences, 2)
         whole("length", self.length, 2)
-        if not self.models or ORACLE in self.models:
-            raise ValueError(f"models: saw {list(self.models)}; at least one is needed, and none called {ORACLE!r}")
-        for name, model in self.models.items():
-            if model.config.vocab_size != self.process.graph.vocab_size:
-                raise ValueError(
-                    f"models: {name}: saw {model.config.vocab_size} symbols; the process has "
-                    f"{self.process.graph.vocab_size}"
-                )
+        if not self.models or {ORACLE, NGRAM, EXACT} & set(self.models):
+            raise ValueError(
+                f"models: saw {list(self.models)}; one is needed, and none called {ORACLE}, {NGRAM}, {EXACT}"
+            )
+        for model in self.models.values():
+            check_vocabulary(model, self.process)
 
     def of(self, models: Mapping[str, LanguageModel]) -> Comparison:
         """Other models on the same sequences; what the oracle says of them is not computed again."""
@@ -92,7 +91,11 @@ class Comparison:
 
 
 def summary(found: Comparison) -> pd.DataFrame:
-    """Of each model: ``parameters``, ``cross_entropy``, ``oracle_nll``, ``excess_loss``, ``low`` and ``high`` (95%)."""
+    """A row for each ``model``, losses in nats per token.
+
+    Columns: ``parameters``; ``cross_entropy`` and ``oracle_nll``, means over all ``tokens``; ``excess_loss``, their
+    difference, with the ends of its 95% interval over sequences, ``low`` and ``high``.
+    """
     rows = [
         {
             "model": name,
@@ -107,13 +110,20 @@ def summary(found: Comparison) -> pd.DataFrame:
 
 
 def by_position(found: Comparison) -> pd.DataFrame:
-    """Excess loss at each position t = 1 .. T - 1 of the predicted token: a row for each model and position."""
+    """Excess loss at each position t = 1 .. T - 1 of the predicted token: a row for each model and ``position``.
+
+    Columns: ``excess_loss``, nats per token, with the ends ``low`` and ``high`` of a 95% interval over sequences, and
+    ``tokens``, how many were averaged.
+    """
     where = np.arange(1, found.length)[None].repeat(found.sequences, 0)
     return _by(found, "position", where)
 
 
 def by_state(found: Comparison, latent: str) -> pd.DataFrame:
-    """Excess loss by the true state that a latent is in when the token is emitted: a row for each model and state.
+    """Excess loss by the true state that a latent is in when the token is emitted: a row for each model and ``state``.
+
+    Tokens are picked here by what nobody could know, so that the expectation may be negative. The latent of a classic
+    process counts as the process's own state. Columns as of ``by_position``.
 
     Raises:
         ValueError: an unknown latent.
@@ -124,7 +134,8 @@ def by_state(found: Comparison, latent: str) -> pd.DataFrame:
 def after_switch(found: Comparison, latent: str, most: int = 16) -> pd.DataFrame:
     """Excess loss by the tokens since a latent last changed: 0 is the first one that the new state emits.
 
-    Tokens before a sequence's first change, and those more than ``most`` after the last one, have no part in it.
+    Tokens before a sequence's first change, and those more than ``most`` after the last one, have no part in it. As in
+    ``by_state``, the expectation may be negative. A row for each model and ``since``; columns as of ``by_position``.
 
     Raises:
         ValueError: an unknown latent, or one that never changes in these sequences.
@@ -142,14 +153,17 @@ def after_switch(found: Comparison, latent: str, most: int = 16) -> pd.DataFrame
 def against_ngrams(found: Comparison, orders: Sequence[int], train_sequences: int) -> pd.DataFrame:
     """What n-grams lose beyond the oracle, by order, and the models beside them.
 
+    A fitted n-gram is not the best that its window allows: long contexts are seen rarely. Where sequences begin in the
+    stationary law, the best predictor that knows the kernels and sees as many tokens is there too.
+
     Args:
         found: the models and the oracle.
         orders: of the n-grams, from 1; one of order n sees the last n - 1 tokens.
         train_sequences: they are fitted on the first so many training sequences, 2^21 tokens at most.
 
     Returns:
-        rows ``predictor`` ("n-gram", or a model's name), ``order`` (of a model none), ``excess_loss``, ``low``,
-        ``high`` (95%), ``tokens``.
+        rows ``predictor`` ("n-gram", "exact", or a model's name), ``order`` (of a model none), ``excess_loss``,
+        ``low``, ``high`` (95%), ``tokens``, ``fitted_on`` (training sequences, of n-grams).
 
     Raises:
         ValueError: an order that is not a whole number from 1 to ``length``.
@@ -159,9 +173,13 @@ def against_ngrams(found: Comparison, orders: Sequence[int], train_sequences: in
     rows = []
     for order in orders:
         nll = fit_ngram(fitted_on, found.process.graph.vocab_size, order).nll(found.tokens)
-        rows.append({"predictor": "n-gram", "order": order, **_mean_of(nll - found.nll[ORACLE])})
+        told = {"order": order, "fitted_on": count}
+        rows.append({"predictor": NGRAM, **told, **_mean_of(nll - found.nll[ORACLE])})
+    for order in orders if found.process.graph.initial == "stationary" else ():
+        nll = markov_nll(found.process, found.tokens, order - 1)
+        rows.append({"predictor": EXACT, "order": order, **_mean_of(nll - found.nll[ORACLE])})
     rows += [{"predictor": name, "order": None, **_mean_of(excess)} for name, excess in found.excess.items()]
-    return pd.DataFrame(rows).astype({"order": "Int64"})
+    return pd.DataFrame(rows).astype({"order": "Int64", "fitted_on": "Int64"})
 
 
 def reliability(found: Comparison, bins: int = 12, least: float = 1e-3) -> pd.DataFrame:
@@ -171,7 +189,7 @@ def reliability(found: Comparison, bins: int = 12, least: float = 1e-3) -> pd.Da
 
     Returns:
         rows ``model``, ``bin``, ``predicted`` (mean), ``observed`` (frequency), ``low`` and ``high`` (95%, over
-        sequences), ``predictions`` (how many).
+        sequences; where none came, 0 and 3 divided by the predictions), ``predictions`` (how many).
     """
     edges = np.concatenate([[0.0], np.geomspace(least, 1.0, bins + 1)])
     came = np.eye(found.process.graph.vocab_size, dtype=bool)[found.tokens[:, 1:]]
@@ -182,6 +200,8 @@ def reliability(found: Comparison, bins: int = 12, least: float = 1e-3) -> pd.Da
         for k in np.unique(place):
             among = place == k
             observed = _mean_of(came.reshape(found.sequences, -1), among.reshape(found.sequences, -1), "observed")
+            if not observed["observed"]:  # the "rule of three", as if predictions were independent
+                observed |= {"low": 0.0, "high": 3 / observed["tokens"]}
             rows.append({"model": name, "bin": int(k), "predicted": law[among].mean(), **observed})
     return pd.DataFrame(rows).rename(columns={"tokens": "predictions"})
 
@@ -198,7 +218,7 @@ def _path(found: Comparison, latent: str) -> np.ndarray:
     paths = found.sample.latents
     if latent not in paths:
         raise ValueError(unknown("latent", latent, paths))
-    return paths[latent]
+    return found.process.own_states[latent][paths[latent]]
 
 
 def _by(found: Comparison, what: str, where: np.ndarray) -> pd.DataFrame:
@@ -213,31 +233,21 @@ def _by(found: Comparison, what: str, where: np.ndarray) -> pd.DataFrame:
 def _mean_of(values: np.ndarray, among: np.ndarray | None = None, name: str = "excess_loss") -> dict[str, float]:
     """Mean over the tokens that count (None: all), ``(sequences, ..)`` both, with a 95% interval of a ratio of sums.
 
-    Sequences are independent and tokens are not, so the interval is over sequences; it is nan where one sequence has
-    all the tokens. Source: Cochran, "Sampling techniques" (1977), section 6.4 (the linearised ratio).
+    Sequences are independent and tokens are not, so the interval is over sequences that hold such tokens; it is nan
+    where these are fewer than 10. Source: Cochran, "Sampling techniques" (1977), section 6.4 (the linearised ratio),
+    with quantiles of Student's t.
     """
     among = np.ones_like(values, dtype=bool) if among is None else among
     counts = among.sum(axis=1).astype(float)
     sums = np.where(among, values, 0.0).sum(axis=1)
     mean, many = sums.sum() / counts.sum(), np.count_nonzero(counts)
-    residual = sums - mean * counts
-    n = len(counts)
-    error = np.sqrt(n / (n - 1) * (residual**2).sum()) / counts.sum() if many > 1 else np.nan
-    return {
-        name: float(mean),
-        "low": float(mean - Z95 * error),
-        "high": float(mean + Z95 * error),
-        "tokens": int(counts.sum()),
-    }
+    half = np.nan
+    if many >= FEWEST:
+        squares = ((sums - mean * counts) ** 2).sum()
+        half = student(many - 1) * np.sqrt(many / (many - 1) * squares) / counts.sum()
+    return {name: float(mean), "low": float(mean - half), "high": float(mean + half), "tokens": int(counts.sum())}
 
 
-@torch.no_grad()
 def _log_laws(model: LanguageModel, tokens: np.ndarray) -> np.ndarray:
-    """``(sequences, T - 1, V)``, float64; the model is left in the mode it was in."""
-    training = model.training
-    model.eval()
-    try:
-        parts = [model(part[:, :-1]).double().log_softmax(-1) for part in torch.from_numpy(tokens).split(_PART)]
-    finally:
-        model.train(training)
-    return torch.cat(parts).numpy()
+    """``(sequences, T - 1, V)``, float64."""
+    return read_in_parts(model, tokens, lambda part: model(part[:, :-1]).double().log_softmax(-1))

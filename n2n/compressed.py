@@ -9,6 +9,7 @@ import pandas as pd
 from pydantic import Field
 
 from n2n.baselines import compression_nats
+from n2n.checks import check_fixed
 from n2n.difficulty import entropy
 from n2n.fields import preset
 from n2n.graph import Graph
@@ -30,12 +31,13 @@ def compression_table(
 ) -> pd.DataFrame:
     """Compressed size of more and more tokens of some processes, beside their exact entropy.
 
-    The fixed first token of each sequence is left out, so that ``n2n.entropy`` at this length is the mean
-    ``-log P`` per token of what is compressed, given the kernels. A lossless code does not beat it in expectation;
-    a compressor lies above it for it must find the statistics in the tokens themselves.
+    The first token of each sequence is left out. With ``initial="zero"`` it is fixed, and ``n2n.entropy`` at this
+    length is the mean ``-log P`` per token of what is compressed, given the kernels. With another start ``n2n.entropy``
+    is given the first token, which a compressor is not: it is a lower bound. A lossless code does not beat it in
+    expectation; a compressor lies above it for it must find the statistics in the tokens themselves.
 
     Args:
-        graphs: or presets' names; those with another start than "zero" have their first token left out all the same.
+        graphs: or presets' names, no two of one name.
         tokens: exponents of 2: 2^k tokens are compressed, at least one sequence of ``length - 1``, whole ones alone.
         seed: of the kernels and of the sequences.
         length: tokens in a sequence, the first included.
@@ -48,22 +50,53 @@ def compression_table(
         them, ``samples``; ``entropy`` and ``entropy_se``, nats per token.
 
     Raises:
-        ValueError: an unknown preset, or numbers out of range.
+        ValueError: as ``named`` and ``whole_sequences``, kernels redrawn for every sequence, numbers out of range, or
+            what ``n2n.entropy`` refuses.
     """
-    counts = {k: max(1, 2 ** whole("tokens", k, 1, MOST) // (whole("length", length, 2) - 1)) for k in tokens}
+    graphs, counts = named(graphs), whole_sequences(tokens, length)
     whole("samples", samples, 2)
-    rows = []
-    for graph in [preset(graph) for graph in graphs]:
-        process = Process(graph, seed)
-        found = entropy(process, length, precision=precision)
-        exact = {"entropy": found.mean, "entropy_se": found.standard_error}
-        for count in counts.values():
-            sizes = _sizes(process, count, length, samples)
-            rows += [{"graph": graph.name or "graph", **size, **exact} for size in sizes]
-    return pd.DataFrame(rows)
+    for graph in graphs.values():
+        check_fixed(graph)
+    parts = [_sizes(Process(graph, seed), counts, length, samples, precision) for graph in graphs.values()]
+    return pd.concat(parts, keys=graphs, names=["graph"]).reset_index("graph").reset_index(drop=True)
 
 
-def _sizes(process: Process, count: int, length: int, samples: int) -> list[dict]:
+def named(graphs: Iterable[Graph | str]) -> dict[str, Graph]:
+    """Graphs by name; the second of them is ``"graph 2"`` if it has none.
+
+    Raises:
+        ValueError: an unknown preset, no graph at all, or two of one name.
+    """
+    graphs = [preset(graph) for graph in graphs]
+    names = [graph.name or f"graph {i}" for i, graph in enumerate(graphs, start=1)]
+    if len(set(names)) < len(names) or not names:
+        raise ValueError(f"saw graphs of the names {names}; at least one is needed, and no name twice")
+    return dict(zip(names, graphs, strict=True))
+
+
+def whole_sequences(tokens: Sequence[int], length: int) -> list[int]:
+    """How many whole sequences 2^k tokens are, for each k, the first token of each left out; one at least.
+
+    Raises:
+        ValueError: numbers out of range, or two k of equally many sequences.
+    """
+    held = whole("length", length, 2) - 1
+    counts = [max(1, 2 ** whole("tokens", k, 1, MOST) // held) for k in tokens]
+    if len(set(counts)) < len(counts) or not counts:
+        raise ValueError(
+            f"tokens: saw the exponents {list(tokens)}, which at length {length} make {counts} whole sequences; "
+            "at least one is needed, and no number of sequences twice"
+        )
+    return counts
+
+
+def _sizes(process: Process, counts: list[int], length: int, samples: int, precision: float) -> pd.DataFrame:
+    exact = entropy(process, length, precision=precision)
+    rows = [size for count in counts for size in _compressed(process, count, length, samples)]
+    return pd.DataFrame(rows).assign(entropy=exact.mean, entropy_se=exact.standard_error)
+
+
+def _compressed(process: Process, count: int, length: int, samples: int) -> list[dict]:
     drawn = [process.sample(count, length=length, start=i * count, latents=False).tokens[:, 1:] for i in range(samples)]
     sizes = pd.DataFrame([compression_nats(tokens, process.graph.vocab_size) for tokens in drawn])
     shared = {"tokens": count * (length - 1), "samples": samples}

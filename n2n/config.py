@@ -11,11 +11,12 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from n2n import models
 from n2n.classic import CLASSICS
-from n2n.fields import GraphOrPreset, Path, preset
+from n2n.fields import Path, preset
 from n2n.graph import Graph
 from n2n.models.lm import LanguageModel
 from n2n.models.mixer import Frame
 from n2n.models.ops import Kernels
+from n2n.presets import PRESETS
 from n2n.process import Process
 from n2n.strict import Count, NonNegative, Positive, Seed, Strict, unknown
 
@@ -27,6 +28,15 @@ CHANGEABLE = frozenset(
 ONLINE = "online"  # data drawn as it is consumed
 
 Fraction = Annotated[NonNegative, Field(le=1)]
+
+
+def _named(graph: object) -> Graph:
+    """A graph, or that of a preset or a classic process by its name."""
+    if isinstance(graph, str) and graph not in PRESETS:
+        if graph not in CLASSICS:
+            raise ValueError(unknown("graph", graph, [*PRESETS, *CLASSICS]))
+        return Process.classic(graph).graph
+    return preset(graph)
 
 
 def _plain(tables: object) -> object:
@@ -98,7 +108,7 @@ class TrainConfig(Strict):
         ValueError: one line for each wrong field: the value seen, what is allowed, the nearest name.
     """
 
-    graph: GraphOrPreset
+    graph: Annotated[Graph, BeforeValidator(_named)]
     tables: Tables | None = None
     arch: str = "transformer"
     dim: Count = 64
@@ -143,7 +153,8 @@ class TrainConfig(Strict):
         if not isinstance(name, str) or name not in CLASSICS:
             return values
         process = Process.classic(name)
-        return {"tables": process.given, **values, "graph": process.graph}
+        given = values.get("tables")
+        return {**values, "tables": process.given if given is None else given, "graph": process.graph}
 
     @field_validator("arch")
     @classmethod
@@ -201,7 +212,7 @@ class TrainConfig(Strict):
         if wrong & {"graph", "tables", "arch", "dim", "layers", "heads", "kernels", "model_options"}:
             return []
         try:
-            models.configure(given["arch"], **_model_fields(preset(given["graph"]), given))
+            models.configure(given["arch"], **_model_fields(_named(given["graph"]), given))
         except ValueError as error:
             return [str(error).replace("\n", "\n    ")]
         return []

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import string
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import pandas as pd
 
 from n2n.checks import check_fixed, check_process
-from n2n.contraction import emitting, law_step, x_is_seen
+from n2n.contraction import BATCH, emitting, law_step, x_is_seen
 from n2n.graph import Graph
 from n2n.process import Process
 from n2n.stationary import BUDGET
 from n2n.strict import whole
 
 Edge = tuple[str, str, int]  # (parent, child, lag)
+PART = 2**26  # bytes of what lies a step ahead that is kept at once
 
 
 def edge_information(process: Process, length: int | None = None) -> pd.DataFrame:
@@ -26,9 +29,10 @@ def edge_information(process: Process, length: int | None = None) -> pd.DataFram
 
     Args:
         process: with fixed kernels.
-        length: of the sequences, from the process's own start, at a time t of which, any from 1 to T - 1 alike, the
-            ends are looked at; None: once the process is stationary, which its own start has no part in. A process
-            that forgets slowly need not come near that law within a sequence, and it may not be found.
+        length: of the sequences, from the process's own start: the information at t is averaged over t = 1 .. T - 1, so
+            that two ends which merely drift alike share nothing. None: once the process is stationary, which its own
+            start has no part in. A process that forgets slowly need not come near that law within a sequence, and it
+            may not be found.
 
     Returns:
         a row for each edge, the loops of the nodes that see themselves included, in the order of ``graph.order`` and of
@@ -40,15 +44,18 @@ def edge_information(process: Process, length: int | None = None) -> pd.DataFram
 
     Source: Cover and Thomas, "Elements of information theory" (2006), section 2.3.
     """
-    before, after = laws(process, length)
-    names, found = [node.name for node in process.graph.order], {}
-    for parent in names:
-        later = [child for seen, child, lag in edges(process.graph) if seen == parent and lag]
-        found |= {(parent, child, 1): law for child, law in one_step_apart(process, before, parent, later).items()}
-    for parent, child, lag in edges(process.graph):
-        if not lag:  # a parent comes before its child in the order, so that its states are the rows
-            found[parent, child, lag] = marginal(after, (names.index(parent), names.index(child)))
-    rows = [(*edge, information(found[edge])) for edge in edges(process.graph)]
+    first, steps = first_law(process, length), 1 if length is None else length - 1
+    names = [node.name for node in process.graph.order]
+    found = dict.fromkeys(edges(process.graph), 0.0)
+    for law in islice(laws(process, first, steps), 1, None):
+        for parent, child, lag in found:
+            if not lag:  # a parent comes before its child in the order, so that its states are the rows
+                found[parent, child, lag] += information(marginal(law, (names.index(parent), names.index(child))))
+    for name in names:
+        parents = [parent for parent, child, lag in found if child == name and lag]
+        for parent, pairs in one_step_apart(process, first, steps, parents, name).items():
+            found[parent, name, 1] = sum(information(pair) for pair in pairs)
+    rows = [(*edge, total / steps) for edge, total in found.items()]
     return pd.DataFrame(rows, columns=["parent", "child", "lag", "information"])
 
 
@@ -61,8 +68,8 @@ def edges(graph: Graph) -> list[Edge]:
     return found
 
 
-def laws(process: Process, length: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """P(z, x) at t - 1 and at t, ``(n_1, .., n_K, V)`` in the graph's order, for a t as ``edge_information`` says.
+def first_law(process: Process, length: int | None) -> np.ndarray:
+    """P(z_0, x_0), ``(n_1, .., n_K, V)`` in the graph's order; of length None the stationary law.
 
     Raises:
         ValueError: as ``edge_information``.
@@ -70,48 +77,73 @@ def laws(process: Process, length: int | None) -> tuple[np.ndarray, np.ndarray]:
     check_process(process)
     check_fixed(process.graph)
     if length is None:
-        law = process.with_initial("stationary").initial_law
-        return law, law
-    length, sizes = whole("length", length, 2), [node.num_states for node in process.graph.order]
+        return process.with_initial("stationary").initial_law
+    whole("length", length, 2)
     entries = process.graph.num_joint_states * process.graph.vocab_size
     if 8 * entries > BUDGET:
         raise ValueError(f"graph: the law of {entries} joint values takes {8 * entries} bytes, more than {BUDGET}")
-    law = process.initial_law
-    if law is None:
-        law = np.zeros(sizes)
-        law[(0,) * len(sizes)] = 1.0
-    total = law.copy()
-    for _ in range(length - 2):
-        law = step(process, law)
-        total += law
-    before = total / (length - 1)
-    return before, step(process, before)
+    if process.initial_law is not None:
+        return process.initial_law
+    law = np.zeros([node.num_states for node in process.graph.order])
+    law[(0,) * law.ndim] = 1.0
+    return law
 
 
-def step(process: Process, law: np.ndarray) -> np.ndarray:
-    """P(z_t, x_t) from P(z_{t-1}, x_{t-1}), or from a part of it: what it sums to stays."""
+def laws(process: Process, law: np.ndarray, steps: int) -> Iterator[np.ndarray]:
+    """P(z_t, x_t) for t = 0 .. steps, from the first one."""
     graph = process.graph
-    moving = law if x_is_seen(graph) else law.sum(axis=-1)
-    for node, equation in law_step(graph):
-        moving = np.einsum(equation, moving, process.kernel(node.name))
-    return moving if x_is_seen(graph) else np.einsum(emitting(graph), moving, process.kernel(graph.observed.name))
+    yield law
+    for _ in range(steps):
+        law = law if x_is_seen(graph) else law.sum(axis=-1)
+        for node, equation in law_step(graph):
+            law = np.einsum(equation, law, process.kernel(node.name))
+        law = law if x_is_seen(graph) else np.einsum(emitting(graph), law, process.kernel(graph.observed.name))
+        yield law
 
 
-def one_step_apart(process: Process, law: np.ndarray, earlier: str, later: Sequence[str]) -> dict[str, np.ndarray]:
-    """P(a node at t - 1, another at t), ``(n, m)``, for each of the ``later`` ones, from P(z, x) at t - 1.
+def one_step_apart(
+    process: Process, law: np.ndarray, steps: int, earlier: Sequence[str], later: str
+) -> dict[str, np.ndarray]:
+    """P(each of the ``earlier`` nodes at t - 1, the ``later`` one at t), ``(steps, n, m)``, for t = 1 .. steps.
 
-    The law moves on from one state of the earlier node after another.
+    ``law`` is that of t = 0. What lies ahead is the same at every t, so that it is found once.
     """
-    names = [node.name for node in process.graph.order]
-    axis, rows = names.index(earlier), {name: [] for name in later}
-    for state in range(process.graph[earlier].num_states if later else 0):
-        there = (slice(None),) * axis + (state,)
-        part = np.zeros_like(law)
-        part[there] = law[there]
-        moved = step(process, part)
-        for name in later:
-            rows[name].append(marginal(moved, (names.index(name),)))
-    return {name: np.stack(found) for name, found in rows.items()}
+    graph = process.graph
+    names, letters = [node.name for node in graph.order], string.ascii_letters[1 : law.ndim + 1]
+    found = {name: np.zeros((steps, graph[name].num_states, graph[later].num_states)) for name in earlier}
+    at_once = max(1, PART // (8 * law.size))
+    for start in range(0, graph[later].num_states if earlier else 0, at_once):
+        states = slice(start, start + at_once)
+        table = ahead(process, later, states)
+        for t, before in enumerate(laws(process, law, steps - 1)):
+            for name, pairs in found.items():
+                kept = before if x_is_seen(graph) or name == graph.observed.name else before.sum(axis=-1)
+                parent = letters[names.index(name)]
+                equation = f"{letters[: kept.ndim]},{letters[: table.ndim - 1]}{BATCH}->{parent}{BATCH}"
+                pairs[t, :, states] = np.einsum(equation, kept, table)
+    return found
+
+
+def ahead(process: Process, name: str, states: slice) -> np.ndarray:
+    """P(a node in some states at t | z_{t-1}, x_{t-1}), ``(n_1, .., n_K, V, states)``; no V where X is not seen.
+
+    The steps of ``laws`` are taken back, the last one first.
+    """
+    graph = process.graph
+    axis, sizes = [node.name for node in graph.order].index(name), [node.num_states for node in graph.order]
+    chosen = np.eye(sizes[axis])[:, states]
+    shape = [1] * len(sizes) + [chosen.shape[1]]
+    shape[axis] = sizes[axis]
+    table = np.broadcast_to(chosen.reshape(shape), (*sizes, chosen.shape[1]))
+    back = [*law_step(graph), *([] if x_is_seen(graph) else [(graph.observed, emitting(graph))])]
+    for node, equation in reversed(back):
+        given, after = equation.split("->")
+        before, kernel = given.split(",")
+        known = "".join(letter for letter in before if letter in after + kernel)
+        table = np.einsum(f"{after}{BATCH},{kernel}->{known}{BATCH}", table, process.kernel(node.name))
+        if known != before:  # X's last token, which X itself does not see, but others may
+            table = np.broadcast_to(table[..., None, :], (*sizes, chosen.shape[1]))
+    return table
 
 
 def marginal(law: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import torch
@@ -190,3 +191,12 @@ def _until_precise(
 def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean over the first axis and its standard error."""
     return values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(len(values))
+
+
+@cache
+def student(freedom: int) -> float:
+    """The 97.5% quantile of Student's t: arctan(t / sqrt(freedom)) has a density of cos ** (freedom - 1)."""
+    angles = np.linspace(0, math.pi / 2, 20_001)
+    density = np.cos(angles) ** (freedom - 1)
+    below = np.cumsum(density[1:] + density[:-1])
+    return math.sqrt(freedom) * math.tan(np.interp(0.95, below / below[-1], angles[1:]))

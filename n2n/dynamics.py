@@ -15,6 +15,7 @@ from n2n.models.lm import LanguageModel
 from n2n.monitor import checkpoint
 from n2n.probes import ProbeData, variance_explained
 from n2n.runs import Run
+from n2n.strict import whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +38,15 @@ class Dynamics:
 
 
 def spread(run: Run, most: int) -> list[int]:
-    """0 and at most ``most`` of a run's checkpoints, spread evenly over them, the first and the last among them."""
+    """0 and at most ``most`` of a run's checkpoints, spread evenly over them, the first and the last among them.
+
+    Raises:
+        ValueError: a number under 2, or a run without a checkpoint.
+    """
+    whole("most", most, 2)
     saved = checkpoint.steps(run.path / "checkpoints")
+    if not saved:
+        raise ValueError(f"{run.path} has no checkpoint yet; its state is {run.status['state']!r}")
     some = np.unique(np.linspace(0, len(saved) - 1, min(most, len(saved))).round().astype(int))
     return [0, *(saved[i] for i in some)]
 
@@ -52,9 +60,11 @@ def trace(run: Run, steps: Sequence[int], sequences: int) -> Dynamics:
         sequences: of the ``test`` split that all are judged by; probes are fitted on as many of ``valid``.
 
     Raises:
-        ValueError: no such checkpoint, fewer than 2 sequences, or a process without latents.
+        ValueError: no steps, no such checkpoint, fewer than 2 sequences, or a process without latents.
     """
     config = run.config
+    if not len(steps):
+        raise ValueError("steps: saw none; at least one is needed, such as those of n2n.dynamics.spread")
     data = ProbeData(config.process, sequences, config.seq_len - 1)
     found = Comparison(config.process, {"0": config.build_model()}, sequences, config.seq_len)
     rows = [_at(step, run.model(step) if step else config.build_model(), data, found) for step in steps]

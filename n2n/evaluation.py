@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from n2n.baselines import fit_ngram
 from n2n.config import TrainConfig
@@ -16,10 +15,10 @@ from n2n.difficulty import mean_and_error
 from n2n.inference import filter
 from n2n.models.lm import LanguageModel
 from n2n.process import Process, Split
+from n2n.reading import check_vocabulary, read_in_parts
 from n2n.runs import Run
 from n2n.strict import unknown
 
-PART = 64  # sequences in one forward pass
 HELD_OUT: tuple[Split, ...] = ("test", "valid")
 BASELINE_TOKENS = 2**21  # training tokens that the baselines are fitted on, at most
 
@@ -134,11 +133,8 @@ def evaluate_model(model: LanguageModel, data: HeldOut) -> Evaluation:
     Raises:
         ValueError: a model of another vocabulary.
     """
-    if model.config.vocab_size != data.process.graph.vocab_size:
-        raise ValueError(
-            f"saw a model of {model.config.vocab_size} symbols, a process of {data.process.graph.vocab_size}"
-        )
-    nll = _model_nll(model, data.tokens)
+    check_vocabulary(model, data.process)
+    nll = read_in_parts(model, data.tokens, lambda part: model.nll(part).double())
     excess = nll - data.oracle_nll  # (sequences, T - 1)
     return Evaluation(
         split=data.split,
@@ -152,16 +148,3 @@ def evaluate_model(model: LanguageModel, data: HeldOut) -> Evaluation:
         excess_by_position=excess.mean(axis=0).tolist(),
         excess_se_by_position=mean_and_error(excess)[1].tolist(),
     )
-
-
-@torch.no_grad()
-def _model_nll(model: LanguageModel, tokens: np.ndarray) -> np.ndarray:
-    """``tokens (sequences, T)`` to the model's losses ``(sequences, T - 1)``, float64."""
-    device = next(model.parameters()).device
-    training = model.training
-    model.eval()
-    try:
-        parts = [model.nll(part.to(device)) for part in torch.from_numpy(tokens).split(PART)]
-    finally:
-        model.train(training)
-    return torch.cat(parts).double().cpu().numpy()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -20,21 +19,19 @@ from n2n.inference import filter
 from n2n.predictors import best_losses
 from n2n.presets import ALPHA_X, ALPHA_Z, PRESETS
 from n2n.process import Process
-from n2n.strict import Count, NonNegativeInt, Seed, Strict
+from n2n.shown import View, output
+from n2n.strict import Count, NonNegativeInt, Strict
 from n2n.viz import draw_beliefs, draw_graph, draw_kernels, draw_losses
-
-if TYPE_CHECKING:
-    import ipywidgets
 
 if TYPE_CHECKING:
     import ipywidgets
 
 MOST_STATES = 4096  # joint latent states, up to which all is drawn in seconds
 PRECISION = 0.05  # nats per token, the standard error of the oracle's loss beside the widgets
+MOST_SEED = 2**53  # up to which a browser's numbers are exact
 GIVEN, RANDOM, OWN = "as given", "random DAG", "the graph's own"
 VIEWS = ("graph", "kernels", "beliefs", "losses")
 MODES = (OWN, "default", "slow", "dead")
-View = go.Figure | str  # a figure, or the sentence in its place
 
 
 class ExploreConfig(Strict):
@@ -42,7 +39,7 @@ class ExploreConfig(Strict):
 
     Args:
         graph: a ``Graph``, or the name of a preset.
-        process_seed: names the kernels and the sequences.
+        process_seed: names the kernels and the sequences, 2**53 at most, as a widget tells it.
         length: tokens in a sequence, the first one included.
         sequences: how many are drawn.
         sequence: which of them is looked at closely, from 0.
@@ -53,7 +50,7 @@ class ExploreConfig(Strict):
     """
 
     graph: GraphOrPreset
-    process_seed: Seed = 0
+    process_seed: Annotated[NonNegativeInt, Field(le=MOST_SEED)] = 0
     length: Annotated[Count, Field(ge=2, le=512)] = 64
     sequences: Annotated[Count, Field(le=32)] = 16
     sequence: NonNegativeInt = 0
@@ -187,17 +184,10 @@ class Explorer:
         self.message.value = "drawing .."
         found = draw(process, self.config.length, self.widgets["sequence"].value)
         for view, drawn in found.items():
-            self.places[view].outputs = (_output(drawn),)
+            self.places[view].outputs = (output(drawn),)
         states, seconds = process.graph.num_joint_states, time.monotonic() - began
         sentences = [html.escape(drawn) for drawn in found.values() if isinstance(drawn, str)]
         self.message.value = (sentences or [f"{states:,} joint latent states, drawn in {seconds:.1f} s"])[0]
-
-
-def _output(drawn: View) -> dict[str, Any]:
-    """What an ``Output`` keeps of a thing that was displayed in it; set as a whole, it needs no kernel to catch it."""
-    said = {"text/plain": drawn, "text/html": f"<p>{html.escape(drawn)}</p>"} if isinstance(drawn, str) else None
-    bundle = said or {"application/vnd.plotly.v1+json": json.loads(drawn.to_json())}
-    return {"output_type": "display_data", "metadata": {}, "data": bundle}
 
 
 def _graph(given: Graph, chosen: dict[str, Any]) -> Graph:
@@ -227,13 +217,13 @@ def _widgets(config: ExploreConfig) -> dict[str, ipywidgets.ValueWidget]:
     return {
         "graph": w.Dropdown(options=sources, value=start, description="graph", **look),
         "mode": w.Dropdown(options=MODES, value=OWN, description="latents' mode", **look),
-        "process_seed": w.BoundedIntText(config.process_seed, max=2**31, description="process seed", **calm),
-        "sequence": w.BoundedIntText(config.sequence, max=2**31, description="sequence", **calm),
+        "process_seed": w.BoundedIntText(config.process_seed, max=MOST_SEED, description="process seed", **calm),
+        "sequence": w.BoundedIntText(config.sequence, max=MOST_SEED, description="sequence", **calm),
         "alpha_z": w.FloatLogSlider(ALPHA_Z, **power, description="latents' alpha", **calm),
         "alpha_x": w.FloatLogSlider(ALPHA_X, **power, description="X's alpha", **calm),
         "latents": w.IntSlider(4, 1, 8, description="latents", **calm),
         "probability": w.FloatSlider(0.5, min=0, max=1, step=0.05, description="P(edge)", **calm),
-        "seed": w.BoundedIntText(0, max=2**31, description="graph seed", **calm),
+        "seed": w.BoundedIntText(0, max=MOST_SEED, description="graph seed", **calm),
         "num_states": w.IntSlider(4, 2, 8, description="states of each", **calm),
         "vocab_size": w.IntSlider(32, 2, 64, description="symbols", **calm),
     }

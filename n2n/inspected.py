@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
 from n2n.comparison import Comparison
-from n2n.examples import PREFIX, Inspected, OneRun, RunName, Sequences, check_step
+from n2n.examples import PREFIX, Inspected, OneRun, RunName, Sequences, check_step, configured, named, saved
 from n2n.probes import ProbeData
 from n2n.runs import Run
-from n2n.strict import Count, NonNegativeInt, Ordered, Strict
+from n2n.strict import Count, NonNegativeInt, Ordered, Strict, unknown
 
 
 class EvaluateConfig(Strict):
@@ -25,7 +26,7 @@ class EvaluateConfig(Strict):
 
     Raises:
         ValueError: one line for each wrong field: a run that is not there or has no checkpoint, a run that is named
-            twice, a step that was not saved.
+            twice, a step that was not saved, a latent that the first run's graph does not have.
     """
 
     runs: Annotated[Ordered[RunName], Field(min_length=1)] = (f"{PREFIX}transformer", f"{PREFIX}mamba")
@@ -37,16 +38,27 @@ class EvaluateConfig(Strict):
     @field_validator("runs")
     @classmethod
     def _once(cls, runs: tuple[str, ...]) -> tuple[str, ...]:
-        twice = [name for name in runs if runs.count(name) > 1]
+        places = [name if name.startswith(PREFIX) else str(named(name).path.resolve()) for name in runs]
+        twice = [name for name, place in zip(runs, places, strict=True) if places.count(place) > 1]
         if twice:
-            raise ValueError(f"saw {twice[0]!r} twice; each run once is needed")
+            raise ValueError(f"saw {twice[-1]!r} twice; each run once is needed")
         return runs
 
     @model_validator(mode="after")
     def _saved(self) -> EvaluateConfig:
         for name in self.runs:
             check_step(name, self.step)
+        latents = [node.name for node in configured(self.runs[0]).graph.latents]
+        if not latents:
+            raise ValueError(f"runs: {self.runs[0]} is of a process without latents, whose states it could be cut by")
+        if self.latent and self.latent not in latents:
+            raise ValueError(f"latent: {unknown('latent', self.latent, latents)}")
         return self
+
+    @property
+    def cut_by(self) -> str:
+        """The latent that the loss is cut by."""
+        return self.latent or configured(self.runs[0]).graph.latents[0].name
 
 
 class ProbeConfig(Inspected):
@@ -83,10 +95,11 @@ class WelcomeConfig(OneRun):
 
 
 def compared(runs: list[Run], sequences: int, step: int | None = None) -> Comparison:
-    """The models of several runs beside the oracle, named by architecture, or by folder where that repeats.
+    """The models of several runs beside the oracle, named by architecture, or by folders where that repeats.
 
     Raises:
-        ValueError: runs of different processes or lengths (the message names them), or no such checkpoint.
+        ValueError: runs of different processes or lengths (the message names them), or that cannot be told apart by
+            the last two parts of their paths, or no such checkpoint.
     """
     first = runs[0]
     for run in runs[1:]:
@@ -96,7 +109,10 @@ def compared(runs: list[Run], sequences: int, step: int | None = None) -> Compar
                     f"runs: {run.path.name} has another {what} than {first.path.name}; runs are compared on the same "
                     "tokens"
                 )
-    models = {name: run.model(step) for name, run in zip(_names(runs), runs, strict=True)}
+    names = _names(runs)
+    if len(set(names)) < len(runs):
+        raise ValueError(f"runs: saw folders that go by the same names, {names}; give one of them another")
+    models = {name: run.model(step) for name, run in zip(names, runs, strict=True)}
     return Comparison(first.config.process, models, sequences, first.config.seq_len)
 
 
@@ -105,6 +121,18 @@ def probe_data(run: Run, sequences: int) -> ProbeData:
     return ProbeData(run.config.process, sequences, run.config.seq_len - 1)
 
 
+def sequences_seen(runs: list[Run], step: int | None = None) -> int:
+    """The most distinct training sequences that one of the runs had seen at a step (None: at its last checkpoint)."""
+    found = []
+    for run in runs:
+        seen = (max(saved(run)) if step is None else step) * run.config.batch_size
+        found.append(seen if run.config.sequences is None else min(seen, run.config.sequences))
+    return max(found)
+
+
 def _names(runs: list[Run]) -> list[str]:
     archs = [run.config.arch for run in runs]
-    return [arch if archs.count(arch) == 1 else run.path.name for arch, run in zip(archs, runs, strict=True)]
+    names = [arch if archs.count(arch) == 1 else run.path.name for arch, run in zip(archs, runs, strict=True)]
+    if len(set(names)) == len(names):
+        return names
+    return [os.path.join(*run.path.parts[-2:]) if names.count(n) > 1 else n for n, run in zip(names, runs, strict=True)]

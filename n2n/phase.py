@@ -9,18 +9,31 @@ from typing import Annotated
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from n2n.calibration import calibrate, with_alphas
 from n2n.checks import check_budget, check_fixed
-from n2n.compressed import PowersOfTwo
-from n2n.difficulty import entropies_by_seed, mean_and_error
+from n2n.compressed import PowersOfTwo, named, whole_sequences
+from n2n.difficulty import entropies_by_seed, mean_and_error, student
 from n2n.fields import GraphOrPreset, preset
 from n2n.graph import Graph
 from n2n.strict import Count, Ordered, Positive, Strict, whole
 
+
+def _no_number_twice(values: tuple[float, ...]) -> tuple[float, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"saw {list(values)}; no number may be there twice")
+    return values
+
+
+def _no_name_twice(graphs: tuple[Graph, ...]) -> tuple[Graph, ...]:
+    named(graphs)
+    return graphs
+
+
 Several = Annotated[Count, Field(ge=2)]
-Alphas = Annotated[Ordered[Positive], Field(min_length=2)]
+Alphas = Annotated[Ordered[Positive], Field(min_length=2), AfterValidator(_no_number_twice)]
+Graphs = Annotated[Ordered[GraphOrPreset], Field(min_length=1), AfterValidator(_no_name_twice)]
 
 
 class DifficultyConfig(Strict):
@@ -28,13 +41,13 @@ class DifficultyConfig(Strict):
 
     Args:
         graph: whose concentrations are varied.
-        alphas_z, alphas_x: concentrations of the latents and of the observed node, two at least of each.
-        graphs: brought to one difficulty.
+        alphas_z, alphas_x: concentrations of the latents and of the observed node, two different ones at least of each.
+        graphs: brought to one difficulty, no two of one name.
         target: that difficulty, nats per token.
         seeds: processes of each graph, by the seeds from 0.
         sequences: of each process.
         length: tokens in a sequence.
-        tokens: numbers of tokens that are compressed, as exponents of 2.
+        tokens: numbers of tokens that are compressed, as exponents of 2, no two of equally many whole sequences.
 
     Raises:
         ValueError: one line for each wrong field.
@@ -43,14 +56,17 @@ class DifficultyConfig(Strict):
     graph: GraphOrPreset = Field(default="four_chains", validate_default=True)
     alphas_z: Alphas = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
     alphas_x: Alphas = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-    graphs: Annotated[Ordered[GraphOrPreset], Field(min_length=1)] = Field(
-        default=("two_chains", "four_chains", "sparse"), validate_default=True
-    )
+    graphs: Graphs = Field(default=("two_chains", "four_chains", "sparse"), validate_default=True)
     target: Positive = 1.5
     seeds: Several = 4
     sequences: Several = 64
     length: Several = 64
     tokens: PowersOfTwo = (10, 12, 14, 16, 18)
+
+    @model_validator(mode="after")
+    def _different_counts(self) -> DifficultyConfig:
+        whole_sequences(self.tokens, self.length)
+        return self
 
 
 def entropy_grid(
@@ -64,16 +80,15 @@ def entropy_grid(
 ) -> pd.DataFrame:
     """The oracle's mean loss at every pair of concentrations, on common random numbers.
 
-    All cells have kernels of the same seeds and sequences of the same indices, so that the surface is as smooth as the
-    kernels are in their concentration.
+    All cells have kernels of the same seeds and sequences of the same indices, so that differences between cells are
+    less noisy than on random numbers of their own.
 
     Args:
         graph: or a preset's name; with a latent at least. Concentrations are replaced, all else stays as it is.
         alphas_z: of all latents.
         alphas_x: of the observed node.
-        seeds: of the processes that are averaged over, two at least.
-        sequences: of each process, two at least.
-        length: tokens in a sequence, two at least.
+        seeds: of the processes that are averaged over, two different ones at least.
+        sequences, length: of each process, two at least.
 
     Returns:
         a row for each pair: ``alpha_z``, ``alpha_x``, ``entropy`` (nats per token, the mean over processes),
@@ -85,31 +100,44 @@ def entropy_grid(
         ValueError: an unknown preset, no latent, kernels redrawn for every sequence, a concentration that a node
             refuses, or a number out of range.
     """
-    graph, seeds = preset(graph), [whole("seeds", seed, 0) for seed in seeds]
-    _refuse(graph, seeds, sequences, length)
+    graph, seeds = preset(graph), _different("seeds", seeds, 2)
+    _refuse(graph, sequences, length)
     cells = [(z, x, _with_both(graph, z, x)) for z, x in product(alphas_z, alphas_x)]  # all are checked before any work
     if not cells:
         raise ValueError(f"saw {len(alphas_z)} alphas_z and {len(alphas_x)} alphas_x; at least one of each is needed")
-    rows = []
-    for alpha_z, alpha_x, changed in cells:
-        means, _ = entropies_by_seed(changed, seeds, sequences, length)
-        mean, error = mean_and_error(means)
-        spread = {"lowest": means.min(), "highest": means.max(), "processes": len(seeds)}
-        rows.append({"alpha_z": alpha_z, "alpha_x": alpha_x, "entropy": mean, "standard_error": error, **spread})
-    found = pd.DataFrame(rows)
-    own = {node.alpha for node in graph.latents}
-    given = (own.pop(), graph.observed.alpha) if len(own) == 1 else None
-    found.attrs = {"graph": graph.name or "graph", "vocab_size": graph.vocab_size, "given": given}
+    asked = (seeds, sequences, length)
+    found = pd.DataFrame([{"alpha_z": z, "alpha_x": x, **_measured(changed, *asked)} for z, x, changed in cells])
+    found.attrs = {"graph": graph.name or "graph", "vocab_size": graph.vocab_size, "given": _given(graph)}
     return found
+
+
+def _measured(graph: Graph, seeds: list[int], sequences: int, length: int) -> dict[str, float]:
+    means, _ = entropies_by_seed(graph, seeds, sequences, length)
+    mean, error = mean_and_error(means)
+    spread = {"lowest": means.min(), "highest": means.max(), "processes": len(means)}
+    return {"entropy": mean, "standard_error": error, **spread}
+
+
+def _given(graph: Graph) -> tuple[float, float] | None:
+    own = {node.alpha for node in graph.latents}
+    return (own.pop(), graph.observed.alpha) if len(own) == 1 else None
 
 
 def _with_both(graph: Graph, alpha_z: float, alpha_x: float) -> Graph:
     return with_alphas(graph, {node.name: alpha_x if node.observed else alpha_z for node in graph.nodes})
 
 
-def _refuse(graph: Graph, seeds: list[int], sequences: int, length: int) -> None:
-    if len(seeds) < 2:
-        raise ValueError(f"seeds: saw {seeds}; a standard error over processes needs at least 2")
+def _different(what: str, seeds: Sequence[int], least: int) -> list[int]:
+    """Seeds as whole numbers, none of them twice: a process that counts twice makes a standard error too small."""
+    seeds = [whole(what, seed, 0) for seed in seeds]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"{what}: saw {seeds}; no seed may be there twice")
+    if len(seeds) < least:
+        raise ValueError(f"{what}: saw {seeds}; a standard error over processes needs at least 2")
+    return seeds
+
+
+def _refuse(graph: Graph, sequences: int, length: int) -> None:
     if not graph.latents:
         raise ValueError("graph: saw no latent node; alphas_z are concentrations of latents")
     whole("sequences", sequences, 2)
@@ -126,7 +154,8 @@ class EqualDifficulty:
         target: nats per token.
         table: a row for each graph: ``alpha given`` of the observed node and ``entropy given``; the ``alpha`` found,
             the ``entropy`` there and its ``standard_error`` (over sequences, the processes being as they are); and
-            ``fresh``, the mean entropy of processes that had no part in the search. Nats per token.
+            ``fresh``, the mean entropy of processes that had no part in the search, its standard error ``fresh_se``
+            over those processes, and ``fresh_low`` to ``fresh_high``, its 95% interval by Student's t. Nats per token.
         processes: a row for each graph and each of those processes: ``graph``, ``seed``, ``entropy``, and its
             ``standard_error`` over sequences.
         searched: processes that the search averaged over.
@@ -153,28 +182,30 @@ def equal_difficulty(
         graphs: or presets' names.
         target: nats per token.
         seeds: of the processes that ``n2n.calibrate`` averages over.
-        fresh: seeds of the processes that it is then judged by, none of ``seeds``.
+        fresh: seeds of the processes that it is then judged by, two at least and none of ``seeds``.
         sequences, length: of each process.
 
     Raises:
-        ValueError: as ``n2n.calibrate``, two graphs of one name, or a seed that is both searched with and fresh.
+        ValueError: as ``n2n.calibrate`` and ``n2n.compressed.named``, or a seed that is there twice.
     """
-    graphs, both = [preset(graph) for graph in graphs], sorted(set(seeds) & set(fresh))
-    names = [graph.name or f"graph {i}" for i, graph in enumerate(graphs, start=1)]
-    if len(set(names)) < len(names) or not names:
-        raise ValueError(f"graphs: saw the names {names}; at least one is needed, and no name twice")
-    if both or len(fresh) == 0:
-        raise ValueError(f"fresh: saw {list(fresh)} beside seeds {list(seeds)}; at least one other seed is needed")
-    for graph in graphs:
+    graphs, seeds, fresh = named(graphs), _different("seeds", seeds, 1), _different("fresh", fresh, 2)
+    if set(seeds) & set(fresh):
+        raise ValueError(f"fresh: saw {fresh} beside seeds {seeds}; none of these is a fresh one")
+    for graph in graphs.values():
         check_fixed(graph)
     rows, processes = {}, []
-    for name, graph in zip(names, graphs, strict=True):
-        asked = {"length": length, "seeds": seeds, "sequences": sequences}
-        found = calibrate(graph, target, graph.observed.name, **asked)
+    for name, graph in graphs.items():
+        found = calibrate(graph, target, graph.observed.name, length=length, seeds=seeds, sequences=sequences)
         before, _ = entropies_by_seed(graph, seeds, sequences, length)
         means, errors = entropies_by_seed(found.graph, fresh, sequences, length)
         given = {"alpha given": graph.observed.alpha, "entropy given": float(np.mean(before)), "alpha": found.alpha}
-        rows[name] = {**given, "entropy": found.entropy, "standard_error": found.standard_error, "fresh": means.mean()}
+        rows[name] = {**given, "entropy": found.entropy, "standard_error": found.standard_error, **_judged(means)}
         processes.append(pd.DataFrame({"graph": name, "seed": fresh, "entropy": means, "standard_error": errors}))
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("graph")
     return EqualDifficulty(target, table, pd.concat(processes, ignore_index=True), len(seeds))
+
+
+def _judged(means: np.ndarray) -> dict[str, float]:
+    mean, error = mean_and_error(means)
+    half = student(len(means) - 1) * error
+    return {"fresh": mean, "fresh_se": error, "fresh_low": mean - half, "fresh_high": mean + half}

@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pandas as pd
 
-from n2n.dependence import laws, marginal, one_step_apart
+from n2n.dependence import first_law, laws, one_step_apart
 from n2n.difficulty import entropy
 from n2n.process import Process
 from n2n.runs import Z95
+from n2n.strict import whole
 
 
 def best_losses(process: Process, length: int, *, precision: float = 0.02) -> pd.DataFrame:
@@ -29,16 +30,16 @@ def best_losses(process: Process, length: int, *, precision: float = 0.02) -> pd
         a row for each predictor, by its name, with ``loss`` and ``half``, of its 95% interval, 0 where it is exact.
 
     Raises:
-        ValueError: kernels that are redrawn for every sequence, a law too large for 1 GiB, or what ``n2n.entropy``
-            refuses.
+        ValueError: a length under 2, kernels that are redrawn for every sequence, a law too large for 1 GiB, or what
+            ``n2n.entropy`` refuses.
     """
-    before, after = laws(process, length)
-    x = process.graph.observed.name
-    pair = one_step_apart(process, before, x, [x])[x]
+    steps, law, x = whole("length", length, 2) - 1, first_law(process, length), process.graph.observed.name
+    before = sum(laws(process, law, steps - 1)) / steps
+    (pair,) = one_step_apart(process, before, 1, [x], x)[x]
     oracle = entropy(process, length, precision=precision)
     rows = {
         "uniform guess": (math.log(process.graph.vocab_size), 0.0),
-        "unigram": (_entropy(marginal(after, (after.ndim - 1,))), 0.0),
+        "unigram": (_entropy(pair.sum(axis=0)), 0.0),
         "bigram": (_entropy(pair) - _entropy(pair.sum(axis=1)), 0.0),
         f"oracle, {length} tokens": (oracle.mean, Z95 * oracle.standard_error),
     }

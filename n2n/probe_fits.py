@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 RESAMPLES = 1000  # of the judged sequences, for an interval
 PENALTY = 1e-5  # half of it times the squared weights is added to the mean cross-entropy, in nats
 ITERATIONS = 150  # of L-BFGS, at most
+LEAST_SPREAD = 1e-9  # root mean square of what is explained
 
 
 class Parts(NamedTuple):
@@ -42,10 +44,12 @@ def regress(features: Parts, targets: Parts) -> np.ndarray:
 def explained(predicted: np.ndarray, targets: Parts) -> Interval:
     """R^2 over all values together: 1 - squared error / squared distance to the mean of the fitted sequences.
 
-    It is nan where the targets do not vary.
+    It is nan where the targets do not vary, but by rounding: by less than 1e-9 on average.
     """
     error = ((targets.judged - predicted) ** 2).sum((1, 2))
     spread = ((targets.judged - targets.fitted.mean((0, 1))) ** 2).sum((1, 2))
+    if spread.sum() < LEAST_SPREAD**2 * targets.judged.size:
+        return Interval(math.nan, math.nan, math.nan)
     return _ratio(spread - error, spread)
 
 

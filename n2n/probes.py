@@ -8,19 +8,17 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-import torch
 
-from n2n.classic import CLASSICS, classic_states
 from n2n.factored import mean_field
 from n2n.inference import filter
 from n2n.models.lm import LanguageModel
 from n2n.probe_fits import Parts, classify, divergence, explained, regress
 from n2n.process import Process, Split
+from n2n.reading import read_in_parts
 from n2n.strict import whole
 
 FITTED, JUDGED = "valid", "test"  # splits that probes are fitted on and judged on
 CONSTANT = "constant"  # the source that knows nothing
-_PART = 64  # sequences in one forward pass
 _LEAST = 1e-6  # beliefs enter logarithms as at least this much
 
 
@@ -61,20 +59,22 @@ class ProbeData:
         The latent of a classic process, whose states are pairs, is summed to the process's own states.
         """
         fitted, judged = (filter(self.process, part, beliefs=True).beliefs for part in self.tokens)
-        own = _own_states(self.process)
-        return {
-            name: Parts(*(part[:, 1:].numpy() @ own[name] for part in (fitted[name], judged[name]))) for name in own
-        }
+        sums = {name: np.eye(max(own) + 1)[own] for name, own in self.process.own_states.items()}
+        return {name: Parts(*(part[name][:, 1:].numpy() @ s for part in (fitted, judged))) for name, s in sums.items()}
 
     def residual(self, model: LanguageModel) -> list[Parts]:
         """A model's residual stream, before each block and after the last, ``(sequences, length - 1, dim)`` each."""
         fitted, judged = (_stream(model, part) for part in self.tokens)
         return [Parts(fitted[:, layer], judged[:, layer]) for layer in range(fitted.shape[1])]
 
-    def last_tokens(self, count: int) -> Parts:
-        """An indicator for each of the last ``count`` tokens and each symbol; all are 0 before the start."""
-        count, vocab_size = whole("count", count, 1, self.length), self.process.graph.vocab_size
-        return Parts(*(_indicators(part, count, vocab_size) for part in self.tokens))
+    def last_tokens(self, last: int) -> Parts:
+        """An indicator for each of the ``last`` tokens and each symbol; all are 0 before the start.
+
+        Raises:
+            ValueError: fewer than 1 token or more than ``length``.
+        """
+        last, vocab_size = whole("last", last, 1, self.length), self.process.graph.vocab_size
+        return Parts(*(_indicators(part, last, vocab_size) for part in self.tokens))
 
     def mean_field(self) -> Parts:
         """Beliefs about all latents of the filter that takes them for independent, and their logarithms."""
@@ -155,22 +155,9 @@ def _columns(name: str, interval: tuple[float, float, float]) -> dict[str, float
     return dict(zip((name, f"{name}_low", f"{name}_high"), interval, strict=True))
 
 
-def _own_states(process: Process) -> dict[str, np.ndarray]:
-    """For each latent, ``(states, n)``: which of n states each of its own stands for."""
-    graph = process.graph
-    sums = {node.name: np.eye(node.num_states) for node in graph.latents}
-    if process.given is not None and graph.name in CLASSICS:
-        after = classic_states(graph.name)
-        if list(sums) == ["Z"] and len(after) == len(sums["Z"]):
-            sums["Z"] = np.eye(after.max() + 1)[after]
-    return sums
-
-
-@torch.no_grad()
 def _stream(model: LanguageModel, tokens: np.ndarray) -> np.ndarray:
     """``(sequences, layers + 1, length - 1, dim)``, float32."""
-    parts = [model.inspect(part, attention=False).residual for part in torch.from_numpy(tokens).split(_PART)]
-    return torch.cat(parts)[:, :, 1:].numpy()
+    return read_in_parts(model, tokens, lambda part: model.inspect(part, attention=False).residual[:, :, 1:].float())
 
 
 def _indicators(tokens: np.ndarray, count: int, vocab_size: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from n2n.classic import classic_tables
+from n2n.classic import CLASSICS, classic_states, classic_tables
 from n2n.graph import Graph, Node
 from n2n.kernels import checked, drawn, sequence_kernel
 from n2n.philox import derive_key
@@ -127,6 +127,19 @@ class Process:
         if name not in self.kernels:
             raise ValueError(f"{name}: its kernel is redrawn for every sequence; process.of_sequence(index) has one's")
         return self.kernels[name]
+
+    @property
+    def own_states(self) -> dict[str, np.ndarray]:
+        """What each state of a latent stands for, ``(n,)`` by name: itself, but of a classic process its own state.
+
+        The latent of a process made by ``classic`` is in pairs of the process's own state and a symbol.
+        """
+        found = {node.name: np.arange(node.num_states) for node in self.graph.latents}
+        if self.given is not None and self.graph.name in CLASSICS and list(found) == ["Z"]:
+            after = classic_states(self.graph.name)
+            if len(after) == len(found["Z"]):
+                found["Z"] = after
+        return found
 
     def of_sequence(self, index: int, *, split: Split = "train") -> Process:
         """The process that one sequence is drawn from: kernels of context nodes are those redrawn for it, now fixed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from plotly.offline import get_plotlyjs
 from n2n.monitor.files import clean, write_atomic
 from n2n.scaling import EqualSize, Scaling
 from n2n.sweep_results import SweepResults
-from n2n.viz.scaling import AXES, equal_size, scaling_law
+from n2n.viz.scaling import LABELS, equal_size, scaling_law
 from n2n.viz.sweeps import excess_by_run
 
 PAGE, PLOTLY = "index.html", "plotly.min.js"
@@ -87,32 +88,38 @@ def _parts(results: SweepResults, scaling: Mapping[str, Scaling], equal: EqualSi
     if results.unfinished.empty:
         parts = [Part("Runs", f"{standing} All are done and evaluated.")]
     else:
-        told = f"{standing} Those below are not done or were never evaluated; the rest is drawn without them."
-        parts = [Part("Runs", told, results.unfinished)]
+        parts = [Part("Runs", f"{standing} {UNFINISHED}", results.unfinished)]
     overview = "Last held-out evaluation of each run, 95% intervals over sequences, beside the oracle."
     parts.append(Part("Excess loss of each run", overview, excess_by_run(results.table)))
     kept = ["state", "arch", *(name for name in EVALUATIONS if name in results.table)]
     parts.append(Part("In numbers", "Losses in nats per token.", _numbers(results.table[kept])))
     for axis, found in scaling.items():
-        parts.append(Part(f"Against {AXES[axis][0]}", LAWS[axis], scaling_law(found)))
+        parts.append(Part(f"Against {LABELS[axis][0]}", LAWS[axis], scaling_law(found)))
     told = "excess loss = coefficient * size ** -exponent, by least squares in logarithms; low and high bound a 95% "
     told += f"interval of the exponent from {next(iter(scaling.values())).resamples} resamples of the runs."
     parts.append(Part("The fits", told, _rounded(fits)))
-    told = "Interpolated in logarithms between neighbouring sizes, or a run of that size itself; never extrapolated."
+    told = "Interpolated in logarithms between neighbouring sizes, or a run of that size itself; never extrapolated. "
+    told += "Intervals are over held-out sequences, which the evaluations share: their errors are added."
     return [*parts, Part("At equal size", told, equal_size(equal)), Part("In numbers", "", _rounded(equal.table))]
 
 
+UNFINISHED = (
+    "Those below are not done or were never evaluated. Evaluations of runs that are not done are drawn in the excess "
+    "loss of each run and against data; against parameters and at equal size only where no run at all is done; against "
+    "compute never."
+)
 LAWS = {
-    "parameters": "Runs that saw equally many tokens.",
+    "parameters": "Last evaluations of runs that are done, or of all where none is, and that saw equally many tokens.",
     "tokens": "All evaluations; those before a run's end under a learning rate that had not come down yet.",
-    "flops": "Runs that are done. Three forward passes a token, whose matrix products and convolutions are counted.",
+    "flops": "Runs that are done. Three forward passes a token by convention, their matrix products and convolutions "
+    "alone.",
 }
 
 
 def _rounded(table: pd.DataFrame) -> pd.DataFrame:
     """Numbers of four digits, as text, so that coefficients of any size are read; what is not there is empty."""
     numbers = table.select_dtypes("float").columns
-    return table.assign(**{name: table[name].map("{:.4g}".format, na_action="ignore").fillna("") for name in numbers})
+    return table.assign(**{name: ["" if math.isnan(x) else f"{x:.4g}" for x in table[name]] for name in numbers})
 
 
 def _numbers(table: pd.DataFrame) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +17,8 @@ from n2n.sweep_results import SweepResults
 
 AXES = ("parameters", "tokens", "flops")
 STEPS = 40  # points of a fitted line
+COMPARED = {"group": object, "seed": "Int64", "excess_loss": float, "low": float, "high": float}
+COMPARED |= {"between": object, "note": object}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,7 @@ class Scaling:
     Attributes:
         axis: ``"parameters"``, ``"tokens"`` or ``"flops"``.
         points: the evaluations that are drawn, rows of ``SweepResults.evaluations`` with their ``group``.
-        fits: a ``PowerLaw`` for each group.
+        fits: a ``PowerLaw`` for each group of the sweep, also for one without a point.
         runs: of the sweep.
         left_out: those of them that have no point here.
         tokens: seen by every run of the points, where the axis holds it fixed; else None.
@@ -106,22 +108,38 @@ def scaling_fits(
         raise ValueError(unknown("axis", axis, AXES))
     whole("resamples", resamples, 100)
     points, tokens = _points(results, axis)
-    points = points.assign(group=groups(results, points, by))
+    names = groups(results, by)
+    points = points.assign(group=points["run"].map(names))
     fits = [_fit(group, rows, axis, resamples, seed) for group, rows in points.groupby("group", sort=True)]
+    fits += [PowerLaw(group, 0, 0, 0, f"no fit: {note}") for group, note in _absent(results, names, points, tokens)]
     runs = len(results.table)
+    fits = sorted(fits, key=lambda fit: fit.group)
     return Scaling(axis, points, fits, runs, runs - points["run"].nunique(), tokens, resamples)
 
 
-def groups(results: SweepResults, points: pd.DataFrame, by: Sequence[str]) -> pd.Series:
-    """What each point belongs to, by name."""
+def groups(results: SweepResults, by: Sequence[str]) -> pd.Series:
+    """What each run belongs to, by name; one that wrote no configuration and lacks a field of ``by`` is left out."""
+    table = results.table
     for name in by:
-        if name not in results.table:
-            raise ValueError(unknown("field of the runs", name, results.table.columns))
-    rows = results.table.loc[points["run"], list(by)].to_dict("records")
+        if name not in table:
+            raise ValueError(unknown("field of the runs", name, table.columns))
+    known = table[(table["task"] != "") | table[list(by)].notna().all(axis=1)]
+    rows = known[list(by)].to_dict("records")
     parts = [[str(value) if name == "arch" else f"{name}={value}" for name, value in row.items()] for row in rows]
-    if len(results.evaluations["task"].unique()) > 1:
-        parts = [[*part, task] for part, task in zip(parts, points["task"], strict=True)]
-    return pd.Series([", ".join(part) for part in parts], index=points.index, dtype=object)
+    if len(set(known["task"]) - {""}) > 1:
+        parts = [[*part, task or "task unknown"] for part, task in zip(parts, known["task"], strict=True)]
+    return pd.Series([", ".join(part) for part in parts], index=known.index, dtype=object)
+
+
+def _absent(
+    results: SweepResults, names: pd.Series, points: pd.DataFrame, tokens: int | None
+) -> Iterator[tuple[str, str]]:
+    """Groups of runs without a point, and what became of their runs."""
+    where = "" if tokens is None else f" after {tokens:,} tokens"
+    for group in sorted(set(names) - set(points["group"])):
+        states = results.table.loc[names.index[names == group], "state"].value_counts()
+        told = ", ".join(f"{count} {state}" for state, count in states.items())
+        yield group, f"no point{where}, runs: {told}"
 
 
 def at_end(results: SweepResults) -> tuple[pd.DataFrame, int]:
@@ -185,10 +203,11 @@ class EqualSize:
         parameters: that number; 0 if there is none.
         tokens: seen by every run.
         table: a row for each group and seed: ``group``, ``seed``, ``excess_loss`` with its 95% interval ``low`` to
-            ``high`` over held-out sequences (not over seeds, each of which has its own row), nats per token, and
-            ``between``, the sizes that it was interpolated between, or the size itself.
+            ``high`` over held-out sequences (not over seeds, each of which has its own row), nats per token;
+            ``between``, the sizes that it was interpolated between, or the size itself; and ``note``, why there is no
+            number. A group whose runs are all left out has a row without a seed.
         runs: of the sweep.
-        left_out: (group, seed) pairs that do not reach so many parameters, or lack a logarithm there.
+        left_out: those of them that are not done or saw another number of tokens.
         note: why there is no comparison; else empty.
     """
 
@@ -196,7 +215,7 @@ class EqualSize:
     tokens: int
     table: pd.DataFrame
     runs: int
-    left_out: int = 0
+    left_out: int
     note: str = ""
 
 
@@ -207,6 +226,9 @@ def at_equal_size(results: SweepResults, *, by: Sequence[str] = ("arch",), param
     line between its two neighbouring sizes in logarithms of size and excess loss. All runs saw equally many tokens, as
     in ``scaling_fits(results, "parameters")``.
 
+    Evaluations that make one number share their held-out sequences, so their errors rise and fall together: they are
+    added as if they were perfectly correlated, which no correlation exceeds.
+
     Args:
         results: from ``n2n.read_sweep``.
         by: as in ``scaling_fits``.
@@ -216,15 +238,16 @@ def at_equal_size(results: SweepResults, *, by: Sequence[str] = ("arch",), param
         ValueError: an unknown field, or a number of parameters outside the common range.
     """
     points, tokens = at_end(results)
-    points = points.assign(group=groups(results, points, by))
+    names = groups(results, by)
+    points = points.assign(group=points["run"].map(names))
     ranges = points.groupby("group")["parameters"].agg(["min", "max"])
     chosen, note = _common(ranges, parameters)
-    curves = [(group, seed, _curve(rows)) for (group, seed), rows in points.groupby(["group", "seed"], sort=True)]
-    if note:
-        return EqualSize(0, tokens, _empty(), len(results.table), len(curves), note)
-    found = [{"group": group, "seed": seed, **row} for group, seed, curve in curves if (row := _at(curve, chosen))]
-    table = pd.DataFrame(found, columns=_empty().columns)
-    return EqualSize(chosen, tokens, table, len(results.table), len(curves) - len(found))
+    curves = [] if note else points.groupby(["group", "seed"], sort=True)
+    rows = [{"group": group, "seed": seed, "note": "", **_at(_curve(own), chosen)} for (group, seed), own in curves]
+    rows += [{"group": group, "note": told} for group, told in _absent(results, names, points, tokens)]
+    table = pd.DataFrame([{"between": "", **row} for row in rows], columns=list(COMPARED)).astype(COMPARED)
+    runs = len(results.table)
+    return EqualSize(chosen, tokens, table, runs, runs - points["run"].nunique(), note)
 
 
 def _common(ranges: pd.DataFrame, parameters: int | None) -> tuple[int, str]:
@@ -241,19 +264,14 @@ def _common(ranges: pd.DataFrame, parameters: int | None) -> tuple[int, str]:
     return parameters, ""
 
 
-def _empty() -> pd.DataFrame:
-    return pd.DataFrame(columns=["group", "seed", "excess_loss", "low", "high", "between"])
-
-
 def _curve(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean excess loss at each size and its standard error, by rising size."""
-    by_size = rows.groupby("parameters", sort=True)
-    error = by_size["excess_se"].agg(lambda errors: np.linalg.norm(errors) / len(errors))
-    return pd.DataFrame({"excess": by_size["excess_loss"].mean(), "error": error}).reset_index()
+    """Mean excess loss at each size and its standard error, as if errors were perfectly correlated, by rising size."""
+    means = rows.groupby("parameters", sort=True)[["excess_loss", "excess_se"]].mean()
+    return means.rename(columns={"excess_loss": "excess", "excess_se": "error"}).reset_index()
 
 
-def _at(curve: pd.DataFrame, parameters: int) -> dict | None:
-    """The excess loss of a curve at so many parameters with its interval, or None where it has none."""
+def _at(curve: pd.DataFrame, parameters: int) -> dict:
+    """The excess loss of a curve at so many parameters with its interval, or a note of why it has none."""
     sizes, excess, error = (curve[name].to_numpy(float) for name in ("parameters", "excess", "error"))
     near = int(np.abs(np.log(sizes / parameters)).argmin())
     if abs(sizes[near] - parameters) <= TOLERANCE * parameters:
@@ -261,12 +279,15 @@ def _at(curve: pd.DataFrame, parameters: int) -> dict | None:
         own = {"low": excess[near] - half, "high": excess[near] + half, "between": f"{sizes[near]:,.0f}"}
         return {"excess_loss": excess[near], **own}
     right = int(np.searchsorted(sizes, parameters))
-    if not 0 < right < len(sizes) or (excess[right - 1 : right + 1] <= 0).any():
-        return None
+    if not 0 < right < len(sizes):
+        return {"note": f"sizes from {sizes[0]:,.0f} to {sizes[-1]:,.0f} do not reach it"}
     pair = slice(right - 1, right + 1)
+    told = " and ".join(f"{size:,.0f}" for size in sizes[pair])
+    if (excess[pair] <= 0).any():
+        return {"note": f"an excess loss at {told} that is not positive"}
     weight = math.log(parameters / sizes[right - 1]) / math.log(sizes[right] / sizes[right - 1])
     weights = np.array([1 - weight, weight])
     middle = weights @ np.log(excess[pair])
-    half = Z95 * np.linalg.norm(weights * error[pair] / excess[pair])  # first order, in logarithms
+    half = Z95 * weights @ (error[pair] / excess[pair])  # first order, in logarithms
     low, there, high = np.exp([middle - half, middle, middle + half]).tolist()
-    return {"excess_loss": there, "low": low, "high": high, "between": " and ".join(f"{s:,.0f}" for s in sizes[pair])}
+    return {"excess_loss": there, "low": low, "high": high, "between": told}

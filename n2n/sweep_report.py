@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -35,8 +36,8 @@ class ReportConfig(Strict):
     Args:
         sweep: its name under ``n2n.runs.root()`` or its path, or ``"example:sweep"``, which is trained when it is first
             needed.
-        by: fields of ``n2n.TrainConfig`` that tell apart what is compared; every other field that varies is averaged
-            over. Tasks are always told apart.
+        by: fields of ``n2n.TrainConfig`` that tell apart what is compared; runs that differ in another field are taken
+            together. Tasks are always told apart.
         parameters: at which architectures are compared (None: the middle of the sizes that all of them cover).
         resamples: of the bootstrap.
         export: folder of the report (empty: ``report`` in the sweep's folder).
@@ -52,7 +53,7 @@ class ReportConfig(Strict):
     export: fields.Path = ""
 
 
-def read_sweep(name: str) -> SweepResults:
+def read_sweep(name: str | os.PathLike) -> SweepResults:
     """The results of a sweep, as ``n2n.sweep_results.read_folder`` finds them.
 
     Args:
@@ -61,4 +62,4 @@ def read_sweep(name: str) -> SweepResults:
     Raises:
         ValueError: no such sweep, one without runs, or one in which nothing was evaluated yet.
     """
-    return read_folder(opened_sweep(_there(name)))
+    return read_folder(opened_sweep(_there(os.fspath(name))))

@@ -29,7 +29,7 @@ class SweepResults:
 
     Attributes:
         path: the folder.
-        table: a row for each run, from ``n2n.runs.table``.
+        table: a row for each run, from ``n2n.runs.table``, and its ``task``, empty where it wrote no configuration.
         evaluations: a row for each held-out evaluation, oldest first: ``run``, ``arch``, ``task`` (graph and process
             seed), ``seed``, ``state``, ``split``, ``step``; ``tokens`` seen in training until then, the fixed first
             ones and repetitions of a dataset included; ``parameters``, all of them; ``flops`` of training until then
@@ -53,11 +53,12 @@ class SweepResults:
 def read_folder(name: str | os.PathLike) -> SweepResults:
     """Read a sweep, or any folder of runs, whatever became of them.
 
-    Training a token costs three times its forward pass, whose matrix products and convolutions torch's counter counts
-    in the model as built, over the sequence that a step runs on; attention counts as a full square, and what is done
-    number by number is not counted (see ``n2n.models.describe``). That is exact where Kaplan et al.'s 6 * parameters *
-    tokens ("Scaling laws for neural language models", arXiv:2001.08361, section 2.1) is an approximation: it takes
-    every parameter for one multiplication a token and neglects the products of attention.
+    Training a token is taken for three forward passes, by convention. The matrix products and convolutions of one are
+    counted by torch's counter in the model as built, in its plain torch path whatever kernels it was trained with, over
+    the sequence that a step runs on. Attention counts as a full square; norms, gates and scans of gated recurrences do
+    not count (see ``n2n.models.describe``). Kaplan et al.'s 6 * parameters * tokens ("Scaling laws for neural language
+    models", arXiv:2001.08361, section 2.1) takes three passes too, and for one of them every parameter for a
+    multiplication and an addition a token, without the products of attention.
 
     Args:
         name: of the sweep under ``n2n.runs.root()``, or the path of a folder whose folders are runs.
@@ -68,7 +69,8 @@ def read_folder(name: str | os.PathLike) -> SweepResults:
     folder = runs.folder_of(name).absolute()
     table = runs.table(folder)
     tasks = _tasks(folder, table.index)
-    rows = [row for run in table.index for row in _evaluations(folder / run, tasks.get(run, ""))]
+    table = table.assign(task=[tasks.get(run, "") for run in table.index])
+    rows = [row for run in table.index for row in _evaluations(folder / run, table.loc[run, "task"])]
     if not rows:
         states = ", ".join(f"{count} {state}" for state, count in table["state"].value_counts().items())
         raise ValueError(f"{folder}: none of its runs was evaluated yet ({states})")

@@ -159,7 +159,7 @@ def test_what_cannot_be_asked_is_refused():
         head_agreement(influence, influence)
     with pytest.raises(ValueError, match=r"influence \(39, 16, 16\); \(batch, layers, heads, T, T\)"):
         head_agreement(mixing, influence[1:])
-    with pytest.raises(ValueError, match="saw 1 sequence; at least 2"):
+    with pytest.raises(ValueError, match=r"mixing: saw shape \(1, 1, 1, 16, 16\); at least 2 sequences"):
         head_agreement(mixing[:1], influence[:1])
     with pytest.raises(ValueError, match="influence: saw a number that is not finite"):
         head_agreement(mixing, np.where(influence > 1, np.nan, influence))
@@ -172,3 +172,37 @@ def test_what_cannot_be_asked_is_refused():
     for wrong in (-1.0, np.nan, "0"):
         with pytest.raises(ValueError, match="least_influence: saw"):
             head_agreement(mixing, influence, least_influence=wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (np.ones((3, 4)), r"saw shape \(3, 4\) of type float64; real numbers \(batch, .*T, T\) are needed"),
+        (np.ones((3, 4, 5)), r"saw shape \(.*4, 5\) of type float64; real numbers"),
+        (np.ones((1, 4, 4)), r"saw shape \(1, .*4, 4\); at least 2 sequences of 1 query"),
+        (np.ones((3, 0, 0)), r"saw shape \(3, .*0, 0\); at least 2 sequences of 1 query"),
+        (np.full((3, 4, 4), np.nan), "saw a number that is not finite"),
+        (np.full((3, 4, 4), "a"), r"saw shape \(3, .*4, 4\) of type <U1; real numbers"),
+    ],
+)
+def test_means_by_lag_of_something_else_are_refused(wrong, said):
+    with pytest.raises(ValueError, match=f"influence: {said}"):
+        influence_by_lag(wrong)
+    with pytest.raises(ValueError, match=f"mixing: {said}"):
+        mixing_by_lag(wrong[:, None, None] if wrong.ndim == 3 else wrong)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_nothing_has_no_shares():
+    nothing = influence_by_lag(np.zeros((3, 4, 4)))
+    assert nothing["mean"].tolist() == nothing["error"].tolist() == [0.0] * 4
+    assert nothing[["share", "share_error"]].isna().all(axis=None)
+    heads = mixing_by_lag(as_heads(np.zeros((3, 4, 4)), causal(np.ones((3, 4, 4)))))
+    assert heads.query("head == 0")["share"].isna().all()
+    assert heads.query("head == 1")["share"].tolist() == [0.25] * 4
+    figure = n2n.viz.shares_by_lag(heads, nothing)
+    drawn = {trace.name: np.isfinite(np.array(trace.y, float)) for trace in figure.data if trace.name}
+    assert {name: seen.all() for name, seen in drawn.items()} == {
+        "layer 0, head 0": False, "layer 0, head 1": True, "exact influence": False
+    }  # fmt: skip
+    assert np.isfinite(figure.layout.yaxis.range).all()

@@ -49,6 +49,10 @@ def test_each_step_is_that_checkpoint_by_itself(run, found):
 def test_a_step_that_is_not_there(run):
     with pytest.raises(ValueError, match="step"):
         dynamics.trace(run, [0, 5], sequences=4)
+    with pytest.raises(ValueError, match="steps: saw none"):
+        dynamics.trace(run, [], sequences=4)
+    with pytest.raises(ValueError, match="most: saw 1"):
+        dynamics.spread(run, 1)
 
 
 def test_the_animation_has_a_frame_for_each_step(found):

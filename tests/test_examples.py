@@ -90,13 +90,33 @@ def test_runs_side_by_side_are_named_and_of_one_process(run, small):
         inspected.compared([run, longer], 4)
     same = n2n.train(small(seed=3))
     assert list(inspected.compared([run, same], 4).models) == [run.path.name, same.path.name]
+    a, b = (n2n.train(small(run_dir=run.path.parent / part / "run", seed=k)) for k, part in enumerate("ab"))
+    assert list(inspected.compared([a, b], 4).models) == ["a/run", "b/run"]
+    c = n2n.train(small(run_dir=run.path.parent / "c" / "b" / "run"))
+    with pytest.raises(ValueError, match="go by the same names"):
+        inspected.compared([b, c], 4)
+
+
+def test_what_runs_have_seen(run, small):
+    assert inspected.sequences_seen([run]) == 12 * 4
+    assert inspected.sequences_seen([run], step=8) == 8 * 4
+    assert inspected.sequences_seen([run, n2n.train(small(steps=20))]) == 20 * 4
 
 
 def test_one_run_cannot_stand_beside_itself(run):
     with pytest.raises(ValueError, match="twice; each run once"):
-        n2n.EvaluateConfig(runs=[run.path, str(run.path)])
+        n2n.EvaluateConfig(runs=[run.path, f"{run.path}/"])
     with pytest.raises(ValueError, match="runs"):
         n2n.EvaluateConfig(runs=[])
+
+
+def test_the_loss_is_cut_by_a_latent_that_is_there(run, small):
+    assert n2n.EvaluateConfig(runs=[run.path]).cut_by == "Z1"
+    with pytest.raises(ValueError, match="latent: unknown latent 'Z9'; did you mean 'Z"):
+        n2n.EvaluateConfig(runs=[run.path], latent="Z9")
+    chain = n2n.Graph(nodes=[n2n.Node(name="X", num_states=3, observed=True, recurrent=True)])
+    with pytest.raises(ValueError, match="a process without latents"):
+        n2n.EvaluateConfig(runs=[n2n.train(small(graph=chain)).path])
 
 
 def test_probes_read_what_the_model_read(run):
@@ -109,6 +129,11 @@ def test_a_classic_process_is_trained_on_by_name(small):
     assert n2n.Run(run.path).config == run.config
     assert run.config.process == n2n.Process.classic("mess3")
     assert abs(run.metrics["oracle_nll"].iloc[0] - 0.8) < 0.3
+    assert small(graph="mess3", tables=None).process == run.config.process
+    with pytest.raises(ValueError, match=r"^n2n.config.TrainConfig was refused:\n  - steps: saw -1[^\n]*$"):
+        small(graph="mess3", steps=-1)
+    with pytest.raises(ValueError, match="unknown graph 'mes3'; did you mean 'mess3'"):
+        small(graph="mes3")
     with pytest.raises(ValueError, match="tables: kernels: saw no table for"):
         small(graph="sparse", tables={"Z1": [[1.0]]})
     given = small(graph="mess3", tables=n2n.Process.classic("mess3", x=0.15, a=0.6).kernels)

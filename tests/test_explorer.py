@@ -8,6 +8,7 @@ import n2n
 from n2n.explorer import GIVEN, MOST_STATES, RANDOM, VIEWS
 from n2n.graph import Graph
 from n2n.presets import PRESETS
+from n2n.shown import output
 
 FIGURE = "application/vnd.plotly.v1+json"
 
@@ -121,9 +122,7 @@ def test_a_graph_too_large_is_drawn_and_its_sentence_said(num_states, probabilit
 
 
 def test_a_sentence_is_safe_as_html():
-    from n2n.explorer import _output
-
-    assert _output("a < b")["data"] == {"text/plain": "a < b", "text/html": "<p>a &lt; b</p>"}
+    assert output("a < b")["data"] == {"text/plain": "a < b", "text/html": "<p>a &lt; b</p>"}
 
 
 def test_it_displays_its_box():
@@ -154,3 +153,14 @@ def test_a_configuration_that_cannot_be_is_refused():
         n2n.ExploreConfig(graph=Graph.independent(20, num_states=4, vocab_size=2))
     with pytest.raises(ValueError, match="length: saw 513"):
         n2n.ExploreConfig(graph="sparse", length=513)
+    with pytest.raises(ValueError, match=r"process_seed: saw 9007199254740993; it must be less than or equal to"):
+        n2n.ExploreConfig(graph="sparse", process_seed=2**53 + 1)
+
+
+def test_seeds_as_large_as_the_widgets_tell():
+    it = explorer(process_seed=2**53)
+    assert it.widgets["process_seed"].value == 2**53
+    assert it.process == n2n.ExploreConfig(graph="four_chains", process_seed=2**53).process
+    assert changed(it, sequence=2**53) == {"beliefs"}
+    assert "graph" in changed(it, graph=RANDOM, seed=2**53)
+    assert all(isinstance(what, go.Figure) for what in shown(it).values())

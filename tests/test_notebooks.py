@@ -53,6 +53,15 @@ def test_papermill_reads_every_parameter(path):
 
 
 @every_notebook
+def test_a_strict_configuration_takes_the_parameters_before_any_work(path):
+    first, second, *_ = code_cells(path)
+    assert "parameters" in first["tags"]
+    statements = ast.parse(second["source"]).body
+    work = [statement for statement in statements if not isinstance(statement, ast.Import)]
+    assert re.fullmatch(r"\w+ = n2n\.[\w.]+\(\*\*n2n\.parameters\(globals\(\)\)\)", ast.unparse(work[0]))
+
+
+@every_notebook
 def test_cells_are_short_and_define_nothing(path):
     for cell in code_cells(path):
         tree = ast.parse(cell["source"])

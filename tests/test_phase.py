@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import n2n
+from n2n.difficulty import student
 from n2n.graph import Graph, Node
 from n2n.process import Process
 
@@ -14,6 +15,10 @@ def iid_graph(vocab_size: int) -> Graph:
     """A latent of one state: tokens are independent draws from a single Dirichlet row."""
     x = Node(name="X", num_states=vocab_size, parents=("Z",), observed=True)
     return Graph(nodes=(Node(name="Z", num_states=1), x), name="iid")
+
+
+def context_graph() -> Graph:
+    return Graph(nodes=[Node(name="X", num_states=3, observed=True, recurrent=True, mode="context")])
 
 
 def digamma(x: float) -> float:
@@ -66,6 +71,7 @@ def test_the_surface_is_smooth():
         ({"alphas_x": [0.1, -1.0]}, "alpha: saw -1.0"),
         ({"alphas_z": []}, "saw 0 alphas_z and 1 alphas_x"),
         ({"seeds": [0]}, r"seeds: saw \[0\]; a standard error over processes needs at least 2"),
+        ({"seeds": [0, 0]}, r"seeds: saw \[0, 0\]; no seed may be there twice"),
         ({"sequences": 1}, "sequences: saw 1"),
         ({"length": 1}, "length: saw 1"),
         ({"graph": Graph(nodes=[Node(name="X", num_states=3, observed=True, recurrent=True)])}, "no latent node"),
@@ -88,6 +94,9 @@ def test_equal_difficulty_calibrates_and_judges_on_other_processes():
         assert row["entropy given"] == pytest.approx(given["entropy"][0])
         of_other = n2n.entropy_grid(name, [0.03], [row["alpha"]], seeds=[2, 3], sequences=32, length=16)
         assert row["fresh"] == pytest.approx(of_other["entropy"][0])
+        assert row["fresh_se"] == pytest.approx(of_other["standard_error"][0])
+        half = 12.7062 * row["fresh_se"]  # a t of one degree of freedom, from any table
+        assert [row["fresh_low"], row["fresh_high"]] == pytest.approx([row["fresh"] - half, row["fresh"] + half])
     assert found.processes["seed"].tolist() == [2, 3, 2, 3]
 
 
@@ -96,14 +105,23 @@ def test_equal_difficulty_calibrates_and_judges_on_other_processes():
     [
         ({"graphs": ["sparse", "sparse"]}, "no name twice"),
         ({"graphs": []}, "at least one is needed"),
-        ({"fresh": [0, 5]}, "at least one other seed"),
+        ({"fresh": [0, 5]}, r"fresh: saw \[0, 5\] beside seeds \[0, 1\]"),
+        ({"fresh": [2]}, r"fresh: saw \[2\]; a standard error over processes needs at least 2"),
+        ({"fresh": [2, 2]}, r"fresh: saw \[2, 2\]; no seed may be there twice"),
+        ({"seeds": [1, 1]}, r"seeds: saw \[1, 1\]; no seed may be there twice"),
         ({"target": 99.0}, "target: saw 99 nats per token"),
     ],
 )
 def test_bad_comparisons_are_refused(asked, said):
-    given = {"graphs": ["two_chains"], "target": 1.0, "seeds": [0, 1], "fresh": [2], "sequences": 4, "length": 4}
+    given = {"graphs": ["two_chains"], "target": 1.0, "seeds": [0, 1], "fresh": [2, 3], "sequences": 4, "length": 4}
     with pytest.raises(ValueError, match=said):
         n2n.equal_difficulty(**{**given, **asked})
+
+
+@pytest.mark.parametrize(("freedom", "expected"), [(2, 4.3027), (3, 3.1824), (7, 2.3646), (30, 2.0423)])
+def test_quantiles_of_student_s_t(freedom, expected):
+    """Abramowitz and Stegun, table 26.10."""
+    assert student(freedom) == pytest.approx(expected, abs=1e-4)
 
 
 def test_bytes_that_cannot_be_compressed_are_not():
@@ -137,7 +155,17 @@ def test_compressed_is_what_the_entropy_is_of():
 
 @pytest.mark.parametrize(
     ("asked", "said"),
-    [({"tokens": [0]}, "tokens: saw 0"), ({"samples": 1}, "samples: saw 1"), ({"length": 1}, "length")],
+    [
+        ({"tokens": [0]}, "tokens: saw 0"),
+        ({"tokens": []}, "at least one is needed"),
+        ({"samples": 1}, "samples: saw 1"),
+        ({"length": 1}, "length"),
+        ({"graphs": ["sparse", "sparse"]}, "no name twice"),
+        ({"graphs": []}, "at least one is needed"),
+        ({"tokens": [2, 4], "length": 64}, r"exponents \[2, 4\], which at length 64 make \[1, 1\] whole sequences"),
+        ({"tokens": [10, 10]}, "no number of sequences twice"),
+        ({"graphs": [Graph.preset("sparse"), context_graph()]}, "mode 'context'"),
+    ],
 )
 def test_bad_compressions_are_refused(asked, said):
     with pytest.raises(ValueError, match=said):
@@ -149,3 +177,18 @@ def test_the_configuration_says_all_that_is_wrong():
         n2n.DifficultyConfig(graph="spars", seeds=1, target=-1, tokens=[30], alphas_x=[0.1])
     for said in ("did you mean 'sparse'", "seeds: saw 1", "target: saw -1", "tokens.0: saw 30", "alphas_x"):
         assert said in str(told.value)
+
+
+def test_what_would_be_merged_is_refused_by_the_configuration():
+    with pytest.raises(ValueError, match="DifficultyConfig") as told:
+        n2n.DifficultyConfig(alphas_x=[0.1, 0.1], alphas_z=[0.1, 0.2, 0.1], graphs=["sparse", "sparse"])
+    for said in ("alphas_x: saw [0.1, 0.1]; no number", "alphas_z: saw [0.1, 0.2", "graphs: saw graphs of the names"):
+        assert said in str(told.value)
+    with pytest.raises(ValueError, match=r"tokens: saw the exponents \[2, 4\], which at length 64"):
+        n2n.DifficultyConfig(tokens=[2, 4], length=64)
+
+
+def test_graphs_without_a_name_are_told_apart():
+    nameless = iid_graph(4).model_copy(update={"name": ""})
+    table = n2n.compression_table([nameless, nameless], [6], length=8, precision=0.1, samples=2)
+    assert table["graph"].tolist() == ["graph 1"] * 2 + ["graph 2"] * 2

@@ -50,6 +50,13 @@ def test_r2_by_hand():
     assert (found.low, found.high) == pytest.approx((0.5, 0.75))
 
 
+def test_targets_that_do_not_vary_have_no_r2():
+    constant = Parts(*(np.full((4, 3, 2), 0.5) for _ in range(2)))
+    assert np.isnan(explained(constant.judged + 1e-3, constant)).all()
+    rounding = Parts(*(part + 1e-15 * np.random.default_rng(0).normal(size=part.shape) for part in constant))
+    assert np.isnan(explained(constant.judged, rounding)).all()
+
+
 def test_its_interval_holds_as_often_as_it_says():
     """Pure noise about a known map: R^2 of the truth is known, sequences differ in spread."""
     rng, held = np.random.default_rng(2), 0

@@ -70,6 +70,7 @@ def test_the_folder_holds_the_page_and_the_tables(sweep, page):
     assert sorted(path.name for path in page.parent.iterdir()) == FILES
     runs, fits, unfinished = (pd.read_csv(page.parent / f"{name}.csv") for name in ("runs", "fits", "unfinished"))
     assert len(runs) == 11
+    assert set(runs["task"].dropna()) == {"four_chains, process 0"}
     assert unfinished["state"].tolist() == ["failed", "missing", "failed"]
     assert unfinished["error"].fillna("").tolist() == [f"KeyError: {EVIL}", "", "ValueError: steps: saw 'x'"]
     laws = fits.set_index("axis")
@@ -86,6 +87,25 @@ def test_the_page_escapes_what_runs_say(page):
     hostile = page_of(EVIL, [Part(EVIL, EVIL, pd.DataFrame({EVIL: [EVIL]}, index=[EVIL]))])
     assert EVIL not in hostile
     assert hostile.count("&lt;script&gt;") == 7
+
+
+def test_an_unfinished_run_is_drawn_where_the_page_says(sweep, tmp_path):
+    """Against data and among the runs, not against parameters, compute or at equal size, for others are done."""
+    moved = tmp_path / "sweep"
+    shutil.copytree(sweep, moved, ignore=shutil.ignore_patterns("report"))
+    (moved / "dim=48" / "status.json").write_text(json.dumps({"state": "failed", "step": 20, "error": "late"}))
+    results = read_sweep(moved)
+    scaling = {axis: n2n.scaling_fits(results, axis, resamples=100) for axis in ("parameters", "tokens", "flops")}
+    drawn = {axis: "dim=48" in set(found.points["run"]) for axis, found in scaling.items()}
+    assert drawn == {"parameters": False, "tokens": True, "flops": False}
+    assert "dim=48" in n2n.viz.excess_by_run(results.table).data[-1].y
+    equal = n2n.at_equal_size(results)
+    assert (equal.left_out, equal.runs) == (4, 11)
+    page = n2n.write_report(results, scaling, equal).read_text()
+    assert "drawn without them" not in page
+    assert (
+        "are drawn in the excess loss of each run and against data; against parameters and at equal size only" in page
+    )
 
 
 def test_the_page_asks_for_nothing_from_elsewhere(page):

@@ -22,8 +22,15 @@ def results(rows: list[dict]) -> SweepResults:
     common = {"arch": "a", "task": "g, process 0", "seed": 0, "state": "done", "split": "test", "step": 10}
     common |= {"tokens": 5000, "flops": 1e9, "excess_se": 0.01, "last": True}
     frame = pd.DataFrame([{**common, "run": f"r{i}", **row} for i, row in enumerate(rows)])
-    table = frame.drop_duplicates("run").set_index("run")[["arch", "seed", "state"]]
+    table = frame.drop_duplicates("run").set_index("run")[["arch", "seed", "state", "task"]]
     return SweepResults(Path("x"), table, frame, pd.DataFrame())
+
+
+def joined(sweep: SweepResults, *rows: dict) -> SweepResults:
+    """The sweep and runs of it that were never evaluated."""
+    more = pd.DataFrame([{"seed": 0, "state": "failed", "task": "g, process 0", **row} for row in rows])
+    more.index = [f"more{i}" for i in range(len(rows))]
+    return SweepResults(sweep.path, pd.concat([sweep.table, more]), sweep.evaluations, pd.DataFrame())
 
 
 def planted(arch: str, exponent: float, sizes=SIZES, seeds=(0, 1), noise: float = 0.0) -> list[dict]:
@@ -163,6 +170,28 @@ def test_runs_of_another_length_are_left_out_of_the_parameters_and_counted():
     assert n2n.scaling_fits(results(rows), "tokens").left_out == 0
 
 
+def test_a_group_without_a_usable_run_has_a_row():
+    """Never evaluated, not done, not even configured; one of which nothing is known is counted alone."""
+    running = {"arch": "b", "parameters": 3000, "excess_loss": 0.5, "state": "running", "tokens": 10}
+    sweep = joined(results([*planted("a", 0.5), running]), {"arch": "b"}, {"arch": "c", "task": ""}, {"task": ""})
+    found = n2n.scaling_fits(sweep, "parameters")
+    notes = {fit.group: (fit.runs, fit.points, fit.note) for fit in found.fits}
+    assert notes["a"][:2] == (8, 8)
+    assert notes["b"] == (0, 0, "no fit: no point after 5,000 tokens, runs: 1 running, 1 failed")
+    assert notes["c"] == (0, 0, "no fit: no point after 5,000 tokens, runs: 1 failed")
+    assert list(notes) == ["a", "b", "c"] == found.table["group"].tolist()
+    assert (found.left_out, found.runs) == (4, 12)
+    data = only(n2n.scaling_fits(sweep, "tokens").fits, "b")
+    assert (data.runs, data.points) == (1, 1), "against data the running one has a point"
+
+
+def test_a_task_that_was_never_evaluated_tells_groups_apart():
+    sweep = joined(results(planted("a", 0.5)), {"arch": "a", "task": "h, process 0"}, {"arch": "a", "task": ""})
+    fits = n2n.scaling_fits(sweep, "flops").fits
+    assert [fit.group for fit in fits] == ["a, g, process 0", "a, h, process 0", "a, task unknown"]
+    assert fits[1].note == "no fit: no point, runs: 1 failed"
+
+
 def test_unfinished_runs_do_not_outvote_those_that_are_done():
     early = [{**row, "tokens": 10, "state": "running", "excess_loss": 3.0} for row in planted("a", 0.5, seeds=range(4))]
     found = n2n.scaling_fits(results([*planted("a", 0.5), *early]), "parameters")
@@ -206,12 +235,43 @@ def test_equal_size_lies_on_the_planted_laws():
 
 
 def test_the_interpolation_s_interval_by_simulation():
-    """Noise of the evaluations alone, propagated by drawing it: 4,000 draws, an error of 1% of the width."""
+    """Noise of the held-out sequences that both evaluations share, drawn 4,000 times: an error of 1% of the bounds.
+
+    Where a part of the noise is each evaluation's own, the interval is wider than what is drawn, and never narrower.
+    """
     rows = [{"parameters": n, "excess_loss": e, "excess_se": s} for n, e, s in ((1000, 0.8, 0.03), (4000, 0.3, 0.02))]
     row = n2n.at_equal_size(results(rows), parameters=1500).table.iloc[0]
     rng, weight = np.random.default_rng(0), np.log(1.5) / np.log(4)
-    drawn = (1 - weight) * np.log(rng.normal(0.8, 0.03, 4000)) + weight * np.log(rng.normal(0.3, 0.02, 4000))
-    assert [row["low"], row["high"]] == pytest.approx(np.exp(np.quantile(drawn, [0.025, 0.975])), rel=0.01)
+    shared = rng.normal(size=(4000, 1))
+    partly = np.sqrt(0.85) * shared + np.sqrt(0.15) * rng.normal(size=(4000, 2))
+    bounds = []
+    for noise in (np.repeat(shared, 2, axis=1), partly):
+        drawn = np.log([0.8, 0.3] + noise * [0.03, 0.02]) @ [1 - weight, weight]
+        bounds.append(np.exp(np.quantile(drawn, [0.025, 0.975])))
+    assert [row["low"], row["high"]] == pytest.approx(bounds[0], rel=0.01)
+    assert row["low"] < bounds[1][0] < bounds[1][1] < row["high"]
+
+
+def test_runs_of_one_size_share_their_held_out_sequences():
+    """Two runs that differ in what is not compared: the error of their mean is no smaller than theirs."""
+    rows = [{"parameters": 1000, "excess_loss": e, "excess_se": s} for e, s in ((0.4, 0.03), (0.6, 0.05))]
+    row = n2n.at_equal_size(results(rows)).table.iloc[0]
+    assert [row["low"], row["excess_loss"], row["high"]] == pytest.approx([0.5 - 0.0784, 0.5, 0.5 + 0.0784], abs=1e-4)
+
+
+def test_at_equal_size_nothing_vanishes():
+    """Runs of another length or not done are counted, and a group that has none but such is listed."""
+    other = [{"arch": "b", "parameters": 3000, "excess_loss": 0.5, "tokens": 10}] * 2
+    failed = {"arch": "a", "parameters": 1000, "excess_loss": 0.9, "state": "failed"}
+    sweep = joined(results([*planted("a", 0.5), *other, failed]), {"arch": "c"})
+    found = n2n.at_equal_size(sweep)
+    assert (found.left_out, found.runs, found.tokens) == (4, 12, 5000)
+    table = found.table.set_index("group")
+    assert table.loc["a", "excess_loss"].tolist() == pytest.approx([50 * found.parameters**-0.5] * 2)
+    assert table.loc["b", "note"] == "no point after 5,000 tokens, runs: 2 done"
+    assert table.loc["c", "note"] == "no point after 5,000 tokens, runs: 1 failed"
+    assert table.loc[["b", "c"], ["seed", "excess_loss", "low", "high"]].isna().all(axis=None)
+    assert table.loc["a", "note"].tolist() == ["", ""]
 
 
 def test_matched_runs_stand_as_they_are():
@@ -232,7 +292,17 @@ def test_nothing_is_extrapolated():
             n2n.at_equal_size(apart, parameters=parameters)
     short = results([*planted("a", 0.5), *planted("b", 0.5, sizes=(1000, 3000), seeds=(0,))])
     short.evaluations.loc[short.evaluations["parameters"] >= 3000, "seed"] = 1
-    assert n2n.at_equal_size(short, parameters=2000).left_out == 3, "a's seed 1 alone has sizes on both sides"
+    found = n2n.at_equal_size(short, parameters=2000)
+    assert found.left_out == 0, "every run took part"
+    without = found.table[found.table["excess_loss"].isna()].set_index(["group", "seed"])["note"].to_dict()
+    assert without == {
+        ("a", 0): "sizes from 1,000 to 1,000 do not reach it",
+        ("b", 0): "sizes from 1,000 to 1,000 do not reach it",
+        ("b", 1): "sizes from 3,000 to 3,000 do not reach it",
+    }, "a's seed 1 alone has sizes on both sides"
+    flat = results([{"parameters": n, "excess_loss": e} for n, e in ((1000, 0.1), (4000, -0.01))])
+    (row,) = n2n.at_equal_size(flat, parameters=2000).table.to_dict("records")
+    assert row["note"] == "an excess loss at 1,000 and 4,000 that is not positive"
 
 
 # From a folder
@@ -268,7 +338,8 @@ def sweep(tmp_path_factory) -> Path:
 
 
 def test_a_sweep_is_read_whatever_became_of_its_runs(sweep):
-    found = read_sweep(str(sweep))
+    found = read_sweep(sweep)
+    assert found.table["task"].tolist() == ["four_chains, process 0"] * 4
     assert found.states == {"done": 2, "failed": 1, "running": 1}
     assert found.unfinished["error"].to_dict() == {"early": "", "failed": "RuntimeError: out of <memory>"}
     assert found.unfinished["evaluations"].to_dict() == {"early": 0, "failed": 1}

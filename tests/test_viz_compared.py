@@ -43,15 +43,26 @@ def test_states_are_told_with_their_share():
 def test_ngrams_and_models_share_an_axis():
     table = excess(predictor=["n-gram", "n-gram", "mamba"], order=[1, 2, None], excess_loss=[0.5, 0.2, 0.05])
     figure = n2n.viz.excess_against_ngrams(table.astype({"order": "Int64"}), "title")
-    assert list(named(figure, "n-gram")[0].y) == [0.5, 0.2]
+    assert list(named(figure, "n-gram, fitted")[0].y) == [0.5, 0.2]
     assert list(named(figure, "mamba")[0].y) == [0.05, 0.05]
     assert figure.layout.yaxis.type == "log"
 
 
-def test_reliability_leaves_out_only_what_has_no_logarithm():
+def test_what_has_no_logarithm_is_named():
+    table = excess(predictor=["n-gram", "near", "there"], order=[1, None, None], excess_loss=[0.5, 0.004, -0.001])
+    figure = n2n.viz.excess_against_ngrams(table.astype({"order": "Int64"}), "title")
+    assert figure.layout.title.text == "title; there at -0.0010"
+    assert named(figure, "there") == []
+    (band,) = (trace for trace in figure.data if trace.fill == "toself")
+    assert min(band.y) == pytest.approx(0.002), "the lower end, -0.006, at the foot"
+
+
+def test_reliability_shows_what_never_came_by_its_bound():
     table = pd.DataFrame({"model": ["m", "m", "oracle"], "predicted": [0.01, 0.5, 0.5], "observed": [0.0, 0.6, 0.5]})
     figure = n2n.viz.reliability_diagram(table.assign(low=0.1, high=0.7), "title")
     assert list(named(figure, "m")[0].x) == [0.5]
+    (never,) = (trace for trace in figure.data if trace.mode == "markers" and trace.x)
+    assert (list(never.x), list(never.y)) == ([0.01], [0.7])
     assert named(figure, "oracle")[0].line.color == style.ORACLE
 
 
@@ -71,6 +82,8 @@ def test_probe_curves_have_a_panel_for_each_latent():
     assert [list(trace.y) for trace in named(figure, "mean field")] == [[0.8, 0.8]] * 2  # a level over all layers
     assert [list(trace.y) for trace in named(figure, "the belief itself")] == [[1, 1]] * 2
     assert list(named(n2n.viz.probe_curves(probed(), "kl"), "trained")[0].y) == [0.5, 0.1]
+    with pytest.raises(ValueError, match=r"saw the sources \['mean field', 'constant'\], none of several layers"):
+        n2n.viz.probe_curves(probed().query("layer.isna()"), "r2")
     with pytest.raises(ValueError, match="unknown measure 'R2'; did you mean 'r2'"):
         n2n.viz.probe_curves(probed(), "R2")
 

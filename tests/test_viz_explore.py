@@ -233,8 +233,9 @@ def test_best_losses_of_a_published_process():
 def test_best_losses_refuse():
     with pytest.raises(ValueError, match="mode 'context' redraws"):
         n2n.best_losses(Process(Graph.chain(2, mode="context")), 12)
-    with pytest.raises(ValueError, match="length: saw 1"):
-        n2n.best_losses(Process(Graph.chain(2)), 1)
+    for length in (1, None):
+        with pytest.raises(ValueError, match=f"length: saw {length}"):
+            n2n.best_losses(Process(Graph.chain(2)), length)
 
 
 # All of them

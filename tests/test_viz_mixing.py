@@ -12,7 +12,7 @@ from n2n import models
 from n2n.attended import Attended, attend, token_mixing
 from n2n.graph import Graph
 from n2n.process import Process
-from n2n.viz.mixing import MOST_TOKENS
+from n2n.viz.mixing import MOST_QUERIES
 from n2n.viz.unrolled import MOST_STEPS
 
 LENGTH = 33
@@ -53,10 +53,22 @@ def test_values_are_the_model_s_and_the_process_s():
     assert token_mixing(model, sample.tokens[:3]) == pytest.approx(found.mixing[:3], abs=1e-6)
 
 
+def test_only_integer_sequences_are_mixed():
+    model = models.build("transformer", vocab_size=5, dim=16).train()
+    with pytest.raises(ValueError, match=r"float64; integers are needed"):
+        token_mixing(model, np.full((2, 4), 1.9))
+    with pytest.raises(ValueError, match=r"tokens: saw shape \(4,\)"):
+        token_mixing(model, [0, 1, 2, 3])
+    with pytest.raises(ValueError, match="tokens"):
+        token_mixing(model, [[0], [1]])
+    assert token_mixing(model, [[0, 1, 2]]).shape == (1, 2, 4, 2, 2)
+    assert model.training
+
+
 def test_maps_show_each_head_and_the_shares_of_the_influence(found):
     figure = n2n.viz.mixing_maps(found, sequence=2, query=30)
     plain(figure)
-    first = 31 - MOST_TOKENS
+    first = 31 - MOST_QUERIES
     exact, *heads = figure.data
     assert [trace.hovertemplate.split("<extra>")[1] for trace in heads] == [
         f"layer {layer}, head {head}</extra>" for layer, head in product(range(2), repeat=2)
@@ -128,6 +140,22 @@ def test_agreement_shows_scores_and_their_null(found):
     assert f"over {table['pairs'][0]:,} queries" in figure.layout.title.text
 
 
+def test_agreement_of_a_sorted_or_filtered_table(found):
+    table = n2n.head_agreement(found.mixing, found.influence)
+    for part in (table.sort_values("score"), table.sort_values("score", ascending=False), table.query("layer == 1")):
+        figure = n2n.viz.agreement_by_head(part)
+        nulls = part[["null_low", "null_high"]]
+        middle = nulls.mean(axis=1)
+        bars = [trace for trace in figure.data if trace.mode == "lines" and trace.y[0] is not None]
+        names = [f"layer {row.layer}, head {row.head}" for row in part.itertuples()]
+        assert [bar.y[0] for bar in bars] == names * 2
+        drawn = np.array([bar.x for bar in bars])
+        assert drawn[: len(part)] == pytest.approx(nulls.to_numpy(), rel=1e-3)
+        assert drawn[len(part) :] == pytest.approx(nulls.sub(middle, axis=0).to_numpy(), rel=1e-3)
+        scores = [trace for trace in figure.data if trace.name == "score"]
+        assert list(scores[1].x) == pytest.approx((part["score"] - middle).tolist(), rel=1e-3)
+
+
 def arcs(figure, name: str) -> dict[int, object]:
     """By key."""
     found = [trace for trace in figure.data if f"<extra>{name}</extra>" in (trace.hovertemplate or "")]
@@ -159,6 +187,9 @@ def test_arcs_are_as_wide_as_what_they_stand_for(found, query, layer, head):
             signs = found.signed and (layer, head) == (1, 0) and name != "exact influence"
             assert (trace.line.color == "#E69F00") == (signs and values[s] >= 0)
     left = np.abs(weights[: shown[0]]).sum() / np.abs(weights[: at + 1]).sum()
+    mixed, told = (note.text for note in figure.layout.annotations)
+    assert f"full width is {np.abs(weights[: at + 1]).max():.2g} (over all keys)" in mixed
+    assert f"full width is {found.influence[1, at].max():.2g} nats (over all keys)" in told
     said = figure.layout.title.subtitle.text
     assert said == "all tokens before it are shown" if shown[0] == 0 else f"{left:.0%} of the mixing" in said
 
@@ -213,9 +244,10 @@ def test_widgets_ask_for_the_figure(small):
     found = with_panels(2, 3)
     config = n2n.AttentionConfig(sequences=3)
     look = n2n.attention.look(found, config)
-    for name, value in (("query", 4), ("layer", 1), ("head", 2), ("sequence", 2), ("head", None), ("query", 0)):
+    assert look.widgets["layer"].label == look.widgets["head"].label == "mean of all", "not blank"
+    for name, value in (("query", 4), ("layer", 1), ("head", 2), ("sequence", 2), ("head", -1), ("query", 0)):
         look.widgets[name].value = value
-        chosen = {name: widget.value for name, widget in look.widgets.items()}
+        chosen = {name: None if widget.value == -1 else widget.value for name, widget in look.widgets.items()}
         (output,) = look.place.outputs
         assert output["data"]["application/vnd.plotly.v1+json"] == plain(n2n.viz.unrolled_mixing(found, **chosen))
     for widget in look.widgets.values():

@@ -8,7 +8,9 @@ import pytest
 
 import n2n
 from n2n.phase import EqualDifficulty
+from n2n.scaling import AXES
 from n2n.sweep_results import SweepResults
+from n2n.viz.scaling import LABELS
 from n2n.viz.style import ORACLE
 
 SIZES = np.geomspace(1000, 100_000, 9)
@@ -25,7 +27,7 @@ def swept(exponent: float = 0.5, runs: int = 9, **fields) -> SweepResults:
     frame["excess_loss"] = 30 * frame["parameters"] ** -exponent * np.exp(0.1 * rng.normal(size=runs))
     common = {"arch": "mamba", "task": "g", "seed": 0, "state": "done", "split": "test", "step": 1, "tokens": 9000}
     frame = frame.assign(**{**common, "flops": 1e9, "excess_se": 0.01, "last": True, **fields})
-    return SweepResults(Path("x"), frame.set_index("run")[["arch", "state"]], frame, pd.DataFrame())
+    return SweepResults(Path("x"), frame.set_index("run")[["arch", "state", "task"]], frame, pd.DataFrame())
 
 
 def test_the_phase_diagram_marks_log_v_and_what_was_measured():
@@ -49,12 +51,14 @@ def test_equal_difficulty_shows_target_intervals_and_fresh_processes():
     table = pd.DataFrame(
         {"alpha given": [0.01], "entropy given": [0.5], "alpha": [0.1], "entropy": [1.49]}, index=["g"]
     )
-    table = table.assign(standard_error=0.01, fresh=1.6)
+    table = table.assign(standard_error=0.01, fresh=1.6, fresh_se=0.1, fresh_low=1.3, fresh_high=2.0)
     processes = pd.DataFrame({"graph": "g", "seed": [4, 5], "entropy": [1.5, 1.7], "standard_error": 0.01})
     figure = n2n.viz.equal_difficulty(EqualDifficulty(1.5, table, processes, 4))
     assert figure.layout.shapes[0].x0 == 1.5
     assert list(trace(figure, "calibrated").error_x.array) == pytest.approx([0.0196], abs=1e-4)
     assert list(trace(figure, "fresh").x) == [1.5, 1.7]
+    mean = trace(figure, "their mean, 95% over processes")
+    assert (mean.x[0], mean.error_x.array[0], mean.error_x.arrayminus[0]) == pytest.approx((1.6, 0.4, 0.3))
     assert "nats per token" in figure.layout.xaxis.title.text
     assert all(line.line.color != ORACLE for line in figure.data)
 
@@ -122,6 +126,26 @@ def test_without_a_fit_or_a_point_there_is_a_sentence():
     apart.table["arch"] = [f"a{i}" for i in range(9)]
     found = n2n.viz.equal_size(n2n.at_equal_size(apart))
     assert "no size lies in all ranges" in found.layout.annotations[0].text.replace("<br>", "")
+
+
+def test_a_group_without_a_run_is_named_with_its_note():
+    sweep = swept()
+    sweep.evaluations.loc[8, "tokens"] = 50
+    sweep.table.loc["r8", "arch"] = "hawk"
+    legend = [line.name for line in n2n.viz.scaling_law(n2n.scaling_fits(sweep, "parameters")).data]
+    assert "hawk: no fit: no point after 9,000 tokens, runs: 1 done" in legend
+    figure = n2n.viz.equal_size(n2n.at_equal_size(sweep))
+    assert figure.layout.title.text.endswith("9,000 tokens; 1 of 9 runs left out; 1 of 2 without a point")
+    assert list(figure.layout.yaxis.ticktext) == ["hawk", "mamba"]
+    (note,) = figure.layout.annotations
+    assert (note.text, note.y) == ("no point after 9,000 tokens, runs: 1 done", 0)
+    running = swept(state="running")
+    (said,) = n2n.viz.scaling_law(n2n.scaling_fits(running, "flops")).layout.annotations
+    assert "mamba: no fit: no point, runs: 9 running" in said.text.replace(" <br>", " ")
+
+
+def test_every_axis_has_its_names():
+    assert set(LABELS) == set(AXES)
 
 
 def test_the_evaluations_of_a_run_are_joined_against_data():

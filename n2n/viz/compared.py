@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from n2n.viz.style import BASELINE, GRID, NATS, ORACLE, add_band, add_oracle_at_zero, figure, lines
+from n2n.viz.style import BASELINE, GRID, NATS, ORACLE, add_band, add_oracle_at_zero, figure, lines, log_foot
 
 EXCESS = f"excess loss, {NATS}"
 _ENDS = "(%{customdata[0]:.3f} to %{customdata[1]:.3f})<extra></extra>"
@@ -59,33 +59,46 @@ def excess_by_state(table: pd.DataFrame, latent: str, title: str) -> go.Figure:
 
 
 def excess_against_ngrams(table: pd.DataFrame, title: str) -> go.Figure:
-    """What n-grams lose beyond the oracle by order, and each model's level, on a logarithmic axis.
+    """What n-grams, and the best predictors that see as much, lose beyond the oracle by order, and each model's level.
+
+    The axis is logarithmic, and the oracle, at 0, below it. A model whose excess loss is not positive is named in the
+    title; an interval's end that is not is drawn at the foot.
 
     Args:
         table: of ``n2n.comparison.against_ngrams``.
         title: of the figure.
     """
-    fig = figure(title, "order n of the n-gram, which sees the last n - 1 tokens", EXCESS)
-    fitted = table[table["order"].notna()]
-    models = table[table["order"].isna()]
-    style = {"mode": "lines+markers", "line": {"color": BASELINE, "width": 2}, "error_y": _bars(fitted)}
-    fig.add_scatter(
-        **_points(fitted, "order"), **style, name="n-gram", hovertemplate=f"%{{x}}-gram<br>%{{y:.3f}} {_ENDS}"
+    positive = table["excess_loss"] > 0
+    foot = log_foot(table["excess_loss"])
+    below = table[~positive]
+    beyond = "".join(
+        f"; {name} at {loss:.4f}" for name, loss in zip(below["predictor"], below["excess_loss"], strict=True)
     )
-    span = [int(fitted["order"].min()), int(fitted["order"].max())]
+    fig = figure(title + beyond, "order n: the last n - 1 tokens are seen", EXCESS)
+    table = table[positive].assign(low=table["low"].clip(lower=foot))
+    for name, kind, dash in (("n-gram", "n-gram, fitted", "solid"), ("exact", "exact, seeing as much", "dot")):
+        rows = table[table["predictor"] == name]
+        style = {"mode": "lines+markers", "line": {"color": BASELINE, "width": 2, "dash": dash}, "error_y": _bars(rows)}
+        hover = f"{kind}, order %{{x}}<br>%{{y:.4f}} {_ENDS}"
+        if len(rows):
+            fig.add_scatter(**_points(rows, "order"), **style, name=kind, hovertemplate=hover)
+    models, orders = table[table["order"].isna()], table["order"].dropna()
+    span = [int(orders.min()), int(orders.max())]
     for (_, row), line in zip(models.iterrows(), lines(len(models)), strict=True):
         add_band(fig, span, [row["low"]] * 2, [row["high"]] * 2, line["color"])
         hover = f"{row['predictor']}: {row['excess_loss']:.4f} ({row['low']:.4f} to {row['high']:.4f})<extra></extra>"
         level = {"x": span, "y": [row["excess_loss"]] * 2, "mode": "lines", "line": line, "name": row["predictor"]}
         fig.add_scatter(**level, hovertemplate=hover)
     fig.update_layout(showlegend=True)
-    fig.update_yaxes(type="log", dtick=1, title_text=EXCESS)
+    fig.update_yaxes(type="log", dtick="D2")
     fig.update_xaxes(dtick=1)
     return fig
 
 
 def reliability_diagram(table: pd.DataFrame, title: str) -> go.Figure:
     """How often what was given a probability came true, on logarithmic axes, with 95% intervals.
+
+    Where none of the predictions came true only the upper end of the interval is drawn, as an open triangle.
 
     Args:
         table: of ``n2n.comparison.reliability``.
@@ -99,11 +112,16 @@ def reliability_diagram(table: pd.DataFrame, title: str) -> go.Figure:
     models = [name for name in names if name != "oracle"]
     styles = {**dict(zip(models, lines(len(models)), strict=True)), "oracle": {"color": ORACLE, "width": 2}}
     for name in names:
-        rows = table[(table["model"] == name) & (table["observed"] > 0)]
+        own = table[table["model"] == name]
+        rows, never = own[own["observed"] > 0], own[own["observed"] == 0]
         hover = f"{name}, predicted %{{x:.3g}}, came %{{y:.3g}}<br>{_ENDS}".replace(":.3f", ":.3g")
-        bars = {**_bars(rows, "observed"), "thickness": 1}
+        bars = {**_bars(rows.assign(low=rows["low"].clip(lower=smallest / 3)), "observed"), "thickness": 1}
         points = _points(rows, "predicted", value="observed")
         fig.add_scatter(**points, mode="lines+markers", line=styles[name], error_y=bars, name=name, hovertemplate=hover)
+        marks = {"mode": "markers", "marker": {"symbol": "triangle-down-open", "color": styles[name]["color"]}}
+        none = f"{name}, predicted %{{x:.3g}}, never came, at most %{{y:.3g}}<extra></extra>"
+        where = {"x": never["predicted"].tolist(), "y": never["high"].tolist(), "showlegend": False}
+        fig.add_scatter(**where, **marks, hovertemplate=none)
     fig.update_xaxes(type="log", dtick=1, exponentformat="power")
     fig.update_yaxes(type="log", dtick=1, exponentformat="power")
     fig.update_layout(height=480)

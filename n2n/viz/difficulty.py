@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from n2n.runs import Z95
-from n2n.viz.style import ACCENT, BASELINE, MODEL, NATS, ORACLE, SCALE, TEXT, figure, lines
+from n2n.viz.style import ACCENT, BASELINE, MODEL, NATS, ORACLE, SCALE, TEXT, figure, lines, rounded
 
 if TYPE_CHECKING:
     from n2n.phase import EqualDifficulty
@@ -34,7 +34,7 @@ def phase_diagram(grid: pd.DataFrame) -> go.Figure:
     bar = {"title": {"text": NATS, "side": "right"}, "tickvals": [*ticks, most], "outlinewidth": 0}
     bar["ticktext"] = [*(f"{tick:g}" for tick in ticks), f"log V = {most:.2f}"]
     levels = {"start": 0.5, "end": 0.5 * (most // 0.5), "size": 0.5, "coloring": "heatmap", "showlabels": True}
-    shown = {"x": x.tolist(), "y": z.tolist(), "z": _short(surface), "zmin": 0.0, "zmax": most}
+    shown = {"x": x.tolist(), "y": z.tolist(), "z": [rounded(row, 6) for row in surface], "zmin": 0.0, "zmax": most}
     fig.add_contour(**shown, colorscale=SCALE, colorbar=bar, contours=levels, hoverinfo="skip", line={"width": 1})
     _add_measured(fig, grid)
     if grid.attrs["given"] is not None:
@@ -50,7 +50,7 @@ def _add_measured(fig: go.Figure, grid: pd.DataFrame) -> None:
         "alpha_x = %{x:.3g}, alpha_z = %{y:.3g}<br>%{customdata[0]:.3f} ± %{customdata[1]:.3f} nats per token"
         " (standard error)<br>processes from %{customdata[2]:.3f} to %{customdata[3]:.3f}<extra></extra>"
     )
-    told = _short(grid[["entropy", "standard_error", "lowest", "highest"]].to_numpy())
+    told = [rounded(row, 6) for row in grid[["entropy", "standard_error", "lowest", "highest"]].to_numpy()]
     marker = {"size": 7, "color": "rgba(255, 255, 255, 0.8)", "line": {"color": TEXT, "width": 1}}
     points = {"x": grid["alpha_x"].tolist(), "y": grid["alpha_z"].tolist(), "customdata": told}
     fig.add_scatter(**points, name="measured", mode="markers", marker=marker, hovertemplate=hover)
@@ -75,14 +75,14 @@ def equal_difficulty(found: EqualDifficulty) -> go.Figure:
     )
     marker = {"color": BASELINE, "size": 10, "symbol": "circle-open", "line": {"width": 2}}
     hover = "%{customdata[0]} as given: %{x:.3f} nats per token<br>alpha_x = %{customdata[1]:.3g}<extra></extra>"
-    told = list(zip(names, _short(table["alpha given"]), strict=True))
-    given = {"x": _short(table["entropy given"]), "y": rows, "customdata": told}
+    told = list(zip(names, rounded(table["alpha given"]), strict=True))
+    given = {"x": rounded(table["entropy given"]), "y": rows, "customdata": told}
     fig.add_scatter(**given, name="as given", mode="markers", marker=marker, hovertemplate=hover)
-    half = _short(Z95 * table["standard_error"])
-    told = list(zip(half, _short(table["alpha"]), names, strict=True))
+    half = rounded(Z95 * table["standard_error"])
+    told = list(zip(half, rounded(table["alpha"]), names, strict=True))
     hover = "%{customdata[2]} calibrated: %{x:.3f} ± %{customdata[0]:.3f} nats per token<br>"
     fig.add_scatter(
-        x=_short(table["entropy"]),
+        x=rounded(table["entropy"]),
         y=rows,
         error_x={"type": "data", "array": half, "thickness": 2},
         customdata=told,
@@ -93,23 +93,31 @@ def equal_difficulty(found: EqualDifficulty) -> go.Figure:
     )
     _add_processes(fig, found, names)
     fig.update_yaxes(range=[len(names) - 0.4, -0.6], tickvals=rows, ticktext=names, automargin=True)
-    fig.update_layout(height=200 + 80 * len(names), xaxis={"rangemode": "tozero"})
+    fig.update_layout(height=230 + 80 * len(names), xaxis={"rangemode": "tozero"})
+    fig.update_layout(margin={"t": 90}, title={"y": 0.97, "yanchor": "top"})  # the legend takes two lines
     return fig
 
 
 def _add_processes(fig: go.Figure, found: EqualDifficulty, names: list[str]) -> None:
-    """Those that the search did not see, a little below their graph's line, with their mean as a bar."""
+    """Those that the search did not see, a little below their graph's line, with their mean and its 95% interval."""
     each = found.processes
     told = [[name, seed] for name, seed in zip(each["graph"], each["seed"], strict=True)]
     marker = {"color": ACCENT, "size": 7, "opacity": 0.7}
     hover = "%{customdata[0]}, seed %{customdata[1]}: %{x:.3f} nats per token<extra></extra>"
     shift = [names.index(name) + 0.25 for name in each["graph"]]
-    points = {"x": _short(each["entropy"]), "y": shift, "customdata": told}
+    points = {"x": rounded(each["entropy"]), "y": shift, "customdata": told}
     fig.add_scatter(**points, name="fresh processes", mode="markers", marker=marker, hovertemplate=hover)
     bar = {"symbol": "line-ns-open", "size": 20, "color": ACCENT, "line": {"width": 3}}
-    hover = "%{customdata}, fresh processes: mean %{x:.3f} nats per token<extra></extra>"
-    means = {"x": _short(found.table["fresh"]), "y": [i + 0.25 for i in range(len(names))], "customdata": names}
-    fig.add_scatter(**means, name="their mean", mode="markers", marker=bar, hovertemplate=hover)
+    hover = (
+        "%{customdata[0]}, fresh processes: mean %{x:.3f}, 95% from %{customdata[1]:.3f} to %{customdata[2]:.3f}"
+        " nats per token<extra></extra>"
+    )
+    mean, low, high = (found.table[name] for name in ("fresh", "fresh_low", "fresh_high"))
+    error = {"type": "data", "array": rounded(high - mean), "arrayminus": rounded(mean - low), "symmetric": False}
+    told = list(zip(names, rounded(low), rounded(high), strict=True))
+    means = {"x": rounded(mean), "y": [i + 0.25 for i in range(len(names))], "error_x": {**error, "thickness": 2}}
+    name = "their mean, 95% over processes"
+    fig.add_scatter(**means, customdata=told, name=name, mode="markers", marker=bar, hovertemplate=hover)
 
 
 def compression_against_entropy(table: pd.DataFrame) -> go.Figure:
@@ -123,9 +131,9 @@ def compression_against_entropy(table: pd.DataFrame) -> go.Figure:
     for name, style, symbol, rows in _series(most):
         hover = f"{name}<br>entropy %{{x:.3f}}, compressed %{{y:.3f}} nats per token<extra></extra>"
         marker = {"color": style["color"], "size": 11, "symbol": symbol}
-        error_x = {"type": "data", "array": _short(Z95 * rows["entropy_se"])}
-        points = {"x": _short(rows["entropy"]), "y": _short(rows["nats"]), "error_x": error_x, "error_y": _range(rows)}
-        fig.add_scatter(**points, name=name, mode="markers", marker=marker, hovertemplate=hover)
+        error_x = {"type": "data", "array": rounded(Z95 * rows["entropy_se"])}
+        points = {"x": rounded(rows["entropy"]), "y": rounded(rows["nats"]), "error_y": _range(rows)}
+        fig.add_scatter(**points, error_x=error_x, name=name, mode="markers", marker=marker, hovertemplate=hover)
     fig.update_xaxes(range=[0, 1.15 * float(most["entropy"].max())])
     fig.update_yaxes(range=[0, top])
     _legend_aside(fig)
@@ -140,7 +148,7 @@ def compression_by_tokens(table: pd.DataFrame) -> go.Figure:
     fig.add_scatter(x=[None], y=[None], name="oracle", mode="lines", line={"color": ORACLE, "width": 2})
     for name, style, symbol, rows in _series(table):
         hover = f"{name}<br>%{{x:,}} tokens: %{{y:.3f}} nats per token above the entropy<extra></extra>"
-        points = {"x": rows["tokens"].tolist(), "y": _short(rows["nats"] - rows["entropy"]), "error_y": _range(rows)}
+        points = {"x": rows["tokens"].tolist(), "y": rounded(rows["nats"] - rows["entropy"]), "error_y": _range(rows)}
         marks = {"mode": "lines+markers", "line": style, "marker": {"symbol": symbol, "size": 8}}
         fig.add_scatter(**points, name=name, **marks, hovertemplate=hover)
     fig.update_xaxes(**DECADES)
@@ -159,14 +167,9 @@ def _series(table: pd.DataFrame) -> Iterator[tuple[str, dict, str, pd.DataFrame]
 
 
 def _range(rows: pd.DataFrame) -> dict:
-    below, above = _short(rows["nats"] - rows["lowest"]), _short(rows["highest"] - rows["nats"])
+    below, above = rounded(rows["nats"] - rows["lowest"]), rounded(rows["highest"] - rows["nats"])
     return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1.5}
 
 
 def _legend_aside(fig: go.Figure) -> None:
     fig.update_layout(legend={"orientation": "v", "x": 1.02, "y": 1.0, "yanchor": "top"}, height=420)
-
-
-def _short(values) -> list:
-    """Numbers of six decimals, as a notebook keeps them."""
-    return np.round(np.asarray(values, float), 6).tolist()

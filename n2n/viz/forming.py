@@ -1,4 +1,4 @@
-"""How a run formed: its checkpoints as curves over the steps, and one after another on a slider."""
+"""How a run formed: its checkpoints side by side, and one after another on a slider."""
 
 from __future__ import annotations
 
@@ -9,32 +9,41 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from n2n.viz.style import COLOURS, NATS, ORACLE, TEMPLATE, add_band, around, figure, lines
+from n2n.viz.style import COLOURS, NATS, ORACLE, TEMPLATE, add_band, around, figure, lines, log_foot
 
 if TYPE_CHECKING:
     from n2n.dynamics import Dynamics
 
 _FRAME_MS = 500
+_STEPS = "step of the checkpoint (0: untrained), evenly spaced"
 _LAGS = 20  # that the animation shows, at most
 
 
 def excess_over_steps(found: Dynamics, title: str) -> go.Figure:
-    """Held-out excess loss of each checkpoint with its 95% band, both axes logarithmic; the oracle is at 0, below."""
-    rows = found.excess
-    fig = figure(title, "step (0 is the untrained model)", f"excess loss, {NATS}")
+    """Held-out excess loss of each checkpoint with its 95% band, on a logarithmic axis; the oracle, at 0, is below it.
+
+    Checkpoints are evenly spaced, whatever their steps. An interval's end that is not positive is drawn at the foot.
+    """
+    rows, foot = found.excess, log_foot(found.excess["excess_loss"])
+    fig = figure(title, _STEPS, f"excess loss, {NATS}")
     place = list(range(len(rows)))
-    add_band(fig, place, rows["low"].round(4), rows["high"].round(4), COLOURS[0])
-    hover = "step %{customdata[2]}: %{y:.4f} (%{customdata[0]:.4f} to %{customdata[1]:.4f})<extra></extra>"
+    add_band(fig, place, rows["low"].clip(lower=foot).round(4), rows["high"].round(4), COLOURS[0])
+    hover = (
+        f"step %{{customdata[2]}}: %{{y:.4f}} (%{{customdata[0]:.4f}} to %{{customdata[1]:.4f}}) {NATS}<extra></extra>"
+    )
     ends = rows[["low", "high", "step"]].to_numpy(dtype=object).tolist()
     style = {"mode": "lines+markers", "line": {"color": COLOURS[0], "width": 2}, "showlegend": False}
     fig.add_scatter(x=place, y=rows["excess_loss"].round(5).tolist(), customdata=ends, hovertemplate=hover, **style)
     fig.update_xaxes(tickvals=place, ticktext=[str(step) for step in rows["step"]])
-    fig.update_yaxes(type="log", dtick="D2", title_text=f"excess loss, {NATS}")
+    fig.update_yaxes(type="log", dtick="D2")
     return fig
 
 
 def beliefs_over_steps(found: Dynamics, title: str) -> go.Figure:
-    """R^2 of linear probes onto each latent's belief by step, a panel for each layer; the belief itself is at 1."""
+    """R^2 of linear probes onto each latent's belief by step, a panel for each layer; the belief itself is at 1.
+
+    Checkpoints are evenly spaced, whatever their steps.
+    """
     table = found.beliefs
     layers, latents = sorted(table["layer"].unique()), list(dict.fromkeys(table["latent"]))
     fig = make_subplots(1, len(layers), subplot_titles=[f"layer {layer}" for layer in layers], shared_yaxes=True)
@@ -82,7 +91,7 @@ def forming(found: Dynamics, title: str) -> go.Figure:
 
 def _traces(found: Dynamics, step: int) -> list[go.Scatter]:
     rows = found.positions[found.positions["step"] == step]
-    hover = "position %{x}: %{y:.3f}<extra></extra>"
+    hover = f"position %{{x}}: %{{y:.3f}} {NATS}<extra></extra>"
     blue = {"color": COLOURS[0], "width": 2}
     shown = {"mode": "lines", "showlegend": False}
     band = around(rows["position"], rows["low"].round(3), rows["high"].round(3), COLOURS[0])
@@ -100,10 +109,10 @@ def _traces(found: Dynamics, step: int) -> list[go.Scatter]:
         here = found.mixing
         chosen = (here["step"] == step) & (here["layer"] == layer) & (here["head"] == head)
         rows = here[chosen & (here["lag"] <= _LAGS)]
-        hover = f"layer {layer + 1}, head {head}, lag %{{x}}: %{{y:.3f}}<extra></extra>"
-        traces.append(
-            go.Scatter(x=rows["lag"].tolist(), y=_short(rows["share"]), line=line, hovertemplate=hover, **shown)
-        )
+        hover = f"mixer of layer {layer}, head {head}, lag %{{x}}: %{{y:.3f}}<extra></extra>"
+        named = {"name": f"heads of layer {layer}", "legendgroup": f"layer {layer}", "showlegend": head == 0}
+        points = {"x": rows["lag"].tolist(), "y": _short(rows["share"]), "mode": "lines", "line": line}
+        traces.append(go.Scatter(**points, hovertemplate=hover, **named))
     return traces
 
 
@@ -113,9 +122,9 @@ def _columns(found: Dynamics) -> list[int]:
 
 
 def _heads(found: Dynamics) -> list[tuple[int, int, dict]]:
-    """Layer, head and line of each head: a colour a layer."""
+    """Layer, head and line of each head: a colour a layer, from the last one on, as latents have the first."""
     pairs = found.mixing[["layer", "head"]].drop_duplicates().itertuples(index=False)
-    return [(layer, head, {"color": COLOURS[layer % len(COLOURS)], "width": 1.5}) for layer, head in pairs]
+    return [(layer, head, {"color": COLOURS[-1 - layer % len(COLOURS)], "width": 1.5}) for layer, head in pairs]
 
 
 def _scale(fig: go.Figure, found: Dynamics) -> None:

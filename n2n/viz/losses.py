@@ -11,8 +11,8 @@ from n2n.viz.style import BASELINE, NATS, ORACLE, TEXT, faint, figure
 def draw_losses(table: pd.DataFrame) -> go.Figure:
     """The best loss at each stage of knowledge, of ``n2n.best_losses``, with 95% intervals; the oracle's is the last.
 
-    A bar spans what a predictor gains on the one above it: the last bar is what remains to whoever uses more of the
-    past than the last token, which takes the latents' structure or something that does its work.
+    A bar spans what a predictor gains on the one above it: the last bar is what is left to a learner that looks further
+    back than one token, or knows where in the sequence it is, as the bigram does not.
     """
     fig = figure(
         "The best loss of predictors that know more and more (bars: the gain on the row above)", f"loss, {NATS}", ""

@@ -13,17 +13,17 @@ from plotly.subplots import make_subplots
 
 from n2n.runs import Z95
 from n2n.strict import whole
-from n2n.viz.style import BASELINE, COLOURS, DASHES, MODEL, ORACLE, SCALE, SIGNED, TEMPLATE, add_band, figure
+from n2n.viz.style import BASELINE, COLOURS, DASHES, MODEL, ORACLE, SCALE, SIGNED, TEMPLATE, add_band, figure, rounded
 
 if TYPE_CHECKING:
     from n2n.attended import Attended
 
 MOST_COLUMNS = 6  # of heads' panels
-MOST_CELLS = 5000  # of all panels together, so that the figure stays small; and of one panel 24 x 24
-MOST_TOKENS, FEWEST_TOKENS = 24, 8
+MOST_WEIGHTS = 5000  # of all panels together, so that the figure stays small; and of one panel 24 x 24
+MOST_QUERIES, FEWEST_QUERIES = 24, 8
 SATURATED = 0.98  # of the weights shown have a colour of their own; few large ones share the last
 _ABOVE, _BELOW = 90, 110  # pixels
-DECADES = 5  # of the shares by lag
+_DECADES_SHOWN = 5  # of the shares by lag
 
 
 def mixing_maps(found: Attended, sequence: int = 0, query: int | None = None, layer: int | None = None) -> go.Figure:
@@ -44,7 +44,7 @@ def mixing_maps(found: Attended, sequence: int = 0, query: int | None = None, la
     sequence, query = found.place(sequence, query)
     layers, heads = found.mixing.shape[1:3]
     chosen = range(layers) if layer is None else [whole("layer", layer, 0, layers - 1)]
-    count = min(MOST_TOKENS, max(FEWEST_TOKENS, isqrt(MOST_CELLS // (len(chosen) * heads))), query + 1)
+    count = min(MOST_QUERIES, max(FEWEST_QUERIES, isqrt(MOST_WEIGHTS // (len(chosen) * heads))), query + 1)
     shown = slice(query + 1 - count, query + 1)
     labels = [_told(found, sequence, t) for t in range(shown.start, shown.stop)]
     fig, places = _panels(chosen, heads)
@@ -94,14 +94,7 @@ def _scales(weights: np.ndarray, signed: bool, height: float) -> dict:
     most, end = (float(np.quantile(np.append(weights[weights > 0], 0.0), level)) for level in (1.0, SATURATED))
     bar = {"thickness": 10, "outlinewidth": 0}
     inner = height - _ABOVE - _BELOW
-    below = {
-        "orientation": "h",
-        "x": 0.13,
-        "y": -60 / inner,
-        "yanchor": "top",
-        "len": 0.26,
-        "title": "share of a query",
-    }
+    below = {"orientation": "h", "x": 0.13, "y": -60 / inner, "yanchor": "top", "len": 0.26}
     below["title"] = "share of a query"
     beside = {"y": 1.0, "yanchor": "top", "len": 290, "lenmode": "pixels", "title": f"weight<br>(up to {most:.2g})"}
     return {
@@ -155,10 +148,10 @@ def shares_by_lag(mixing: pd.DataFrame, influence: pd.DataFrame) -> go.Figure:
 
     Args:
         mixing: from ``n2n.mixing_by_lag``.
-        influence: from ``n2n.influence_by_lag``.
+        influence: from ``n2n.influence_by_lag``. What has no shares, because all of it is 0, has no line.
     """
     fig = figure("Mixing and exact influence by lag, mean and 95% band", "lag q - s, tokens", "share of all lags")
-    floor = influence["share"].max() * 10.0**-DECADES
+    floor = influence["share"].fillna(1.0).max() * 10.0**-_DECADES_SHOWN
     for (layer, head), rows in mixing.groupby(["layer", "head"]):
         line = {"color": COLOURS[head % len(COLOURS)], "dash": DASHES[layer % len(DASHES)], "width": 1.5}
         _add_shares(fig, rows, f"layer {layer}, head {head}", line, floor)
@@ -171,11 +164,11 @@ def shares_by_lag(mixing: pd.DataFrame, influence: pd.DataFrame) -> go.Figure:
 def _add_shares(fig: go.Figure, rows: pd.DataFrame, name: str, line: dict, floor: float) -> None:
     half = Z95 * rows["share_error"]
     low, high = ((rows["share"] + sign * half).clip(lower=floor) for sign in (-1, 1))
-    add_band(fig, rows["lag"], low.map(_digits), high.map(_digits), line["color"])
+    add_band(fig, rows["lag"], rounded(low), rounded(high), line["color"])
     fig.add_scatter(
-        x=rows["lag"].to_numpy(np.int16),
-        y=_short(rows["share"]),
-        customdata=_short(half),
+        x=rows["lag"].to_numpy(np.int16),  # small types, which plotly packs
+        y=rows["share"].to_numpy(np.float32),
+        customdata=half.to_numpy(np.float32),
         name=name,
         mode="lines",
         line=line,
@@ -183,20 +176,11 @@ def _add_shares(fig: go.Figure, rows: pd.DataFrame, name: str, line: dict, floor
     )
 
 
-def _digits(value: float) -> float:
-    return float(f"{value:.4g}")
-
-
-def _short(values) -> np.ndarray:
-    """In float32, which plotly packs."""
-    return np.asarray(values, np.float32)
-
-
 def agreement_by_head(table: pd.DataFrame) -> go.Figure:
     """Each head's rank correlation with the exact influence, and what of it the content adds to position and lag.
 
-    On the right the mean of the null is taken off: a dot right of its bar looks where the content says, one left of it
-    looks away.
+    On the right the middle of the null's two quantiles is taken off: a dot right of its bar looks where the content
+    says, one left of it looks away.
 
     Args:
         table: from ``n2n.head_agreement``.
@@ -221,15 +205,15 @@ def agreement_by_head(table: pd.DataFrame) -> go.Figure:
 def _add_scores(fig: go.Figure, table: pd.DataFrame, names: list[str], shift: pd.Series | float, column: int) -> None:
     """A dot a head and a bar for its null, both moved by ``shift``; the first column tells the legend."""
     where = {"row": 1, "col": column}
-    low, high = table["null_low"] - shift, table["null_high"] - shift
+    ends = zip(rounded(table["null_low"] - shift), rounded(table["null_high"] - shift), strict=True)
     null = {"mode": "lines", "line": {"color": BASELINE, "width": 9}, "opacity": 0.6, "hoverinfo": "skip"}
     told = {"name": "95% of the null: another sequence's influence", "legendgroup": "null"}
-    for i, name in enumerate(names):
+    for i, (name, bar) in enumerate(zip(names, ends, strict=True)):
         legend = {**told, "showlegend": column == 1 and i == 0}
-        fig.add_scatter(x=[_digits(low[i]), _digits(high[i])], y=[name] * 2, **null, **legend, **where)
+        fig.add_scatter(x=list(bar), y=[name] * 2, **null, **legend, **where)
     columns = ["score", "standard_error", "null_low", "null_high", "p_value"]
     fig.add_scatter(
-        x=[_digits(value) for value in table["score"] - shift],
+        x=rounded(table["score"] - shift),
         y=names,
         customdata=table[columns].map("{:.4f}".format).to_numpy(),
         mode="markers",

@@ -15,8 +15,8 @@ from n2n.viz.style import ACCENT, AMBER, CLEAR, MODEL, ORACLE, PINK, SCALE, TEMP
 if TYPE_CHECKING:
     import pandas as pd
 
-COLOURS = {"default": MODEL, "slow": ACCENT, "dead": PINK, "context": AMBER}
-EDGE = {"color": "#888888", "width": 1.5}
+_BY_MODE = {"default": MODEL, "slow": ACCENT, "dead": PINK, "context": AMBER}
+_PLAIN_LINE = {"color": "#888888", "width": 1.5}
 STRENGTHS = sample_colorscale(SCALE, [0.4 + 0.055 * i for i in range(11)])  # its ends would fade into a page
 _THIN, _THICK = 1.0, 6.0  # pixels
 _LAG_SHIFT = 0.12
@@ -93,8 +93,8 @@ def _shared(graph: Graph, information: pd.DataFrame | None) -> dict[Edge, float]
 
 
 def _plain(graph: Graph) -> dict[Edge, dict]:
-    feedback = dict(EDGE, color=ORACLE)
-    return {edge: feedback if edge[2] and edge[0] != edge[1] else EDGE for edge in _edges(graph)}
+    feedback = dict(_PLAIN_LINE, color=ORACLE)
+    return {edge: feedback if edge[2] and edge[0] != edge[1] else _PLAIN_LINE for edge in _edges(graph)}
 
 
 def _styles(shared: dict[Edge, float]) -> dict[Edge, dict]:
@@ -167,7 +167,7 @@ def _title(graph: Graph) -> str:
 
 
 def _fill(node: Node) -> str:
-    return "#F2F2F2" if node.observed else COLOURS[node.mode]
+    return "#F2F2F2" if node.observed else _BY_MODE[node.mode]
 
 
 def _labels(graph: Graph, place: dict[str, Point]) -> dict:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from n2n.strict import unknown
-from n2n.viz.style import BASELINE, GRID, ORACLE, TEMPLATE, lines
+from n2n.viz.style import BASELINE, GRID, ORACLE, TEMPLATE, add_band, lines
 
 ENDS = "(%{customdata[0]:.3f} to %{customdata[1]:.3f})<extra></extra>"  # of an interval, in a hover
 MEASURES = {"r2": ("R²", 1.0), "kl": ("KL, nats", 0.0)}  # the name on the axis, and the oracle's value
@@ -27,8 +27,10 @@ def probe_curves(table: pd.DataFrame, measure: str = "r2", title: str = "") -> g
         measure: ``"r2"`` or ``"kl"``.
         title: of the figure.
 
+    Levels have their intervals as bands. What a probe could not say, nan, has no line.
+
     Raises:
-        ValueError: an unknown measure.
+        ValueError: an unknown measure, or a table without a source of several layers.
     """
     if measure not in MEASURES:
         raise ValueError(unknown("measure", measure, MEASURES))
@@ -40,11 +42,16 @@ def probe_curves(table: pd.DataFrame, measure: str = "r2", title: str = "") -> g
     sources = list(dict.fromkeys(table["source"]))
     styles = dict(zip(sources, _styles(sources), strict=True))
     layers = sorted(table["layer"].dropna().unique().tolist())
+    if not layers:
+        raise ValueError(f"table: saw the sources {sources}, none of several layers, so there is nothing to go along")
     for i, latent in enumerate(latents):
         where = {"row": i // across + 1, "col": i % across + 1}
         for source in sources:
             rows = table[(table["latent"] == latent) & (table["source"] == source)]
             if not rows[measure].isna().all():
+                if rows["layer"].isna().all():
+                    ends = ([rows[f"{measure}_{end}"].iloc[0]] * len(layers) for end in ("low", "high"))
+                    add_band(fig, layers, *ends, styles[source]["color"], **where)
                 fig.add_scatter(**_line(rows, measure, layers), line=styles[source], showlegend=i == 0, **where)
         oracle = {"name": "the belief itself", "line": {"color": ORACLE, "width": 2}, "legendgroup": "oracle"}
         span = [layers[0], layers[-1]]

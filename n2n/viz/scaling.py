@@ -9,12 +9,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from n2n.runs import Z95
-from n2n.viz.style import NATS, add_band, add_oracle_at_zero, figure, lines
+from n2n.viz.style import NATS, add_band, add_oracle_at_zero, figure, lines, rounded
 
 if TYPE_CHECKING:
     from n2n.scaling import EqualSize, PowerLaw, Scaling
 
-AXES = {
+LABELS = {  # of ``n2n.scaling.AXES``: the axis in a title, and as an axis's name
     "parameters": ("parameters", "parameters"),
     "tokens": ("data", "tokens seen in training"),
     "flops": ("compute", "floating-point operations of training"),
@@ -27,13 +27,13 @@ PREFIXES = (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
 
 def scaling_law(found: Scaling) -> go.Figure:
     """Excess loss against parameters, data or compute on logarithmic axes, with the fits and their 95% bands."""
-    what, label = AXES[found.axis]
+    what, label = LABELS[found.axis]
     tokens = "" if found.tokens is None else f", after {found.tokens:,} tokens"
     joined = ", a thin line a run" if found.axis == "tokens" else ""
     fig = figure(f"Excess loss against {what}{tokens}{joined}{_left_out(found.left_out, found.runs)}", label, EXCESS)
     positive = found.points[found.points["excess_loss"] > 0]
     if positive.empty:
-        return _sentence(fig, "no evaluation with a positive excess loss")
+        return _sentence(fig, "; ".join(["no evaluation with a positive excess loss", *map(_told, found.fits)]))
     for fit, style in zip(found.fits, lines(len(found.fits)), strict=True):
         _add_points(fig, positive[positive["group"] == fit.group], found.axis, fit.group, style)
         if len(fit.sizes):
@@ -55,14 +55,14 @@ def _add_points(fig: go.Figure, rows: pd.DataFrame, axis: str, group: str, style
     x, y, half, told = [], [], [], []
     for part in parts:
         x += [*part[axis].tolist(), None]
-        y += [*_short(part["excess_loss"]), None]
-        half += [*_short(Z95 * part["excess_se"]), None]
-        told += [*zip(part["run"], part["split"], _short(Z95 * part["excess_se"]), strict=True), (None, None, None)]
+        y += [*rounded(part["excess_loss"], 6), None]
+        half += [*rounded(Z95 * part["excess_se"]), None]
+        told += [*zip(part["run"], part["split"], rounded(Z95 * part["excess_se"]), strict=True), (None, None, None)]
     below = [
         None if error is None else min(error, 0.98 * mean) for error, mean in zip(half, y, strict=True)
     ]  # in a log
     hover = (
-        f"{group}<br>%{{customdata[0]}}, %{{customdata[1]}} split<br>%{{x:,.4g}} {AXES[axis][1]}"
+        f"{group}<br>%{{customdata[0]}}, %{{customdata[1]}} split<br>%{{x:,.4g}} {LABELS[axis][1]}"
         "<br>excess loss %{y:.4f} ± %{customdata[2]:.4f} nats per token<extra></extra>"
     )
     fig.add_scatter(
@@ -87,49 +87,68 @@ def _add_points(fig: go.Figure, rows: pd.DataFrame, axis: str, group: str, style
 
 
 def _add_fit(fig: go.Figure, fit: PowerLaw, style: dict) -> None:
-    sizes = _digits(fit.sizes)
+    sizes = rounded(fit.sizes, 5)
     if np.isfinite(fit.excess_low).all():
-        add_band(fig, sizes, _digits(fit.excess_low), _digits(fit.excess_high), style["color"])
+        add_band(fig, sizes, rounded(fit.excess_low, 5), rounded(fit.excess_high, 5), style["color"])
     hover = f"{_told(fit)}<br>%{{x:,.4g}}: %{{y:.4f}} nats per token<extra></extra>"
     line = {"name": _told(fit), "mode": "lines", "line": style, "hovertemplate": hover}
-    fig.add_scatter(x=sizes, y=_digits(fit.excess), **line)
+    fig.add_scatter(x=sizes, y=rounded(fit.excess, 5), **line)
 
 
 def _told(fit: PowerLaw) -> str:
-    if not np.isfinite(fit.exponent):
-        return f"{fit.group}: {fit.note}"
-    interval = f"95% {fit.low:.2f} to {fit.high:.2f}, {fit.runs} runs" if np.isfinite(fit.low) else fit.note
     lost = f"; {fit.not_positive} not positive, left out" if fit.not_positive else ""
+    if not np.isfinite(fit.exponent):
+        return f"{fit.group}: {fit.note}{lost}"
+    interval = f"95% {fit.low:.2f} to {fit.high:.2f}, {fit.runs} runs" if np.isfinite(fit.low) else fit.note
     return f"{fit.group}: exponent {fit.exponent:.2f} ({interval}{lost})"
 
 
 def equal_size(found: EqualSize) -> go.Figure:
-    """The excess loss of each group at one number of parameters, a dot a seed, with 95% intervals over sequences."""
-    title = f"Excess loss at {found.parameters:,} parameters, after {found.tokens:,} tokens"
-    if found.left_out:
-        title += f"; {found.left_out} group and seed without one" if found.parameters else ""
-    fig = figure(title if found.parameters else "Excess loss at equal size", EXCESS, "")
-    if found.table.empty:
-        return _sentence(fig, found.note or "no run of any group has an excess loss there")
+    """The excess loss of each group at one number of parameters, a dot a seed, with 95% intervals over sequences.
+
+    A group without a dot has its note in the place of one.
+    """
+    there = found.table["excess_loss"].notna()
+    fig = figure(_at_size(found, int((~there).sum())), EXCESS, "")
+    if found.note or not there.any():
+        notes = [f"{group}: {note}" for group, note in zip(found.table["group"], found.table["note"], strict=True)]
+        return _sentence(fig, "; ".join([found.note or "no group has an excess loss there", *notes]))
     names = sorted(found.table["group"].unique())
     add_oracle_at_zero(fig, vertical=True)
     for place, (name, style) in enumerate(zip(names, lines(len(names)), strict=True)):
-        rows = found.table[found.table["group"] == name]
-        shift = np.linspace(-0.2, 0.2, len(rows)) if len(rows) > 1 else np.zeros(1)
-        told = list(zip(rows["seed"], rows["between"], _short(rows["low"]), _short(rows["high"]), strict=True))
-        hover = (
-            f"{name}, seed %{{customdata[0]}}<br>%{{x:.4f}}, 95% from %{{customdata[2]:.4f}} to %{{customdata[3]:.4f}}"
-            " nats per token<br>from %{customdata[1]} parameters<extra></extra>"
-        )
-        above, below = _short(rows["high"] - rows["excess_loss"]), _short(rows["excess_loss"] - rows["low"])
-        error = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 2}
-        marks = {"mode": "markers", "marker": {"color": style["color"], "size": 10}, "showlegend": False}
-        points = {"x": _short(rows["excess_loss"]), "y": (place + shift).tolist(), "customdata": told}
-        fig.add_scatter(**points, error_x=error, name=name, **marks, hovertemplate=hover)
+        own = found.table["group"] == name
+        if (own & there).any():
+            _add_seeds(fig, found.table[own & there], name, place, style["color"])
+        else:
+            note = "; ".join(found.table.loc[own, "note"].unique())
+            fig.add_annotation(text=note, x=0.5, xref="paper", y=place, yshift=10, showarrow=False)
     places = list(range(len(names)))
     fig.update_yaxes(range=[len(names) - 0.5, -0.5], tickvals=places, ticktext=names, automargin=True)
     fig.update_layout(height=200 + 45 * len(names), xaxis={"rangemode": "tozero"})
     return fig
+
+
+def _at_size(found: EqualSize, without: int) -> str:
+    if found.note:
+        return f"Excess loss at equal size{_left_out(found.left_out, found.runs)}"
+    title = f"Excess loss at {found.parameters:,} parameters, after {found.tokens:,} tokens"
+    lost = f"; {without} of {len(found.table)} without a point" if without else ""
+    return f"{title}{_left_out(found.left_out, found.runs)}{lost}"
+
+
+def _add_seeds(fig: go.Figure, rows: pd.DataFrame, name: str, place: int, colour: str) -> None:
+    shift = np.linspace(-0.2, 0.2, len(rows)) if len(rows) > 1 else np.zeros(1)
+    mean, low, high = (rows[column] for column in ("excess_loss", "low", "high"))
+    told = list(zip(rows["seed"], rows["between"], rounded(low, 5), rounded(high, 5), strict=True))
+    hover = (
+        f"{name}, seed %{{customdata[0]}}<br>%{{x:.4f}}, 95% from %{{customdata[2]:.4f}} to %{{customdata[3]:.4f}}"
+        " nats per token<br>from %{customdata[1]} parameters<extra></extra>"
+    )
+    above, below = rounded(high - mean, 6), rounded(mean - low, 6)
+    error = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 2}
+    marks = {"mode": "markers", "marker": {"color": colour, "size": 10}, "showlegend": False}
+    points = {"x": rounded(mean, 6), "y": (place + shift).tolist(), "customdata": told}
+    fig.add_scatter(**points, error_x=error, name=name, **marks, hovertemplate=hover)
 
 
 def _logarithmic(values: pd.Series, margin: float) -> dict:
@@ -162,12 +181,3 @@ def _sentence(fig: go.Figure, text: str) -> go.Figure:
     fig.update_yaxes(visible=False)
     fig.update_layout(height=220)
     return fig
-
-
-def _short(values) -> list:
-    return np.round(np.asarray(values, float), 6).tolist()
-
-
-def _digits(values: np.ndarray) -> list[float]:
-    """Of five digits, however large."""
-    return [float(f"{value:.5g}") for value in values]

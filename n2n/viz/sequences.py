@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MOST_TOKENS = 20_000  # of a figure of tokens; a cell of theirs cannot be averaged
 MOST_WRITTEN = 40  # tokens in a row, up to which their numbers are written into the cells
-MOST_CELLS = 24_000  # of all beliefs together, beyond which neighbours are averaged
+MOST_BELIEFS = 24_000  # of all latents together, beyond which neighbours are averaged
 _REDUCED = 96  # states and time steps of each that are left then, at most
 _GOLDEN = 0.618034  # of a turn of the colour wheel from one token to the next: near numbers get far colours
 _GAP, _TOKENS, _LOSS = 18, 26, 90  # pixels: between rows, of the tokens, of the oracle's loss
@@ -99,7 +99,7 @@ def _check(sample: Sample, oracle: Filtered) -> None:
 def _add_beliefs(fig: go.Figure, beliefs: dict[str, np.ndarray], paths: dict[str, np.ndarray]) -> str:
     """A row for each latent, of beliefs ``(n, T)`` and a path ``(T,)``; and what was averaged, for the title."""
     shapes = [belief.shape for belief in beliefs.values()]
-    few = sum(states * times for states, times in shapes) <= MOST_CELLS
+    few = sum(states * times for states, times in shapes) <= MOST_BELIEFS
     most = max(map(max, shapes)) if few and shapes else _REDUCED
     averaged: dict[str, list[str]] = {}
     for i, (name, belief) in enumerate(beliefs.items(), start=1):

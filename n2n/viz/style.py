@@ -80,6 +80,17 @@ def add_oracle_at_zero(fig: go.Figure, *, vertical: bool = False) -> None:
     fig.update_layout(showlegend=True)
 
 
+def log_foot(values) -> float:
+    """Where a logarithmic axis draws what is not positive: half the least positive value."""
+    values = np.asarray(values, float)
+    return float(values[values > 0].min() / 2) if (values > 0).any() else 1.0
+
+
+def rounded(values, digits: int = 4) -> list[float | None]:
+    """Numbers to so many significant digits, None in the place of nan, so that a figure stays small."""
+    return [None if np.isnan(value) else float(f"{value:.{digits}g}") for value in np.asarray(values, float).ravel()]
+
+
 def reduced(matrix: np.ndarray, most: int = MOST_CELLS) -> tuple[np.ndarray, list[np.ndarray], str]:
     """A matrix of at most ``most`` rows and columns, each cell the mean of a block of neighbours, and what was done.
 

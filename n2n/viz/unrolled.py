@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from n2n.attended import Attended
 
 MOST_STEPS = 16
-EDGE = "rgba(127, 127, 127, 0.45)"
+_FAINT = "rgba(127, 127, 127, 0.45)"
 _WIDEST = 10.0  # pixels of the heaviest arc
 _THINNEST = 0.5
 _ASIDE = 0.3  # of a time step, by which nodes of one layer are set apart, so that edges within a step are seen
 _DEPTH = 2.2  # of the longest arc, in rows
 _GAP = 1.5  # rows between the arcs of the one and the tokens above the other
+_LOWER = -(_DEPTH + _GAP)  # the row of those tokens
 _ROW = 46  # pixels
 _DISC = {"symbol": "circle", "size": 19, "color": "#F2F2F2", "line": {"color": "#888888", "width": 1}}
 
@@ -48,33 +49,35 @@ def unrolled_mixing(
     signed = found.signed and layer is not None and head is not None
     influence = found.influence[sequence, query, : query + 1]
     first = max(0, query + 1 - MOST_STEPS)
-    times = np.arange(first, query + 1)
-    lower = -(_DEPTH + _GAP)
-    fig = go.Figure(layout={"template": TEMPLATE})
-    fig.add_scatter(**_edges(found.graph, times))
     heads = f"{_which('layer', layer)}, {_which('head', head)}"
-    _add_arcs(fig, weights, first, 0.0, heads, "weight", (AMBER, MODEL) if signed else (MODEL, MODEL))
-    _add_arcs(fig, influence, first, lower, "exact influence", "nats", (ORACLE, ORACLE))
-    for row in _rows(found, sequence, times, weights, influence, lower):
-        fig.add_scatter(**row)
     signs = " (amber adds, blue subtracts)" if signed else ""
-    mixed, told = (_before(values, first) for values in (weights, influence))
-    said = f"{mixed:.0%} of the mixing and {told:.0%} of the influence lie on tokens before t = {first}"
+    fig = go.Figure(layout={"template": TEMPLATE, **_frame(found.graph, first, query)})
+    fig.add_scatter(**_edges(found.graph, np.arange(first, query + 1)))
+    _add_arcs(fig, weights, first, 0.0, heads, "weight", (AMBER, MODEL) if signed else (MODEL, MODEL))
+    _add_arcs(fig, influence, first, _LOWER, "exact influence", "nats", (ORACLE, ORACLE))
+    for row in _rows(found, sequence, first, weights, influence):
+        fig.add_scatter(**row)
+    above = f"mixing: {heads}{signs}; full width is {_most(weights)} (over all keys)"
+    under = f"exact influence; full width is {_most(influence)} nats (over all keys)"
     following = found.tokens[sequence, query + 1]
     title = f"Sequence {sequence}, query t = {query}: what it reads to predict the next token, {following}"
-    return fig.update_layout(
-        title={"text": title, "subtitle": {"text": said if first else "all tokens before it are shown"}},
-        annotations=[
-            _caption(first, 0.0, f"mixing: {heads}{signs}, the widest {np.abs(weights).max():.2g}"),
-            _caption(first, lower, f"exact influence, the widest {influence.max():.2g} nats"),
-        ],
-        **_frame(found.graph, first, query, lower),
-    )
+    told = {"text": title, "subtitle": {"text": _left_out(weights, influence, first)}}
+    return fig.update_layout(title=told, annotations=[_caption(first, 0.0, above), _caption(first, _LOWER, under)])
 
 
-def _frame(graph: Graph, first: int, query: int, lower: float) -> dict:
+def _most(values: np.ndarray) -> str:
+    return f"{np.abs(values).max():.2g}"
+
+
+def _left_out(weights: np.ndarray, influence: np.ndarray, first: int) -> str:
+    mixed, told = (_before(values, first) for values in (weights, influence))
+    said = f"{mixed:.0%} of the mixing and {told:.0%} of the influence lie on tokens before t = {first}"
+    return said if first else "all tokens before it are shown"
+
+
+def _frame(graph: Graph, first: int, query: int) -> dict:
     """Time below, the nodes' names beside their rows, X's twice."""
-    labels = {float(i): name for i, name in enumerate(_heights(graph)[::-1])} | {lower: graph.observed.name}
+    labels = {float(i): name for i, name in enumerate(_downwards(graph)[::-1])} | {_LOWER: graph.observed.name}
     return {
         "height": int(_ROW * (len(labels) + 2 * _DEPTH + _GAP) + 110),
         "margin": {"t": 80, "b": 50},
@@ -82,7 +85,7 @@ def _frame(graph: Graph, first: int, query: int, lower: float) -> dict:
         "hovermode": "closest",
         "xaxis": {"title": "time t", "range": [first - 0.7, query + 0.9], "dtick": 1, "showgrid": False},
         "yaxis": {
-            "range": [lower - _DEPTH - 1.0, len(labels) - 1.4],
+            "range": [_LOWER - _DEPTH - 1.0, len(labels) - 1.4],
             "tickvals": list(labels),
             "ticktext": list(labels.values()),
             "showgrid": False,
@@ -99,7 +102,7 @@ def _before(values: np.ndarray, first: int) -> float:
     return float(np.abs(values[:first]).sum() / total) if total else 0.0
 
 
-def _heights(graph: Graph) -> list[str]:
+def _downwards(graph: Graph) -> list[str]:
     """The nodes from the top row down, X at the foot."""
     return [node.name for node in graph.order]
 
@@ -108,7 +111,7 @@ def _places(graph: Graph) -> dict[str, tuple[float, int]]:
     """How far from its time step a node is drawn, and in which row; a row of its own, so that no edge covers a node."""
     across = {name: place[0] for name, place in layout(graph).items()}
     middle, half = (max(across.values()) + min(across.values())) / 2, (max(across.values()) - min(across.values())) / 2
-    rows = dict(zip(_heights(graph)[::-1], range(len(across)), strict=True))
+    rows = dict(zip(_downwards(graph)[::-1], range(len(across)), strict=True))
     return {
         name: (_ASIDE * (x - middle) / half if half and rows[name] else 0.0, rows[name]) for name, x in across.items()
     }
@@ -125,7 +128,7 @@ def _edges(graph: Graph, times: np.ndarray) -> dict:
             if t - lag >= times[0]:
                 x += [round(t - lag + place[parent][0], 2), round(t + place[child][0], 2), None]
                 y += [place[parent][1], place[child][1], None]
-    return {"x": x, "y": y, "mode": "lines", "line": {"color": EDGE, "width": 1.2}, "hoverinfo": "skip"}
+    return {"x": x, "y": y, "mode": "lines", "line": {"color": _FAINT, "width": 1.2}, "hoverinfo": "skip"}
 
 
 def _add_arcs(
@@ -155,11 +158,9 @@ def _add_arcs(
         )
 
 
-def _rows(
-    found: Attended, sequence: int, times: np.ndarray, weights: np.ndarray, influence: np.ndarray, lower: float
-) -> list[dict]:
+def _rows(found: Attended, sequence: int, first: int, weights: np.ndarray, influence: np.ndarray) -> list[dict]:
     """The discs: a row for each node, and the tokens once more above the arcs of the influence."""
-    place, x = _places(found.graph), found.graph.observed.name
+    place, x, times = _places(found.graph), found.graph.observed.name, np.arange(first, len(weights))
     paths = {name: path[sequence, times] for name, path in found.latents.items()}
     rows = []
     for name, path in paths.items():
@@ -170,7 +171,7 @@ def _rows(
     tokens = found.tokens[sequence, times]
     for height, values, unit in (
         (0.0, weights, "mixing weight %{customdata}"),
-        (lower, influence, "%{customdata} nats"),
+        (_LOWER, influence, "%{customdata} nats"),
     ):
         told = [f"{value:.3g}" for value in values[times]]
         rows.append(_discs(times, height, tokens, f"{x} at t = %{{x}}", f"<br>{unit}") | {"customdata": told})
