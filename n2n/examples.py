@@ -18,6 +18,7 @@ from n2n.graph import Graph, Node
 from n2n.monitor import checkpoint
 from n2n.monitor.files import read_object
 from n2n.monitor.lock import locked
+from n2n.monitor.progress import say
 from n2n.runs import Run, folder_of, root
 from n2n.strict import Count, NonNegativeInt, Strict, unknown
 from n2n.training import train
@@ -154,13 +155,16 @@ def opened_sweep(name: str) -> pathlib.Path:
     Raises:
         ValueError: no such sweep.
     """
+    from IPython.utils.capture import capture_output
+
     if name != SWEEP:
         return folder_of(name)
     folder = root() / "examples" / f"sweep-{_code()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder.with_suffix(".lock")):
-        for values in product(*_GRID.values()):
-            point = dict(zip(_GRID, values, strict=True))
+    points = [dict(zip(_GRID, values, strict=True)) for values in product(*_GRID.values())]
+    say(f"the example sweep: {len(points)} small runs, those not done yet are trained now")
+    with locked(folder.with_suffix(".lock")), capture_output():  # a curve for each would fill a notebook
+        for point in points:
             where = folder / ",".join(f"{key}={value}" for key, value in point.items())
             _trained(where, {**_POINT, **point})
     return folder

@@ -45,8 +45,9 @@ def test_other_code_trains_it_anew(tiny, monkeypatch):
     assert examples.opened("example:transformer").path != first.path
 
 
-def test_the_example_sweep_is_a_folder_of_runs(tiny):
+def test_the_example_sweep_is_a_folder_of_runs(tiny, capsys):
     folder = examples.opened_sweep("example:sweep")
+    assert capsys.readouterr().out == "the example sweep: 2 small runs, those not done yet are trained now\n"
     table = n2n.runs.table(folder)
     assert table["state"].tolist() == ["done", "done"]
     assert table["dim"].tolist() == [8, 16], "in the order of numbers"
