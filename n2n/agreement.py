@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from n2n.difficulty import mean_and_error
+from n2n.difficulty import mean_and_error, ratio_error
 from n2n.strict import whole
 
 PAIRS = ("batch", "T", "T")
@@ -51,19 +51,23 @@ def head_agreement(
         ValueError: shapes that do not fit, a number that is not finite, fewer than 2 sequences, or nothing to score.
     """
     mixing, influence = _checked(mixing, influence)
-    count, layers, heads, queries, _ = mixing.shape
     least_keys, permutations = whole("least_keys", least_keys, 2), whole("permutations", permutations, 1)
     if not (isinstance(least_influence, float | int) and 0 <= least_influence < np.inf):
         raise ValueError(f"least_influence: saw {least_influence!r}; a number of nats from 0 is needed")
-    influence = np.where(influence < least_influence, 0.0, influence)
+    rng = np.random.default_rng(whole("seed", seed, 0))
+    orders = np.array([rng.permutation(len(mixing)) for _ in range(permutations)])
+    return _scores(mixing, np.where(influence < least_influence, 0.0, influence), least_keys, orders)
+
+
+def _scores(mixing: np.ndarray, influence: np.ndarray, least_keys: int, orders: np.ndarray) -> pd.DataFrame:
+    """What ``head_agreement`` returns, given the ``orders (permutations, batch)`` of the null."""
+    count, layers, heads, queries, _ = mixing.shape
     target = _rank_vectors(influence, least_keys)  # (batch, scored queries, keys)
     scored = (target != 0).any(-1).sum(1)  # of each sequence
     if scored.sum() == 0:
         raise ValueError(
             f"saw {queries} queries, none of which has at least {least_keys} keys (least_keys) of unequal influence"
         )
-    rng = np.random.default_rng(whole("seed", seed, 0))
-    orders = np.array([rng.permutation(count) for _ in range(permutations)])
     flat = target.reshape(count, -1).T
     profile = np.broadcast_to(_spread(_lag_means(influence).mean(0)), (1, queries, queries))
     lag_score = float((_rank_vectors(profile, least_keys).reshape(1, -1) @ flat).sum() / scored.sum())
@@ -81,11 +85,10 @@ def _against_null(cross: np.ndarray, orders: np.ndarray, scored: np.ndarray) -> 
     pairs, own = scored.sum(), np.diag(cross)
     score = own.sum() / pairs
     null = cross[np.arange(len(cross)), orders].sum(axis=1) / pairs
-    residual = own - score * scored  # of a ratio: sequences differ in how many queries are scored
     low, high = np.quantile(null, [0.025, 0.975])
     return {
         "score": float(score),
-        "standard_error": float(np.sqrt((residual**2).sum() * len(own) / (len(own) - 1)) / pairs),
+        "standard_error": float(ratio_error(own, scored, score)),  # sequences differ in how many queries are scored
         "null_low": float(low),
         "null_high": float(high),
         "p_value": float((1 + (null >= score - 1e-12).sum()) / (1 + len(null))),

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from n2n.baselines import fit_ngram
-from n2n.difficulty import student
-from n2n.evaluation import BASELINE_TOKENS
+from n2n.difficulty import ratio_error, student
+from n2n.evaluation import baseline_tokens
 from n2n.inference import filter
 from n2n.markov import markov_nll
 from n2n.models.lm import LanguageModel
@@ -168,12 +168,11 @@ def against_ngrams(found: Comparison, orders: Sequence[int], train_sequences: in
     Raises:
         ValueError: an order that is not a whole number from 1 to ``length``.
     """
-    count = min(train_sequences, max(1, BASELINE_TOKENS // found.length))
-    fitted_on = found.process.sample(count, length=found.length, latents=False).tokens
+    fitted_on = baseline_tokens(found.process, train_sequences, found.length)
     rows = []
     for order in orders:
         nll = fit_ngram(fitted_on, found.process.graph.vocab_size, order).nll(found.tokens)
-        told = {"order": order, "fitted_on": count}
+        told = {"order": order, "fitted_on": len(fitted_on)}
         rows.append({"predictor": NGRAM, **told, **_mean_of(nll - found.nll[ORACLE])})
     for order in orders if found.process.graph.initial == "stationary" else ():
         nll = markov_nll(found.process, found.tokens, order - 1)
@@ -234,17 +233,15 @@ def _mean_of(values: np.ndarray, among: np.ndarray | None = None, name: str = "e
     """Mean over the tokens that count (None: all), ``(sequences, ..)`` both, with a 95% interval of a ratio of sums.
 
     Sequences are independent and tokens are not, so the interval is over sequences that hold such tokens; it is nan
-    where these are fewer than 10. Source: Cochran, "Sampling techniques" (1977), section 6.4 (the linearised ratio),
-    with quantiles of Student's t.
+    where these are fewer than 10. Its quantiles are Student's t.
     """
     among = np.ones_like(values, dtype=bool) if among is None else among
     counts = among.sum(axis=1).astype(float)
     sums = np.where(among, values, 0.0).sum(axis=1)
-    mean, many = sums.sum() / counts.sum(), np.count_nonzero(counts)
-    half = np.nan
-    if many >= FEWEST:
-        squares = ((sums - mean * counts) ** 2).sum()
-        half = student(many - 1) * np.sqrt(many / (many - 1) * squares) / counts.sum()
+    held = counts > 0
+    mean, half = sums.sum() / counts.sum(), np.nan
+    if (many := np.count_nonzero(held)) >= FEWEST:
+        half = student(many - 1) * ratio_error(sums[held], counts[held], mean)
     return {name: float(mean), "low": float(mean - half), "high": float(mean + half), "tokens": int(counts.sum())}
 
 

@@ -13,7 +13,7 @@ from n2n.checks import check_fixed, check_process
 from n2n.contraction import BATCH, emitting, law_step, x_is_seen
 from n2n.graph import Graph
 from n2n.process import Process
-from n2n.stationary import BUDGET
+from n2n.stationary import check_law, emitted, moved
 from n2n.strict import whole
 
 Edge = tuple[str, str, int]  # (parent, child, lag)
@@ -79,9 +79,7 @@ def first_law(process: Process, length: int | None) -> np.ndarray:
     if length is None:
         return process.with_initial("stationary").initial_law
     whole("length", length, 2)
-    entries = process.graph.num_joint_states * process.graph.vocab_size
-    if 8 * entries > BUDGET:
-        raise ValueError(f"graph: the law of {entries} joint values takes {8 * entries} bytes, more than {BUDGET}")
+    check_law(process.graph, "graph")
     if process.initial_law is not None:
         return process.initial_law
     law = np.zeros([node.num_states for node in process.graph.order])
@@ -94,10 +92,8 @@ def laws(process: Process, law: np.ndarray, steps: int) -> Iterator[np.ndarray]:
     graph = process.graph
     yield law
     for _ in range(steps):
-        law = law if x_is_seen(graph) else law.sum(axis=-1)
-        for node, equation in law_step(graph):
-            law = np.einsum(equation, law, process.kernel(node.name))
-        law = law if x_is_seen(graph) else np.einsum(emitting(graph), law, process.kernel(graph.observed.name))
+        seen = law if x_is_seen(graph) else law.sum(axis=-1)
+        law = emitted(graph, process.kernels, moved(graph, process.kernels, seen))
         yield law
 
 

@@ -193,6 +193,15 @@ def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(len(values))
 
 
+def ratio_error(above: np.ndarray, below: np.ndarray, ratio: float | np.ndarray) -> np.ndarray:
+    """Standard error of ``ratio = sum(above) / sum(below)``, sums over the first axis, of independent sequences.
+
+    Source: Cochran, "Sampling techniques" (1977), section 6.4 (the linearised ratio).
+    """
+    squares, count = ((above - ratio * below) ** 2).sum(axis=0), len(above)
+    return np.sqrt(count / (count - 1) * squares) / below.sum(axis=0)
+
+
 @cache
 def student(freedom: int) -> float:
     """The 97.5% quantile of Student's t: arctan(t / sqrt(freedom)) has a density of cos ** (freedom - 1)."""

@@ -12,7 +12,6 @@ from n2n.agreement import mixing_by_lag
 from n2n.attended import token_mixing
 from n2n.comparison import Comparison, by_position, summary
 from n2n.models.lm import LanguageModel
-from n2n.monitor import checkpoint
 from n2n.probes import ProbeData, variance_explained
 from n2n.runs import Run
 from n2n.strict import whole
@@ -44,9 +43,7 @@ def spread(run: Run, most: int) -> list[int]:
         ValueError: a number under 2, or a run without a checkpoint.
     """
     whole("most", most, 2)
-    saved = checkpoint.steps(run.path / "checkpoints")
-    if not saved:
-        raise ValueError(f"{run.path} has no checkpoint yet; its state is {run.status['state']!r}")
+    saved = run.some_steps
     some = np.unique(np.linspace(0, len(saved) - 1, min(most, len(saved))).round().astype(int))
     return [0, *(saved[i] for i in some)]
 

@@ -94,8 +94,7 @@ class HeldOut:
     @cached_property
     def baselines(self) -> dict[str, float]:
         """Mean losses of the unigram and the bigram, nats per token."""
-        count = min(self.train_sequences, max(1, BASELINE_TOKENS // self.length))
-        fitted = self.process.sample(count, length=self.length, latents=False).tokens
+        fitted = baseline_tokens(self.process, self.train_sequences, self.length)
         vocab_size = self.process.graph.vocab_size
         orders = {"unigram": 1, "bigram": 2}
         return {name: float(fit_ngram(fitted, vocab_size, k).nll(self.tokens).mean()) for name, k in orders.items()}
@@ -103,9 +102,20 @@ class HeldOut:
 
 def held_out(config: TrainConfig, split: Split = "test", sequences: int | None = None) -> HeldOut:
     """What a run's models are judged by; ``sequences`` in the place of the configuration's."""
-    seen = config.steps * config.batch_size
-    given = seen if config.sequences is None else min(seen, config.sequences)
-    return HeldOut(config.process, sequences or config.eval_sequences, config.seq_len, given, split)
+    seen = sequences_seen(config, config.steps)
+    return HeldOut(config.process, sequences or config.eval_sequences, config.seq_len, seen, split)
+
+
+def sequences_seen(config: TrainConfig, steps: int) -> int:
+    """Distinct training sequences that so many steps see."""
+    seen = steps * config.batch_size
+    return seen if config.sequences is None else min(seen, config.sequences)
+
+
+def baseline_tokens(process: Process, train_sequences: int, length: int) -> np.ndarray:
+    """What baselines are fitted on, ``(sequences, length)``: the first training sequences, 2^21 tokens at most."""
+    count = min(train_sequences, max(1, BASELINE_TOKENS // length))
+    return process.sample(count, length=length, latents=False).tokens
 
 
 def evaluate(

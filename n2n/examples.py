@@ -15,11 +15,10 @@ from pydantic import AfterValidator, Field, model_validator
 from n2n.config import TrainConfig
 from n2n.fields import Path
 from n2n.graph import Graph, Node
-from n2n.monitor import checkpoint
 from n2n.monitor.files import read_object
 from n2n.monitor.lock import locked
 from n2n.monitor.progress import say
-from n2n.runs import Run, folder_of, root
+from n2n.runs import Run, root, sweep_folder
 from n2n.strict import Count, NonNegativeInt, Strict, unknown
 from n2n.training import train
 
@@ -58,7 +57,7 @@ def _there(given: str) -> str:
     except ValueError as error:
         known = ", ".join(PREFIX + name for name in EXAMPLES)
         raise ValueError(f"saw {given!r}: {error}; or name an example: {known}") from None
-    if not saved(run):
+    if not run.steps:
         state = read_object(run.path / "status.json").get("state", "missing")
         raise ValueError(
             f"saw {given!r}, a run without a checkpoint yet (its state is {state!r}); let it train on first"
@@ -128,7 +127,7 @@ def check_step(name: str, step: int | None) -> None:
         given = configured(name)
         known = list(range(given.checkpoint_every, given.steps + 1, given.checkpoint_every))
     else:
-        known = saved(named(name))
+        known = named(name).steps
     if step is not None and step not in known:
         raise ValueError(f"step: saw {step}; the checkpoints of {name} are {', '.join(map(str, known))}")
 
@@ -155,10 +154,10 @@ def opened_sweep(name: str) -> pathlib.Path:
     Raises:
         ValueError: no such sweep.
     """
+    if name != SWEEP:
+        return sweep_folder(name)
     from IPython.utils.capture import capture_output
 
-    if name != SWEEP:
-        return folder_of(name)
     folder = root() / "examples" / f"sweep-{_code()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     points = [dict(zip(_GRID, values, strict=True)) for values in product(*_GRID.values())]
@@ -174,11 +173,6 @@ def _trained(folder: pathlib.Path, fields: dict[str, Any]) -> Run:
     if read_object(folder / "status.json").get("state") == "done":
         return Run(folder)
     return train(TrainConfig(**fields, run_dir=folder))
-
-
-def saved(run: Run) -> list[int]:
-    """The steps of a run's checkpoints."""
-    return checkpoint.steps(run.path / "checkpoints")
 
 
 @cache

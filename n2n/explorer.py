@@ -174,7 +174,7 @@ class Explorer:
             self.widgets[name].disabled = source == GIVEN
         for name in ("latents", "probability", "seed", "num_states", "vocab_size"):
             self.widgets[name].disabled = source != RANDOM
-        self._show(lambda process, length, sequence: views(process, length, sequence))
+        self._show(views)
 
     def _sequence_moved(self, _change: Any) -> None:
         self._show(lambda process, length, sequence: {"beliefs": beliefs(process, length, sequence)})

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
+from n2n import evaluation
 from n2n.comparison import Comparison
-from n2n.examples import PREFIX, Inspected, OneRun, RunName, Sequences, check_step, configured, named, saved
+from n2n.examples import PREFIX, Inspected, OneRun, RunName, Sequences, check_step, configured, named
 from n2n.probes import ProbeData
 from n2n.runs import Run
 from n2n.strict import Count, NonNegativeInt, Ordered, Strict, unknown
@@ -123,11 +124,7 @@ def probe_data(run: Run, sequences: int) -> ProbeData:
 
 def sequences_seen(runs: list[Run], step: int | None = None) -> int:
     """The most distinct training sequences that one of the runs had seen at a step (None: at its last checkpoint)."""
-    found = []
-    for run in runs:
-        seen = (max(saved(run)) if step is None else step) * run.config.batch_size
-        found.append(seen if run.config.sequences is None else min(seen, run.config.sequences))
-    return max(found)
+    return max(evaluation.sequences_seen(run.config, max(run.steps) if step is None else step) for run in runs)
 
 
 def _names(runs: list[Run]) -> list[str]:

@@ -45,7 +45,7 @@ def new_folder(label: str) -> Path:
     raise OSError(f"no free name for {stem} under {root()}")
 
 
-def folder_of(name: str | os.PathLike) -> Path:
+def sweep_folder(name: str | os.PathLike) -> Path:
     """The folder of a sweep, by its name under ``root()`` or its path.
 
     Raises:
@@ -72,7 +72,7 @@ def table(name: str | os.PathLike) -> pd.DataFrame:
     Raises:
         ValueError: no such folder, or one without runs.
     """
-    folder = folder_of(name)
+    folder = sweep_folder(name)
     points = read_json(folder / SWEEP)["points"] if (folder / SWEEP).exists() else {}
     found = sorted((path.parent.name for path in folder.glob("*/config.json")), key=_counted)
     rows = {
@@ -155,6 +155,24 @@ class Run:
             raise ValueError(f"{self.path} has no evaluation yet; its state is {self.status['state']!r}")
         return rows[-1]
 
+    @property
+    def steps(self) -> list[int]:
+        """Of its checkpoints, rising; maybe none."""
+        from n2n.monitor import checkpoint
+
+        return checkpoint.steps(self.path / "checkpoints")
+
+    @property
+    def some_steps(self) -> list[int]:
+        """Of its checkpoints, rising.
+
+        Raises:
+            ValueError: there is none yet.
+        """
+        if not (found := self.steps):
+            raise ValueError(f"{self.path} has no checkpoint yet; its state is {self.status['state']!r}")
+        return found
+
     def model(self, step: int | None = None) -> LanguageModel:
         """The model at a checkpoint (None: the last), on the CPU.
 
@@ -163,12 +181,9 @@ class Run:
         """
         from n2n.monitor import checkpoint
 
-        folder = self.path / "checkpoints"
-        found = checkpoint.steps(folder)
-        if not found:
-            raise ValueError(f"{self.path} has no checkpoint yet; its state is {self.status['state']!r}")
+        last = self.some_steps[-1]
         model = self.config.build_model(kernels="auto")  # to be looked at anywhere, whatever it was trained with
-        model.load_state_dict(checkpoint.load(folder, found[-1] if step is None else step)["model"])
+        model.load_state_dict(checkpoint.load(self.path / "checkpoints", last if step is None else step)["model"])
         return model
 
     def summary(self) -> pd.DataFrame:

@@ -22,12 +22,28 @@ def initial_law(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray |
     """
     if graph.initial == "zero":
         return None
+    check_law(graph, "initial")
+    if graph.initial == "uniform":
+        return np.full([node.num_states for node in graph.order], 1.0 / (graph.num_joint_states * graph.vocab_size))
+    return emitted(graph, kernels, _stationary(graph, kernels))
+
+
+def check_law(graph: Graph, what: str) -> None:
+    """Raise a ``ValueError`` about ``what`` if a law over all nodes is too large for 1 GiB."""
     entries = graph.num_joint_states * graph.vocab_size
     if 8 * entries > BUDGET:
-        raise ValueError(f"initial: the law of {entries} joint values takes {8 * entries} bytes, more than {BUDGET}")
-    if graph.initial == "uniform":
-        return np.full([node.num_states for node in graph.order], 1.0 / entries)
-    law = _stationary(graph, kernels)
+        raise ValueError(f"{what}: the law of {entries} joint values takes {8 * entries} bytes, more than {BUDGET}")
+
+
+def moved(graph: Graph, kernels: Mapping[str, np.ndarray], law: np.ndarray) -> np.ndarray:
+    """A law over the latents, and over X where the previous token is seen, one time step on."""
+    for node, equation in law_step(graph):
+        law = np.einsum(equation, law, kernels[node.name])
+    return law
+
+
+def emitted(graph: Graph, kernels: Mapping[str, np.ndarray], law: np.ndarray) -> np.ndarray:
+    """The law over all nodes that follows from such a one."""
     return law if x_is_seen(graph) else np.einsum(emitting(graph), law, kernels[graph.observed.name])
 
 
@@ -37,13 +53,10 @@ def _stationary(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray:
     Each iteration averages the law with its image, which a cycle cannot hold up. Where several laws are stationary it
     is the one that the uniform law leads to.
     """
-    steps = list(law_step(graph))
-    law = np.ones([node.num_states for node, _ in steps])
+    law = np.ones([node.num_states for node, _ in law_step(graph)])
     law /= law.size
     for _ in range(ITERATIONS):
-        image = law
-        for node, equation in steps:
-            image = np.einsum(equation, image, kernels[node.name])
+        image = moved(graph, kernels, law)
         change = np.abs(image - law).sum()
         law = 0.5 * (law + image)
         if change < RESIDUAL:

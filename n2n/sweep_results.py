@@ -66,7 +66,7 @@ def read_folder(name: str | os.PathLike) -> SweepResults:
     Raises:
         ValueError: no such folder, one without runs, or one in which nothing was evaluated yet.
     """
-    folder = runs.folder_of(name).absolute()
+    folder = runs.sweep_folder(name).absolute()
     table = runs.table(folder)
     tasks = _tasks(folder, table.index)
     table = table.assign(task=[tasks.get(run, "") for run in table.index])

@@ -5,10 +5,19 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from n2n.viz.style import BASELINE, GRID, NATS, ORACLE, add_band, add_oracle_at_zero, figure, lines, log_foot
-
-EXCESS = f"excess loss, {NATS}"
-_ENDS = "(%{customdata[0]:.3f} to %{customdata[1]:.3f})<extra></extra>"
+from n2n.viz.style import (
+    BASELINE,
+    ENDS,
+    EXCESS,
+    GRID,
+    ORACLE,
+    add_band,
+    add_oracle_at_zero,
+    bars,
+    figure,
+    lines,
+    log_foot,
+)
 
 
 def excess_along(table: pd.DataFrame, what: str, label: str, title: str) -> go.Figure:
@@ -25,7 +34,7 @@ def excess_along(table: pd.DataFrame, what: str, label: str, title: str) -> go.F
     for model, line in zip(models, lines(len(models)), strict=True):
         rows = table[table["model"] == model]
         add_band(fig, rows[what], rows["low"].round(4), rows["high"].round(4), line["color"])
-        hover = f"{model}, {label} %{{x}}<br>%{{y:.3f}} {_ENDS}"
+        hover = f"{model}, {label} %{{x}}<br>%{{y:.3f}} {ENDS}"
         fig.add_scatter(**_points(rows, what), mode="lines", name=model, line=line, hovertemplate=hover)
     add_oracle_at_zero(fig)
     return fig
@@ -48,7 +57,7 @@ def excess_by_state(table: pd.DataFrame, latent: str, title: str) -> go.Figure:
         rows = table[table["model"] == model]
         aside = 0.12 * (i - (len(models) - 1) / 2)
         rows = rows.assign(place=[states.index(state) + aside for state in rows["state"]])
-        hover = f"{model}, {latent} in state %{{customdata[2]}}, %{{customdata[3]:,}} tokens<br>%{{y:.3f}} {_ENDS}"
+        hover = f"{model}, {latent} in state %{{customdata[2]}}, %{{customdata[3]:,}} tokens<br>%{{y:.3f}} {ENDS}"
         marks = {"mode": "markers", "marker": {"color": line["color"], "size": 9}, "error_y": _bars(rows)}
         shown = _points(rows, "place", "state", "tokens")
         fig.add_scatter(**shown, **marks, name=model, hovertemplate=hover)
@@ -79,7 +88,7 @@ def excess_against_ngrams(table: pd.DataFrame, title: str) -> go.Figure:
     for name, kind, dash in (("n-gram", "n-gram, fitted", "solid"), ("exact", "exact, seeing as much", "dot")):
         rows = table[table["predictor"] == name]
         style = {"mode": "lines+markers", "line": {"color": BASELINE, "width": 2, "dash": dash}, "error_y": _bars(rows)}
-        hover = f"{kind}, order %{{x}}<br>%{{y:.4f}} {_ENDS}"
+        hover = f"{kind}, order %{{x}}<br>%{{y:.4f}} {ENDS}"
         if len(rows):
             fig.add_scatter(**_points(rows, "order"), **style, name=kind, hovertemplate=hover)
     models, orders = table[table["order"].isna()], table["order"].dropna()
@@ -114,10 +123,12 @@ def reliability_diagram(table: pd.DataFrame, title: str) -> go.Figure:
     for name in names:
         own = table[table["model"] == name]
         rows, never = own[own["observed"] > 0], own[own["observed"] == 0]
-        hover = f"{name}, predicted %{{x:.3g}}, came %{{y:.3g}}<br>{_ENDS}".replace(":.3f", ":.3g")
-        bars = {**_bars(rows.assign(low=rows["low"].clip(lower=smallest / 3)), "observed"), "thickness": 1}
+        hover = f"{name}, predicted %{{x:.3g}}, came %{{y:.3g}}<br>{ENDS}".replace(":.3f", ":.3g")
+        reach = _bars(rows.assign(low=rows["low"].clip(lower=smallest / 3)), "observed", 1)
         points = _points(rows, "predicted", value="observed")
-        fig.add_scatter(**points, mode="lines+markers", line=styles[name], error_y=bars, name=name, hovertemplate=hover)
+        fig.add_scatter(
+            **points, mode="lines+markers", line=styles[name], error_y=reach, name=name, hovertemplate=hover
+        )
         marks = {"mode": "markers", "marker": {"symbol": "triangle-down-open", "color": styles[name]["color"]}}
         none = f"{name}, predicted %{{x:.3g}}, never came, at most %{{y:.3g}}<extra></extra>"
         where = {"x": never["predicted"].tolist(), "y": never["high"].tolist(), "showlegend": False}
@@ -136,6 +147,5 @@ def _points(rows: pd.DataFrame, x: str, *more: str, value: str = "excess_loss") 
     }
 
 
-def _bars(rows: pd.DataFrame, value: str = "excess_loss") -> dict:
-    above, below = rows["high"] - rows[value], rows[value] - rows["low"]
-    return {"type": "data", "array": above.tolist(), "arrayminus": below.tolist(), "thickness": 1.5}
+def _bars(rows: pd.DataFrame, value: str = "excess_loss", thickness: float = 1.5) -> dict:
+    return bars(rows["high"] - rows[value], rows[value] - rows["low"], thickness)

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from n2n.runs import Z95, Run
-from n2n.viz.style import BASELINE, MODEL, NATS, ORACLE, add_band, add_oracle_at_zero, figure
+from n2n.viz.style import BASELINE, EXCESS, MODEL, NATS, ORACLE, add_band, add_oracle_at_zero, figure
 
 
 def learning_curve(run: Run) -> go.Figure:
@@ -33,7 +33,7 @@ def excess_by_position(run: Run) -> go.Figure:
     mean, half = np.array(found["excess_by_position"]), Z95 * np.array(found["excess_se_by_position"])
     position = np.arange(1, len(mean) + 1)
     title = f"{_name(run)}: excess loss on {found['sequences']} {found['split']} sequences, mean and 95% band"
-    fig = figure(title, "position t of the predicted token", f"excess loss, {NATS}")
+    fig = figure(title, "position t of the predicted token", EXCESS)
     add_band(fig, position, mean - half, mean + half, MODEL)
     fig.add_scatter(
         x=position,

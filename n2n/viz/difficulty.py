@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from n2n.runs import Z95
-from n2n.viz.style import ACCENT, BASELINE, MODEL, NATS, ORACLE, SCALE, TEXT, figure, lines, rounded
+from n2n.viz.style import ACCENT, BASELINE, MODEL, NATS, ORACLE, SCALE, TEXT, bars, figure, lines, rounded
 
 if TYPE_CHECKING:
     from n2n.phase import EqualDifficulty
@@ -113,9 +113,9 @@ def _add_processes(fig: go.Figure, found: EqualDifficulty, names: list[str]) -> 
         " nats per token<extra></extra>"
     )
     mean, low, high = (found.table[name] for name in ("fresh", "fresh_low", "fresh_high"))
-    error = {"type": "data", "array": rounded(high - mean), "arrayminus": rounded(mean - low), "symmetric": False}
+    error = bars(rounded(high - mean), rounded(mean - low), 2)
     told = list(zip(names, rounded(low), rounded(high), strict=True))
-    means = {"x": rounded(mean), "y": [i + 0.25 for i in range(len(names))], "error_x": {**error, "thickness": 2}}
+    means = {"x": rounded(mean), "y": [i + 0.25 for i in range(len(names))], "error_x": error}
     name = "their mean, 95% over processes"
     fig.add_scatter(**means, customdata=told, name=name, mode="markers", marker=bar, hovertemplate=hover)
 
@@ -167,8 +167,7 @@ def _series(table: pd.DataFrame) -> Iterator[tuple[str, dict, str, pd.DataFrame]
 
 
 def _range(rows: pd.DataFrame) -> dict:
-    below, above = rounded(rows["nats"] - rows["lowest"]), rounded(rows["highest"] - rows["nats"])
-    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1.5}
+    return bars(rounded(rows["highest"] - rows["nats"]), rounded(rows["nats"] - rows["lowest"]))
 
 
 def _legend_aside(fig: go.Figure) -> None:

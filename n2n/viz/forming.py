@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from n2n.viz.style import COLOURS, NATS, ORACLE, TEMPLATE, add_band, around, figure, lines, log_foot
+from n2n.viz.style import COLOURS, EXCESS, NATS, ORACLE, TEMPLATE, add_band, around, figure, lines, log_foot
 
 if TYPE_CHECKING:
     from n2n.dynamics import Dynamics
@@ -25,7 +25,7 @@ def excess_over_steps(found: Dynamics, title: str) -> go.Figure:
     Checkpoints are evenly spaced, whatever their steps. An interval's end that is not positive is drawn at the foot.
     """
     rows, foot = found.excess, log_foot(found.excess["excess_loss"])
-    fig = figure(title, _STEPS, f"excess loss, {NATS}")
+    fig = figure(title, _STEPS, EXCESS)
     place = list(range(len(rows)))
     add_band(fig, place, rows["low"].clip(lower=foot).round(4), rows["high"].round(4), COLOURS[0])
     hover = (

@@ -10,9 +10,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from n2n.strict import unknown
-from n2n.viz.style import BASELINE, GRID, ORACLE, TEMPLATE, add_band, lines
+from n2n.viz.style import BASELINE, ENDS, GRID, ORACLE, TEMPLATE, add_band, bars, lines
 
-ENDS = "(%{customdata[0]:.3f} to %{customdata[1]:.3f})<extra></extra>"  # of an interval, in a hover
 MEASURES = {"r2": ("R²", 1.0), "kl": ("KL, nats", 0.0)}  # the name on the axis, and the oracle's value
 _ACROSS = 4  # panels in a row
 _CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, 3**0.5 / 2]])
@@ -81,11 +80,10 @@ def _line(rows: pd.DataFrame, measure: str, layers: list[int]) -> dict:
     if rows["layer"].isna().all():
         hover = f"{source}: {value.iloc[0]:.3f} ({low.iloc[0]:.3f} to {high.iloc[0]:.3f})<extra></extra>"
         return {"x": layers, "y": [value.iloc[0]] * len(layers), "mode": "lines", "hovertemplate": hover, **name}
-    bars = {"type": "data", "array": (high - value).tolist(), "arrayminus": (value - low).tolist(), "thickness": 1}
     return {
         "x": rows["layer"].tolist(),
         "y": value.tolist(),
-        "error_y": bars,
+        "error_y": bars(high - value, value - low, 1),
         "customdata": np.column_stack([low, high]).tolist(),
         "mode": "lines+markers",
         "hovertemplate": f"{source}, layer %{{x}}: %{{y:.3f}} " + ENDS,

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from n2n.runs import Z95
-from n2n.viz.style import NATS, add_band, add_oracle_at_zero, figure, lines, rounded
+from n2n.viz.style import EXCESS, add_band, add_oracle_at_zero, bars, figure, lines, rounded
 
 if TYPE_CHECKING:
     from n2n.scaling import EqualSize, PowerLaw, Scaling
@@ -19,7 +19,6 @@ LABELS = {  # of ``n2n.scaling.AXES``: the axis in a title, and as an axis's nam
     "tokens": ("data", "tokens seen in training"),
     "flops": ("compute", "floating-point operations of training"),
 }
-EXCESS = f"excess loss, {NATS}"
 LONGEST_LINE = 110  # characters of a note before it is broken
 MARKS = ((0.9, (1, 2, 3, 4, 6, 8)), (2.5, (1, 2, 5)), (99, (1,)))  # digits that are marked, by an axis's decades
 PREFIXES = (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
@@ -68,14 +67,7 @@ def _add_points(fig: go.Figure, rows: pd.DataFrame, axis: str, group: str, style
     fig.add_scatter(
         x=x,
         y=y,
-        error_y={
-            "type": "data",
-            "array": half,
-            "arrayminus": below,
-            "symmetric": False,
-            "thickness": thin,
-            "width": 3 * thin,
-        },
+        error_y={**bars(half, below, thin), "width": 3 * thin},
         customdata=told,
         mode="lines+markers" if joined else "markers",
         marker={"color": style["color"], "size": 4 if joined else 9},
@@ -144,8 +136,7 @@ def _add_seeds(fig: go.Figure, rows: pd.DataFrame, name: str, place: int, colour
         f"{name}, seed %{{customdata[0]}}<br>%{{x:.4f}}, 95% from %{{customdata[2]:.4f}} to %{{customdata[3]:.4f}}"
         " nats per token<br>from %{customdata[1]} parameters<extra></extra>"
     )
-    above, below = rounded(high - mean, 6), rounded(mean - low, 6)
-    error = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 2}
+    error = bars(rounded(high - mean, 6), rounded(mean - low, 6), 2)
     marks = {"mode": "markers", "marker": {"color": colour, "size": 10}, "showlegend": False}
     points = {"x": rounded(mean, 6), "y": (place + shift).tolist(), "customdata": told}
     fig.add_scatter(**points, error_x=error, name=name, **marks, hovertemplate=hover)

@@ -8,6 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 NATS = "nats per token"
+EXCESS = f"excess loss, {NATS}"
+ENDS = "(%{customdata[0]:.3f} to %{customdata[1]:.3f})<extra></extra>"  # of an interval, in a hover
 
 # Okabe and Ito's palette, told apart by the colour-blind (jfly.uni-koeln.de/color, 2008).
 MODEL, ORACLE, BASELINE, ACCENT = "#0072B2", "#D55E00", "#7F7F7F", "#009E73"
@@ -15,7 +17,7 @@ SKY, PINK, AMBER = "#56B4E9", "#CC79A7", "#E69F00"
 COLOURS = (MODEL, ACCENT, PINK, AMBER, SKY)  # of what is compared, in order; the oracle's is nobody else's
 DASHES = ("solid", "dash", "dot", "dashdot")  # once the colours are used up
 SCALE = "Cividis"  # of magnitudes from 0, made for the colour-blind (Nunez et al., PLoS ONE 13 (2018))
-SIGNED = ((0.0, MODEL), (0.5, "#F2F2F2"), (1.0, "#E69F00"))  # of numbers of either sign, 0 in the middle
+SIGNED = ((0.0, MODEL), (0.5, "#F2F2F2"), (1.0, AMBER))  # of numbers of either sign, 0 in the middle
 
 # Text and lines are seen on white and on JupyterLab's dark #111111 alike: a grey between them, and no paper of its own.
 TEXT, CLEAR = "#787878", "rgba(0, 0, 0, 0)"
@@ -67,6 +69,11 @@ def around(x, low, high, colour: str) -> dict:
     fill = {"fill": "toself", "fillcolor": faint(colour), "line": {"width": 0}, "mode": "lines"}
     outline = {"x": np.concatenate([x, x[::-1]]).tolist(), "y": np.concatenate([high, low[::-1]]).tolist()}
     return {**outline, **fill, "hoverinfo": "skip", "showlegend": False}
+
+
+def bars(above, below, thickness: float = 1.5) -> dict:
+    """A point's interval, as its error bar: how far its ends lie above and below."""
+    return {"type": "data", "symmetric": False, "array": list(above), "arrayminus": list(below), "thickness": thickness}
 
 
 def add_oracle_at_zero(fig: go.Figure, *, vertical: bool = False) -> None:

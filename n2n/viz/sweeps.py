@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from n2n.runs import Z95
-from n2n.viz.style import MODEL, add_oracle_at_zero, figure
+from n2n.viz.style import EXCESS, MODEL, add_oracle_at_zero, figure
 
 
 def excess_by_run(table: pd.DataFrame) -> go.Figure:
@@ -20,7 +20,7 @@ def excess_by_run(table: pd.DataFrame) -> go.Figure:
         raise ValueError("no run of the table was evaluated yet")
     missing = len(table) - len(found)
     title = "Excess loss, held out, with 95% intervals" + (f"; {missing} without one" if missing else "")
-    fig = figure(title, "excess loss, nats per token", "")
+    fig = figure(title, EXCESS, "")
     half = Z95 * found["excess_se"]
     add_oracle_at_zero(fig, vertical=True)
     fig.add_scatter(
