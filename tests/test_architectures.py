@@ -229,6 +229,7 @@ def test_the_language_model_written_out():
             if "norm" in name:
                 parameter.add_(torch.rand_like(parameter))
     x = model.embedding.weight[tokens]
+    x[:, 0] = x[:, 0] + model.start
     for block in model.blocks:
         x = x + block.mixer(norm(x, block.mixer_norm.weight))
         normed = norm(x, block.mlp_norm.weight)
@@ -250,6 +251,7 @@ def test_a_tied_head_is_the_embedding():
 def test_weights_start_with_the_policy_s_deviations(arch):
     model = build(arch, dim=128, layers=2)
     assert model.embedding.weight.std().item() == pytest.approx(1.0, rel=0.1)
+    assert model.start.std().item() == pytest.approx(1.0, rel=0.2)
     assert model.head.weight.std().item() == pytest.approx(1 / 128, rel=0.1)
     inward = [
         module for name, module in model.blocks.named_modules() if name.endswith(("qkv", "project", "gate", "up"))

@@ -67,6 +67,52 @@ def test_logits_are_causal(variant):
 
 
 @every_variant
+def test_how_often_the_only_token_was_seen_is_told_apart(variant):
+    """The contexts v, vv, vvv, which attention over relative positions alone cannot tell apart."""
+    model, tokens = varied(variant), torch.full((1, 8), 3)
+    apart = torch.cdist(model(tokens)[0], model(tokens)[0])  # of the logits after v, vv, vvv, ..
+    assert (apart[~torch.eye(8, dtype=torch.bool)] > 1e-3).all()
+
+
+@every_variant
+def test_the_start_is_at_the_first_token_alone(variant):
+    """In ``forward``, ``resume`` and ``step`` alike: with another start vector the first token's input changes."""
+    model, tokens = varied(variant), tokens_of(2, 9)
+    entered = []
+    model.blocks[0].register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))
+    resume = model.blocks[0].resume
+    model.blocks[0].resume = lambda x, state: entered.append(x) or resume(x, state)
+
+    def streams() -> list[torch.Tensor]:
+        """What the first block is given by each way of reading the tokens, ``(batch, T, dim)``."""
+        found = []
+        for pieces in ([9], [4, 5], [1] * 9):
+            entered.clear()
+            state = model.init_state(2)
+            for piece in tokens.split(pieces, dim=1):
+                _, state = model.step(piece[:, 0], state) if piece.shape[1] == 1 else model.resume(piece, state)
+            found.append(torch.cat(entered, dim=1))
+        entered.clear()
+        model(tokens)
+        return [*found, *entered]
+
+    with torch.no_grad():
+        before = streams()
+        model.start += 1.0
+        for one, other in zip(before, streams(), strict=True):
+            assert_close(other[:, 0] - one[:, 0], torch.ones(2, 16))
+            assert torch.equal(other[:, 1:], one[:, 1:])
+
+
+def test_every_architecture_counts_the_start_alike():
+    """The parameters of every part but the mixers' are the same in all of them."""
+    tables = [models.describe(build(arch), length=8)["parameters"] for arch in models.names()]
+    for name in ("embedding", "start", "norm", "head"):
+        assert len({table[name] for table in tables}) == 1
+    assert tables[0]["start"] == 16
+
+
+@every_variant
 def test_every_earlier_token_is_seen(variant):
     """The last logits' gradient reaches the embedding of every position."""
     model, tokens = varied(variant), tokens_of(1, 20)

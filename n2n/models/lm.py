@@ -76,12 +76,18 @@ class State(NamedTuple):
 
 
 class LanguageModel(nn.Module):
-    """Embedding, pre-norm residual blocks, a final norm and a head."""
+    """Embedding, pre-norm residual blocks, a final norm and a head.
+
+    A learned vector is added to the first token's embedding, in every architecture alike. Without it a transformer with
+    rotary positions gives the contexts v, vv and vvv the same logits, since a mean of equal values does not tell how
+    many there are; a recurrence starts from a state of zeros and tells them apart.
+    """
 
     def __init__(self, config: Frame, layers: Sequence[Layer]) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
+        self.start = nn.Parameter(torch.zeros(config.dim))
         self.blocks = nn.ModuleList(Block(own, mixer) for own, mixer in layers)
         self.norm = RMSNorm(config.dim)
         self.head = None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)
@@ -94,7 +100,7 @@ class LanguageModel(nn.Module):
                 ``max_length``.
         """
         self._check(tokens, 0)
-        x = self._embed(tokens)
+        x = self._embed(tokens, 0)
         for block in self.blocks:
             x = block(x)
         return self._read(x)
@@ -126,7 +132,7 @@ class LanguageModel(nn.Module):
         self._check(tokens, state.position)
         if len(tokens) != state.batch:
             raise ValueError(f"tokens: saw a batch of {len(tokens)}; the state is of {state.batch} sequences")
-        x, mixers = self._embed(tokens), []
+        x, mixers = self._embed(tokens, state.position), []
         for block, own in zip(self.blocks, state.mixers, strict=True):
             x, own = block.resume(x, own)
             mixers.append(own)
@@ -194,7 +200,7 @@ class LanguageModel(nn.Module):
         training = self.training
         self.eval()
         try:
-            stream, matrices = [self._embed(tokens)], []
+            stream, matrices = [self._embed(tokens, 0)], []
             for block in self.blocks:
                 matrices += [block.mixer.attention(block.mixer_norm(stream[-1]))] if attention else []
                 stream.append(block(stream[-1]))
@@ -209,9 +215,12 @@ class LanguageModel(nn.Module):
         """Trained numbers, embedding and head included."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def _embed(self, tokens: Tensor) -> Tensor:
+    def _embed(self, tokens: Tensor, position: int) -> Tensor:
+        """The residual stream before the first block, for tokens of which the first has this position."""
         x = self.embedding(tokens)
-        return x * sqrt(self.config.dim) if self.config.tied else x
+        if self.config.tied:
+            x = x * sqrt(self.config.dim)
+        return x if position else x + F.pad(self.start[None], (0, 0, 0, tokens.shape[1] - 1))
 
     def _read(self, x: Tensor) -> Tensor:
         x = self.norm(x)
@@ -234,11 +243,11 @@ class LanguageModel(nn.Module):
 def initialised(config: Frame, layers: Sequence[Layer], seed: int) -> LanguageModel:
     """A model whose weights follow the one policy, drawn from ``seed`` alone.
 
-    Every ``nn.Linear`` is normal with standard deviation 1 / sqrt(inputs), the embedding with 1, the head with 1 / dim,
-    so that a new model's predictions are nearly uniform. An embedding that is the head too has 1 / sqrt(dim); it is
-    multiplied by sqrt(dim) on the way in and divided by it on the way out. The projections back into the residual
-    stream, which are all named ``out``, are divided by sqrt(number of them): the stream's variance does not grow with
-    depth. Parameters that a mixer owns itself (convolutions, decays, biases) are the mixer's to set, and left alone.
+    Every ``nn.Linear`` is normal with standard deviation 1 / sqrt(inputs), the embedding and the start vector with 1,
+    the head with 1 / dim, so that a new model's predictions are nearly uniform. An embedding that is the head too has
+    1 / sqrt(dim); it is multiplied by sqrt(dim) on the way in and divided by it on the way out. The projections back
+    into the residual stream, which are all named ``out``, are divided by sqrt(number of them): the stream's variance
+    does not grow with depth. Parameters that a mixer owns itself (convolutions, decays, biases) are the mixer's to set, and left alone.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -251,4 +260,5 @@ def initialised(config: Frame, layers: Sequence[Layer], seed: int) -> LanguageMo
         nn.init.normal_(model.embedding.weight, std=1.0 / sqrt(config.dim) if config.tied else 1.0)
         if model.head is not None:
             nn.init.normal_(model.head.weight, std=1.0 / config.dim)
+        nn.init.normal_(model.start)  # drawn last, so that the other weights of a seed do not depend on it
     return model

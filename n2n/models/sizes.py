@@ -139,16 +139,16 @@ def _nearest(count: Callable[[int], int], wanted: int, most: int) -> int:
     return min((low, high), key=lambda k: abs(count(k) - wanted))
 
 
-def _parts(model: LanguageModel) -> list[tuple[str, nn.Module]]:
+def _parts(model: LanguageModel) -> list[tuple[str, nn.Module | nn.Parameter]]:
     blocks = [
         (f"blocks.{i}.{name}", part) for i, block in enumerate(model.blocks) for name, part in block.named_children()
     ]
     ends = [("norm", model.norm)] + ([("head", model.head)] if model.head is not None else [])
-    return [("embedding", model.embedding), *blocks, *ends]
+    return [("embedding", model.embedding), ("start", model.start), *blocks, *ends]
 
 
-def _count(part: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in part.parameters())
+def _count(part: nn.Module | nn.Parameter) -> int:
+    return part.numel() if isinstance(part, nn.Parameter) else sum(parameter.numel() for parameter in part.parameters())
 
 
 def _head(model: LanguageModel) -> int:
