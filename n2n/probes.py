@@ -26,7 +26,8 @@ _LEAST = 1e-6  # beliefs enter logarithms as at least this much
 class ProbeData:
     """Sequences of a process with the oracle's beliefs, which probes are to find.
 
-    The first position, where nothing is known but the start, is left out.
+    Positions ``first`` to ``length - 1`` count. ``first`` is 0, or 1 where the process starts in one known state
+    (``initial="zero"``), so that the belief at position 0 is the same in every sequence.
 
     Args:
         process: the truth.
@@ -52,19 +53,27 @@ class ProbeData:
         """``(sequences, length)``, int64, of both splits."""
         return Parts(self._drawn(FITTED), self._drawn(JUDGED))
 
+    @property
+    def first(self) -> int:
+        """The first position that counts."""
+        return 1 if self.process.graph.initial == "zero" else 0
+
     @cached_property
     def beliefs(self) -> dict[str, Parts]:
-        """P(z_t | x_<=t) of each latent, ``(sequences, length - 1, n)``.
+        """P(z_t | x_<=t) of each latent, ``(sequences, length - first, n)``.
 
         The latent of a classic process, whose states are pairs, is summed to the process's own states.
         """
         fitted, judged = (filter(self.process, part, beliefs=True).beliefs for part in self.tokens)
         sums = {name: np.eye(max(own) + 1)[own] for name, own in self.process.own_states.items()}
-        return {name: Parts(*(part[name][:, 1:].numpy() @ s for part in (fitted, judged))) for name, s in sums.items()}
+        return {
+            name: Parts(*(part[name][:, self.first :].numpy() @ s for part in (fitted, judged)))
+            for name, s in sums.items()
+        }
 
     def residual(self, model: LanguageModel) -> list[Parts]:
-        """A model's residual stream, before each block and after the last, ``(sequences, length - 1, dim)`` each."""
-        fitted, judged = (_stream(model, part) for part in self.tokens)
+        """The residual stream before each block and after the last, each ``(sequences, length - first, dim)``."""
+        fitted, judged = (_stream(model, part)[:, :, self.first :] for part in self.tokens)
         return [Parts(fitted[:, layer], judged[:, layer]) for layer in range(fitted.shape[1])]
 
     def last_tokens(self, last: int) -> Parts:
@@ -74,11 +83,11 @@ class ProbeData:
             ValueError: fewer than 1 token or more than ``length``.
         """
         last, vocab_size = whole("last", last, 1, self.length), self.process.graph.vocab_size
-        return Parts(*(_indicators(part, last, vocab_size) for part in self.tokens))
+        return Parts(*(_indicators(part, last, vocab_size)[:, self.first :] for part in self.tokens))
 
     def mean_field(self) -> Parts:
         """Beliefs about all latents of the filter that takes them for independent, and their logarithms."""
-        return Parts(*(_of_mean_field(self.process, part) for part in self.tokens))
+        return Parts(*(_of_mean_field(self.process, part)[:, self.first :] for part in self.tokens))
 
     def _drawn(self, split: Split) -> np.ndarray:
         drawn = self.process.sample(self.sequences, length=self.length, split=split, latents=False)
@@ -99,7 +108,7 @@ def probe(data: ProbeData, sources: Mapping[str, Parts | list[Parts]]) -> pd.Dat
         a row for each source, layer (of several; else none) and latent: ``r2``, ``kl``, each with the ends ``_low`` and
         ``_high`` of a 95% interval over judged sequences. The source "constant" always predicts the mean belief.
     """
-    constant = Parts(*(np.zeros((*part[:, 1:].shape, 1)) for part in data.tokens))
+    constant = Parts(*(np.zeros((*part[:, data.first :].shape, 1)) for part in data.tokens))
     rows = []
     for source, given in {**sources, CONSTANT: constant}.items():
         for layer, features in enumerate(given) if isinstance(given, list) else [(None, given)]:
@@ -108,7 +117,7 @@ def probe(data: ProbeData, sources: Mapping[str, Parts | list[Parts]]) -> pd.Dat
 
 
 def regressed(data: ProbeData, features: Parts) -> dict[str, np.ndarray]:
-    """Each latent's belief on the judged sequences as least squares gives it, ``(sequences, length - 1, n)``."""
+    """Each latent's belief on the judged sequences as least squares gives it, ``(sequences, length - first, n)``."""
     sizes = [part.judged.shape[-1] for part in data.beliefs.values()]
     together = Parts(*(np.concatenate(parts, -1) for parts in zip(*data.beliefs.values(), strict=True)))
     found = np.split(regress(features, together), np.cumsum(sizes)[:-1], axis=-1)
@@ -156,16 +165,16 @@ def _columns(name: str, interval: tuple[float, float, float]) -> dict[str, float
 
 
 def _stream(model: LanguageModel, tokens: np.ndarray) -> np.ndarray:
-    """``(sequences, layers + 1, length - 1, dim)``, float32."""
-    return read_in_parts(model, tokens, lambda part: model.inspect(part, attention=False).residual[:, :, 1:].float())
+    """``(sequences, layers + 1, length, dim)``, float32."""
+    return read_in_parts(model, tokens, lambda part: model.inspect(part, attention=False).residual.float())
 
 
 def _indicators(tokens: np.ndarray, count: int, vocab_size: int) -> np.ndarray:
     padded = np.pad(tokens, ((0, 0), (count - 1, 0)), constant_values=vocab_size)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, count, axis=1)[:, 1:]  # (sequences, length - 1, count)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, count, axis=1)  # (sequences, length, count)
     return np.eye(vocab_size + 1, vocab_size, dtype=np.float32)[windows].reshape(*windows.shape[:2], -1)
 
 
 def _of_mean_field(process: Process, tokens: np.ndarray) -> np.ndarray:
-    beliefs = np.concatenate([law[:, 1:].numpy() for law in mean_field(process, tokens).beliefs.values()], -1)
+    beliefs = np.concatenate([law.numpy() for law in mean_field(process, tokens).beliefs.values()], -1)
     return np.concatenate([beliefs, np.log(np.maximum(beliefs, _LEAST))], -1)

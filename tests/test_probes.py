@@ -11,9 +11,9 @@ from n2n.probe_fits import PENALTY, Parts, classify, divergence, explained, regr
 from n2n.probes import ProbeData
 
 
-@pytest.fixture(scope="module")
-def data() -> ProbeData:
-    return ProbeData(n2n.Process(n2n.examples.REGIMES, seed=1), sequences=20, length=16)
+@pytest.fixture(scope="module", params=["zero", "stationary"])
+def data(request) -> ProbeData:
+    return ProbeData(n2n.Process(n2n.examples.REGIMES, seed=1).with_initial(request.param), sequences=20, length=16)
 
 
 def drawn(rng: np.random.Generator, sequences: int, features: int) -> Parts:
@@ -102,7 +102,8 @@ def test_beliefs_are_the_oracle_s(data):
     exact = n2n.filter(data.process, data.tokens.judged, beliefs=True).beliefs
     assert set(data.beliefs) == {"Z1", "Z2", "Z3"}
     for name, part in data.beliefs.items():
-        np.testing.assert_array_equal(part.judged, exact[name][:, 1:].numpy())
+        np.testing.assert_array_equal(part.judged, exact[name][:, data.first :].numpy())
+    assert data.first == (data.process.graph.initial == "zero")
     assert not np.array_equal(data.tokens.fitted, data.tokens.judged)
 
 
@@ -115,8 +116,7 @@ def test_a_classic_process_has_its_own_states():
         for t, token in enumerate(sequence):
             law = law @ labelled[token]
             law /= law.sum()
-            if t:
-                np.testing.assert_allclose(data.beliefs["Z"].judged[i, t - 1], law, atol=1e-9)
+            np.testing.assert_allclose(data.beliefs["Z"].judged[i, t], law, atol=1e-9)
     assert classic_states("mess3").tolist() == [0, 1, 2] * 3
 
 
@@ -124,17 +124,31 @@ def test_the_residual_stream_is_the_model_s(data):
     model = n2n.models.build("mingru", vocab_size=16, dim=16, layers=2, heads=2)
     layers = data.residual(model)
     assert len(layers) == 3
-    expected = model.embedding(torch.from_numpy(data.tokens.judged))[:, 1:].detach().numpy()
-    np.testing.assert_allclose(layers[0].judged, expected, atol=1e-6)
+    expected = model.embedding(torch.from_numpy(data.tokens.judged)).detach()
+    expected[:, 0] += model.start.detach()
+    np.testing.assert_allclose(layers[0].judged, expected[:, data.first :].numpy(), atol=1e-6)
+
+
+def test_the_first_position_counts_where_its_belief_varies():
+    """Mess3 starts in its stationary law: at position 0 the belief depends on the token, and all sources have it."""
+    data = ProbeData(n2n.Process.classic("mess3"), sequences=30, length=5)
+    model = n2n.models.build("transformer", vocab_size=3, dim=8, layers=1, heads=2)
+    assert data.first == 0
+    sources = {"stream": data.residual(model), "last": data.last_tokens(1), "mean field": data.mean_field()}
+    for parts in (data.beliefs["Z"], *sources["stream"], sources["last"], sources["mean field"]):
+        assert parts.judged.shape[:2] == parts.fitted.shape[:2] == (30, 5)
+    assert data.beliefs["Z"].judged[:, 0].std(axis=0).min() > 0.1
+    assert (data.last_tokens(2).judged[:, 0, :3] == 0).all()  # nothing comes before the start
+    assert set(probes.probe(data, sources)["source"]) == {*sources, "constant"}
 
 
 def test_the_last_tokens_are_told_apart(data):
     found = data.last_tokens(3).judged
     tokens = data.tokens.judged
-    assert found.shape == (20, 15, 48)
+    assert found.shape == (20, 16 - data.first, 48)
     for t in (1, 2, 9):
         for back in range(3):
-            indicator = found[5, t - 1, 16 * (2 - back) : 16 * (3 - back)]
+            indicator = found[5, t - data.first, 16 * (2 - back) : 16 * (3 - back)]
             expected = np.eye(16)[tokens[5, t - back]] if t >= back else np.zeros(16)
             np.testing.assert_array_equal(indicator, expected)
 

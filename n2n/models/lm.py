@@ -247,7 +247,8 @@ def initialised(config: Frame, layers: Sequence[Layer], seed: int) -> LanguageMo
     the head with 1 / dim, so that a new model's predictions are nearly uniform. An embedding that is the head too has
     1 / sqrt(dim); it is multiplied by sqrt(dim) on the way in and divided by it on the way out. The projections back
     into the residual stream, which are all named ``out``, are divided by sqrt(number of them): the stream's variance
-    does not grow with depth. Parameters that a mixer owns itself (convolutions, decays, biases) are the mixer's to set, and left alone.
+    does not grow with depth. Parameters that a mixer owns itself (convolutions, decays, biases) are the mixer's to set,
+    and left alone.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
