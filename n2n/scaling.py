@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from n2n.bootstrap import FEWEST_RUNS, FEWEST_SIZES, Line, fit_line
-from n2n.models.sizes import TOLERANCE
+from n2n.models.sizes import TOLERANCE, apart
 from n2n.runs import Z95
 from n2n.strict import unknown, whole
 from n2n.sweep_results import SweepResults
@@ -222,9 +222,9 @@ class EqualSize:
 def at_equal_size(results: SweepResults, *, by: Sequence[str] = ("arch",), parameters: int | None = None) -> EqualSize:
     """Compare groups at one number of parameters inside the range that all of them cover; nothing is extrapolated.
 
-    A group and seed that has a run within 2% of that number is represented by it, as it is; any other by the straight
-    line between its two neighbouring sizes in logarithms of size and excess loss. All runs saw equally many tokens, as
-    in ``scaling_fits(results, "parameters")``.
+    A group and seed that has a run within a factor of 1.02 of that number is represented by it, as it is; any other by
+    the straight line between its two neighbouring sizes in logarithms of size and excess loss. All runs saw equally
+    many tokens, as in ``scaling_fits(results, "parameters")``.
 
     Evaluations that make one number share their held-out sequences, so their errors rise and fall together: they are
     added as if they were perfectly correlated, which no correlation exceeds.
@@ -232,7 +232,8 @@ def at_equal_size(results: SweepResults, *, by: Sequence[str] = ("arch",), param
     Args:
         results: from ``n2n.read_sweep``.
         by: as in ``scaling_fits``.
-        parameters: (None: the geometric middle of the common range).
+        parameters: (None: the geometric middle of the common range, or of the sizes where each is within a factor of
+            1.02 of it, as those that ``n2n.models.match`` finds for one number are).
 
     Raises:
         ValueError: an unknown field, or a number of parameters outside the common range.
@@ -255,8 +256,9 @@ def _common(ranges: pd.DataFrame, parameters: int | None) -> tuple[int, str]:
     low, high = float(ranges["min"].max()), float(ranges["max"].min())
     told = "; ".join(f"{group}: {row['min']:,} to {row['max']:,}" for group, row in ranges.iterrows())
     if parameters is None:
-        matched = low <= high * (1 + TOLERANCE)
-        return (round(math.sqrt(low * high)), "") if matched else (0, f"no size lies in all ranges ({told})")
+        middle = round(math.sqrt(low * high))
+        matched = low <= high or not (apart(low, middle) or apart(high, middle))
+        return (middle, "") if matched else (0, f"no size lies in all ranges ({told})")
     if not low / (1 + TOLERANCE) <= whole("parameters", parameters, 1) <= high * (1 + TOLERANCE):
         raise ValueError(
             f"parameters: saw {parameters:,}, which not all groups cover ({told}); nothing is extrapolated"
@@ -274,7 +276,7 @@ def _at(curve: pd.DataFrame, parameters: int) -> dict:
     """The excess loss of a curve at so many parameters with its interval, or a note of why it has none."""
     sizes, excess, error = (curve[name].to_numpy(float) for name in ("parameters", "excess", "error"))
     near = int(np.abs(np.log(sizes / parameters)).argmin())
-    if abs(sizes[near] - parameters) <= TOLERANCE * parameters:
+    if not apart(sizes[near], parameters):
         half = Z95 * error[near]
         own = {"low": excess[near] - half, "high": excess[near] + half, "between": f"{sizes[near]:,.0f}"}
         return {"excess_loss": excess[near], **own}

@@ -462,7 +462,7 @@ def test_an_architecture_is_registered_by_being_there(sixth, small):
     more, _ = model.resume(tokens[:, 4:], state)
     assert_close(torch.cat([logits, more], dim=1), model(tokens), rtol=0, atol=1e-6)
     assert model.generate(tokens, 3).shape == (2, 12)
-    assert models.match(sixth, parameters=30_000, vocab_size=VOCAB)["dim"] > 16
+    assert models.match(sixth, parameters=30_000, vocab_size=VOCAB).options["dim"] > 16
     assert build("hybrid", pattern=f"{sixth},mamba", gain=2.0).blocks[0].mixer.gain == 2.0
     with pytest.raises(ValueError, match=r"n2n\.models\.summer does not say how it mixes tokens"):
         model.inspect(tokens)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import n2n
+from n2n import models
 from n2n.bootstrap import FEWEST_RUNS, fit_line
 from n2n.scaling import PowerLaw
 from n2n.sweep_report import read_sweep
@@ -280,6 +281,25 @@ def test_matched_runs_stand_as_they_are():
     assert found.table["excess_loss"].tolist() == [0.2, -0.01]
     assert found.table["low"].tolist() == pytest.approx([0.2 - 0.0196, -0.0296], abs=1e-4)
     assert found.table["between"].tolist() == ["10,000", "10,150"]
+
+
+@pytest.mark.parametrize("parameters", [20_000, 50_000, 100_000, 300_000])
+def test_models_matched_to_one_number_are_of_equal_size(parameters):
+    sizes = {a: models.match(a, parameters=parameters, vocab_size=32).parameters for a in models.names()}
+    assert len(set(sizes.values())) > 2
+    found = n2n.at_equal_size(results([{"arch": a, "parameters": n, "excess_loss": 0.1} for a, n in sizes.items()]))
+    assert not found.note
+    assert (found.table["excess_loss"] == 0.1).all()
+    assert found.table.set_index("group")["between"].to_dict() == {a: f"{n:,}" for a, n in sizes.items()}
+
+
+def test_sizes_at_the_ends_of_the_tolerance_are_equal():
+    """Both within a factor of 1.02 of 100,000, and 4.04% apart; a step further they are not."""
+    for low, high, equal in ((98_040, 101_999, True), (97_900, 102_200, False)):
+        rows = [{"arch": a, "parameters": n, "excess_loss": e} for a, n, e in (("a", low, 0.2), ("b", high, 0.1))]
+        found = n2n.at_equal_size(results(rows))
+        assert found.table["excess_loss"].tolist() == ([0.2, 0.1] if equal else [])
+        assert bool(found.note) is not equal
 
 
 def test_nothing_is_extrapolated():

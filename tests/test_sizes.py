@@ -8,30 +8,53 @@ from n2n import models
 VOCAB = 32
 
 
+# Natural sizes, and two that no one would ask for; the smallest are several widths' steps apart.
+SIZES = [5_000, 20_000, 100_000, 123_457, 800_000, 5_000_000]
+
+
 @pytest.mark.parametrize("arch", models.names())
-@pytest.mark.parametrize("parameters", [150_000, 800_000, 5_000_000])
-def test_a_matched_model_has_so_many_parameters(arch, parameters):
-    found = models.match(arch, parameters=parameters, vocab_size=VOCAB, layers=4)
-    model = models.build(arch, **found)
-    assert abs(model.num_parameters / parameters - 1) <= 0.02
-    assert len(model.blocks) == 4
-    assert model.config.dim == found["dim"]
+@pytest.mark.parametrize("vocab_size", [3, 32, 500])
+@pytest.mark.parametrize("parameters", SIZES)
+def test_every_size_is_matched(arch, vocab_size, parameters):
+    if vocab_size == 500 and parameters < 20_000:
+        pytest.skip("embedding and head of the smallest width are larger")
+    found = models.match(arch, parameters=parameters, vocab_size=vocab_size)
+    model = models.build(arch, **found.options)
+    assert found.parameters == model.num_parameters
+    assert found.distance == pytest.approx(model.num_parameters / parameters - 1)
+    assert abs(found.distance) <= 0.02 or parameters < 20_000, "the step of the finest option is wider at small sizes"
+    assert abs(found.distance) <= 0.08
 
 
 def test_a_matched_width_is_the_nearest():
-    """Every width by itself: none comes closer, where the MLP is left as it is."""
+    """Every width by itself: none comes closer."""
     found = models.match("mamba", parameters=300_000, vocab_size=VOCAB)
     off = {
         dim: abs(models.build("mamba", vocab_size=VOCAB, dim=dim).num_parameters - 300_000) for dim in range(90, 190, 2)
     }
-    assert found == {"vocab_size": VOCAB, "dim": min(off, key=off.get)}
+    assert found.options == {"vocab_size": VOCAB, "dim": min(off, key=off.get)}
+
+
+def test_a_finer_option_is_set_where_no_width_is_near():
+    """Widths 70 and 72 are both more than 2% off, and no state dimension comes closer than the one found."""
+    found = models.match("mamba", parameters=100_000, vocab_size=VOCAB)
+    off = {
+        state: abs(
+            models.build("mamba", vocab_size=VOCAB, dim=found.options["dim"], state_dim=state).num_parameters - 100_000
+        )
+        for state in range(40, 90)
+    }
+    assert found.options["state_dim"] == min(off, key=off.get) != 64
+    given = models.match("mamba", parameters=100_000, vocab_size=VOCAB, state_dim=64)
+    assert given.options == {"vocab_size": VOCAB, "dim": found.options["dim"], "state_dim": 64}
+    assert 0.02 < abs(given.distance) < 0.04
 
 
 def test_options_are_kept():
-    options = {"pattern": "mamba,transformer", "layers": 2, "tied": True, "heads": 2}
+    options = {"pattern": "mamba,transformer", "layers": 2, "tied": True, "heads": 2, "mlp_ratio": 2.0}
     found = models.match("hybrid", parameters=100_000, vocab_size=VOCAB, **options)
-    assert options.items() <= found.items()
-    assert abs(models.build("hybrid", **found).num_parameters / 100_000 - 1) <= 0.02
+    assert options.items() <= found.options.items()
+    assert models.build("hybrid", **found.options).num_parameters == found.parameters
 
 
 def test_matching_leaves_torch_s_generator_alone():
@@ -45,9 +68,9 @@ def test_matching_leaves_torch_s_generator_alone():
 @pytest.mark.parametrize(
     ("arch", "options", "said"),
     [
-        ("transformer", {"parameters": 10}, r"parameters: saw 10, .* the nearest are 2,224 at dim 8"),
-        ("mamba", {"parameters": 10**15}, "parameters: saw 1,000,000,000,000,000"),
-        ("mamba", {"parameters": 20_000, "heads": 32}, r"no width comes within 2% of .* Fewer heads"),
+        ("transformer", {"parameters": 10}, "saw 10; the smallest model with these options has 1,"),
+        ("mamba", {"parameters": 10**15}, "saw 1,000,000,000,000,000; the largest model with these options has"),
+        ("mamba", {"parameters": 2000, "heads": 32}, "smallest .* has .*; fewer heads make smaller ones possible"),
         ("mamba", {"parameters": 0}, "parameters: saw 0"),
         ("mamba", {"parameters": 1e6}, "parameters: saw 1000000.0"),
         ("mamba", {"parameters": 10**6, "dim": 64}, "dim: saw 64; it is what match finds"),

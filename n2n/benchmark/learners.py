@@ -65,7 +65,7 @@ def build(name: str, settings: Settings, kernels: str = "torch") -> torch.nn.Mod
     stock = build(STOCK, settings)
     options = {"vocab_size": VOCAB_SIZE, "layers": settings.layers, "heads": HEADS, "kernels": kernels}
     sized = models.match(name, parameters=stock.num_parameters, **options)
-    return models.build(name, **sized)
+    return models.build(name, **sized.options)
 
 
 def _learners(variant: _Variant) -> list[str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from n2n.models.lm import LanguageModel, Layer
     from n2n.models.mixer import Frame
+    from n2n.models.sizes import Matched
 
 HYBRID = "hybrid"  # in the place of an architecture: the layers follow ``pattern``
 _SHARED = {"convolution", "generation", "inspection", "lm", "mixer", "recurrence", "sizes"}
@@ -60,24 +61,27 @@ def build(arch: str, *, vocab_size: int, seed: int = 0, **options: Any) -> Langu
     return initialised(config, layers, seed)
 
 
-def match(arch: str, *, parameters: int, vocab_size: int, **options: Any) -> dict[str, Any]:
-    """The width at which an architecture has a given number of parameters, so that learners compare at equal size.
+def match(arch: str, *, parameters: int, vocab_size: int, **options: Any) -> Matched:
+    """The width at which an architecture comes nearest to a number of parameters, to compare learners at equal size.
 
     >>> found = n2n.models.match("mamba", parameters=500_000, vocab_size=32, layers=4)
-    >>> model = n2n.models.build("mamba", **found)
+    >>> model = n2n.models.build("mamba", **found.options)
 
     Args:
         arch: as in ``configure``.
-        parameters: wanted, embedding and head included.
+        parameters: wanted, the start vector, embedding and head included.
         vocab_size: number of symbols.
         **options: as in ``configure``, without ``dim``.
 
     Returns:
-        all options of such a model, ``dim`` among them. Widths go in multiples of the heads; where the nearest is more
-        than 2% off, ``mlp_ratio`` is set as well, as near as can be to what it was.
+        the model's options, its number of parameters, and how far that is from the number wanted. Widths go in
+        multiples of the heads. Where the nearest one is more than 2% off, one more option is set unless it is given,
+        at this width or one close to it: ``mlp_ratio`` where there is an MLP, else the architecture's own finest one
+        (``state_dim`` of a Mamba).
 
     Raises:
-        ValueError: as ``configure``, ``dim`` among the options, or a number that no width comes within 2% of.
+        ValueError: as ``configure``, ``dim`` among the options, or fewer parameters than the smallest model has or more
+            than the largest.
     """
     from n2n.models.sizes import matched
 

@@ -7,6 +7,7 @@ Source: Dao and Gu, "Transformers are SSMs", arXiv:2405.21060, section 7.1 (the 
 from __future__ import annotations
 
 from math import log
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +42,7 @@ class Config(ModelConfig):
     state_dim: Count = 64
     conv_width: ConvWidth = 4
     chunk: Count = 64
+    finest: ClassVar[str | None] = "state_dim"
 
     @property
     def divided(self) -> tuple[str, int]:

@@ -75,6 +75,7 @@ class ModelConfig(Frame):
     kernels: Kernels = "auto"
 
     head_multiple: ClassVar[int] = 1
+    finest: ClassVar[str | None] = None  # a count that changes the size in fine steps, for models without an MLP
 
     @field_validator("kernels")
     @classmethod

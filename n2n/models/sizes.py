@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -15,10 +17,14 @@ from n2n.models.mixer import Frame
 from n2n.strict import whole
 
 BACKWARD = 2  # forward passes that a backward pass counts as
-TOLERANCE = 0.02  # relative, of a matched number of parameters
+TOLERANCE = 0.02  # models within a factor of 1.02 of a number of parameters count as that large
 WIDEST = 2**16
 MULTIPLE_MOST = 4096  # largest width tried as the least that is allowed
 RATIO_MOST = 64  # of an MLP
+COUNT_MOST = 4096  # of an architecture's own finest option
+AROUND = 2  # widths on either side of the nearest that are tried with a finer option
+
+Plan = Callable[[dict[str, Any]], tuple[Frame, list[Layer]]]  # from options to a model's configurations
 
 
 def describe(model: LanguageModel, length: int = 256) -> pd.DataFrame:
@@ -74,10 +80,23 @@ def _attention_flops(q: torch.Size, k: torch.Size, v: torch.Size, *_: Any, **__:
     return 2 * q[0] * q[1] * q[2] * k[2] * (q[3] + v[3])
 
 
-def matched(
-    plan: Callable[[dict[str, Any]], tuple[Frame, list[Layer]]], parameters: int, options: dict[str, Any]
-) -> dict[str, Any]:
-    """The options with ``dim``, and ``mlp_ratio`` where need be, at which a model has so many parameters.
+@dataclass(frozen=True)
+class Matched:
+    """A model as near to a number of parameters as its widths allow.
+
+    Attributes:
+        options: of ``n2n.models.build``, ``dim`` among them.
+        parameters: of such a model, the start vector, embedding and head included.
+        distance: of ``parameters`` from the number wanted, relative to it; negative where the model is smaller.
+    """
+
+    options: dict[str, Any]
+    parameters: int
+    distance: float
+
+
+def matched(plan: Plan, parameters: int, options: dict[str, Any]) -> Matched:
+    """The ``dim``, and where need be one finer option, at which a model comes nearest to so many parameters.
 
     Args:
         plan: from options to a model's configurations.
@@ -92,33 +111,48 @@ def matched(
         raise ValueError(f"dim: saw {options['dim']}; it is what match finds, so it can't be given")
     multiple = _least_width(plan, options)
 
-    def count(**chosen: Any) -> int:
+    def count(chosen: dict[str, Any]) -> int:
         with torch.device("meta"):
             return LanguageModel(*plan({**options, **chosen})).num_parameters
 
-    dim = multiple * _nearest(lambda k: count(dim=k * multiple), parameters, WIDEST // multiple)
-    found = {"dim": dim}
-    if _off(count(**found), parameters) and any(own.mlp_ratio for own, _ in plan({**options, **found})[1]):
-        # Half a step below the multiple, for a ratio that no rounding lifts to the next one.
-        ratios = [(k - 0.5) * MLP_MULTIPLE / dim for k in range(1, RATIO_MOST * dim // MLP_MULTIPLE + 1)]
-        found["mlp_ratio"] = ratios[
-            _nearest(lambda k: count(dim=dim, mlp_ratio=ratios[k - 1]), parameters, len(ratios)) - 1
-        ]
-    if _off(count(**found), parameters):
-        near = sorted({max(multiple, dim - multiple), dim, dim + multiple})
-        sizes = ", ".join(f"{count(dim=width):,} at dim {width}" for width in near)
+    most = WIDEST // multiple
+    step = _nearest(lambda k: count({"dim": k * multiple}), parameters, most)
+    around = sorted(range(max(1, step - AROUND), min(most, step + AROUND) + 1), key=lambda k: abs(k - step))
+    tried = [{"dim": step * multiple}]
+    while apart(count(tried[-1]), parameters) and around:
+        tried.append(_finer(plan, options, count, around.pop(0) * multiple, parameters))
+    found = min(tried, key=lambda chosen: abs(count(chosen) - parameters))
+    size = count(found)
+    if apart(size, parameters) and step in (1, most) and (size > parameters) == (step == 1):
         raise ValueError(
-            f"parameters: saw {parameters:,}, which no width comes within {TOLERANCE:.0%} of with these options; "
-            f"the nearest are {sizes}. Fewer heads make finer steps"
+            f"parameters: saw {parameters:,}; the {'smallest' if step == 1 else 'largest'} model with these options "
+            f"has {size:,}" + ("; fewer heads make smaller ones possible" if step == 1 else "")
         )
-    return {**options, **found}
+    return Matched({**options, **found}, size, size / parameters - 1)
 
 
-def _off(found: int, wanted: int) -> bool:
-    return abs(found - wanted) > TOLERANCE * wanted
+def apart(one: float, other: float) -> bool:
+    """Whether two numbers of parameters differ by more than a comparison at equal size allows, a factor of 1.02."""
+    return abs(math.log(one / other)) > math.log1p(TOLERANCE) + 1e-12
 
 
-def _least_width(plan: Callable[[dict[str, Any]], Any], options: dict[str, Any]) -> int:
+def _finer(plan: Plan, options: dict[str, Any], count: Callable[..., int], dim: int, wanted: int) -> dict[str, Any]:
+    """A width, with the value of a finer option that brings its size nearest to what is wanted."""
+    layers = [own for own, _ in plan({**options, "dim": dim})[1]]
+    if any(own.mlp_ratio for own in layers):
+        # Half a step below the multiple, for a ratio that no rounding lifts to the next one.
+        knob, most = "mlp_ratio", RATIO_MOST * dim // MLP_MULTIPLE
+        value = lambda k: (k - 0.5) * MLP_MULTIPLE / dim  # noqa: E731
+    else:
+        knob, most = next((own.finest for own in layers if own.finest), None), COUNT_MOST
+        value = int
+    if knob is None or knob in options:
+        return {"dim": dim}
+    best = _nearest(lambda k: count({"dim": dim, knob: value(k)}), wanted, most)
+    return {"dim": dim, knob: value(best)}
+
+
+def _least_width(plan: Plan, options: dict[str, Any]) -> int:
     """The smallest width allowed, of which all that are allowed are multiples."""
     for dim in range(1, MULTIPLE_MOST):
         try:
