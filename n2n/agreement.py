@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from n2n.arrays import reals
 from n2n.difficulty import mean_and_error, ratio_error
 from n2n.strict import whole
 
@@ -170,7 +171,7 @@ def _rank_vectors(values: np.ndarray, least_keys: int) -> np.ndarray:
 
 
 def _checked(mixing: ArrayLike, influence: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    mixing, influence = np.asarray(mixing), np.asarray(influence)
+    mixing, influence = reals(mixing, "mixing"), reals(influence, "influence")
     if mixing.ndim != 5 or influence.shape != (len(mixing), *mixing.shape[3:]) or mixing.shape[3] != mixing.shape[4]:
         raise ValueError(
             f"saw mixing {mixing.shape} and influence {influence.shape}; (batch, layers, heads, T, T) and "
@@ -181,8 +182,8 @@ def _checked(mixing: ArrayLike, influence: ArrayLike) -> tuple[np.ndarray, np.nd
 
 def _matrices(name: str, values: ArrayLike, axes: tuple[str, ...]) -> np.ndarray:
     """A square matrix for each sequence, and head, or a ``ValueError``."""
-    values = np.asarray(values)
-    if values.dtype.kind not in "iuf" or values.ndim != len(axes) or values.shape[-1] != values.shape[-2]:
+    values = reals(values, name)
+    if values.ndim != len(axes) or values.shape[-1] != values.shape[-2]:
         saw = f"saw shape {values.shape} of type {values.dtype}"
         raise ValueError(f"{name}: {saw}; real numbers ({', '.join(axes)}) are needed")
     if len(values) < 2 or 0 in values.shape:

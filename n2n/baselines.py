@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from n2n.arrays import integers
 from n2n.sampling import smallest_dtype
 from n2n.strict import whole
 
@@ -171,7 +172,7 @@ def compression_nats(tokens: np.ndarray, vocab_size: int) -> dict[str, float]:
     Raises:
         ValueError: no tokens, or tokens that are not integers of the vocabulary.
     """
-    tokens = np.asarray(tokens)
+    tokens = integers(tokens)
     _refuse_strangers(tokens, whole("vocab_size", vocab_size, 1))
     data = tokens.astype(smallest_dtype(vocab_size).newbyteorder("<")).tobytes()
     sizes = {
@@ -182,16 +183,16 @@ def compression_nats(tokens: np.ndarray, vocab_size: int) -> dict[str, float]:
 
 
 def _checked(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
-    tokens = np.asarray(tokens)
+    tokens = integers(tokens)
     if tokens.ndim != 2 or tokens.shape[1] < 2:
         raise ValueError(f"tokens: saw shape {tokens.shape}; (batch, T) with T of at least 2 is needed")
     _refuse_strangers(tokens, vocab_size)
-    return tokens.astype(np.int64)
+    return tokens
 
 
 def _refuse_strangers(tokens: np.ndarray, vocab_size: int) -> None:
-    if tokens.size == 0 or tokens.dtype.kind not in "iu":
-        raise ValueError(f"tokens: saw {tokens.size} of type {tokens.dtype}; integers are needed, at least one")
+    if tokens.size == 0:
+        raise ValueError(f"tokens: saw shape {tokens.shape}; at least one is needed")
     for token in (tokens.min(), tokens.max()):
         if not 0 <= token < vocab_size:
             raise ValueError(f"tokens: saw {token}; the vocabulary is 0 to {vocab_size - 1}")

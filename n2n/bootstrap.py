@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from n2n.arrays import reals
 from n2n.strict import whole
 
 FEWEST_SIZES = 3  # different abscissas that a line is fitted to; through two it always goes
@@ -54,7 +55,7 @@ def fit_line(x, y, runs, at, *, resamples: int = 1000, seed: int = 0) -> Line:
     Source: Davison and Hinkley, "Bootstrap methods and their application" (1997), chapters 2 and 6; Liang and Zeger,
     "Longitudinal data analysis using generalized linear models", Biometrika 73 (1986), for the sandwich.
     """
-    x, y, at = (np.asarray(values, float) for values in (x, y, at))
+    x, y, at = (reals(values, name).astype(float) for name, values in (("x", x), ("y", y), ("at", at)))
     whole("resamples", resamples, 100)
     _refuse(x, y, np.asarray(runs))
     names, member = np.unique(np.asarray(runs), return_inverse=True)

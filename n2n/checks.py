@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from n2n.arrays import integer_tensor
 from n2n.contraction import MOST_LATENTS, sees_x
 from n2n.graph import Graph
 from n2n.process import Process
@@ -39,7 +39,7 @@ def check_device(device: str) -> str:
 def check_tokens(process: Process, tokens) -> Tensor:
     """Tokens as an int64 tensor ``(batch, T)``, or a ``ValueError`` that names the first one that is out of place."""
     check_process(process)
-    tokens = as_integers(tokens)
+    tokens = integer_tensor(tokens)
     if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] < 2:
         raise ValueError(f"tokens: saw shape {tuple(tokens.shape)}; (batch, T) with T of at least 2 is needed")
     vocab_size = process.graph.vocab_size
@@ -64,7 +64,7 @@ def joint_start(process: Process, start: Mapping[str, ArrayLike], tokens: Tensor
         raise ValueError(f"start: saw {list(start)}; a state of each latent, {names}, is needed")
     joint = torch.zeros_like(tokens[:, 0])
     for node in process.graph.latents:
-        states = as_integers(start[node.name], f"start: {node.name}").to(tokens.device)
+        states = integer_tensor(start[node.name], f"start: {node.name}").to(tokens.device)
         if states.shape != joint.shape:
             raise ValueError(f"start: {node.name}: saw shape {tuple(states.shape)}; {tuple(joint.shape)} is needed")
         wrong = states[(states < 0) | (states >= node.num_states)]
@@ -72,21 +72,6 @@ def joint_start(process: Process, start: Mapping[str, ArrayLike], tokens: Tensor
             raise ValueError(f"start: {node.name}: saw state {wrong[0]}; its states are 0 to {node.num_states - 1}")
         joint = joint * node.num_states + states
     return joint
-
-
-def as_integers(tokens, what: str = "tokens") -> Tensor:
-    """Integers of any kind as an int64 tensor, on the device they are on, or a ``ValueError``."""
-    if not isinstance(tokens, Tensor):
-        try:
-            array = np.array(tokens)  # a copy: what is given may be read-only or laid out backwards
-        except ValueError:
-            raise ValueError(f"{what}: saw sequences of unequal lengths; (batch, T) is needed") from None
-        if array.dtype.kind not in "iu":
-            raise ValueError(f"{what}: saw {type(tokens).__name__} of type {array.dtype}; integers are needed")
-        return torch.from_numpy(array.astype(np.int64))
-    if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
-        raise ValueError(f"{what}: saw type {tokens.dtype}; integers are needed")
-    return tokens.to(torch.int64)
 
 
 def check_fixed(graph: Graph) -> None:

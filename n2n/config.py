@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from n2n import models
+from n2n.arrays import probabilities
 from n2n.classic import CLASSICS
 from n2n.fields import Path, preset
 from n2n.graph import Graph
@@ -40,10 +40,10 @@ def _named(graph: object) -> Graph:
 
 
 def _plain(tables: object) -> object:
-    """Arrays as nested lists, which a file can hold."""
+    """Tables as nested lists of float64, which a file can hold."""
     if not isinstance(tables, Mapping):
         return tables
-    return {name: table.tolist() if isinstance(table, np.ndarray) else table for name, table in tables.items()}
+    return {name: probabilities(table, str(name)).tolist() for name, table in tables.items()}
 
 
 Tables = Annotated[dict[str, Any], BeforeValidator(_plain)]
@@ -59,7 +59,7 @@ class TrainConfig(Strict):
     Args:
         graph: a ``Graph``, the name of a preset, or that of a classic process (``"mess3"`` and the like, see
             ``n2n.Process.classic``), which gives ``tables`` too.
-        tables: for each node its kernel, as nested lists, as ``Process.from_kernels`` takes them (None: drawn).
+        tables: for each node its kernel, as ``Process.from_kernels`` takes it, kept as nested lists (None: drawn).
         arch: one of ``n2n.models.names()``, or ``"hybrid"``, whose layers follow ``model_options["pattern"]``.
         dim: width of the residual stream.
         layers: number of blocks.

@@ -9,14 +9,13 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import ArrayLike
 
+from n2n.arrays import SUM_TOLERANCE, probabilities
 from n2n.context_rows import log_gamma, normalise
 from n2n.graph import Graph, Node
 from n2n.philox import compiled, derive_key
 from n2n.strict import unknown
 
 _MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
-SUM_TOLERANCE = 1e-8  # how far from 1 a given row may sum; it is normalised
-ROUNDING = 1e-12  # how far the sum of float64 numbers may lie from 1 by rounding alone
 
 
 def drawn(graph: Graph, node: Node, seed: int) -> np.ndarray:
@@ -98,14 +97,7 @@ def checked(graph: Graph, tables: Mapping[str, ArrayLike]) -> MappingProxyType[s
 
 
 def _checked_table(graph: Graph, node: Node, table: ArrayLike) -> np.ndarray:
-    try:
-        if np.iscomplexobj(table):
-            raise TypeError("its imaginary part would be lost")
-        table = np.array(table, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"{node.name}: saw {str(table)[:60]}; a table of numbers is needed, with rows of one length"
-        ) from None
+    table = probabilities(table, node.name)
     expected = (*graph.sizes_seen(node), node.num_states)
     if table.shape != expected:
         raise ValueError(f"{node.name}: saw a table of shape {table.shape}; {expected} is needed")
@@ -116,7 +108,5 @@ def _checked_table(graph: Graph, node: Node, table: ArrayLike) -> np.ndarray:
     if not abs(sums[worst] - 1) < SUM_TOLERANCE:
         row = tuple(int(i) for i in worst)
         raise ValueError(f"{node.name}: row {row} sums to {sums[worst]:.9g}; each row must sum to 1")
-    if np.abs(sums - 1).max() > ROUNDING:  # a table that was drawn or normalised stays as it is, bit for bit
-        table /= sums[..., None]
     table.setflags(write=False)
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from n2n.arrays import integers
 from n2n.classic import CLASSICS, classic_states, classic_tables
 from n2n.graph import Graph, Node
 from n2n.kernels import checked, drawn, sequence_kernel
@@ -70,11 +72,13 @@ class Process:
         """A process whose kernels are given, a table for each node with the axes of ``kernel``.
 
         What such a node says of drawing (alpha, kernel, mode, stickiness) has no part in it; ``seed`` names the
-        sequences. A node in context mode has no table: its kernel is redrawn as ever.
+        sequences. A node in context mode has no table: its kernel is redrawn as ever. A table is of any kind: lists,
+        numpy, torch (its gradients have no part in the process) or pandas. Rows that sum to 1 within the rounding of
+        the type given, such as a softmax in float32, are normalised.
 
         Raises:
-            ValueError: a missing or unknown node, a table of another shape, an entry that is no probability, or rows
-                that do not sum to one; the message gives the worst row and its sum.
+            ValueError: a missing or unknown node, a table of another shape, an entry that is masked, missing or no
+                probability, or rows that do not sum to one; the message gives the worst row and its sum.
         """
         if not isinstance(kernels, Mapping):
             raise ValueError(f"kernels: saw a {type(kernels).__name__}; a table for each node, by name, is needed")
@@ -240,9 +244,10 @@ def _interventions(graph: Graph, do: Mapping, length: int) -> np.ndarray:
     for name, given in do.items():
         if name not in names:
             raise ValueError(f"do: {unknown('node', name, names)}")
-        for pair in given if np.ndim(given) == 2 else [given]:
-            if np.shape(pair) != (2,):
-                raise ValueError(f"do: {name}: saw {pair!r}; (time, state) is needed")
+        pairs = np.atleast_2d(integers(given, f"do: {name}"))
+        if pairs.ndim != 2 or pairs.shape[1] != 2:
+            raise ValueError(f"do: {name}: saw {reprlib.repr(given)}; (time, state) is needed")
+        for pair in pairs.tolist():
             time = whole(f"do: {name}: time", pair[0], 1, length - 1)
             if any(row[:2] == (time, names.index(name)) for row in rows):
                 raise ValueError(f"do: {name}: saw several states for time {time}; one is needed")

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from n2n.checks import as_integers
+from n2n.arrays import integer_tensor
 from n2n.models.lm import LanguageModel
 from n2n.process import Process
 
@@ -34,7 +34,7 @@ def read_in_parts(
     Raises:
         ValueError: tokens of another shape or type, or what ``read`` refuses.
     """
-    tokens = as_integers(tokens)
+    tokens = integer_tensor(tokens)
     if tokens.ndim != 2:
         raise ValueError(f"tokens: saw shape {tuple(tokens.shape)}; (sequences, T) is needed")
     device, training = next(model.parameters()).device, model.training

@@ -177,7 +177,7 @@ def test_a_state_set_at_every_step_is_a_constant():
         ({"Z1": (0, 0)}, "do: Z1: time: saw 0; a whole number from 1 to 19"),
         ({"Z1": (20, 0)}, "do: Z1: time: saw 20"),
         ({"Z1": (1, 16)}, "do: Z1: state: saw 16; a whole number from 0 to 15"),
-        ({"Z1": [(1, 2, 3)]}, r"do: Z1: saw \(1, 2, 3\); \(time, state\) is needed"),
+        ({"Z1": [(1, 2, 3)]}, r"do: Z1: saw \[\(1, 2, 3\)\]; \(time, state\) is needed"),
         ({"Z1": 4}, "do: Z1: saw 4"),
     ],
 )

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "n2n"
 
 ROOMS = [
     ["strict"],
-    ["table", "memory"],
+    ["table", "memory", "arrays"],
     ["monitor"],
     ["monitor.files", "monitor.lock", "monitor.progress"],
     ["presets"],

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from n2n.arrays import integer_tensor
 from n2n.models.generation import Sampling
 from n2n.models.inspection import Inspection
 from n2n.models.mixer import Frame, ModelConfig, SequenceMixer, widened
@@ -92,22 +94,27 @@ class LanguageModel(nn.Module):
         self.norm = RMSNorm(config.dim)
         self.head = None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Logits ``(batch, T, V)`` of the token after each of ``tokens (batch, T)``, int64.
+    def forward(self, tokens: Tensor | ArrayLike) -> Tensor:
+        """Logits ``(batch, T, V)`` of the token after each of ``tokens (batch, T)``.
+
+        Here and in the other methods tokens are integers of any type, in a tensor, an array or lists. What is no tensor
+        goes to the model's device.
 
         Raises:
             ValueError: tokens that are not a batch of sequences, are out of the vocabulary, or are more than
                 ``max_length``.
         """
-        self._check(tokens, 0)
+        tokens = self._checked(tokens, 0)
         x = self._embed(tokens, 0)
         for block in self.blocks:
             x = block(x)
         return self._read(x)
 
-    def nll(self, tokens: Tensor) -> Tensor:
+    def nll(self, tokens: Tensor | ArrayLike) -> Tensor:
         """``-log P(x_t | x_<t)``, ``(batch, T - 1)`` nats, of ``tokens (batch, T)``, beside ``filter(..).nll``."""
-        self._check(tokens[:, -1:], tokens.shape[1] - 2)  # the others are checked as they are read
+        tokens = self._checked(tokens, -1)  # the last one is never read
+        if tokens.shape[1] < 2:
+            raise ValueError(f"tokens: saw shape {tuple(tokens.shape)}; (batch, T) with T >= 2 is needed")
         logits = self(tokens[:, :-1])
         return F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none").view(
             len(tokens), -1
@@ -121,7 +128,7 @@ class LanguageModel(nn.Module):
         """
         return State(whole("batch", batch, 1), 0, (None,) * len(self.blocks))
 
-    def resume(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+    def resume(self, tokens: Tensor | ArrayLike, state: State) -> tuple[Tensor, State]:
         """Logits ``(batch, T, V)`` of the token after each of ``tokens (batch, T)``, read after what a state has read.
 
         The state that is returned stays as large as it was in recurrent mixers, and grows by T tokens in attention.
@@ -129,7 +136,7 @@ class LanguageModel(nn.Module):
         Raises:
             ValueError: as ``forward``, or another batch than the state's.
         """
-        self._check(tokens, state.position)
+        tokens = self._checked(tokens, state.position)
         if len(tokens) != state.batch:
             raise ValueError(f"tokens: saw a batch of {len(tokens)}; the state is of {state.batch} sequences")
         x, mixers = self._embed(tokens, state.position), []
@@ -138,12 +145,13 @@ class LanguageModel(nn.Module):
             mixers.append(own)
         return self._read(x), State(state.batch, state.position + tokens.shape[1], tuple(mixers))
 
-    def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
+    def step(self, token: Tensor | ArrayLike, state: State) -> tuple[Tensor, State]:
         """Logits ``(batch, V)`` of the token after ``token (batch,)``; ``resume`` for one token.
 
         Raises:
             ValueError: as ``resume``.
         """
+        token = integer_tensor(token, "token", self.embedding.weight.device)
         if token.ndim != 1:
             raise ValueError(f"token: saw shape {tuple(token.shape)}; (batch,) is needed")
         logits, state = self.resume(token[:, None], state)
@@ -152,7 +160,7 @@ class LanguageModel(nn.Module):
     @torch.no_grad()
     def generate(
         self,
-        prompt: Tensor,
+        prompt: Tensor | ArrayLike,
         length: int,
         temperature: float = 1.0,
         top_k: int | None = None,
@@ -170,7 +178,7 @@ class LanguageModel(nn.Module):
             ValueError: a value out of range, or more tokens in all than ``max_length``.
         """
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-        self._check(prompt, whole("length", length, 1) - 1)
+        prompt = self._checked(prompt, whole("length", length, 1) - 1)
         uniforms = sampling.uniforms(len(prompt), length)
         training = self.training
         self.eval()
@@ -185,7 +193,7 @@ class LanguageModel(nn.Module):
         return torch.cat([prompt, torch.stack(drawn, dim=1)], dim=1)
 
     @torch.no_grad()
-    def inspect(self, tokens: Tensor, attention: bool = True, residual: bool = True) -> Inspection:
+    def inspect(self, tokens: Tensor | ArrayLike, attention: bool = True, residual: bool = True) -> Inspection:
         """The residual stream and each mixer's token-to-token matrix on ``tokens (batch, T)``.
 
         Args:
@@ -196,7 +204,7 @@ class LanguageModel(nn.Module):
         Raises:
             ValueError: as ``forward``, or an architecture that does not say how it mixes tokens.
         """
-        self._check(tokens, 0)
+        tokens = self._checked(tokens, 0)
         training = self.training
         self.eval()
         try:
@@ -226,18 +234,19 @@ class LanguageModel(nn.Module):
         x = self.norm(x)
         return self.head(x) if self.head is not None else F.linear(x / sqrt(self.config.dim), self.embedding.weight)
 
-    def _check(self, tokens: Tensor, others: int) -> None:
-        """Refuse tokens, besides which there are or will be ``others`` in a sequence."""
+    def _checked(self, tokens: ArrayLike, others: int) -> Tensor:
+        """Tokens as int64, besides which there are or will be ``others`` in a sequence; or a ``ValueError``."""
+        if not torch.compiler.is_compiling() or tokens.dtype != torch.int64:
+            tokens = integer_tensor(tokens, device=self.embedding.weight.device)
         if tokens.ndim != 2 or tokens.shape[1] < 1:
             raise ValueError(f"tokens: saw shape {tuple(tokens.shape)}; (batch, T) with T >= 1 is needed")
-        if tokens.dtype not in (torch.int64, torch.int32):
-            raise ValueError(f"tokens: saw type {tokens.dtype}; torch.int64 is needed")
         longest, size = self.config.max_length, self.config.vocab_size
         if others + tokens.shape[1] > longest:
             raise ValueError(f"tokens: saw {others + tokens.shape[1]} of them; max_length is {longest}")
         if not torch.compiler.is_compiling() and not bool(((tokens >= 0) & (tokens < size)).all()):
             strange = tokens[(tokens < 0) | (tokens >= size)][0].item()
             raise ValueError(f"tokens: saw {strange}; the vocabulary is 0 to {size - 1}")
+        return tokens
 
 
 def initialised(config: Frame, layers: Sequence[Layer], seed: int) -> LanguageModel:

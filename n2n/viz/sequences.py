@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from n2n.arrays import integers
 from n2n.strict import whole
 from n2n.viz.style import ORACLE, SCALE, TEMPLATE, figure, reduced
 
@@ -35,10 +36,10 @@ def token_ribbons(tokens: np.ndarray) -> go.Figure:
     Raises:
         ValueError: another shape or type, or more than 20,000 tokens.
     """
-    tokens = np.asarray(tokens)
-    if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or not 1 <= tokens.size <= MOST_TOKENS:
-        saw = f"saw shape {tokens.shape} of type {tokens.dtype}"
-        raise ValueError(f"tokens: {saw}; integers (batch, T), {MOST_TOKENS:,} at most, are needed")
+    tokens = integers(tokens)
+    if tokens.ndim != 2 or not 1 <= tokens.size <= MOST_TOKENS or tokens.min() < 0:
+        saw = f"saw shape {tokens.shape}, {tokens.min()} the least" if tokens.size else f"saw shape {tokens.shape}"
+        raise ValueError(f"tokens: {saw}; integers (batch, T) from 0, {MOST_TOKENS:,} at most, are needed")
     count = len(tokens)
     title = f"Tokens of {count} sequence{'' if count == 1 else 's'}, a colour for each symbol"
     fig = figure(title, "position t", "sequence")
