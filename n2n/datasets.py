@@ -6,12 +6,13 @@ import pathlib
 from typing import Annotated
 
 import pandas as pd
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from n2n import runs
 from n2n.data.generation import generate_part
 from n2n.data.store import TokenStore
 from n2n.fields import GraphOrPreset, Path
+from n2n.paths import folder_name, usable
 from n2n.process import SPLITS, Process
 from n2n.strict import Count, NonNegativeInt, Seed, Strict
 
@@ -43,6 +44,13 @@ class DatasetConfig(Strict):
     part: NonNegativeInt = 0
     parts: Count = 1
 
+    @field_validator("folder")
+    @classmethod
+    def _there(cls, folder: str) -> str:
+        if folder:
+            usable(folder, "folder")
+        return folder
+
     @model_validator(mode="after")
     def _a_part_of_them(self) -> DatasetConfig:
         if self.part >= self.parts:
@@ -51,8 +59,8 @@ class DatasetConfig(Strict):
 
     def path(self, split: str) -> pathlib.Path:
         """Of a split's file."""
-        name = f"data-{self.graph.name or 'graph'}-p{self.process_seed}"
-        folder = pathlib.Path(self.folder).expanduser() if self.folder else runs.root() / name
+        name = f"data-{folder_name(self.graph.name or 'graph')}-p{self.process_seed}"
+        folder = usable(self.folder, "folder") if self.folder else runs.root() / name
         return folder.absolute() / f"{split}.npy"
 
 

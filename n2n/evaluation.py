@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
@@ -133,7 +132,7 @@ def evaluate(
         ValueError: no such run or checkpoint, a damaged checkpoint, fewer than 2 sequences, or a split that is not held
             out.
     """
-    run = run if isinstance(run, Run) else Run(Path(run))
+    run = run if isinstance(run, Run) else Run(run)
     return evaluate_model(run.model(step), held_out(run.config, split, sequences))
 
 

@@ -18,6 +18,7 @@ from n2n.graph import Graph, Node
 from n2n.monitor.files import read_object
 from n2n.monitor.lock import locked
 from n2n.monitor.progress import say
+from n2n.paths import usable
 from n2n.runs import Run, root, sweep_folder
 from n2n.strict import Count, NonNegativeInt, Strict, unknown
 from n2n.training import train
@@ -71,7 +72,7 @@ def named(name: str) -> Run:
     Raises:
         ValueError: no run there.
     """
-    here = pathlib.Path(name).expanduser()
+    here = usable(name, "run")
     return Run(here if here.is_dir() or not (root() / name).is_dir() else root() / name)
 
 

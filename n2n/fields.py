@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import BeforeValidator
 
 from n2n.graph import Graph
+from n2n.paths import readable
 from n2n.presets import PRESETS
 
 
 def path(value: object) -> object:
-    """A path as text."""
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
+    """A path as text, ``~`` expanded; "" stands for a default, and is left."""
+    return value if value == "" else readable(value)
 
 
 def preset(value: object) -> object:

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from n2n import graph_yaml
 from n2n.digraph import node_specs
 from n2n.families import Families, Family
+from n2n.paths import usable
 from n2n.presets import ALPHA_X, ALPHA_Z, PRESETS
 from n2n.strict import Count, NonNegative, Ordered, Positive, Refused, Strict, unknown
 from n2n.table import aligned
@@ -244,7 +245,7 @@ class Graph(Families, Strict):
             ValueError: with the file, and the line and column of each fault: no such file, no YAML, a repeated or
                 unknown key, both spellings of one field, or a value that ``Node`` or ``Graph`` refuses.
         """
-        return graph_yaml.read(path, cls, Node)
+        return graph_yaml.read(usable(path, "path"), cls, Node)
 
     def to_yaml(self, path: str | os.PathLike | None = None) -> str:
         """The graph as YAML text, without the fields that have their default; ``from_yaml`` reads it back.
@@ -253,9 +254,10 @@ class Graph(Families, Strict):
             path: a file to write the text to as well; it is replaced in one motion.
 
         Raises:
-            ValueError: the file's folder does not exist.
+            ValueError: no path, the file's folder does not exist, or a file that is read-only.
         """
-        return graph_yaml.write(self.model_dump(mode="json", exclude_defaults=True), path)
+        place = None if path is None else usable(path, "path")
+        return graph_yaml.write(self.model_dump(mode="json", exclude_defaults=True), place)
 
     @classmethod
     def _of(cls, family: Family) -> Graph:

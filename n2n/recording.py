@@ -17,6 +17,7 @@ from n2n.monitor.environment import describe_environment
 from n2n.monitor.files import read_json, write_json
 from n2n.monitor.lock import Held, locked
 from n2n.monitor.preemption import FILE
+from n2n.paths import folder_name, usable
 from n2n.ranks import Ranks
 from n2n.runs import Run
 
@@ -34,7 +35,7 @@ def existing_folder(config: TrainConfig) -> Path | None:
     """
     if not config.run_dir:
         return None
-    folder = Path(config.run_dir).expanduser().absolute()
+    folder = usable(config.run_dir, "run_dir")
     for path in (folder, *folder.parents):
         if path.exists() and not path.is_dir():
             raise ValueError(f"run_dir: saw {folder}, but {path} is a file; a folder is needed")
@@ -80,7 +81,7 @@ def owned(
         refused = ""
         if ranks.first:
             try:
-                folder = folder or runs.new_folder(f"{config.graph.name or 'graph'}-{config.arch}-s{config.seed}")
+                folder = folder or runs.new_folder(label_of(config))
                 folder.mkdir(parents=True, exist_ok=True)
                 for name in locks:
                     stack.enter_context(locked(folder / name, wait=False))
@@ -98,6 +99,11 @@ def owned(
         if refused:
             raise ValueError(refused)
         yield folder
+
+
+def label_of(config: TrainConfig) -> str:
+    """What a run's new folder is called beside its time."""
+    return f"{folder_name(config.graph.name or 'graph')}-{config.arch}-s{config.seed}"
 
 
 def _holder(folder: Path) -> str:

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from n2n.monitor.files import clean, write_atomic
+from n2n.paths import usable
 from n2n.scaling import EqualSize, Scaling
 from n2n.sweep_results import SweepResults
 from n2n.viz.scaling import LABELS, equal_size, scaling_law
@@ -66,7 +67,7 @@ def write_report(results: SweepResults, scaling: Mapping[str, Scaling], equal: E
     Raises:
         ValueError: ``folder`` is a file.
     """
-    place = Path(folder).expanduser() if folder else results.path / "report"
+    place = usable(folder, "export") if folder else results.path / "report"
     if place.exists() and not place.is_dir():
         raise ValueError(f"export: saw {place}, which is a file; a folder is needed")
     place.mkdir(parents=True, exist_ok=True)

@@ -13,28 +13,34 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from n2n.monitor.files import read_json, read_rows
+from n2n.paths import folder_name, usable
 
 if TYPE_CHECKING:
     from n2n.config import TrainConfig
     from n2n.models.lm import LanguageModel
 
 Z95 = 1.959964  # a normal's two-sided 95% quantile
+LONGEST_LABEL = 120  # characters of what a new folder is called beside its time
 SWEEP = "sweep.json"  # in a sweep's folder: what was submitted
 RESULTS = ("split", "parameters", "cross_entropy", "oracle_nll", "excess_loss", "excess_se", "bigram", "unigram")
 
 
 def root() -> Path:
-    """Where new runs go: ``$N2N_RUNS`` if set, else ``runs/`` of the checkout, else ``runs/`` here."""
+    """Where new runs go: ``$N2N_RUNS`` if set, else ``runs/`` of the checkout, else ``runs/`` here.
+
+    Raises:
+        ValueError: ``$N2N_RUNS`` is no path on this machine.
+    """
     given = os.environ.get("N2N_RUNS")
     if given:
-        return Path(given).expanduser()
+        return usable(given, "N2N_RUNS")
     checkout = Path(__file__).parents[1]
     return (checkout if (checkout / "pyproject.toml").exists() else Path.cwd()) / "runs"
 
 
 def new_folder(label: str) -> Path:
     """Make and return an empty folder under ``root()``, named by the time and a label."""
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', label)}"
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{folder_name(label, LONGEST_LABEL)}"
     root().mkdir(parents=True, exist_ok=True)
     for suffix in ["", *(f"-{n}" for n in range(2, 1000))]:
         try:
@@ -51,7 +57,8 @@ def sweep_folder(name: str | os.PathLike) -> Path:
     Raises:
         ValueError: there is none.
     """
-    folder = Path(name).expanduser() if Path(name).expanduser().is_dir() else root() / name
+    here = usable(name, "sweep")
+    folder = here if here.is_dir() else root() / name
     if not folder.is_dir():
         raise ValueError(f"no sweep {os.fspath(name)!r}: there is no folder {folder}")
     return folder
@@ -117,7 +124,7 @@ class Run:
     path: Path
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", Path(self.path).absolute())
+        object.__setattr__(self, "path", usable(self.path, "run"))
         if not (self.path / "config.json").is_file():
             raise ValueError(f"no run in {self.path}: a run's folder holds a config.json")
 

@@ -17,6 +17,7 @@ from n2n.data.store import TokenStore, described_by, differing, plan, sha256_of,
 from n2n.monitor.files import read_json, write_atomic, write_json
 from n2n.monitor.lock import locked
 from n2n.monitor.progress import Progress
+from n2n.paths import usable
 from n2n.process import Process, Split
 from n2n.strict import whole
 
@@ -71,9 +72,10 @@ def generate_part(
     """
     parts, part = whole("parts", parts, 1), whole("part", part, 0, parts - 1)
     sequences, length = whole("sequences", sequences, 1), whole("length", length, 2)
-    path = Path(path).expanduser().absolute()
+    path = usable(path, "path")
     if path.suffix != ".npy":
         raise ValueError(f"path: saw {path.name!r}; a name that ends in .npy is needed")
+    usable(work_folder(path), "path")  # whose name is longer
     making = _Making(process, path, sequences, length, split)
     if path.exists():
         return making.finished()

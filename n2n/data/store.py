@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from n2n.graph import Graph
 from n2n.monitor.files import read_json
+from n2n.paths import usable
 from n2n.process import Process
 
 FORMAT = 1
@@ -37,8 +39,8 @@ class TokenStore:
         ValueError: a file that is missing or unfinished, or is not what its JSON file says.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser().absolute()
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = usable(path, "data")
         if not self.path.is_file():
             hint = "; it is not finished: run its generation again" if work_folder(self.path).exists() else ""
             raise ValueError(f"data: no dataset at {self.path}{hint}")

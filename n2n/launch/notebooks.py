@@ -17,6 +17,7 @@ import n2n
 from n2n import fields
 from n2n.launch.points import Point
 from n2n.launch.resources import Resources
+from n2n.paths import readable, usable
 from n2n.strict import Strict, unknown
 
 RUN_DIR, PROCESSES = "run_dir", "processes"  # parameters that launching sets
@@ -36,7 +37,8 @@ class Notebook:
     path: Path
 
     def __post_init__(self) -> None:
-        here, ours = Path(self.path).expanduser(), Path(n2n.__file__).parents[1] / "notebooks" / self.path
+        usable(self.path, "notebook")
+        here, ours = Path(readable(self.path)), Path(n2n.__file__).parents[1] / "notebooks" / self.path
         found = ours if here.name == str(here) and not here.exists() and ours.exists() else here
         object.__setattr__(self, "path", found.absolute())
         if not self.path.is_file():
@@ -118,7 +120,12 @@ class Notebook:
     def _absolute(self, name: str, value: Any) -> Any:
         field = self.strict.model_fields.get(name) if self.strict else None
         is_path = field is not None and any(getattr(part, "func", None) is fields.path for part in field.metadata)
-        return str(Path(value).expanduser().absolute()) if is_path and value not in ("", field.default) else value
+        if not is_path or value in ("", field.default):
+            return value
+        try:
+            return str(Path(readable(value)).absolute())
+        except ValueError:
+            return value  # which the configuration refuses
 
 
 def _literal(text: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import yaml
+
+from n2n.paths import cut, shortened, slug, usable
 
 Point = dict[str, Any]
 
@@ -86,7 +87,7 @@ def read_points(path: Path) -> list[Point]:
         ValueError: a file that is not there or holds something else.
     """
     try:
-        found = yaml.safe_load(Path(path).read_text())
+        found = yaml.safe_load(usable(path, "points").read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"points: {path} cannot be read: {error}") from None
     if not isinstance(found, list) or not found or not all(isinstance(point, dict) for point in found):
@@ -143,9 +144,8 @@ def _text(value: Any) -> str:
 def _name(shown: Point) -> str:
     parts = [f"{name}={_slug(value)}" for name, value in shown.items()]
     name = ",".join(parts) or "defaults"
-    if len(name) <= LONGEST_NAME and all(_tells(value) for value in shown.values()):
-        return name
-    return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(_text(shown).encode()).hexdigest()[:8]}"
+    told = all(_tells(value) for value in shown.values())
+    return shortened(name, LONGEST_NAME, _text(shown)) if told else cut(name, LONGEST_NAME, _text(shown))
 
 
 def _tells(value: Any) -> bool:
@@ -154,5 +154,4 @@ def _tells(value: Any) -> bool:
 
 
 def _slug(value: Any) -> str:
-    text = value.lstrip("-.") if isinstance(value, str) else json.dumps(value)
-    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", text) or "-"
+    return slug(value.lstrip("-.") if isinstance(value, str) else json.dumps(value))

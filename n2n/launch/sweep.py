@@ -12,6 +12,7 @@ from n2n import runs
 from n2n.launch.points import Point
 from n2n.monitor.files import read_json, write_json
 from n2n.monitor.lock import locked
+from n2n.paths import short
 from n2n.runs import SWEEP
 
 JOBS = "jobs.json"
@@ -65,8 +66,10 @@ def folder_of(name: str) -> Path:
     Raises:
         ValueError: a name that is no name of a folder.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name) or name.endswith(".ipynb"):
-        raise ValueError(f"name: saw {name!r}; letters, digits and any of _.+- are needed, a letter or a digit first")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,199}", name) or name.endswith(".ipynb"):
+        raise ValueError(
+            f"name: saw {short(name)}; letters, digits and any of _.+- are needed, 200 at most, a letter or digit first"
+        )
     return (runs.root() / name).resolve()
 
 

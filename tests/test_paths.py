@@ -1,0 +1,209 @@
+"""Every door for a path refuses what is no path; every name becomes the name of one folder inside its parent."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import n2n
+from n2n import paths, recording, runs
+from n2n.data import generate
+from n2n.datasets import DatasetConfig
+from n2n.examples import OneRun
+from n2n.launch import points
+
+GRAPH = n2n.Graph.preset("single")
+PROCESS = n2n.Process(GRAPH)
+
+
+def _report(folder):
+    from n2n.report_page import write_report
+
+    return write_report(None, {}, None, folder)
+
+
+def _config(folder):
+    return recording.existing_folder(n2n.TrainConfig(graph=GRAPH, run_dir=folder))
+
+
+def _root(folder, monkeypatch):
+    monkeypatch.setenv("N2N_RUNS", os.fspath(folder))
+    return runs.root()
+
+
+# Each with the file's suffix that it asks for.
+DOORS = {
+    "TrainConfig.run_dir": (_config, ""),
+    "TrainConfig.data": (lambda path: n2n.TokenStore(n2n.TrainConfig(graph=GRAPH, data=path).data), ""),
+    "DatasetConfig.folder": (lambda path: DatasetConfig(graph=GRAPH, folder=path), ""),
+    "N2N_RUNS": (_root, ""),
+    "generate": (lambda path: generate(PROCESS, path, 4, 8), ".npy"),
+    "TokenStore": (n2n.TokenStore, ".npy"),
+    "from_yaml": (n2n.Graph.from_yaml, ".yaml"),
+    "to_yaml": (GRAPH.to_yaml, ".yaml"),
+    "Run": (n2n.Run, ""),
+    "evaluate": (n2n.evaluate, ""),
+    "runs.table": (runs.table, ""),
+    "OneRun": (lambda path: OneRun(run=path), ""),
+    "read_sweep": (n2n.read_sweep, ""),
+    "write_report": (_report, ""),
+    "submit": (lambda path: n2n.launch.submit(path, [{}], name="s"), ".ipynb"),
+    "read_points": (points.read_points, ".yaml"),
+}
+# The end of each path is where the suffix goes.
+REFUSED = {
+    "s3://bucket/run": "a URL of scheme 's3'",
+    "gs://b/t": "a URL of scheme 'gs'",
+    "file:///tmp/run": "a URL of scheme 'file'",
+    "https://h/x": "a URL of scheme 'https'",
+    "S3:/b/run": "a URL of scheme 'S3'",
+    "~nosuchuser/run": "there is no home ~nosuchuser",
+    "ru\0n": "null character",
+    "x" * 300: "a name of 30[0-9] bytes",
+    "deep/" + "é" * 150: "a name of 30[0-9] bytes",
+    "a/" * 2100 + "run": "at most 4095 bytes",
+    "dangling": "dangling.* is a link to .*nowhere.*, which is not there",
+    "gone/run": "gone is a link to .*nowhere, which is not there",
+    "loop/run": "loop is a link to .*loop, which is not there",
+}
+
+
+@pytest.fixture
+def links(tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    (here / "gone").symlink_to(tmp_path / "nowhere")
+    (here / "loop").symlink_to(here / "loop")
+    for suffix in {suffix for _, suffix in DOORS.values()}:
+        (here / f"dangling{suffix}").symlink_to(tmp_path / f"nowhere{suffix}")
+    return here
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_no_door_takes_what_is_no_path(door, links, monkeypatch):
+    enter, suffix = DOORS[door]
+    before = sorted(links.rglob("*"))
+    for path, said in REFUSED.items():
+        if door == "N2N_RUNS" and "\0" in path:
+            continue  # the system has no such variable
+        arguments = (monkeypatch,) if door == "N2N_RUNS" else ()
+        with pytest.raises(ValueError, match=said) as caught:
+            enter(path + suffix, *arguments)
+        assert len(str(caught.value)) < 600
+    assert sorted(links.rglob("*")) == before
+
+
+@pytest.mark.parametrize("door", ["TrainConfig.run_dir", "DatasetConfig.folder", "N2N_RUNS", "TokenStore", "to_yaml"])
+def test_a_path_object_and_no_path_at_all_are_refused_too(door, links, monkeypatch):
+    enter, suffix = DOORS[door]
+    arguments = (monkeypatch,) if door == "N2N_RUNS" else ()
+    with pytest.raises(ValueError, match="a URL of scheme 's3'"):
+        enter(Path("s3://b/run" + suffix), *arguments)
+    if door != "N2N_RUNS":
+        for wrong in (3, b"run", ["run"]):
+            with pytest.raises(ValueError, match=f"saw a {type(wrong).__name__}; the path of a file or folder"):
+                enter(wrong)
+
+
+@pytest.mark.parametrize("given", ["run", "a b/ü", "x" * 255, "./~odd", "example:x", "a:b", "-", "..", "C:x"])
+def test_a_path_is_taken_as_it_is(given):
+    assert paths.readable(given) == given
+    assert paths.usable(given, "path") == Path(given).absolute()
+
+
+def test_the_tilde_is_replaced_once_and_for_all(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert n2n.TrainConfig(graph=GRAPH, run_dir="~/run").run_dir == f"{tmp_path}/run"
+    assert n2n.TrainConfig(graph=GRAPH, data=Path("~/t.npy")).data == f"{tmp_path}/t.npy"
+    assert DatasetConfig(graph=GRAPH, folder="~/d").path("test") == tmp_path / "d" / "test.npy"
+
+
+def test_a_configuration_is_read_on_a_machine_without_its_folders(links):
+    """A run whose data have gone can still be looked at; it is refused where they are used."""
+    config = n2n.TrainConfig(graph=GRAPH, data="gone/t.npy", run_dir="gone/run")
+    assert n2n.TrainConfig(**config.model_dump(mode="json")) == config
+
+
+def test_a_sweep_s_points_are_held_to_it(links, monkeypatch):
+    monkeypatch.setattr("n2n.launch.slurm.available", lambda: False)
+    with pytest.raises(ValueError, match="data: saw 's3://b/t.npy', a URL of scheme 's3'"):
+        n2n.launch.submit("train.ipynb", [{"graph": "sparse", "data": "s3://b/t.npy"}], name="urls")
+
+
+HOSTILE = [
+    "../../evil/x",
+    "/abs",
+    "..",
+    ".",
+    "",
+    "~",
+    "a\nb",
+    "a/../../b",
+    "x" * 300,
+    "é" * 200,
+    "граф",
+    "-rf",
+    "\0",
+    "a b",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_graph_s_name_is_one_folder_inside(name, tmp_path):
+    graph = n2n.Graph(nodes=GRAPH.nodes, name=name)
+    dataset = DatasetConfig(graph=graph).path("train")
+    assert dataset.parent.parent == runs.root()
+    label = recording.label_of(n2n.TrainConfig(graph=graph, seed=2**63 - 1, arch="transformer"))
+    made = runs.new_folder(label)
+    assert made.parent == runs.root()
+    assert made.name.endswith(f"-transformer-s{2**63 - 1}")
+    assert os.listdir(runs.root()) == [made.name]
+
+
+def test_long_names_that_differ_at_their_ends_are_told_apart():
+    names = {paths.folder_name("x" * 300 + end) for end in "abc"}
+    assert len(names) == 3
+    assert {len(name) for name in names} == {80}
+
+
+def test_a_graph_of_a_long_and_evil_name_is_trained_and_kept(small, tmp_path):
+    graph = n2n.Graph(nodes=GRAPH.nodes, name="../" * 100 + "x" * 300)
+    run = n2n.train(small(graph=graph, steps=1, run_dir=""))
+    assert run.path.parent == runs.root()
+    stores = n2n.datasets.generate_splits(DatasetConfig(graph=graph, seq_len=8, train=3, valid=0, test=0))
+    assert stores["train"].path.parent.parent == runs.root()
+    assert stores["train"].count == 3
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(), st.integers(12, 200))
+def test_any_name_becomes_one_plain_folder(text, most):
+    name = paths.folder_name(text, most)
+    assert 0 < len(name.encode()) <= most
+    assert name not in (".", "..")
+    assert not set(name) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-")
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / name).mkdir()
+        assert os.listdir(folder) == [name]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.text(max_size=300), min_size=2, max_size=4, unique=True))
+def test_points_have_folders_of_their_own(values):
+    names = list(points.named([{"graph": value} for value in values]))
+    assert len(set(names)) == len(values)
+    assert all(paths.slug(name.replace("=", "")) == name.replace("=", "") for name in names)
+    assert all(0 < len(name) <= points.LONGEST_NAME for name in names)
+
+
+@pytest.mark.parametrize("name", ["../x", "x" * 201, "", ".x", "a/b", "a\n"])
+def test_a_sweep_s_name_is_a_plain_one(name):
+    from n2n.launch.sweep import folder_of
+
+    with pytest.raises(ValueError, match="name: saw"):
+        folder_of(name)
+    assert folder_of("x" * 200).parent == runs.root()
