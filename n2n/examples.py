@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, model_validator
 from n2n.config import TrainConfig
 from n2n.fields import Path
 from n2n.graph import Graph, Node
-from n2n.monitor.files import read_object
+from n2n.monitor.files import making, read_object
 from n2n.monitor.lock import locked
 from n2n.monitor.progress import say
 from n2n.paths import usable
@@ -144,8 +144,7 @@ def opened(name: str) -> Run:
         return named(name)
     example = name.removeprefix(PREFIX)
     folder = root() / "examples" / f"{example}-{_code()[:12]}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with locked(folder.with_suffix(".lock")):  # notebooks that run at once share it
+    with making(folder.parent), locked(folder.with_suffix(".lock")):  # notebooks that run at once share it
         return _trained(folder, EXAMPLES[example])
 
 
@@ -160,10 +159,10 @@ def opened_sweep(name: str) -> pathlib.Path:
     from IPython.utils.capture import capture_output
 
     folder = root() / "examples" / f"sweep-{_code()[:12]}"
-    folder.mkdir(parents=True, exist_ok=True)
     points = [dict(zip(_GRID, values, strict=True)) for values in product(*_GRID.values())]
     say(f"the example sweep: {len(points)} small runs, those not done yet are trained now")
-    with locked(folder.with_suffix(".lock")), capture_output():  # a curve for each would fill a notebook
+    # Quietly: a curve for each would fill a notebook.
+    with making(folder), locked(folder.with_suffix(".lock")), capture_output():
         for point in points:
             where = folder / ",".join(f"{key}={value}" for key, value in point.items())
             _trained(where, {**_POINT, **point})

@@ -12,7 +12,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_
 
 from n2n.config import TrainConfig
 from n2n.data import Batches, Epochs, Stream, TokenStore
-from n2n.data.store import same_kernels
+from n2n.data.sidecar import same_kernels
 from n2n.models.lm import LanguageModel
 from n2n.monitor import checkpoint
 from n2n.monitor.profiler import Clock

@@ -14,8 +14,8 @@ from n2n import runs
 from n2n.config import TrainConfig
 from n2n.monitor import checkpoint
 from n2n.monitor.environment import describe_environment
-from n2n.monitor.files import read_json, write_json
-from n2n.monitor.lock import Held, locked
+from n2n.monitor.files import make_folder, read_json, remove_empty, write_json
+from n2n.monitor.lock import Held, NoLocks, locked
 from n2n.monitor.preemption import FILE
 from n2n.paths import folder_name, usable
 from n2n.ranks import Ranks
@@ -78,11 +78,12 @@ def owned(
         ValueError: another trainer is at work there, it has become another run's meanwhile, or it cannot be written to.
     """
     with contextlib.ExitStack() as stack:
-        refused = ""
+        refused, made = "", []
         if ranks.first:
             try:
-                folder = folder or runs.new_folder(label_of(config))
-                folder.mkdir(parents=True, exist_ok=True)
+                made = make_folder(folder or runs.root())
+                if folder is None:
+                    made = [folder := runs.new_folder(label_of(config)), *made]
                 for name in locks:
                     stack.enter_context(locked(folder / name, wait=False))
                 if (folder / "config.json").exists():
@@ -93,8 +94,12 @@ def owned(
                 )
             except ValueError as error:
                 refused = str(error)
+            except NoLocks as error:
+                refused = f"run_dir: {error}"
             except OSError as error:
                 refused = f"run_dir: {folder or runs.root()} cannot be written to: {error.strerror}"
+            if refused:
+                remove_empty(made)
         folder, refused = ranks.tell((folder, refused))
         if refused:
             raise ValueError(refused)

@@ -130,7 +130,7 @@ def test_a_configuration_is_read_on_a_machine_without_its_folders(links):
 
 def test_a_sweep_s_points_are_held_to_it(links, monkeypatch):
     monkeypatch.setattr("n2n.launch.slurm.available", lambda: False)
-    with pytest.raises(ValueError, match="data: saw 's3://b/t.npy', a URL of scheme 's3'"):
+    with pytest.raises(ValueError, match=r"data: saw 's3://b/t\.npy', a URL of scheme 's3'"):
         n2n.launch.submit("train.ipynb", [{"graph": "sparse", "data": "s3://b/t.npy"}], name="urls")
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from n2n.data.store import TokenStore, described_by, differing, plan, sha256_of, work_folder
-from n2n.monitor.files import read_json, write_atomic, write_json
+from n2n.data.sidecar import Plan, described, differing, is_description, plan
+from n2n.data.store import TokenStore, described_by, opened, sha256_of, work_folder
+from n2n.monitor.files import making, write_atomic, write_json
 from n2n.monitor.lock import locked
 from n2n.monitor.progress import Progress
 from n2n.paths import usable
@@ -132,21 +133,28 @@ class _Making:
     def begin(self) -> None:
         """Make the file in its full size, unless another process did."""
         self.process.sample(1, length=self.length, split=self.split, latents=False)  # refuses what can be refused
-        described = self.work / "plan.json"
-        if described.exists():
-            self._refuse_other(read_json(described), self.work)
+        begun = self.work / "plan.json"
+        if begun.exists():
+            self._refuse_other(described(begun, Plan), self.work)
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        bytes_needed = self.sequences * self.length * np.dtype(self.plan["dtype"]).itemsize
-        free = shutil.disk_usage(self.path.parent).free
-        if bytes_needed > free:
-            raise OSError(f"{self.path} takes {bytes_needed / 2**30:,.1f} GiB, of which {free / 2**30:,.1f} are free")
-        self.work.mkdir(exist_ok=True)
-        with locked(self.work / "lock"):
-            if not described.exists():
-                shape = (self.sequences, self.length)
-                np.lib.format.open_memmap(self.tokens, "w+", self.plan["dtype"], shape)
-                write_json(described, self.plan)
+        self._refuse_foreign_sidecar()
+        with making(self.path.parent):
+            bytes_needed = self.sequences * self.length * np.dtype(self.plan["dtype"]).itemsize
+            free = shutil.disk_usage(self.path.parent).free
+            if bytes_needed > free:
+                wanted, left = bytes_needed / 2**30, free / 2**30
+                raise OSError(f"{self.path} takes {wanted:,.1f} GiB, of which {left:,.1f} are free")
+            with making(self.work), locked(self.work / "lock"):
+                if not begun.exists():
+                    shape = (self.sequences, self.length)
+                    np.lib.format.open_memmap(self.tokens, "w+", self.plan["dtype"], shape)
+                    write_json(begun, self.plan)
+
+    def _refuse_foreign_sidecar(self) -> None:
+        """What lies at the place of the description, and describes no dataset, is somebody's file."""
+        beside = described_by(self.path)
+        if os.path.lexists(beside) and not is_description(beside):
+            raise ValueError(f"path: {beside}, which would describe the dataset, is there and is no description of one")
 
     def _refuse_other(self, there: dict, where: Path) -> None:
         differences = differing(there, self.plan)
@@ -158,7 +166,7 @@ class _Making:
         missing = list(missing)
         if not missing:
             return
-        start = np.load(self.tokens, mmap_mode="r").offset
+        start = opened(self.tokens).offset
         with open(self.tokens, "r+b") as file, Progress(0, len(missing), unit="block") as shown:
             for done, block in enumerate(missing, start=1):
                 self._write_block(file, start, block)
@@ -190,8 +198,8 @@ class _Making:
         return TokenStore(self.path)
 
     def _redraw_damaged(self) -> None:
-        tokens = np.load(self.tokens, mmap_mode="r")
+        tokens = opened(self.tokens)
         for block in range(self.blocks):
             data = np.ascontiguousarray(tokens[block * self.rows : (block + 1) * self.rows])
-            if hashlib.sha256(data).hexdigest() != self.marker(block).read_text():
+            if hashlib.sha256(data).hexdigest().encode() != self.marker(block).read_bytes():
                 self.write([block])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from n2n.data.sidecar import Sidecar, described, differing, plan
 from n2n.graph import Graph
-from n2n.monitor.files import read_json
 from n2n.paths import usable
 from n2n.process import Process
 
-FORMAT = 1
-LONG = ("graph", "kernels")  # of a plan, too long to be told
 PIECE = 2**24  # bytes read at once
 
 
@@ -44,25 +41,12 @@ class TokenStore:
         if not self.path.is_file():
             hint = "; it is not finished: run its generation again" if work_folder(self.path).exists() else ""
             raise ValueError(f"data: no dataset at {self.path}{hint}")
-        self.about = self._described()
+        self.about = described(described_by(self.path), Sidecar)
         self.count, self.length = self.about["count"], self.about["length"]
         self.vocab_size, self.split, self.sha256 = (self.about[name] for name in ("vocab_size", "split", "sha256"))
         found, wanted = (self.tokens.shape, str(self.tokens.dtype)), ((self.count, self.length), self.about["dtype"])
         if found != wanted:
             raise ValueError(f"data: {self.path} holds {found}, its JSON file says {wanted}")
-
-    def _described(self) -> dict[str, Any]:
-        beside = described_by(self.path)
-        try:
-            about = read_json(beside)
-            if about["format"] != FORMAT:
-                raise ValueError(f"format: saw {about['format']!r}, {FORMAT} is read here")
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"data: {beside} does not describe a dataset ({type(error).__name__}: {error}); "
-                "n2n.data.generate writes it beside the tokens"
-            ) from None
-        return about
 
     def __repr__(self) -> str:
         return f"TokenStore({str(self.path)!r}: {self.count:,} sequences of {self.length} tokens, {self.split})"
@@ -73,10 +57,7 @@ class TokenStore:
     @cached_property
     def tokens(self) -> np.ndarray:
         """``(count, length)`` in the smallest unsigned type, read from the disk as it is used."""
-        try:
-            return np.load(self.path, mmap_mode="r")
-        except (ValueError, EOFError) as error:
-            raise ValueError(f"data: {self.path} is no whole .npy file: {error}") from None
+        return opened(self.path)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the open file, which every process opens for itself."""
@@ -110,35 +91,19 @@ class TokenStore:
             raise ValueError(f"data: {self.path} was drawn with {differences}")
 
 
-def differing(there: dict[str, Any], here: dict[str, Any]) -> str:
-    """In what two plans differ, for people; empty if in nothing."""
-    told = [f"{k} {there.get(k)!r}, not {here[k]!r}" for k in here if k not in LONG and here[k] != there.get(k)]
-    if here["graph"] != there.get("graph"):
-        return "; ".join(["another graph", *told])
-    if not same_kernels(here["kernels"], there.get("kernels", {})):
-        told = told or ["other kernels"]
-    return "; ".join(told)
+def opened(path: Path) -> np.ndarray:
+    """The array in a ``.npy`` file, read from the disk as it is used.
 
-
-def plan(process: Process, split: str, count: int, length: int) -> dict[str, Any]:
-    """What decides the tokens of a dataset, and their type."""
-    graph = process.graph.model_dump(mode="json")
-    del graph["name"]  # a title
-    shape = {"split": split, "count": count, "length": length, "vocab_size": process.graph.vocab_size}
-    dtype = str(np.min_scalar_type(process.graph.vocab_size - 1))
-    return {
-        "format": FORMAT,
-        "graph": graph,
-        "kernels": process.checksums,
-        "seed": int(process.seed),
-        "dtype": dtype,
-        **shape,
-    }
-
-
-def same_kernels(here: dict[str, float], there: dict[str, float]) -> bool:
-    """Whether checksums are those of the same kernels, to the rounding of two machines."""
-    return here.keys() == there.keys() and all(math.isclose(here[k], there[k], rel_tol=1e-9) for k in here)
+    Raises:
+        ValueError: a file that is damaged, is something else, or has its rows apart (in Fortran's order).
+    """
+    try:
+        tokens = np.lib.format.open_memmap(path, mode="r")  # np.load would open archives and pickles too
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"data: {path} is no whole .npy file of tokens: {error}") from None
+    if not tokens.flags.c_contiguous:
+        raise ValueError(f"data: {path} is in Fortran's order; sequence by sequence is needed")
+    return tokens
 
 
 def described_by(path: Path) -> Path:

@@ -21,11 +21,12 @@ from n2n.launch.resources import Resources
 from n2n.launch.states import ENDED, states
 from n2n.launch.sweep import CODE, UNFINISHED, Sweep, folder_of, other_points
 from n2n.launch.watching import Watcher, counted
-from n2n.monitor.files import write_json
+from n2n.monitor.files import making, write_json
 from n2n.monitor.lock import locked
 from n2n.monitor.preemption import FILE
 from n2n.runs import SWEEP
 
+LOCK = ".resubmit.lock"  # in a sweep's folder, held by whoever starts its points
 PERIOD = 2.0  # seconds between looks while waiting
 
 
@@ -92,7 +93,7 @@ class Jobs:
         Raises:
             OSError: the cluster does not answer.
         """
-        with locked(self.path / ".resubmit.lock"):
+        with locked(self.path / LOCK):
             table = self.table()
             points = [point for point in table.index if table.loc[point, "state"] in UNFINISHED]
             self._start(points)
@@ -135,12 +136,12 @@ class Plan:
 
     def submit(self) -> Jobs:
         """Write the sweep's folder and start what is not finished; code that is there already stays."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         code = self.folder / CODE
-        if not (self.folder / SWEEP).exists():
-            shutil.rmtree(code, ignore_errors=True)  # of an attempt that was cut off
-            snapshot.take(code, self.notebook.path)
-        self._write()
+        with making(self.folder), locked(self.folder / LOCK):
+            if not (self.folder / SWEEP).exists():
+                shutil.rmtree(code, ignore_errors=True)  # of an attempt that was cut off
+                snapshot.take(code, self.notebook.path)
+            self._write()
         jobs = Jobs(Sweep(self.folder))
         jobs.resubmit()
         return jobs

@@ -2,32 +2,107 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable
+import re
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+_LONGEST_NAME = 60  # characters of a file's name in that of the file beside it
 LONGEST_ROW = 2**16  # bytes that are read to find the last row
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write beside ``path``, flush to the disk, and rename over it: a reader sees the old file or the new one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Write beside ``path``, flush to the disk, and rename over it: a reader sees the old file or the new one.
+
+    What is at ``path`` keeps what it was but for its content: of a link the file that it leads to is replaced, and a
+    file keeps its mode, its owner where that is allowed, and its further attributes, such as access lists.
+
+    Raises:
+        ValueError: a file that may not be written to, a folder, a device, or a link that leads nowhere.
+    """
+    place = Path(os.path.realpath(path))
+    before = _replaceable(path, place)
+    beside = place.with_name(f".{place.name[:_LONGEST_NAME]}.{os.getpid()}.part")
     try:
         with open(beside, "wb") as file:
             write(file)
+            if before is not None:
+                _take_after(file.fileno(), place, before)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(beside, place)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _replaceable(path: Path, place: Path) -> os.stat_result | None:
+    """What is at the end of ``path``, or None if nothing is."""
+    try:
+        found = os.stat(place)
+    except FileNotFoundError:
+        found = None
+    except OSError as error:  # a circle of links
+        raise ValueError(f"{path} cannot be written: {error.strerror}") from None
+    if found is None and os.path.islink(path):
+        raise ValueError(f"{path} cannot be written: it is a link to {os.readlink(path)}, which is not there")
+    if found is not None and not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"{path} cannot be written: it is a folder or a device, no plain file")
+    # The mode is asked too, because root may write what its owner has made read-only.
+    if found is not None and not (found.st_mode & 0o222 and os.access(place, os.W_OK)):
+        mode = stat.S_IMODE(found.st_mode)
+        raise ValueError(f"{path} cannot be written: it is read-only (mode {mode:04o}); name another file, or chmod it")
+    return found
+
+
+def _take_after(file: int, place: Path, before: os.stat_result) -> None:
+    """Give an open file the owner, the mode and the attributes of the one that it will replace."""
+    if (os.fstat(file).st_uid, os.fstat(file).st_gid) != (before.st_uid, before.st_gid):
+        with contextlib.suppress(OSError):
+            os.fchown(file, before.st_uid, before.st_gid)
+    os.fchmod(file, stat.S_IMODE(before.st_mode))
+    with contextlib.suppress(OSError, AttributeError):  # a file system or a system without them
+        for name in os.listxattr(place):
+            os.setxattr(file, name, os.getxattr(place, name))
 
 
 def clean(folder: Path) -> None:
     """Delete what ``write_atomic`` was writing into a folder when it was killed; for the folder's only writer."""
     for path in folder.glob(".*.part"):
-        path.unlink()
+        if re.fullmatch(r"\..+\.\d+\.part", path.name) and path.is_file():
+            path.unlink()
+
+
+def make_folder(folder: Path) -> list[Path]:
+    """Make a folder and those that it lies in; the ones that were not there, innermost first."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        remove_empty(made)
+        raise
+    return made
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Remove those of some folders that are empty, innermost first."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+@contextlib.contextmanager
+def making(folder: Path) -> Iterator[None]:
+    """Make a folder for what the block does in it; if the block fails, what was made and is empty is removed again."""
+    made = make_folder(folder)
+    try:
+        yield
+    except BaseException:
+        remove_empty(made)
+        raise
 
 
 def sync(path: Path) -> None:

@@ -1,0 +1,184 @@
+"""What lies beside a dataset, or in its place, is checked field by field before anything is believed."""
+
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import n2n
+from n2n.data import generate, generate_part
+
+PROCESS = n2n.Process(n2n.Graph.preset("single"), seed=5)
+FIELDS = ("format", "graph", "kernels", "seed", "dtype", "split", "count", "length", "vocab_size", "sha256")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return generate(PROCESS, tmp_path_factory.mktemp("made") / "t.npy", 6, 8)
+
+
+@pytest.fixture
+def store(made, tmp_path):
+    for suffix in (".npy", ".json"):
+        shutil.copy(made.path.with_suffix(suffix), tmp_path)
+    return tmp_path / "t.npy"
+
+
+def about(store) -> dict:
+    return json.loads(store.with_suffix(".json").read_text())
+
+
+def doors(store):
+    """Whoever opens a dataset."""
+    config = {"graph": "single", "process_seed": 5, "seq_len": 8, "batch_size": 2, "steps": 3, "dim": 8, "heads": 1}
+    yield lambda: n2n.TokenStore(store)
+    yield lambda: generate(PROCESS, store, 6, 8)
+    yield lambda: n2n.train(n2n.TrainConfig(**config, data=store, run_dir=store.parent / "run"))
+
+
+def refused(store, said: str) -> None:
+    before = {path: path.read_bytes() for path in store.parent.rglob("*")}
+    for enter in doors(store):
+        with pytest.raises(ValueError, match=said) as caught:
+            enter()
+        assert len(str(caught.value)) < 1000
+    assert {path: path.read_bytes() for path in store.parent.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_field_is_needed(store, field):
+    found = about(store)
+    assert set(found) == set(FIELDS)
+    del found[field]
+    store.with_suffix(".json").write_text(json.dumps(found))
+    refused(store, rf"data: \S+t.json does not describe a dataset \({field}: missing\)")
+
+
+WRONG = [
+    ("count", 100.0, "count: saw 100.0"),
+    ("count", "6", "count: saw '6'"),
+    ("count", True, "count: saw True"),
+    ("count", 0, "count: saw 0"),
+    ("count", -6, "count: saw -6"),
+    ("count", None, "count: saw None"),
+    ("length", 8.0, "length: saw 8.0"),
+    ("length", [8], r"length: saw \[8\]"),
+    ("vocab_size", 8.5, "vocab_size: saw 8.5"),
+    ("vocab_size", 7, "vocab_size: saw 7; the graph has"),
+    ("seed", -1, "seed: saw -1"),
+    ("seed", "5", "seed: saw '5'"),
+    ("kernels", 5, "kernels: saw 5"),
+    ("kernels", {"Z": "x"}, "kernels.Z: saw 'x'"),
+    ("kernels", [1, 2], r"kernels: saw \[1, 2\]"),
+    ("graph", 3, "graph: saw 3"),
+    ("graph", {}, "- nodes: missing"),
+    ("graph", {"nodes": [{"name": "X"}]}, "- num_states: missing"),
+    ("format", 2, "format: saw 2"),
+    ("format", "1", "format: saw '1'"),
+    ("split", "tset", "split: saw 'tset'; .*did you mean 'test'"),
+    ("dtype", "float64", "dtype: saw 'float64'"),
+    ("dtype", "uint16", "dtype: saw 'uint16'; .* symbols are kept as"),
+    ("sha256", "abc", "sha256: saw 'abc'"),
+    ("sha256", 7, "sha256: saw 7"),
+    ("cuont", 6, "unknown parameter 'cuont'; did you mean 'count'"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "said"), WRONG, ids=[said for _, _, said in WRONG])
+def test_a_field_of_another_kind_is_refused(store, field, value, said):
+    store.with_suffix(".json").write_text(json.dumps({**about(store), field: value}))
+    refused(store, rf"data: \S+t.json does not describe a dataset \((graph: .*)?{said}")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "JSONDecodeError"),
+        (b"[]", "saw a list; an object is needed"),
+        (b"null", "saw a NoneType"),
+        (b'{"count": 6', "JSONDecodeError"),
+        (b"\xff\xfe\x00", "UnicodeDecodeError"),
+        (b"[" * 100_000, "RecursionError"),
+        (None, "FileNotFoundError"),
+    ],
+)
+def test_what_is_no_object_is_refused(store, content, said):
+    beside = store.with_suffix(".json")
+    beside.unlink() if content is None else beside.write_bytes(content)
+    refused(store, rf"data: \S+t.json does not describe a dataset \(.*{said}")
+
+
+def _npz(tokens):
+    file = io.BytesIO()
+    np.savez(file, tokens=tokens)
+    return file.getvalue()
+
+
+def _npy(tokens, **options):
+    file = io.BytesIO()
+    np.lib.format.write_array(file, tokens, **options)
+    return file.getvalue()
+
+
+TOKENS = {
+    "an archive": (_npz, "is no whole .npy file"),
+    "empty": (lambda tokens: b"", "is no whole .npy file"),
+    "cut in the header": (lambda tokens: _npy(tokens)[:40], "is no whole .npy file"),
+    "cut in the tokens": (lambda tokens: _npy(tokens)[:-3], "is no whole .npy file"),
+    "pickled": (lambda tokens: _npy(tokens.astype(object), allow_pickle=True), "is no whole .npy file"),
+    "text": (lambda tokens: b"0 1 2\n", "is no whole .npy file"),
+    "wider": (lambda tokens: _npy(tokens.astype(np.int64)), r"holds \(\(6, 8\), 'int64'\), its JSON file says"),
+    "floats": (lambda tokens: _npy(tokens.astype(float)), r"holds \(\(6, 8\), 'float64'\)"),
+    "big-endian": (lambda tokens: _npy(tokens.astype(">u2")), r"holds \(\(6, 8\), '>u2'\)"),
+    "flat": (lambda tokens: _npy(tokens.ravel()), r"holds \(\(48,\), 'uint8'\)"),
+    "turned": (lambda tokens: _npy(np.ascontiguousarray(tokens.T)), r"holds \(\(8, 6\), 'uint8'\)"),
+    "Fortran's order": (lambda tokens: _npy(np.asfortranarray(tokens)), "is in Fortran's order"),
+}
+
+
+@pytest.mark.parametrize("kind", TOKENS)
+def test_a_file_that_is_no_array_of_these_tokens_is_refused(store, kind):
+    make, said = TOKENS[kind]
+    store.write_bytes(make(np.load(store)))
+    refused(store, f"data: .*t.npy {said}")
+
+
+def test_a_folder_in_the_place_of_the_tokens_is_refused(store):
+    store.unlink()
+    store.mkdir()
+    for enter in doors(store):
+        with pytest.raises(ValueError, match=r"data: no dataset at \S+t.npy"):
+            enter()
+
+
+def test_somebody_s_file_in_the_place_of_the_description_is_left(tmp_path):
+    (tmp_path / "t.json").write_text('{"mine": 1}')
+    with pytest.raises(ValueError, match=r"path: \S+t.json, which would describe the dataset, is there and is no desc"):
+        generate(PROCESS, tmp_path / "t.npy", 6, 8)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"t.json": '{"mine": 1}'}
+
+
+def test_the_description_of_tokens_that_were_deleted_is_replaced(store):
+    store.unlink()
+    assert generate(PROCESS, store, 4, 8).count == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [("{}", "format: missing"), ("[]", "saw a list"), ("", "JSONDecodeError")]
+)
+def test_a_damaged_plan_of_an_unfinished_dataset_is_refused(tmp_path, content, said, monkeypatch):
+    monkeypatch.setattr("n2n.data.generation.BLOCK", 8)
+    assert generate_part(PROCESS, tmp_path / "t.npy", 6, 8, part=0, parts=2) is None
+    plan = tmp_path / ".t.npy.parts" / "plan.json"
+    plan.write_text(content)
+    with pytest.raises(ValueError, match=rf"data: \S+plan.json does not describe a dataset \(.*{said}"):
+        generate(PROCESS, tmp_path / "t.npy", 6, 8)
+
+
+def test_a_damaged_mark_of_a_block_has_it_made_again(tmp_path, monkeypatch, made):
+    monkeypatch.setattr("n2n.data.generation.BLOCK", 8)
+    generate_part(PROCESS, tmp_path / "t.npy", 6, 8, part=0, parts=2)
+    (tmp_path / ".t.npy.parts" / "00000000.sha256").write_bytes(b"\xff\xfe")
+    assert generate(PROCESS, tmp_path / "t.npy", 6, 8).sha256 == made.sha256
