@@ -30,13 +30,15 @@ from n2n.sampling import cores
 
 PERIOD = 0.2  # seconds between looks at the run's folder
 PATIENCE = 60.0  # seconds that processes may take to save once their launcher is gone
+START = 300.0  # seconds that processes may take until the first of them has joined the others
+TAIL = 4000  # characters of torchrun's log in an error
 
 
 def launch(config: TrainConfig, folder: Path | None, learner: Learner) -> Run:
     """Train with ``config.processes`` processes, an equal number on each node of the Slurm job that this is in.
 
     Their progress is shown here. What would stop a run in this process stops them: they save, leave at the same step,
-    and none is left.
+    and none is left. Before they train there is nothing to save, and they are ended at once.
 
     Args:
         config: the whole configuration, already checked.
@@ -47,7 +49,8 @@ def launch(config: TrainConfig, folder: Path | None, learner: Learner) -> Run:
         ValueError: a trainer is at work in the folder, a checkpoint of something else, or processes that the nodes do
             not divide. Nothing on disk is touched.
         Preempted: a signal asked it to leave; the processes have saved and left.
-        RuntimeError: a process failed; with its traceback.
+        RuntimeError: a process failed, with its traceback; or they did not start within ``START`` seconds, with the end
+            of their log.
     """
     processes_per_node(config)
     with owned(folder, config, Ranks(), [ANSWERS]) as folder:
@@ -56,7 +59,9 @@ def launch(config: TrainConfig, folder: Path | None, learner: Learner) -> Run:
         stop = Stop(folder)
         try:
             with stop:
-                _watch(process, config, folder, stop)
+                trained = _watch(process, config, folder, stop)
+            if not trained:
+                write_status(folder, config, "preempted", _saved(folder))
         except BaseException as error:
             _end(process)
             state = "preempted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -111,8 +116,8 @@ def _command(config: TrainConfig, folder: Path) -> list[str]:
     nodes, count = _nodes(), processes_per_node(config)
     torchrun = [sys.executable, "-m", __name__, f"--nproc-per-node={count}"]
     worker = ["-m", "n2n.train", str(folder / "config.json")]
-    if nodes == 1:
-        return [*torchrun, "--standalone", *worker]
+    if nodes == 1:  # they meet on the loopback interface, because the machine's own name may not resolve
+        return [*torchrun, "--standalone", "--local-addr=127.0.0.1", *worker]
     with socket.socket() as free:
         free.bind(("", 0))
         meeting = f"{socket.gethostname()}:{free.getsockname()[1]}"
@@ -124,19 +129,62 @@ def _command(config: TrainConfig, folder: Path) -> list[str]:
     return [*srun, *torchrun, *together, *worker]
 
 
-def _watch(process: subprocess.Popen, config: TrainConfig, folder: Path, stop: Stop) -> None:
-    """Until the processes have ended: show their latest row, and pass on a signal as the file ``STOP``, once."""
-    seen, passed_on = _saved(folder), False
+def _watch(process: subprocess.Popen, config: TrainConfig, folder: Path, stop: Stop) -> bool:
+    """Until the processes have ended: show their latest row, and pass on a signal as the file ``STOP``, once.
+
+    Returns:
+        False if they were asked to stop before they trained, and have been ended.
+    """
+    seen, passed_on, start = _saved(folder), False, _Start(folder)
     with shown(folder, seen, config.steps) as view:
         while process.poll() is None:
+            if stop.asked and not start.trains:
+                _end(process)
+                return False
             if stop.signal and not passed_on:
                 (folder / FILE).touch()
                 passed_on = True
+            start.refuse_late()
             row = last_row(folder / METRICS)
             if row and row["step"] >= seen:
                 seen = row["step"] + 1
                 view.update(seen, told(row))
             time.sleep(PERIOD)
+    return True
+
+
+class _Start:
+    """How far processes that have been started are: none has joined, some have joined, they train.
+
+    Args:
+        folder: of the run, whose ``status.json`` this process wrote last.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._began = folder, time.monotonic()
+        self._logs = self._logged()
+        self._status = (folder / "status.json").read_bytes()
+
+    def _logged(self) -> int:
+        return sum(path.stat().st_size for path in (self._folder / "logs").glob("rank*.log"))
+
+    @property
+    def trains(self) -> bool:
+        """Whether the first process has written ``status.json``, after which it hears of the file ``STOP``."""
+        return (self._folder / "status.json").read_bytes() != self._status
+
+    def refuse_late(self) -> None:
+        """Raise a ``RuntimeError`` if none has joined in time; each that has joined writes a line into its log."""
+        if time.monotonic() - self._began > START and self._logged() == self._logs:
+            raise RuntimeError(
+                f"no process of {self._folder} has joined the others within {START:g} s. torchrun's log ends with:\n"
+                f"{_tail(self._folder)}"
+            )
+
+
+def _tail(folder: Path) -> str:
+    """The end of torchrun's log."""
+    return (folder / "logs" / "torchrun.log").read_text(errors="replace")[-TAIL:]
 
 
 def _end(process: subprocess.Popen) -> None:
@@ -157,8 +205,8 @@ def _result(config: TrainConfig, folder: Path, stop: Stop, code: int) -> Run:
     run = Run(folder)
     status = run.status
     if status["state"] == "running":  # killed before it could tell
-        tail = (folder / "logs" / "torchrun.log").read_text(errors="replace")[-4000:]
-        write_status(folder, config, "failed", _saved(folder), error=f"torchrun ended with {code}:\n{tail}")
+        said = f"torchrun ended with {code}:\n{_tail(folder)}"
+        write_status(folder, config, "failed", _saved(folder), error=said)
         status = run.status
     if status["state"] == "failed":
         raise RuntimeError(f"a process of {folder} failed at step {status['step']}:\n{status['error']}")

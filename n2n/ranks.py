@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import psutil
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -43,10 +44,16 @@ class Ranks:
 
     @contextlib.contextmanager
     def joined(self, device: torch.device) -> Iterator[None]:
-        """In touch with the others: NCCL between GPUs, gloo between CPUs."""
+        """In touch with the others: NCCL between GPUs, gloo between CPUs.
+
+        On one machine gloo takes the loopback interface unless ``$GLOO_SOCKET_IFNAME`` names another: by itself it asks
+        for the address of the machine's own name, which may have none.
+        """
         if self.count == 1:
             yield
             return
+        if os.environ.get("LOCAL_WORLD_SIZE") == str(self.count) and (loopback := _loopback()):
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
         try:
             yield
@@ -94,6 +101,12 @@ class Ranks:
         for block in objective.model.blocks:
             fully_shard(block, mesh=mesh)
         return fully_shard(objective, mesh=mesh)
+
+
+def _loopback() -> str | None:
+    """The name of the interface with the address 127.0.0.1, if there is one."""
+    found = psutil.net_if_addrs().items()
+    return next((name for name, addresses in found if any(one.address == "127.0.0.1" for one in addresses)), None)
 
 
 def started_by_launcher() -> bool:

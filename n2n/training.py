@@ -20,7 +20,7 @@ from n2n.monitor.files import clean
 from n2n.monitor.metrics import check_tensorboard
 from n2n.monitor.preemption import Preempted, Stop
 from n2n.ranks import Ranks, started_by_launcher, started_by_torchrun
-from n2n.recording import ANSWERS, TRAINS, describe, existing_folder, owned, write_status
+from n2n.recording import ANSWERS, TRAINS, describe, existing_folder, line_logger, owned, write_status
 from n2n.reporting import Reporter
 from n2n.runs import Run
 
@@ -65,6 +65,8 @@ def train(config: TrainConfig) -> Run:
     keep_freed_memory()
     locks = [TRAINS] if started_by_launcher() else [ANSWERS, TRAINS]
     with ranks.joined(device):
+        if folder and started_by_launcher():
+            line_logger(folder, ranks.rank)(f"rank {ranks.rank} of {ranks.count} has joined")  # the launcher waits for it
         learner = Learner(config, device, ranks)
         with owned(folder, config, ranks, locks) as folder:
             return _train_in(folder, learner)
