@@ -13,6 +13,7 @@ import traceback
 from pathlib import Path
 
 import psutil
+import torch
 
 from n2n.config import TrainConfig
 from n2n.learner import Learner
@@ -24,9 +25,10 @@ from n2n.monitor.metrics import METRICS, told
 from n2n.monitor.parents import end_with_parent
 from n2n.monitor.preemption import FILE, Preempted, Stop
 from n2n.ranks import LAUNCHED, Ranks
-from n2n.recording import ANSWERS, TRAINS, describe, owned, write_status
+from n2n.recording import ANSWERS, TRAINS, describe, line_logger, owned, threads_before, write_status
 from n2n.runs import Run
 from n2n.sampling import cores
+from n2n.threads import VARIABLE, Threads, of_run, using
 
 PERIOD = 0.2  # seconds between looks at the run's folder
 PATIENCE = 60.0  # seconds that processes may take to save once their launcher is gone
@@ -34,7 +36,7 @@ START = 300.0  # seconds that processes may take until the first of them has joi
 TAIL = 4000  # characters of torchrun's log in an error
 
 
-def launch(config: TrainConfig, folder: Path | None, learner: Learner) -> Run:
+def launch(config: TrainConfig, folder: Path | None, learner: Learner, device: torch.device) -> Run:
     """Train with ``config.processes`` processes, an equal number on each node of the Slurm job that this is in.
 
     Their progress is shown here. What would stop a run in this process stops them: they save, leave at the same step,
@@ -43,7 +45,8 @@ def launch(config: TrainConfig, folder: Path | None, learner: Learner) -> Run:
     Args:
         config: the whole configuration, already checked.
         folder: of the run; None: a new one.
-        learner: of one process, which knows what a checkpoint must be.
+        learner: of one process, which knows what a checkpoint must be; on the CPU.
+        device: what the processes learn on.
 
     Raises:
         ValueError: a trainer is at work in the folder, a checkpoint of something else, or processes that the nodes do
@@ -54,8 +57,8 @@ def launch(config: TrainConfig, folder: Path | None, learner: Learner) -> Run:
     """
     processes_per_node(config)
     with owned(folder, config, Ranks(), [ANSWERS]) as folder:
-        _prepare(config, folder, learner)
-        process = _started(config, folder)
+        threads = _prepare(config, folder, learner, device)
+        process = _started(config, folder, threads)
         stop = Stop(folder)
         try:
             with stop:
@@ -89,19 +92,26 @@ def _nodes() -> int:
     return int(os.environ.get("SLURM_JOB_NUM_NODES", 1))
 
 
-def _prepare(config: TrainConfig, folder: Path, learner: Learner) -> None:
+def _prepare(config: TrainConfig, folder: Path, learner: Learner, device: torch.device) -> int:
+    """Write what is to be trained; the threads of each process."""
     with owned(folder, config, Ranks(), [TRAINS]):  # nobody trains there whose launcher is gone
         found = checkpoint.load_latest(folder / "checkpoints")
         if found:
             learner.refuse_other(found[1], folder)
-        describe(folder, config)
-        write_status(folder, config, "running", found[0] if found else 0)
+        step = found[0] if found else 0
+        chosen = Threads(max(1, cores() // processes_per_node(config)), "an equal part of the cores")
+        if device.type == "cpu" and config.compile != "on" and step < config.steps:
+            chosen = of_run(learner.rehearse, config.steps - step, chosen.number, threads_before(folder))
+        with using(chosen.number):
+            describe(folder, config)
+        write_status(folder, config, "running", step)
     (folder / "logs").mkdir(exist_ok=True)
+    line_logger(folder)(f"of each process: {chosen}")
+    return chosen.number
 
 
-def _started(config: TrainConfig, folder: Path) -> subprocess.Popen:
-    threads = max(1, cores() // processes_per_node(config))
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), LAUNCHED: "1"}
+def _started(config: TrainConfig, folder: Path, threads: int) -> subprocess.Popen:
+    environment = {**os.environ, VARIABLE: str(threads), LAUNCHED: "1"}
     with open(folder / "logs" / "torchrun.log", "ab") as output:
         said = {"stdout": output, "stderr": output, "env": environment}
         return subprocess.Popen(_command(config, folder), start_new_session=True, **said)

@@ -10,6 +10,7 @@ from torch import Tensor
 from n2n.checks import MEMORY_BUDGET, check_tokens, rows_at_once
 from n2n.inference import Oracle, by_name, marginals_of
 from n2n.process import Process
+from n2n.threads import using
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +27,7 @@ class MeanField:
     beliefs: dict[str, Tensor]
 
 
+@using(1)
 def mean_field(
     process: Process, tokens, *, dtype: torch.dtype = torch.float64, memory_budget: int = MEMORY_BUDGET
 ) -> MeanField:

@@ -17,6 +17,7 @@ from n2n.inference import filter, likelihood_of_all
 from n2n.particles import Cloud, Streams, bytes_of_tables, bytes_per_filter
 from n2n.process import Process
 from n2n.strict import whole
+from n2n.threads import using
 
 MOST_PARTICLES, MOST_REPEATS = 2**20, 2**12
 _CACHE = 2**23  # bytes of laws worked on at once by a CPU, so that they stay near it
@@ -48,6 +49,7 @@ class InContext:
     effective_sample_size: Tensor | None
 
 
+@using(1)
 def in_context_nll(
     process: Process,
     tokens,

@@ -9,10 +9,12 @@ from n2n.checks import MEMORY_BUDGET, check_tokens, rows_at_once
 from n2n.contraction import x_is_seen
 from n2n.inference import Oracle
 from n2n.process import Process
+from n2n.threads import using
 
 RESOLUTION = 1e-24  # nats; what is less is told apart from rounding by nobody, and is 0
 
 
+@using(1)
 def token_influence(process: Process, tokens, *, memory_budget: int = MEMORY_BUDGET) -> Tensor:
     """``KL(P(x_{q+1} | x_0 .. x_q) || P(x_{q+1} | x_0 .. x_q without x_s))`` for each query q and key s, nats.
 

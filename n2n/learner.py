@@ -14,11 +14,13 @@ from n2n.config import TrainConfig
 from n2n.data import Batches, Epochs, Stream, TokenStore
 from n2n.data.sidecar import same_kernels
 from n2n.models.lm import LanguageModel
+from n2n.models.sizes import forward_flops
 from n2n.monitor import checkpoint
 from n2n.monitor.profiler import Clock
 from n2n.optimization import Objective, learning_rate, make_optimizer, step_seed, update
 from n2n.ranks import Ranks
 
+REHEARSED = 2e9  # floating-point operations of a rehearsed forward pass, at most, unless one sequence has more
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
@@ -61,6 +63,19 @@ class Learner:
         self._unchecked.append((step, loss, norm))
         self.done = step + 1
         return loss, norm, rate
+
+    def rehearse(self) -> None:
+        """Forward and backward of one micro-batch, or of a part that is quickly done; nothing is changed by it."""
+        config = self.config
+        mixed = torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+        with torch.random.fork_rng(devices=[]):  # dropout draws
+            flops = forward_flops(self.model, config.seq_len - 1)["Global"]
+            part = config.batch_size // config.processes // config.accumulate
+            rows = max(1, min(part, int(REHEARSED // flops)))
+            tokens = torch.from_numpy(self.batches.batch(0)[:rows]).to(self.device)
+            with mixed:
+                loss = self.model.nll(tokens).mean()
+            torch.autograd.grad(loss, [one for one in self.model.parameters() if one.requires_grad], allow_unused=True)
 
     def check_finite(self) -> None:
         """Look at every step since the last look; a GPU is waited for once, not at every step.

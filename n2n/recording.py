@@ -14,7 +14,7 @@ from n2n import runs
 from n2n.config import TrainConfig
 from n2n.monitor import checkpoint
 from n2n.monitor.environment import describe_environment
-from n2n.monitor.files import make_folder, read_json, remove_empty, write_json
+from n2n.monitor.files import make_folder, read_json, read_object, remove_empty, write_json
 from n2n.monitor.lock import Held, NoLocks, locked
 from n2n.monitor.preemption import FILE
 from n2n.paths import folder_name, usable
@@ -123,6 +123,14 @@ def describe(folder: Path, config: TrainConfig) -> None:
     """Write the configuration, and what it runs on, into the run's folder."""
     write_json(folder / "config.json", config.model_dump(mode="json"))
     write_json(folder / "environment.json", describe_environment(Path(__file__).parent))
+
+
+def threads_before(folder: Path) -> int | None:
+    """Torch's threads of the run that is resumed there; None if no checkpoint of it was saved."""
+    if not checkpoint.steps(folder / "checkpoints"):
+        return None
+    found = read_object(folder / "environment.json").get("torch_threads")
+    return found if isinstance(found, int) and found > 0 else None
 
 
 def line_logger(folder: Path, rank: int = 0) -> Callable[[str], None]:

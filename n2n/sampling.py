@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
@@ -21,6 +22,8 @@ _MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)  # an index fills two 32-bit
 WIDTH = 256  # sequences side by side, at most; under 32 the calls cost more than the numbers
 _SEQUENTIAL_BELOW = 50_000  # tokens; under it, handing out threads costs more than it saves
 _CONTEXT_BUDGET = 2**28  # bytes for the tables that one thread keeps of its sequences' own kernels
+
+CONTROL_GROUP = "/sys/fs/cgroup/cpu.max"  # microseconds that a container may compute in each period of so many
 
 NO_KEYS = np.empty((0, 2), np.uint64)
 NOTHING_DONE = np.empty((0, 3), np.int64)
@@ -75,10 +78,22 @@ def draw(
 
 
 def cores() -> int:
-    """The cores that this process may use, no more than ``$OMP_NUM_THREADS``, which limits torch's threads too."""
+    """The cores that this process may use, no more than ``$OMP_NUM_THREADS``, which limits torch's threads too.
+
+    A container's limit of processor time counts as so many cores, rounded up.
+    """
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     told = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(there, int(told))) if told.isdecimal() else there
+    return max(1, min([there, *_quota(), *([int(told)] if told.isdecimal() else [])]))
+
+
+def _quota() -> list[int]:
+    """The limit that a container's control group sets, in cores, or none."""
+    try:
+        share, period = Path(CONTROL_GROUP).read_text().split()
+    except (OSError, ValueError):
+        return []
+    return [-(-int(share) // int(period))] if share.isdecimal() else []
 
 
 def empty_sample(program: Program, count: int, length: int, latents: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from n2n import threads
 from n2n.checks import check_budget, check_fixed
 from n2n.config import TrainConfig
 from n2n.elastic import launch, processes_per_node
@@ -20,7 +21,7 @@ from n2n.monitor.files import clean
 from n2n.monitor.metrics import check_tensorboard
 from n2n.monitor.preemption import Preempted, Stop
 from n2n.ranks import Ranks, started_by_launcher, started_by_torchrun
-from n2n.recording import ANSWERS, TRAINS, describe, existing_folder, line_logger, owned, write_status
+from n2n.recording import ANSWERS, TRAINS, describe, existing_folder, line_logger, owned, threads_before, write_status
 from n2n.reporting import Reporter
 from n2n.runs import Run
 
@@ -61,12 +62,14 @@ def train(config: TrainConfig) -> Run:
     if config.processes > 1 and not started_by_torchrun():
         # On the CPU, because a GPU is for those that will train.
         one = Learner(config.model_copy(update={"compile": "off", "kernels": "torch"}), torch.device("cpu"), ranks)
-        return launch(config, folder, one)
+        return launch(config, folder, one, device)
     keep_freed_memory()
     locks = [TRAINS] if started_by_launcher() else [ANSWERS, TRAINS]
     with ranks.joined(device):
         if folder and started_by_launcher():
-            line_logger(folder, ranks.rank)(f"rank {ranks.rank} of {ranks.count} has joined")  # the launcher waits for it
+            line_logger(folder, ranks.rank)(
+                f"rank {ranks.rank} of {ranks.count} has joined"
+            )  # the launcher waits for it
         learner = Learner(config, device, ranks)
         with owned(folder, config, ranks, locks) as folder:
             return _train_in(folder, learner)
@@ -90,7 +93,7 @@ def _device(config: TrainConfig, ranks: Ranks) -> torch.device:
 def _train_in(folder: Path, learner: Learner) -> Run:
     config, ranks = learner.config, learner.ranks
     _resume(folder, learner)
-    with Stop(folder) as stop:
+    with Stop(folder) as stop, _threads(folder, learner):
         with _failures_told(folder, learner):
             if ranks.first:
                 describe(folder, config)
@@ -103,6 +106,18 @@ def _train_in(folder: Path, learner: Learner) -> Run:
             left = f"saved at step {learner.done} of {config.steps}, training again into {folder} goes on"
             raise Preempted(f"{stop.by}: {left if stopped else 'the run is done'}", stop.signal)
     return Run(folder)
+
+
+@contextlib.contextmanager
+def _threads(folder: Path, learner: Learner) -> Iterator[None]:
+    """Torch on as many threads as the run takes, which its log tells; as torch has it on a GPU or as one of several."""
+    config, device, ranks, left = learner.config, learner.device, learner.ranks, learner.config.steps - learner.done
+    chosen = threads.Threads(torch.get_num_threads(), "as torch has them")
+    if ranks.count == 1 and device.type == "cpu" and config.compile != "on" and left:
+        chosen = threads.of_run(learner.rehearse, left, chosen.number, threads_before(folder))
+    line_logger(folder, ranks.rank)(str(chosen))
+    with threads.using(chosen.number):
+        yield
 
 
 def _resume(folder: Path, learner: Learner) -> None:

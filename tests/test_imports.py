@@ -32,6 +32,7 @@ ROOMS = [
     ["process"],
     ["transition", "emission"],
     ["checks"],
+    ["threads"],
     ["inference"],
     ["difficulty", "dependence", "influence"],
     ["smoothing", "decoding", "agreement"],

@@ -25,7 +25,9 @@ OTHER_NAME = [
     'hostname nosuchname.invalid && exec "$@"',
     "-",
 ]
-TRAINER = "import sys; sys.path.insert(0, {tests!r}); import n2n; from run_folders import config; n2n.train(config(**{fields}))"
+TRAINER = (
+    "import sys; sys.path.insert(0, {tests!r}); from run_folders import config, n2n; n2n.train(config(**{fields}))"
+)
 
 
 def can_be_renamed() -> bool:
