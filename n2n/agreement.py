@@ -43,7 +43,8 @@ def head_agreement(
         seed: of the permutations.
 
     Returns:
-        a row for each layer and head: ``score``, its ``standard_error`` over sequences, ``null_low`` and ``null_high``
+        a row for each ``layer`` (block, from 1) and ``head`` (from 0): ``score``, its ``standard_error`` over
+        sequences, ``null_low`` and ``null_high``
         (the null's 2.5% and 97.5% quantiles), ``p_value``, ``lag_score`` (that of the mean influence by lag in the
         place of the mixing, the same for every head), ``pairs`` (of sequence and query that were scored) and
         ``constant`` (those left out because all keys' influences are equal). Constant mixing has correlation 0.
@@ -76,7 +77,7 @@ def _scores(mixing: np.ndarray, influence: np.ndarray, least_keys: int, orders: 
     for layer, head in np.ndindex(layers, heads):
         cross = _rank_vectors(np.abs(mixing[:, layer, head]), least_keys).reshape(count, -1) @ flat  # (batch, batch)
         tested = _against_null(cross, orders, scored)
-        rows.append({"layer": layer, "head": head, **tested, "lag_score": lag_score, "pairs": int(scored.sum())})
+        rows.append({"layer": layer + 1, "head": head, **tested, "lag_score": lag_score, "pairs": int(scored.sum())})
     left_out = count * (queries - least_keys + 1) - int(scored.sum())
     return pd.DataFrame(rows).assign(constant=left_out)
 
@@ -103,15 +104,15 @@ def mixing_by_lag(mixing: ArrayLike) -> pd.DataFrame:
         mixing: ``(batch, layers, heads, T, T)``, [query q, key s], as ``token_mixing`` gives it.
 
     Returns:
-        a row for each layer, head and lag: ``layer``, ``head`` and the columns of ``influence_by_lag``, ``mean``
-        without a unit.
+        a row for each layer, head and lag: ``layer`` (block, from 1), ``head`` (from 0) and the columns of
+        ``influence_by_lag``, ``mean`` without a unit.
 
     Raises:
         ValueError: another shape, a number that is not finite, or fewer than 2 sequences.
     """
     mixing = np.abs(_matrices("mixing", mixing, HEADS))
     heads = list(np.ndindex(mixing.shape[1:3]))
-    tables = [_by_lag(mixing[:, layer, head]).assign(layer=layer, head=head) for layer, head in heads]
+    tables = [_by_lag(mixing[:, layer, head]).assign(layer=layer + 1, head=head) for layer, head in heads]
     return pd.concat(tables, ignore_index=True)
 
 

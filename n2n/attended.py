@@ -50,12 +50,14 @@ class Attended:
     def weights(self, sequence: int, layer: int | None, head: int | None) -> np.ndarray:
         """One head's mixing on one sequence, ``(T - 1, T - 1)``; None is the mean of absolute values over all.
 
+        Layers are the model's blocks, counted from 1; heads are counted from 0.
+
         Raises:
             ValueError: no such sequence, layer or head.
         """
         chosen, (layers, heads) = self.mixing[self.place(sequence, None)[0]], self.mixing.shape[1:3]
         if layer is not None:
-            chosen = chosen[[whole("layer", layer, 0, layers - 1)]]
+            chosen = chosen[[whole("layer", layer, 1, layers) - 1]]
         if head is not None:
             chosen = chosen[:, [whole("head", head, 0, heads - 1)]]
         return chosen[0, 0] if layer is not None and head is not None else np.abs(chosen).mean((0, 1))

@@ -10,7 +10,7 @@ from n2n.attended import Attended, attend
 from n2n.examples import Inspected, Sequences, configured
 from n2n.runs import Run
 from n2n.shown import output
-from n2n.strict import NonNegative, NonNegativeInt
+from n2n.strict import Count, NonNegative, NonNegativeInt
 from n2n.viz import unrolled_mixing
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ class AttentionConfig(Inspected):
         sequences: held-out sequences that are averaged over.
         sequence: which of them is drawn, from 0.
         query: position from which it is drawn (None: the last one).
-        layer: whose arcs are drawn (None: the mean over all).
-        head: likewise.
+        layer: block whose arcs are drawn, from 1 (None: the mean over all).
+        head: likewise, from 0.
         least_influence: nats, under which the agreement takes influences to be equal.
 
     Raises:
@@ -39,7 +39,7 @@ class AttentionConfig(Inspected):
     sequences: Sequences = 256
     sequence: NonNegativeInt = 0
     query: NonNegativeInt | None = None
-    layer: NonNegativeInt | None = None
+    layer: Count | None = None
     head: NonNegativeInt | None = None
     least_influence: NonNegative = 1e-6
 
@@ -47,15 +47,15 @@ class AttentionConfig(Inspected):
     def _there(self) -> AttentionConfig:
         config = configured(self.run)
         limits = {
-            "sequence": self.sequences,
-            "query": config.seq_len - 1,
-            "layer": config.layers,
-            "head": config.heads,
+            "sequence": range(self.sequences),
+            "query": range(config.seq_len - 1),
+            "layer": range(1, config.layers + 1),
+            "head": range(config.heads),
         }
         wrong = [
-            f"{name}: saw {getattr(self, name)}; this has {limit}, from 0 to {limit - 1}"
-            for name, limit in limits.items()
-            if (getattr(self, name) or 0) >= limit
+            f"{name}: saw {value}; this has {len(allowed)}, from {allowed[0]} to {allowed[-1]}"
+            for name, allowed in limits.items()
+            if (value := getattr(self, name)) is not None and value not in allowed
         ]
         if wrong:
             raise ValueError("\n".join(wrong))
@@ -115,8 +115,8 @@ def _widgets(found: Attended, config: AttentionConfig) -> dict[str, ipywidgets.V
     return {
         "sequence": w.IntSlider(config.sequence, 0, len(found.tokens) - 1, description="sequence", **calm),
         "query": w.IntSlider(query, 0, last, description="query", **calm),
-        "layer": w.Dropdown(options=_or_all(layers), value=_or_every(config.layer), description="layer"),
-        "head": w.Dropdown(options=_or_all(heads), value=_or_every(config.head), description="head"),
+        "layer": w.Dropdown(options=_or_all(range(1, layers + 1)), value=_or_every(config.layer), description="block"),
+        "head": w.Dropdown(options=_or_all(range(heads)), value=_or_every(config.head), description="head"),
     }
 
 
@@ -124,5 +124,5 @@ def _or_every(value: int | None) -> int:
     return EVERY if value is None else value
 
 
-def _or_all(count: int) -> list[tuple[str, int]]:
-    return [(ALL, EVERY), *((str(i), i) for i in range(count))]
+def _or_all(numbers: range) -> list[tuple[str, int]]:
+    return [(ALL, EVERY), *((str(i), i) for i in numbers)]

@@ -25,8 +25,9 @@ class Dynamics:
         steps: that were looked at, rising.
         excess: a row for each step: ``excess_loss``, ``low``, ``high`` (95%), nats per token.
         positions: the same for each ``position`` t = 1 .. T - 1.
-        beliefs: ``r2``, ``r2_low``, ``r2_high`` of a linear probe for each ``layer`` and ``latent``.
-        mixing: by ``layer``, ``head`` and ``lag``, as ``n2n.agreement.mixing_by_lag`` gives it.
+        beliefs: ``r2``, ``r2_low``, ``r2_high`` of a linear probe for each ``layer`` (0: the embedding, l: the stream
+            after block l) and ``latent``.
+        mixing: by ``layer`` (l: block l), ``head`` and ``lag``, as ``n2n.agreement.mixing_by_lag`` gives it.
     """
 
     steps: list[int]

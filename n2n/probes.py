@@ -105,8 +105,9 @@ def probe(data: ProbeData, sources: Mapping[str, Parts | list[Parts]]) -> pd.Dat
         sources: features by name, of one layer or of several.
 
     Returns:
-        a row for each source, layer (of several; else none) and latent: ``r2``, ``kl``, each with the ends ``_low`` and
-        ``_high`` of a 95% interval over judged sequences. The source "constant" always predicts the mean belief.
+        a row for each source, layer (0: the embedding, l: the stream after block l; none of a single one) and latent:
+        ``r2``, ``kl``, each with the ends ``_low`` and ``_high`` of a 95% interval over judged sequences. The source
+        "constant" always predicts the mean belief.
     """
     constant = Parts(*(np.zeros((*part[:, data.first :].shape, 1)) for part in data.tokens))
     rows = []

@@ -41,7 +41,7 @@ def test_planted_mixing_scores_one():
     assert table["p_value"].tolist() == pytest.approx([1 / 1001, 1 / 1001, 1.0])
     assert (table["null_high"][:2] < 0.95).all()
     assert table["null_low"][2] > -0.95
-    assert table[["layer", "head"]].to_numpy().tolist() == [[0, 0], [0, 1], [0, 2]]
+    assert table[["layer", "head"]].to_numpy().tolist() == [[1, 0], [1, 1], [1, 2]]
 
 
 def test_the_score_against_the_definition_ties_and_all():
@@ -203,6 +203,6 @@ def test_what_is_nothing_has_no_shares():
     figure = n2n.viz.shares_by_lag(heads, nothing)
     drawn = {trace.name: np.isfinite(np.array(trace.y, float)) for trace in figure.data if trace.name}
     assert {name: seen.all() for name, seen in drawn.items()} == {
-        "layer 0, head 0": False, "layer 0, head 1": True, "exact influence": False
+        "block 1, head 0": False, "block 1, head 1": True, "exact influence": False
     }  # fmt: skip
     assert np.isfinite(figure.layout.yaxis.range).all()

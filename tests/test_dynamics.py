@@ -79,3 +79,14 @@ def test_the_curves_hold_every_step(found):
         np.testing.assert_allclose(trace.y, values, atol=1e-4)
     for figure in (n2n.viz.excess_over_steps(found, "t"), beliefs):
         json.loads(figure.to_json())
+
+
+def test_layers_are_counted_alike_in_every_panel(found):
+    """The stream after block l and the mixer of block l go by the same name; layer 0 is the embedding."""
+    assert sorted(found.beliefs["layer"].unique()) == [0, 1]
+    assert found.mixing["layer"].unique().tolist() == [1]
+    drawn = n2n.viz.forming(found, "title")
+    assert [list(trace.x) for trace in drawn.data if trace.name == "Z2"] == [["embedding", "block 1"]]
+    assert {trace.name for trace in drawn.data if (trace.name or "").startswith("heads")} == {"heads of block 1"}
+    over = n2n.viz.beliefs_over_steps(found, "title")
+    assert [note.text for note in over.layout.annotations] == ["embedding", "block 1"]

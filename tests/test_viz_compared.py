@@ -81,6 +81,7 @@ def test_probe_curves_have_a_panel_for_each_latent():
     assert [list(trace.y) for trace in named(figure, "trained")] == [[0.5, 0.9]] * 2
     assert [list(trace.y) for trace in named(figure, "mean field")] == [[0.8, 0.8]] * 2  # a level over all layers
     assert [list(trace.y) for trace in named(figure, "the belief itself")] == [[1, 1]] * 2
+    assert list(figure.layout.xaxis.ticktext) == ["embedding", "block 1"]
     assert list(named(n2n.viz.probe_curves(probed(), "kl"), "trained")[0].y) == [0.5, 0.1]
     with pytest.raises(ValueError, match=r"saw the sources \['mean field', 'constant'\], none of several layers"):
         n2n.viz.probe_curves(probed().query("layer.isna()"), "r2")

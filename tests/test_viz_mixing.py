@@ -71,7 +71,7 @@ def test_maps_show_each_head_and_the_shares_of_the_influence(found):
     first = 31 - MOST_QUERIES
     exact, *heads = figure.data
     assert [trace.hovertemplate.split("<extra>")[1] for trace in heads] == [
-        f"layer {layer}, head {head}</extra>" for layer, head in product(range(2), repeat=2)
+        f"block {layer + 1}, head {head}</extra>" for layer, head in product(range(2), repeat=2)
     ]
     for trace, (layer, head) in zip(heads, product(range(2), repeat=2), strict=True):
         for q, s in ((0, 0), (7, 3), (23, 23)):
@@ -99,13 +99,13 @@ def test_many_heads_have_a_panel_each(layers, heads, layer):
     found = with_panels(layers, heads)
     figure = n2n.viz.mixing_maps(found, layer=layer)
     plain(figure)
-    chosen = range(layers) if layer is None else [layer]
-    names = [f"layer {layer}, head {head}" for layer, head in product(chosen, range(heads))]
-    assert [note.text for note in figure.layout.annotations if note.text.startswith("layer")] == names
+    chosen = range(1, layers + 1) if layer is None else [layer]
+    names = [f"block {layer}, head {head}" for layer, head in product(chosen, range(heads))]
+    assert [note.text for note in figure.layout.annotations if note.text.startswith("block")] == names
     assert [trace.hovertemplate.split("<extra>")[1][:-8] for trace in figure.data[1:]] == names
     assert len({(trace.xaxis, trace.yaxis) for trace in figure.data}) == 1 + len(names)
     assert figure.data[-1].z[-1][0] == pytest.approx(
-        found.mixing[0, chosen[-1], -1, -1, -len(figure.data[-1].z)], rel=1e-5
+        found.mixing[0, chosen[-1] - 1, -1, -1, -len(figure.data[-1].z)], rel=1e-5
     )
 
 
@@ -114,13 +114,13 @@ def test_shares_by_lag_have_bands_and_the_oracle_s_line(found):
     figure = n2n.viz.shares_by_lag(mixing, influence)
     plain(figure)
     lines = {trace.name: trace for trace in figure.data if trace.name}
-    assert set(lines) == {"exact influence"} | {f"layer {i}, head {j}" for i, j in product(range(2), repeat=2)}
+    assert set(lines) == {"exact influence"} | {f"block {i}, head {j}" for i, j in product((1, 2), range(2))}
     assert lines["exact influence"].line.color == "#D55E00"
     assert all(trace.line.color != "#D55E00" for name, trace in lines.items() if name != "exact influence")
     assert list(lines["exact influence"].y) == pytest.approx(influence["share"], rel=1e-3)
     one = mixing.query("layer == 1 and head == 0")
-    assert list(lines["layer 1, head 0"].y) == pytest.approx(one["share"], rel=1e-3)
-    assert list(lines["layer 1, head 0"].customdata) == pytest.approx(1.959964 * one["share_error"], rel=1e-3)
+    assert list(lines["block 1, head 0"].y) == pytest.approx(one["share"], rel=1e-3)
+    assert list(lines["block 1, head 0"].customdata) == pytest.approx(1.959964 * one["share_error"], rel=1e-3)
     bands = [trace for trace in figure.data if trace.fill == "toself"]
     assert len(bands) == 5
     assert all(min(band.y) > 0 for band in bands)  # an axis of logarithms has no other
@@ -147,7 +147,7 @@ def test_agreement_of_a_sorted_or_filtered_table(found):
         nulls = part[["null_low", "null_high"]]
         middle = nulls.mean(axis=1)
         bars = [trace for trace in figure.data if trace.mode == "lines" and trace.y[0] is not None]
-        names = [f"layer {row.layer}, head {row.head}" for row in part.itertuples()]
+        names = [f"block {row.layer}, head {row.head}" for row in part.itertuples()]
         assert [bar.y[0] for bar in bars] == names * 2
         drawn = np.array([bar.x for bar in bars])
         assert drawn[: len(part)] == pytest.approx(nulls.to_numpy(), rel=1e-3)
@@ -162,18 +162,18 @@ def arcs(figure, name: str) -> dict[int, object]:
     return {int(trace.hovertemplate.split("key t = ")[1].split("<")[0]): trace for trace in found}
 
 
-@pytest.mark.parametrize(("query", "layer", "head"), [(None, None, None), (20, 1, 0), (5, 0, None)])
+@pytest.mark.parametrize(("query", "layer", "head"), [(None, None, None), (20, 2, 0), (5, 1, None)])
 def test_arcs_are_as_wide_as_what_they_stand_for(found, query, layer, head):
     figure = n2n.viz.unrolled_mixing(found, 1, query, layer, head)
     plain(figure)
     at = LENGTH - 2 if query is None else query
     weights = found.mixing[
-        1, slice(layer, None if layer is None else layer + 1), slice(head, None if head is None else 1)
+        1, slice(None) if layer is None else slice(layer - 1, layer), slice(head, None if head is None else 1)
     ]
     weights = weights[0, 0, at] if layer is not None and head is not None else np.abs(weights).mean((0, 1))[at]
     shown = range(max(0, at + 1 - MOST_STEPS), at + 1)
     which = (
-        "mean of layers" if layer is None else f"layer {layer}",
+        "mean of blocks" if layer is None else f"block {layer}",
         "mean of heads" if head is None else f"head {head}",
     )
     for values, name in ((weights, ", ".join(which)), (found.influence[1, at], "exact influence")):
@@ -184,7 +184,7 @@ def test_arcs_are_as_wide_as_what_they_stand_for(found, query, layer, head):
             assert trace.line.width == pytest.approx(expected, abs=0.01)
             assert (trace.line.color == "#D55E00") == (name == "exact influence")
             assert {trace.x[0], trace.x[-1]} == {at, s}
-            signs = found.signed and (layer, head) == (1, 0) and name != "exact influence"
+            signs = found.signed and (layer, head) == (2, 0) and name != "exact influence"
             assert (trace.line.color == "#E69F00") == (signs and values[s] >= 0)
     left = np.abs(weights[: shown[0]]).sum() / np.abs(weights[: at + 1]).sum()
     mixed, told = (note.text for note in figure.layout.annotations)
@@ -214,8 +214,9 @@ def test_what_is_not_there_is_refused(found):
         n2n.viz.mixing_maps(found, sequence=6)
     with pytest.raises(ValueError, match="query: saw 32; a whole number from 0 to 31"):
         n2n.viz.unrolled_mixing(found, query=32)
-    with pytest.raises(ValueError, match="layer: saw 2; a whole number from 0 to 1"):
-        n2n.viz.unrolled_mixing(found, layer=2)
+    for layer in (0, 3):  # 0 is the embedding, which mixes nothing
+        with pytest.raises(ValueError, match=f"layer: saw {layer}; a whole number from 1 to 2"):
+            n2n.viz.unrolled_mixing(found, layer=layer)
     with pytest.raises(ValueError, match="head: saw -1; a whole number from 0 to 1"):
         n2n.viz.unrolled_mixing(found, head=-1)
     with pytest.raises(ValueError, match="saw a model of 5 symbols, a process of 32"):
@@ -224,12 +225,14 @@ def test_what_is_not_there_is_refused(found):
 
 def test_the_configuration_refuses_what_the_run_does_not_have(small):
     run = n2n.train(small())
-    config = n2n.AttentionConfig(run=run.path, sequences=4, sequence=3, query=10, layer=0, head=1)
+    config = n2n.AttentionConfig(run=run.path, sequences=4, sequence=3, query=10, layer=1, head=1)
     found = n2n.attention.attended(run, config)
     assert found.mixing.shape == (4, 1, 2, 11, 11)
     with pytest.raises(ValueError, match="sequence: saw 4; this has 4, from 0 to 3") as refused:
-        n2n.AttentionConfig(run=run.path, sequences=4, sequence=4, query=11, layer=1, head=2)
+        n2n.AttentionConfig(run=run.path, sequences=4, sequence=4, query=11, layer=2, head=2)
     assert [f"{name}: saw" in str(refused.value) for name in ("query", "layer", "head")] == [True] * 3
+    with pytest.raises(ValueError, match="layer: saw 0"):
+        n2n.AttentionConfig(run=run.path, sequences=4, layer=0)
     with pytest.raises(ValueError, match="query: saw 63; this has 63, from 0 to 62"):
         n2n.AttentionConfig(query=63)  # an example, not trained yet
     with pytest.raises(ValueError, match="step: saw 3"):

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from n2n.viz.style import COLOURS, EXCESS, NATS, ORACLE, TEMPLATE, add_band, around, figure, lines, log_foot
+from n2n.viz.style import COLOURS, EXCESS, NATS, ORACLE, TEMPLATE, add_band, around, figure, layer_name, lines, log_foot
 
 if TYPE_CHECKING:
     from n2n.dynamics import Dynamics
@@ -40,20 +40,20 @@ def excess_over_steps(found: Dynamics, title: str) -> go.Figure:
 
 
 def beliefs_over_steps(found: Dynamics, title: str) -> go.Figure:
-    """R^2 of linear probes onto each latent's belief by step, a panel for each layer; the belief itself is at 1.
+    """R^2 of linear probes onto each latent's belief by step, a panel for the embedding and for each block's end.
 
-    Checkpoints are evenly spaced, whatever their steps.
+    The belief itself is at 1. Checkpoints are evenly spaced, whatever their steps.
     """
     table = found.beliefs
     layers, latents = sorted(table["layer"].unique()), list(dict.fromkeys(table["latent"]))
-    fig = make_subplots(1, len(layers), subplot_titles=[f"layer {layer}" for layer in layers], shared_yaxes=True)
+    fig = make_subplots(1, len(layers), subplot_titles=[layer_name(layer) for layer in layers], shared_yaxes=True)
     place = list(range(len(found.steps)))
     for column, layer in enumerate(layers, start=1):
         where = {"row": 1, "col": column}
         for latent, line in zip(latents, lines(len(latents)), strict=True):
             rows = table[(table["layer"] == layer) & (table["latent"] == latent)]
             add_band(fig, place, rows["r2_low"].round(3), rows["r2_high"].round(3), line["color"], **where)
-            hover = f"{latent}, layer {layer}, step %{{customdata}}: R² %{{y:.3f}}<extra></extra>"
+            hover = f"{latent}, {layer_name(layer)}, step %{{customdata}}: R² %{{y:.3f}}<extra></extra>"
             named = {"name": latent, "legendgroup": latent, "showlegend": column == 1}
             values = {"x": place, "y": rows["r2"].round(4).tolist(), "customdata": rows["step"].tolist()}
             fig.add_scatter(**values, mode="lines", line=line, hovertemplate=hover, **named, **where)
@@ -102,15 +102,20 @@ def _traces(found: Dynamics, step: int) -> list[go.Scatter]:
     latents = list(dict.fromkeys(found.beliefs["latent"]))
     for latent, line in zip(latents, lines(len(latents)), strict=True):
         rows = found.beliefs[(found.beliefs["step"] == step) & (found.beliefs["latent"] == latent)]
-        hover = f"{latent}, layer %{{x}}: R² %{{y:.3f}}<extra></extra>"
-        points = {"x": rows["layer"].tolist(), "y": _short(rows["r2"]), "mode": "lines+markers", "line": line}
+        hover = f"{latent}, %{{x}}: R² %{{y:.3f}}<extra></extra>"
+        points = {
+            "x": [layer_name(layer) for layer in rows["layer"]],
+            "y": _short(rows["r2"]),
+            "mode": "lines+markers",
+            "line": line,
+        }
         traces.append(go.Scatter(**points, name=latent, hovertemplate=hover))
     for layer, head, line in _heads(found):
         here = found.mixing
         chosen = (here["step"] == step) & (here["layer"] == layer) & (here["head"] == head)
         rows = here[chosen & (here["lag"] <= _LAGS)]
-        hover = f"mixer of layer {layer}, head {head}, lag %{{x}}: %{{y:.3f}}<extra></extra>"
-        named = {"name": f"heads of layer {layer}", "legendgroup": f"layer {layer}", "showlegend": head == 0}
+        hover = f"{layer_name(layer)}, head {head}, lag %{{x}}: %{{y:.3f}}<extra></extra>"
+        named = {"name": f"heads of {layer_name(layer)}", "legendgroup": f"layer {layer}", "showlegend": head == 0}
         points = {"x": rows["lag"].tolist(), "y": _short(rows["share"]), "mode": "lines", "line": line}
         traces.append(go.Scatter(**points, hovertemplate=hover, **named))
     return traces
@@ -124,7 +129,7 @@ def _columns(found: Dynamics) -> list[int]:
 def _heads(found: Dynamics) -> list[tuple[int, int, dict]]:
     """Layer, head and line of each head: a colour a layer, from the last one on, as latents have the first."""
     pairs = found.mixing[["layer", "head"]].drop_duplicates().itertuples(index=False)
-    return [(layer, head, {"color": COLOURS[-1 - layer % len(COLOURS)], "width": 1.5}) for layer, head in pairs]
+    return [(layer, head, {"color": COLOURS[-1 - (layer - 1) % len(COLOURS)], "width": 1.5}) for layer, head in pairs]
 
 
 def _scale(fig: go.Figure, found: Dynamics) -> None:
@@ -135,7 +140,7 @@ def _scale(fig: go.Figure, found: Dynamics) -> None:
     fig.update_yaxes(range=[min(0.0, found.beliefs["r2"].min()), 1.05], col=2, title_text="R²", title_standoff=2)
     fig.update_yaxes(range=[0, 1.05 * found.mixing["share"].max()], col=3)
     fig.update_xaxes(title_text="position of the token", col=1)
-    fig.update_xaxes(title_text="layer", dtick=1, col=2)
+    fig.update_xaxes(title_text="residual stream after", col=2)
     fig.update_xaxes(title_text="lag, tokens", range=[-0.5, last + 0.5], col=3)
 
 

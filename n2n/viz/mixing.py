@@ -13,7 +13,20 @@ from plotly.subplots import make_subplots
 
 from n2n.runs import Z95
 from n2n.strict import whole
-from n2n.viz.style import BASELINE, COLOURS, DASHES, MODEL, ORACLE, SCALE, SIGNED, TEMPLATE, add_band, figure, rounded
+from n2n.viz.style import (
+    BASELINE,
+    COLOURS,
+    DASHES,
+    MODEL,
+    ORACLE,
+    SCALE,
+    SIGNED,
+    TEMPLATE,
+    add_band,
+    figure,
+    layer_name,
+    rounded,
+)
 
 if TYPE_CHECKING:
     from n2n.attended import Attended
@@ -36,14 +49,14 @@ def mixing_maps(found: Attended, sequence: int = 0, query: int | None = None, la
         found: from ``n2n.attended.attend``.
         sequence: which one, from 0.
         query: the last one that is shown.
-        layer: whose heads are shown (None: all; beyond some 50 heads, name one).
+        layer: the block whose heads are shown, from 1 (None: all; beyond some 50 heads, name one).
 
     Raises:
         ValueError: no such sequence, query or layer.
     """
     sequence, query = found.place(sequence, query)
     layers, heads = found.mixing.shape[1:3]
-    chosen = range(layers) if layer is None else [whole("layer", layer, 0, layers - 1)]
+    chosen = range(1, layers + 1) if layer is None else [whole("layer", layer, 1, layers)]
     count = min(MOST_QUERIES, max(FEWEST_QUERIES, isqrt(MOST_WEIGHTS // (len(chosen) * heads))), query + 1)
     shown = slice(query + 1 - count, query + 1)
     labels = [_told(found, sequence, t) for t in range(shown.start, shown.stop)]
@@ -55,16 +68,22 @@ def mixing_maps(found: Attended, sequence: int = 0, query: int | None = None, la
     fig.add_trace(_map(share, labels, hover, "coloraxis", _packed(influence[:, shown])), 1, 1)
     mixing = found.mixing[sequence, :, :, shown, shown]
     for (at, head), place in places.items():
-        hover = f"query %{{y}}<br>key %{{x}}<br>weight %{{z:.3g}}<extra>layer {at}, head {head}</extra>"
-        fig.add_trace(_map(mixing[at, head], labels, hover, "coloraxis2"), *place)
+        hover = f"query %{{y}}<br>key %{{x}}<br>weight %{{z:.3g}}<extra>{_head_name(at, head)}</extra>"
+        fig.add_trace(_map(mixing[at - 1, head], labels, hover, "coloraxis2"), *place)
     _mark_times(fig, shown.start, count)
     part = "all tokens" if count == found.influence.shape[1] else f"tokens {shown.start} to {query}"
     title = f"Sequence {sequence}, {part}: exact influence (left) and mixing (right)"
-    return fig.update_layout(title={"text": title}, **_scales(np.abs(mixing[chosen]), found.signed, fig.layout.height))
+    return fig.update_layout(
+        title={"text": title}, **_scales(np.abs(mixing[[at - 1 for at in chosen]]), found.signed, fig.layout.height)
+    )
+
+
+def _head_name(layer: int, head: int) -> str:
+    return f"{layer_name(layer)}, head {head}"
 
 
 def _panels(layers: Sequence[int], heads: int) -> tuple[go.Figure, dict[tuple[int, int], tuple[int, int]]]:
-    """A place for the influence and one, (row, column), for each layer and head; every layer begins a row."""
+    """A place for the influence and one, (row, column), for each layer (from 1) and head; every layer begins a row."""
     columns = min(heads, MOST_COLUMNS)
     deep = ceil(heads / columns)
     rows = len(layers) * deep
@@ -73,7 +92,7 @@ def _panels(layers: Sequence[int], heads: int) -> tuple[go.Figure, dict[tuple[in
         for i, layer in enumerate(layers)
         for head in range(heads)
     }
-    names = {place: f"layer {layer}, head {head}" for (layer, head), place in places.items()}
+    names = {place: _head_name(*which) for which, place in places.items()}
     titles = [names.get((row + 1, column + 2), "") for row in range(rows) for column in range(columns)]
     specs = [[{"rowspan": min(rows, 2)} if row == 0 else None, *({} for _ in range(columns))] for row in range(rows)]
     fig = make_subplots(
@@ -153,8 +172,8 @@ def shares_by_lag(mixing: pd.DataFrame, influence: pd.DataFrame) -> go.Figure:
     fig = figure("Mixing and exact influence by lag, mean and 95% band", "lag q - s, tokens", "share of all lags")
     floor = influence["share"].fillna(1.0).max() * 10.0**-_DECADES_SHOWN
     for (layer, head), rows in mixing.groupby(["layer", "head"]):
-        line = {"color": COLOURS[head % len(COLOURS)], "dash": DASHES[layer % len(DASHES)], "width": 1.5}
-        _add_shares(fig, rows, f"layer {layer}, head {head}", line, floor)
+        line = {"color": COLOURS[head % len(COLOURS)], "dash": DASHES[(layer - 1) % len(DASHES)], "width": 1.5}
+        _add_shares(fig, rows, _head_name(layer, head), line, floor)
     _add_shares(fig, influence, "exact influence", {"color": ORACLE, "width": 3}, floor)
     fig.update_yaxes(type="log", range=[np.log10(floor), 0.1], exponentformat="power", dtick=1)
     legend = {"orientation": "v", "x": 1.02, "y": 1.0, "yanchor": "top"}
@@ -185,7 +204,7 @@ def agreement_by_head(table: pd.DataFrame) -> go.Figure:
     Args:
         table: from ``n2n.head_agreement``.
     """
-    names = [f"layer {row.layer}, head {row.head}" for row in table.itertuples()]
+    names = [_head_name(row.layer, row.head) for row in table.itertuples()]
     middle = (table["null_low"] + table["null_high"]) / 2
     fig = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.06)
     for column, shift in ((1, 0.0), (2, middle)):

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from n2n.strict import unknown
-from n2n.viz.style import BASELINE, ENDS, GRID, ORACLE, TEMPLATE, add_band, bars, lines
+from n2n.viz.style import BASELINE, ENDS, GRID, ORACLE, TEMPLATE, add_band, bars, layer_name, lines
 
 MEASURES = {"r2": ("R²", 1.0), "kl": ("KL, nats", 0.0)}  # the name on the axis, and the oracle's value
 _ACROSS = 4  # panels in a row
@@ -59,7 +59,8 @@ def probe_curves(table: pd.DataFrame, measure: str = "r2", title: str = "") -> g
     above = {"yref": "container", "y": 1 - 16 / height, "yanchor": "top"}
     fig.update_layout(template=TEMPLATE, title={"text": title, **above}, height=height, margin={"t": 115, "b": 55})
     fig.update_layout(legend={"y": 1 + 30 / (height - 170)})  # above the panels' names
-    fig.update_xaxes(dtick=1, title_text="layer", row=down)
+    fig.update_xaxes(tickvals=layers, ticktext=[layer_name(layer) for layer in layers])
+    fig.update_xaxes(title_text="residual stream after", row=down)
     fig.update_yaxes(title_text=label, col=1)
     return fig
 
@@ -84,9 +85,9 @@ def _line(rows: pd.DataFrame, measure: str, layers: list[int]) -> dict:
         "x": rows["layer"].tolist(),
         "y": value.tolist(),
         "error_y": bars(high - value, value - low, 1),
-        "customdata": np.column_stack([low, high]).tolist(),
+        "customdata": [[*ends, layer_name(layer)] for *ends, layer in zip(low, high, rows["layer"], strict=True)],
         "mode": "lines+markers",
-        "hovertemplate": f"{source}, layer %{{x}}: %{{y:.3f}} " + ENDS,
+        "hovertemplate": f"{source}, %{{customdata[2]}}: %{{y:.3f}} " + ENDS,
         **name,
     }
 

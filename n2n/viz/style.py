@@ -41,6 +41,11 @@ TEMPLATE = go.layout.Template(
 )
 
 
+def layer_name(layer: int) -> str:
+    """Of the residual stream or a mixer: layer 0 is the embedding, and layer l is block l, or the stream after it."""
+    return f"block {layer}" if layer else "embedding"
+
+
 def figure(title: str, x: str, y: str) -> go.Figure:
     """An empty figure with a title and named axes."""
     return go.Figure(layout={"template": TEMPLATE, "title": {"text": title}, "xaxis_title": x, "yaxis_title": y})

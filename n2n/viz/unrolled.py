@@ -39,7 +39,7 @@ def unrolled_mixing(
         found: from ``n2n.attended.attend``.
         sequence: which one, from 0.
         query: position whose prediction of the next token is looked at (None: the last).
-        layer, head: whose mixing (None: the mean of absolute weights over all).
+        layer, head: whose mixing, blocks from 1 and heads from 0 (None: the mean of absolute weights over all).
 
     Raises:
         ValueError: no such sequence, query, layer or head.
@@ -49,7 +49,7 @@ def unrolled_mixing(
     signed = found.signed and layer is not None and head is not None
     influence = found.influence[sequence, query, : query + 1]
     first = max(0, query + 1 - MOST_STEPS)
-    heads = f"{_which('layer', layer)}, {_which('head', head)}"
+    heads = f"{_which('block', layer)}, {_which('head', head)}"
     signs = " (amber adds, blue subtracts)" if signed else ""
     fig = go.Figure(layout={"template": TEMPLATE, **_frame(found.graph, first, query)})
     fig.add_scatter(**_edges(found.graph, np.arange(first, query + 1)))
