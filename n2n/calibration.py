@@ -11,6 +11,7 @@ import numpy as np
 from n2n.checks import check_budget, check_fixed
 from n2n.difficulty import entropies_by_seed
 from n2n.graph import Graph
+from n2n.monitor.progress import track
 from n2n.strict import unknown, whole
 
 LOWEST, HIGHEST = 1e-4, 1e3  # concentrations between which the target is looked for
@@ -77,7 +78,7 @@ def calibrate(
             f"target: saw {target:g} nats per token; concentrations of {names} from {LOWEST:g} to {HIGHEST:g} reach "
             f"{low.entropy:.4f} to {high.entropy:.4f}"
         )
-    for _ in range(STEPS):
+    for _ in track(range(STEPS), "concentration"):
         best = min(low, high, key=lambda found: abs(found.entropy - target))
         if abs(best.entropy - target) <= tolerance:
             return best

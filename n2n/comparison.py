@@ -15,6 +15,7 @@ from n2n.evaluation import baseline_tokens
 from n2n.inference import filter
 from n2n.markov import markov_nll
 from n2n.models.lm import LanguageModel
+from n2n.monitor.progress import track
 from n2n.process import Process, Sample
 from n2n.reading import check_vocabulary, read_in_parts
 from n2n.strict import unknown, whole
@@ -170,7 +171,7 @@ def against_ngrams(found: Comparison, orders: Sequence[int], train_sequences: in
     """
     fitted_on = baseline_tokens(found.process, train_sequences, found.length)
     rows = []
-    for order in orders:
+    for order in track(orders, "n-gram"):
         nll = fit_ngram(fitted_on, found.process.graph.vocab_size, order).nll(found.tokens)
         told = {"order": order, "fitted_on": len(fitted_on)}
         rows.append({"predictor": NGRAM, **told, **_mean_of(nll - found.nll[ORACLE])})

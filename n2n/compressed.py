@@ -13,6 +13,7 @@ from n2n.checks import check_fixed
 from n2n.difficulty import entropy
 from n2n.fields import preset
 from n2n.graph import Graph
+from n2n.monitor.progress import track
 from n2n.process import Process
 from n2n.strict import Count, Ordered, whole
 
@@ -57,7 +58,9 @@ def compression_table(
     whole("samples", samples, 2)
     for graph in graphs.values():
         check_fixed(graph)
-    parts = [_sizes(Process(graph, seed), counts, length, samples, precision) for graph in graphs.values()]
+    parts = [
+        _sizes(Process(graph, seed), counts, length, samples, precision) for graph in track(graphs.values(), "graph")
+    ]
     return pd.concat(parts, keys=graphs, names=["graph"]).reset_index("graph").reset_index(drop=True)
 
 

@@ -12,6 +12,7 @@ from n2n.agreement import mixing_by_lag
 from n2n.attended import token_mixing
 from n2n.comparison import Comparison, by_position, summary
 from n2n.models.lm import LanguageModel
+from n2n.monitor.progress import track
 from n2n.probes import ProbeData, variance_explained
 from n2n.runs import Run
 from n2n.strict import whole
@@ -65,7 +66,9 @@ def trace(run: Run, steps: Sequence[int], sequences: int) -> Dynamics:
         raise ValueError("steps: saw none; at least one is needed, such as those of n2n.dynamics.spread")
     data = ProbeData(config.process, sequences, config.seq_len - 1)
     found = Comparison(config.process, {"0": config.build_model()}, sequences, config.seq_len)
-    rows = [_at(step, run.model(step) if step else config.build_model(), data, found) for step in steps]
+    rows = [
+        _at(step, run.model(step) if step else config.build_model(), data, found) for step in track(steps, "checkpoint")
+    ]
     tables = [pd.concat(parts, ignore_index=True) for parts in zip(*rows, strict=True)]
     return Dynamics(list(steps), *tables)
 

@@ -17,7 +17,7 @@ from n2n.fields import Path
 from n2n.graph import Graph, Node
 from n2n.monitor.files import making, read_object
 from n2n.monitor.lock import locked
-from n2n.monitor.progress import say
+from n2n.monitor.progress import say, track
 from n2n.paths import usable
 from n2n.runs import Run, root, sweep_folder
 from n2n.strict import Count, NonNegativeInt, Strict, unknown
@@ -161,11 +161,11 @@ def opened_sweep(name: str) -> pathlib.Path:
     folder = root() / "examples" / f"sweep-{_code()[:12]}"
     points = [dict(zip(_GRID, values, strict=True)) for values in product(*_GRID.values())]
     say(f"the example sweep: {len(points)} small runs, those not done yet are trained now")
-    # Quietly: a curve for each would fill a notebook.
-    with making(folder), locked(folder.with_suffix(".lock")), capture_output():
-        for point in points:
+    with making(folder), locked(folder.with_suffix(".lock")):
+        for point in track(points, "run"):
             where = folder / ",".join(f"{key}={value}" for key, value in point.items())
-            _trained(where, {**_POINT, **point})
+            with capture_output():  # a curve for each would fill a notebook
+                _trained(where, {**_POINT, **point})
     return folder
 
 

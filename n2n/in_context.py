@@ -14,6 +14,7 @@ from n2n.contraction import MOST_LATENTS
 from n2n.counts import places
 from n2n.graph import Graph
 from n2n.inference import filter, likelihood_of_all
+from n2n.monitor.progress import track
 from n2n.particles import Cloud, Streams, bytes_of_tables, bytes_per_filter
 from n2n.process import Process
 from n2n.strict import whole
@@ -134,7 +135,7 @@ def _filtered(
     laid_out = places(process, tokens.device)
     filters = torch.cartesian_prod(torch.arange(len(tokens)), torch.arange(repeats))
     parts = []
-    for part in filters.split(at_once):
+    for part in track(filters.split(at_once), "part"):
         cloud = Cloud(process.graph, laid_out, len(part), particles, Streams(seed, part, particles))
         parts.append(_run(cloud, tokens[part[:, 0].to(tokens.device)]))
     shape = (len(tokens), repeats, -1)

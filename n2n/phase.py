@@ -17,6 +17,7 @@ from n2n.compressed import PowersOfTwo, named, whole_sequences
 from n2n.difficulty import entropies_by_seed, mean_and_error, student
 from n2n.fields import GraphOrPreset, preset
 from n2n.graph import Graph
+from n2n.monitor.progress import track
 from n2n.strict import Count, Ordered, Positive, Strict, whole
 
 
@@ -106,7 +107,9 @@ def entropy_grid(
     if not cells:
         raise ValueError(f"saw {len(alphas_z)} alphas_z and {len(alphas_x)} alphas_x; at least one of each is needed")
     asked = (seeds, sequences, length)
-    found = pd.DataFrame([{"alpha_z": z, "alpha_x": x, **_measured(changed, *asked)} for z, x, changed in cells])
+    found = pd.DataFrame(
+        [{"alpha_z": z, "alpha_x": x, **_measured(changed, *asked)} for z, x, changed in track(cells, "point")]
+    )
     found.attrs = {"graph": graph.name or "graph", "vocab_size": graph.vocab_size, "given": _given(graph)}
     return found
 

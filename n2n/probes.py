@@ -12,6 +12,7 @@ import pandas as pd
 from n2n.factored import mean_field
 from n2n.inference import filter
 from n2n.models.lm import LanguageModel
+from n2n.monitor.progress import track
 from n2n.probe_fits import Parts, classify, divergence, explained, regress
 from n2n.process import Process, Split
 from n2n.reading import read_in_parts
@@ -111,7 +112,7 @@ def probe(data: ProbeData, sources: Mapping[str, Parts | list[Parts]]) -> pd.Dat
     """
     constant = Parts(*(np.zeros((*part[:, data.first :].shape, 1)) for part in data.tokens))
     rows = []
-    for source, given in {**sources, CONSTANT: constant}.items():
+    for source, given in track({**sources, CONSTANT: constant}.items(), "source"):
         for layer, features in enumerate(given) if isinstance(given, list) else [(None, given)]:
             rows += [{"source": source, "layer": layer, **found} for found in _probed(data, features)]
     return pd.DataFrame(rows).astype({"layer": "Int64"})

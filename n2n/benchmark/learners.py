@@ -15,6 +15,7 @@ from n2n.config import TrainConfig
 from n2n.memory import keep_freed_memory
 from n2n.models.ops import require_fused
 from n2n.models.sizes import BACKWARD, forward_flops
+from n2n.monitor.progress import track
 from n2n.optimization import Objective, make_optimizer, update
 
 STOCK = "stock transformer"
@@ -51,7 +52,7 @@ def learner_table(settings: Settings) -> pd.DataFrame:
         speeds: dict[tuple[str, str], float] = {}  # of (learner, precision), in torch
         for variant in _variants(settings.device):
             rate = matrix_rate(settings, variant.precision)
-            for name in _learners(variant):
+            for name in track(_learners(variant), "learner"):
                 row = _timed(name, variant, batch, settings, rate)
                 speeds.setdefault((name, variant.precision), row["ktokens/s"])
                 rows.append(row | _held_to(name, row["ktokens/s"], variant, speeds))

@@ -12,6 +12,7 @@ from torch import Tensor
 from n2n.benchmark.timing import Settings, medians, peak_memory
 from n2n.memory import keep_freed_memory
 from n2n.models import ops
+from n2n.monitor.progress import track
 
 LONGEST = 64  # times ``length``, in steps of 4; with 256 tokens up to 16,384
 TWINS_LONGEST = 4  # times ``length``, beyond which the twins are left out
@@ -31,7 +32,7 @@ def operation_table(settings: Settings) -> pd.DataFrame:
     batches = [(count, settings.length) for count in (1, *settings.batches)]
     lengths = [(1, settings.length * 4**i) for i in range(1, 10) if 4**i <= LONGEST]
     rows = []
-    for name, (make, fast, twin, target) in _OPERATIONS.items():
+    for name, (make, fast, twin, target) in track(_OPERATIONS.items(), "operation"):
         for count, length in batches + lengths:
             inputs = make(count, length, settings)
             ours = _there_and_back(fast, inputs)

@@ -12,6 +12,7 @@ from n2n.benchmark.timing import Settings, medians, peak_memory
 from n2n.emission import Emission
 from n2n.graph import Graph, Node
 from n2n.inference import filter
+from n2n.monitor.progress import track
 from n2n.philox import compiled, derive_key, fill_uniforms
 from n2n.presets import ALPHA_X, ALPHA_Z
 from n2n.process import Process
@@ -46,7 +47,7 @@ def sampler_table(settings: Settings) -> pd.DataFrame:
         its random numbers take by themselves, and whether the tokens are the twin's.
     """
     rows = []
-    for name, target in SAMPLED.items():
+    for name, target in track(SAMPLED.items(), "process"):
         program = Process(debug_graph() if name == "debug" else Graph.preset(name)).program
         key = derive_key("sequences", 0, "train")
         agrees = np.array_equal(draw(program, key, 0, 64, 64, False)[0], draw_numpy(program, key, 0, 64, 64, False)[0])
@@ -75,7 +76,7 @@ def filter_table(settings: Settings, dtype: torch.dtype = torch.float64) -> pd.D
         nats a token of both (against the textbook's algorithm in float64), and whether target and error are met.
     """
     rows = []
-    for name, target in FILTERED.items():
+    for name, target in track(FILTERED.items(), "process"):
         process = Process(Graph.preset(name))
         on_device = _tokens(process, settings.sequences, settings.length, settings.device)
         flat = _flat(process, settings.device)
@@ -102,7 +103,7 @@ def growth_table(settings: Settings) -> pd.DataFrame:
         the textbook (nan above 1,024 joint states), and MiB that the filter holds while it runs.
     """
     rows = []
-    for latents in range(2, settings.largest + 1, 2):
+    for latents in track(range(2, settings.largest + 1, 2), "graph"):
         process = Process(binary_chains(latents))
         states = process.graph.num_joint_states
         count = max(1, min(64, 2**20 // states))

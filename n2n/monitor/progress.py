@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 
+Item = TypeVar("Item")
 PERIOD = 5.0  # seconds between lines
 
 
@@ -44,6 +45,20 @@ def announce(line: str, log: Callable[[str], None]) -> None:
     log(line)
 
 
+def track(items: Iterable[Item], unit: str, total: int | None = None) -> Iterator[Item]:
+    """The items, while a bar or lines tell how many are done; nothing is shown of what ends within a period.
+
+    Args:
+        items: what a loop goes through.
+        unit: what an item is.
+        total: how many there are (None: ``len(items)``), or the most that there may be.
+    """
+    with Progress(0, len(items) if total is None else total, unit=unit, delay=PERIOD) as progress:
+        for done, item in enumerate(items, start=1):
+            yield item
+            progress.update(done, {})
+
+
 class Progress:
     """Shows steps done and the latest values; use as a context manager.
 
@@ -54,6 +69,7 @@ class Progress:
         unit: what a step is.
         bar: whether a bar takes the place of lines (None: where a person looks on).
         say: what else is done with a line.
+        delay: seconds before which nothing is shown.
     """
 
     def __init__(
@@ -65,11 +81,14 @@ class Progress:
         unit: str = "step",
         bar: bool | None = None,
         say: Callable[[str], None] = say,
+        delay: float = 0.0,
     ) -> None:
         self._first, self._total, self._log, self._unit, self._say = done, total, log, unit, say
         bar = watched() if bar is None else bar
         self._began = self._said = time.monotonic()
-        self._bar = tqdm(total=total, initial=done, unit=unit, dynamic_ncols=True) if bar else None
+        self._delay = delay
+        shape = {"total": total, "initial": done, "unit": unit, "dynamic_ncols": True}
+        self._bar = tqdm(**shape, delay=delay) if bar else None
 
     def __enter__(self) -> Progress:
         return self
@@ -84,7 +103,8 @@ class Progress:
             self._bar.set_postfix(values, refresh=False)
             self._bar.update(done - self._bar.n)
         now = time.monotonic()
-        if now - self._said < PERIOD and done < self._total:
+        due = done >= self._total or now - self._said >= PERIOD
+        if not due or now - self._began < self._delay:
             return
         self._said = now
         line = self._line(done, values, now)
