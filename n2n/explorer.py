@@ -210,7 +210,7 @@ def _widgets(config: ExploreConfig) -> dict[str, ipywidgets.ValueWidget]:
 
     preset = config.graph.name in PRESETS and config.graph == Graph.preset(config.graph.name)
     sources = [*([] if preset else [GIVEN]), *PRESETS, RANDOM]
-    look = {"style": {"description_width": "100px"}, "layout": {"width": "248px"}}
+    look = {"style": {"description_width": "100px"}, "layout": {"width": "330px"}}
     calm = {"continuous_update": False, **look}
     power = {"base": 10, "min": -3, "max": 1, "step": 0.1, "readout_format": ".3g"}
     start = config.graph.name if preset else GIVEN

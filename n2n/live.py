@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import html
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import plotly.graph_objects as go
-
 from n2n.monitor import checkpoint
 from n2n.monitor.preemption import FILE
 from n2n.monitor.progress import Progress, in_watched_notebook
 from n2n.runs import Run
 from n2n.viz.curves import learning_curve
+from n2n.viz.sketch import sketch
 
 if TYPE_CHECKING:
     from ipywidgets import Button
@@ -30,7 +30,7 @@ def shown(folder: Path, done: int, total: int, log: Callable[[str], None] = lamb
 
 
 class Live:
-    """The learning curve, drawn anew in its place while the cell runs, and a button; use as a context manager.
+    """The curve of the losses, drawn anew in its place while the cell runs, and a button; use as a context manager.
 
     The button writes the file ``STOP``, which works while the cell runs because front ends and kernels of today send
     what widgets say by a channel of its own (JupyterLab 4.5 and ipykernel 7, and later).
@@ -46,27 +46,26 @@ class Live:
         import ipywidgets
 
         self._folder, self._total, self._log = folder, total, log
-        self._line = ipywidgets.Label(f"step {done}/{total}")
         self._button: Button = ipywidgets.Button(description="Stop", icon="stop", tooltip="Save and leave")
         self._button.on_click(self._stop)
         _hear_while_busy(self._button)
         self._lines = Progress(done, total, log, bar=False, say=self._say)
-        self._figure: go.FigureWidget | None = None
-        self._handle: Any = None  # of the place in the notebook that shows it
+        self._first = f"step {done}/{total}"
+        self._line: Any = None  # places in the notebook
+        self._curve: Any = None
         self._due = 0.0
 
     def __enter__(self) -> Live:
-        import ipywidgets
-        from IPython.display import display
+        from IPython.display import HTML, display
 
-        display(ipywidgets.HBox([self._button, self._line]))
+        display(self._button)
+        self._line = display(HTML(_line(self._first)), display_id=True)
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._button.disabled = True
+        self._button.close()
         saved = max(checkpoint.steps(self._folder / "checkpoints"), default=0)
         self._say(f"{'' if kind is None else f'ended by {kind.__name__}, '}saved at step {saved} of {self._total}")
-        self._attempt(self._draw)
         self._attempt(self._keep)
 
     def _stop(self, button: Button) -> None:
@@ -74,7 +73,10 @@ class Live:
         (self._folder / FILE).touch()
 
     def _say(self, line: str) -> None:
-        self._line.value = line
+        from IPython.display import HTML
+
+        if self._line is not None:
+            self._line.update(HTML(_line(line)))
 
     def update(self, done: int, values: dict[str, str]) -> None:
         """Tell that ``done`` steps are made."""
@@ -82,7 +84,7 @@ class Live:
         now = time.monotonic()
         if now < self._due:
             return
-        warm = self._figure is not None
+        warm = self._curve is not None
         self._attempt(self._draw)
         drawn = time.monotonic()
         self._due = drawn + (max(PERIOD, (drawn - now) / SHARE) if warm else PERIOD)
@@ -95,25 +97,45 @@ class Live:
             self._log(f"the figure was not drawn: {error!r}")
 
     def _draw(self) -> None:
-        """A widget, because JupyterLab's renderer of plotly's static figures leaves one as it was first drawn."""
+        """A picture, because JupyterLab leaves one of plotly's static figures as it was first drawn.
+
+        A widget would be drawn anew too, but a notebook that is saved meanwhile holds nothing of it.
+        """
+        from IPython.display import HTML, display
+
+        metrics = Run(self._folder).metrics
+        if len(metrics) < LEAST_ROWS:
+            return
+        picture = HTML(sketch(metrics))
+        if self._curve is None:
+            self._curve = display(picture, display_id=True)
+        else:
+            self._curve.update(picture)
+
+    def _keep(self) -> None:
+        """The whole curve in the picture's place."""
         from IPython.display import display
 
         run = Run(self._folder)
         if len(run.metrics) < LEAST_ROWS:
             return
-        drawn = learning_curve(run)
-        if self._figure is None:
-            self._figure = go.FigureWidget(drawn)
-            self._handle = display(self._figure, display_id=True)
+        if self._curve is None:
+            display(learning_curve(run))
         else:
-            self._figure.update(drawn.to_plotly_json())
+            self._curve.update(learning_curve(run))
 
-    def _keep(self) -> None:
-        """The last figure as a static one, which a saved notebook still shows."""
-        if self._figure is None:
-            return
-        self._handle.update(go.Figure(self._figure))
-        self._figure.close()
+
+def _line(text: str) -> str:
+    """A line of HTML under the button.
+
+    Of a notebook that was saved while the button was there and is opened without its kernel, JupyterLab says that the
+    widget cannot be displayed; the style hides that, in the output before this line alone.
+    """
+    before = ".jp-OutputArea-child:has(+ .jp-OutputArea-child .n2n-line)"
+    return (
+        f"<style>{before} .jupyter-widgets:not(:has(*)) {{ display: none; }}</style>"
+        f'<span class="n2n-line">{html.escape(text)}</span>'
+    )
 
 
 def _hear_while_busy(button: Button) -> None:

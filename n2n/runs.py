@@ -159,7 +159,12 @@ class Run:
         """
         rows = self.evaluations
         if not rows:
-            raise ValueError(f"{self.path} has no evaluation yet; its state is {self.status['state']!r}")
+            status = self.status
+            raise ValueError(
+                f"{self.path} has no evaluation yet; its state is {status['state']!r} at step {status['step']} of "
+                f"{status['steps']}. To resume it, train again with run_dir={str(self.path)!r}; to judge it as it is, "
+                f"call n2n.evaluate({str(self.path)!r})"
+            )
         return rows[-1]
 
     @property

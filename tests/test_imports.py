@@ -76,6 +76,7 @@ ROOMS = [
         "viz.curves",
         "viz.growth",
         "viz.network",
+        "viz.sketch",
         "viz.sweeps",
         "viz.scaling",
         "viz.difficulty",

@@ -27,6 +27,7 @@ POINTS = """[...document.querySelectorAll('.js-plotly-plot')]
     .filter(plot => plot._fullData?.some(trace => trace.name === 'oracle'))
     .map(plot => plot.calcdata[0].length)"""
 
+PICTURE = 'img[src^="data:image/svg+xml"]'  # of a run that goes on
 TITLES = "[...document.querySelectorAll('.js-plotly-plot')].map(plot => plot.layout?.title?.text ?? '')"
 
 
@@ -102,21 +103,39 @@ def test_a_run_is_seen_as_it_goes_and_stopped_by_a_button(lab, page, tmp_path):
     started(page, lab, "train", steps=10**6, run_dir=str(folder), **small)
     page.wait_for_selector("button:has-text('Stop')")
     page.locator("button:has-text('Stop')").first.scroll_into_view_if_needed()
-    page.wait_for_function(f"{POINTS}.some(points => points >= 2)")
-    seen = max(page.evaluate(POINTS))
-    page.wait_for_function(f"{POINTS}.some(points => points >= {seen + 5})")  # drawn anew in its place
+    page.wait_for_selector(PICTURE)
+    seen = page.locator(PICTURE).get_attribute("src")
+    page.wait_for_function(f"seen => document.querySelector('{PICTURE}').src !== seen", arg=seen)  # anew in its place
+    page.keyboard.press("Control+s")
+    saved = Path(lab[1] / "train.ipynb")
+    waited(lambda: "data:image/svg+xml" in saved.read_text())
+    shutil.copy(saved, lab[1] / "meanwhile.ipynb")
     before = logged(folder)
     page.locator("button:has-text('Stop')").first.click()
-    page.wait_for_selector("button:has-text('Stopping')")
     waited(lambda: n2n.Run(folder).status["state"] == "preempted")
     status = n2n.Run(folder).status
     assert before <= status["step"] < 10**6
     page.wait_for_selector(f"text=saved at step {status['step']} of 1000000")
     page.wait_for_function(f"{POINTS}.some(points => points >= {len(n2n.Run(folder).metrics)})")
+    finished(page, figures=None)  # all cells after it as well, evaluated where it stopped
+    assert n2n.Run(folder).evaluation["step"] == status["step"]
+    assert page.complaints == []
     page.screenshot(path=str(tmp_path / "stopped.png"))
+    assert_shows_the_picture(page, lab)
 
 
-def finished(page, figures: int) -> None:
+def assert_shows_the_picture(page, lab) -> None:
+    """A notebook that was saved while its run went on, opened without that kernel."""
+    page.goto(f"{lab[0]}/lab/workspaces/meanwhile/tree/meanwhile.ipynb")
+    page.wait_for_selector(PICTURE)
+    page.wait_for_selector("text=Python 3 (ipykernel) | Idle")
+    page.wait_for_timeout(2000)
+    assert page.locator(PICTURE).is_visible()
+    assert [one.is_visible() for one in page.locator("text=Error displaying widget").all()] in ([], [False])
+    page.screenshot(path="/tmp/h7meanwhile.png")
+
+
+def finished(page, figures: int | None) -> None:
     """Until every cell has run, none with an error, and so many figures are drawn."""
     prompts = "[...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')]"
     numbered = f"{prompts}.every(prompt => /[0-9]/.test(prompt.textContent))"
@@ -125,6 +144,8 @@ def finished(page, figures: int) -> None:
     page.wait_for_selector("text=Python 3 (ipykernel) | Idle")
     said = page.locator('[data-mime-type="application/vnd.jupyter.error"]').all_inner_texts()
     assert said == []
+    if figures is None:
+        return
     drawn = "[...document.querySelectorAll('.js-plotly-plot')].filter(plot => plot.querySelector('.main-svg'))"
     page.wait_for_function(f"{drawn}.length === {figures}")
 
@@ -149,6 +170,7 @@ def test_the_explorer_follows_its_widgets(lab, page, tmp_path):
     page.locator(".widget-dropdown select").first.select_option("dense")
     page.wait_for_function(f"{TITLES}.slice(5).some(title => title.startsWith('dense'))")
     assert titles(page)[:5] == before[:5], "what stands above the widgets stays"
+    assert min(box.bounding_box()["width"] for box in page.locator(".slider-container").all()) >= 120, "to be hit"
     slider = page.locator(".widget-slider .noUi-handle").first
     for key, times in (("End", 1), ("Home", 1), ("ArrowRight", 3)):  # to both extremes, and a little on
         drawn = page.locator("text=drawn in").first
