@@ -132,7 +132,6 @@ def assert_shows_the_picture(page, lab) -> None:
     page.wait_for_timeout(2000)
     assert page.locator(PICTURE).is_visible()
     assert [one.is_visible() for one in page.locator("text=Error displaying widget").all()] in ([], [False])
-    page.screenshot(path="/tmp/h7meanwhile.png")
 
 
 def finished(page, figures: int | None) -> None:

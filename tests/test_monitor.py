@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import n2n
 from n2n.monitor import checkpoint, progress
 from n2n.monitor.environment import SNAPSHOT, describe_environment, git_state
 from n2n.monitor.files import append_row, keep_rows, last_row, read_json, read_rows, write_atomic, write_json
@@ -206,3 +207,44 @@ def test_a_person_sees_a_bar_and_the_log_has_the_lines(capsys, monkeypatch):
     assert captured.out == ""
     assert re.search(r"3/3 .*loss=1.5", captured.err)
     assert logged == ["step 3/3  loss 1.5  0 s left"]
+
+
+def test_a_long_loop_says_how_far_it_is(monkeypatch, capsys):
+    """Flushed lines, at most one a period, and nothing of a loop that ends within one."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress, "watched", lambda: False)
+
+    def loop(each: float) -> list[str]:
+        for _ in progress.track(range(10), "point"):
+            now[0] += each
+        return capsys.readouterr().out.splitlines()
+
+    assert loop(0.4) == []
+    assert loop(2.0) == [
+        "point 3/10  14 s left",
+        "point 6/10  8 s left",
+        "point 9/10  2 s left",
+        "point 10/10  0 s left",
+    ]
+    for point in progress.track(range(10), "point"):
+        if point == 3:
+            break  # whoever found what was looked for
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("work", ["calibrate", "grid", "checkpoints"])
+def test_long_work_of_the_library_shows_its_progress(work, monkeypatch, capsys, small):
+    monkeypatch.setattr(progress, "watched", lambda: False)
+    few = {"length": 4, "sequences": 2}
+    run = n2n.train(small(steps=4)) if work == "checkpoints" else None
+    capsys.readouterr()
+    monkeypatch.setattr(progress, "PERIOD", 0.0)
+    if work == "calibrate":
+        n2n.calibrate(n2n.Graph.preset("two_chains"), 2.0, "X", tolerance=0.05, seeds=range(2), **few)
+    elif work == "grid":
+        n2n.entropy_grid("two_chains", [0.1, 1.0], [0.1], seeds=range(2), **few)
+    else:
+        n2n.dynamics.trace(run, [0, 4], sequences=4)
+    said = capsys.readouterr().out
+    assert {"calibrate": "concentration 1/30", "grid": "point 2/2", "checkpoints": "checkpoint 1/2"}[work] in said

@@ -1,0 +1,61 @@
+"""What a notebook holds of a run that goes on: a picture, a line, and no widget once it has ended."""
+
+import base64
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import n2n
+from n2n import live, training
+from n2n.viz.sketch import MOST, sketch
+
+
+def curves(picture: str) -> list[np.ndarray]:
+    """The points of its lines, in pixels."""
+    (packed,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', picture)
+    lines = ElementTree.fromstring(base64.b64decode(packed)).iter("{http://www.w3.org/2000/svg}polyline")
+    return [np.array([point.split(",") for point in line.get("points").split()], float) for line in lines]
+
+
+def test_the_picture_has_both_losses_to_scale():
+    steps = np.arange(5) * 10
+    metrics = pd.DataFrame({"step": steps, "loss": [3.0, 2.0, 1.5, np.nan, 1.0], "oracle_nll": 0.5})
+    picture = sketch(metrics)
+    loss, oracle = curves(picture)
+    assert len(loss) == 4, "what is not finite is left out"
+    assert len(oracle) == 5
+    assert np.ptp(oracle[:, 1]) == 0
+    assert np.ptp(np.diff(oracle[:, 0])) == pytest.approx(0, abs=0.2)
+    below = oracle[0, 1] - loss[:, 1]
+    assert below / below[0] == pytest.approx([1.0, 0.6, 0.4, 0.2], abs=0.01)
+    assert 'alt="loss 1.0000, oracle 0.5000 nats per token at step 40"' in picture
+
+
+def test_a_long_run_s_picture_stays_small():
+    long = pd.DataFrame({"step": range(10**5), "loss": 1.0, "oracle_nll": 1.0})
+    loss, _ = curves(sketch(long))
+    assert len(loss) == MOST
+    assert len(sketch(long)) < 40_000
+
+
+def test_lines_are_escaped():
+    assert "<img" not in live._line("ended by <img src=x onerror=alert(1)>")
+
+
+def test_a_run_that_a_person_stops_is_evaluated_where_it_stands(small, tmp_path, monkeypatch):
+    """So that the cells after it have something to show; else ``evaluation`` says how to go on."""
+    for watched in (False, True):
+        folder = tmp_path / str(watched)
+        folder.mkdir()
+        (folder / "STOP").touch()
+        monkeypatch.setattr(training, "in_watched_notebook", lambda watched=watched: watched)
+        run = n2n.train(small(run_dir=folder))
+        assert run.status["state"] == "preempted"
+        if watched:
+            assert (run.evaluation["step"], run.evaluation["split"]) == (0, "test")
+        else:
+            with pytest.raises(ValueError, match=rf"'preempted' at step 0 of 8.*run_dir='{folder}'.*n2n.evaluate"):
+                run.summary()
