@@ -13,8 +13,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from n2n.compiling import compiled
 from n2n.context_rows import accumulate, fill_row
-from n2n.philox import compiled, fill_uniforms, philox, uniform
+from n2n.philox import fill_uniforms, philox, uniform
 from n2n.program import Program, smallest_dtype, table_size
 
 _MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)  # an index fills two 32-bit words of Philox's counter

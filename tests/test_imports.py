@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "n2n"
 
 ROOMS = [
     ["strict"],
-    ["table", "memory", "arrays", "paths"],
+    ["table", "memory", "arrays", "paths", "compiling"],
     ["monitor"],
     ["monitor.files", "monitor.lock", "monitor.progress"],
     ["presets"],
