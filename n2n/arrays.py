@@ -63,7 +63,7 @@ def reals(given: Any, what: str) -> np.ndarray:
         ValueError: masked or missing values, rows of unequal lengths, or something else than numbers.
     """
     array = _array(given, what)
-    if array.dtype == object and all(isinstance(value, Real) for value in array.flat):
+    if array.dtype == object and all(map(_is_real, set(map(type, array.flat)))):
         array = array.astype(np.float64)
     if array.dtype.kind not in "iuf":
         _refuse_missing(array, what)
@@ -115,20 +115,21 @@ def _array(given: Any, what: str) -> np.ndarray:
 
 def _of_list(given: list | tuple, what: str) -> np.ndarray:
     """Each row by itself: numpy drops the masks of rows in a list, and takes a boolean among numbers for a number."""
-    if any(_has_parts(part) for part in given):
+    kinds = set(map(type, given))
+    if any(_has_parts(kind) for kind in kinds):
         try:
             return np.stack([_array(part, what) for part in given])
         except ValueError as error:
             if str(error).startswith(f"{what}: "):
                 raise
             raise ValueError(f"{what}: saw rows of unequal lengths in {reprlib.repr(given)}") from None
-    if any(isinstance(part, bool | np.bool_) for part in given):
+    if kinds & {bool, np.bool_}:
         raise ValueError(f"{what}: saw a boolean in {reprlib.repr(given)}; numbers are needed")
     return np.array(given)
 
 
-def _has_parts(part: Any) -> bool:
-    return isinstance(part, list | tuple | np.ndarray) or _is_tensor(part) or _is_pandas(part)
+def _has_parts(kind: type) -> bool:
+    return issubclass(kind, (list, tuple, np.ndarray, *_tensors(), *_pandas()))
 
 
 def _of_tensor(given: torch.Tensor, what: str) -> np.ndarray:
@@ -158,7 +159,7 @@ def _of_pandas(given: Any, what: str) -> np.ndarray:
 
 
 def _integral(array: np.ndarray, given: Any, what: str) -> np.ndarray:
-    if array.dtype == object and array.size and all(_is_integer(value) for value in array.flat):
+    if array.dtype == object and array.size and all(map(_is_integer, set(map(type, array.flat)))):
         return array
     if array.dtype.kind not in "iu":
         _refuse_missing(array, what)
@@ -166,8 +167,12 @@ def _integral(array: np.ndarray, given: Any, what: str) -> np.ndarray:
     return array
 
 
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
+def _is_integer(kind: type) -> bool:
+    return issubclass(kind, Integral) and not issubclass(kind, bool)
+
+
+def _is_real(kind: type) -> bool:
+    return issubclass(kind, Real) and not issubclass(kind, bool)
 
 
 def _refuse_missing(array: np.ndarray, what: str) -> None:
@@ -184,14 +189,22 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def _is_tensor(given: Any) -> bool:
-    """Without importing torch: where there is a tensor it was imported."""
+    return isinstance(given, _tensors())
+
+
+def _tensors() -> tuple[type, ...]:
+    """torch's tensors, without importing it: where there is one it was imported."""
     torch = sys.modules.get("torch")
-    return torch is not None and isinstance(given, torch.Tensor)
+    return () if torch is None else (torch.Tensor,)
 
 
 def _is_pandas(given: Any) -> bool:
-    """A frame, or one of pandas' sequences."""
+    return isinstance(given, _pandas())
+
+
+def _pandas() -> tuple[type, ...]:
+    """pandas' frames and sequences, likewise."""
     pandas = sys.modules.get("pandas")
     if pandas is None:
-        return False
-    return isinstance(given, pandas.DataFrame | pandas.Series | pandas.Index | pandas.api.extensions.ExtensionArray)
+        return ()
+    return (pandas.DataFrame, pandas.Series, pandas.Index, pandas.api.extensions.ExtensionArray)
