@@ -130,10 +130,10 @@ class Run:
 
     @cached_property
     def config(self) -> TrainConfig:
-        """The configuration as given."""
+        """The configuration as given; its dataset may be gone."""
         from n2n.config import TrainConfig
 
-        return TrainConfig(**read_json(self.path / "config.json"))
+        return TrainConfig.recorded(read_json(self.path / "config.json"))
 
     @property
     def status(self) -> dict[str, Any]:

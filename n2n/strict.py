@@ -24,7 +24,7 @@ LONGEST = 160  # characters of a value in a message
 LONGEST_SENTENCE = 2000  # characters of what is said of one field
 MOST_SENTENCES = 20  # in one refusal
 MOST_NAMES = 60  # in one list of names allowed
-ALIKE = 0.7  # difflib's ratio, from which a name is taken for a misspelling of another
+ALIKE = 0.65  # difflib's ratio, from which a name is taken for a misspelling of another
 RECORDED = "recorded"  # key of pydantic's context: the values were written down earlier, maybe on another machine
 _PACKAGE = str(Path(__file__).parent)
 
@@ -100,6 +100,10 @@ NonNegativeInt = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=MOST)]
 Seed = NonNegativeInt
 Positive = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
+
+
+class Several(ValueError):
+    """Several faults between the fields of a ``Strict`` value, a sentence each."""
 
 
 class Refused(ValueError):
@@ -187,7 +191,9 @@ class Strict(BaseModel):
     @classmethod
     def _wrong(cls, error: ValidationError, values: dict[str, Any]) -> list[tuple[str, str]]:
         entries = error.errors(include_url=False)
-        lines = [(str(entry["loc"][0]) if entry["loc"] else "", _line(entry, cls)) for entry in entries]
+        lines = [
+            (str(entry["loc"][0]) if entry["loc"] else "", said) for entry in entries for said in _lines(entry, cls)
+        ]
         fields = {field for field, _ in lines if field}
         return lines + [("", said) for said in (cls._wrong_together(values, fields) if fields else [])]
 
@@ -206,6 +212,15 @@ def _twice(model: type[Strict], args: tuple[Any, ...], values: Mapping[str, Any]
     return [name for name, _ in zip(model.positional, args, strict=False) if name in values]
 
 
+def _lines(entry: dict[str, Any], model: type[Strict]) -> list[str]:
+    error = entry.get("ctx", {}).get("error")
+    return [_indented(said) for said in error.args] if isinstance(error, Several) else [_line(entry, model)]
+
+
+def _indented(said: object) -> str:
+    return cut(str(said), LONGEST_SENTENCE).replace("\n", "\n    ")
+
+
 def _line(entry: dict[str, Any], model: type[Strict]) -> str:
     where = ".".join(map(_place, entry["loc"]))
     if entry["type"] == "extra_forbidden":
@@ -213,7 +228,7 @@ def _line(entry: dict[str, Any], model: type[Strict]) -> str:
     if entry["type"] == "missing":
         return f"{where}: missing"
     if entry["type"] == "value_error":
-        text = cut(str(entry["ctx"]["error"]), LONGEST_SENTENCE).replace("\n", "\n    ")
+        text = _indented(entry["ctx"]["error"])
         return f"{where}: {text}" if where else text
     said = cut(entry["msg"].replace("Input should be", "it must be").partition(", unable")[0], LONGEST_SENTENCE)
     if entry["type"] == "literal_error":

@@ -60,6 +60,7 @@ ROOMS = [
     ["models"],
     ["reading"],
     ["attended"],
+    ["needs"],
     ["config"],
     ["monitor.checkpoint", "monitor.environment", "monitor.metrics", "monitor.profiler"],
     ["monitor.preemption", "monitor.parents"],
