@@ -6,20 +6,19 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from n2n import models
-from n2n.arrays import probabilities
 from n2n.checks import check_budget, check_fixed
 from n2n.classic import CLASSICS
+from n2n.config_fields import Device, Fraction, GraphOrName, Switch, Tables
 from n2n.data import Epochs, TokenStore
-from n2n.fields import Path, preset
+from n2n.fields import Path
 from n2n.graph import Graph
 from n2n.models.lm import LanguageModel
 from n2n.models.mixer import Frame
 from n2n.models.ops import Kernels
 from n2n.needs import wrong_sizes
-from n2n.presets import PRESETS
 from n2n.process import Process
 from n2n.strict import (
     RECORDED,
@@ -41,7 +40,6 @@ CHANGEABLE = frozenset(
 )
 ONLINE = "online"  # data drawn as it is consumed
 
-Fraction = Annotated[NonNegative, Field(le=1)]
 # Fields that are checked together: those of a group are said at once with the wrong fields of other groups.
 TOGETHER = (
     {"arch", "dim", "layers", "heads", "kernels", "model_options", "seq_len"},
@@ -49,35 +47,6 @@ TOGETHER = (
     {"data", "sequences", "seq_len", "process_seed", "tables"},
     {"keep_last", "keep_every"},
 )
-
-
-def _named(graph: object) -> Graph:
-    """A graph, or that of a preset or a classic process by its name."""
-    if isinstance(graph, str) and graph not in PRESETS:
-        if graph not in CLASSICS:
-            raise ValueError(unknown("graph", graph, [*PRESETS, *CLASSICS]))
-        return Process.classic(graph).graph
-    return preset(graph)
-
-
-def _plain(tables: object) -> object:
-    """Tables as nested lists of float64, which a file can hold."""
-    if not isinstance(tables, Mapping):
-        return tables
-    return {name: probabilities(table, str(name)).tolist() for name, table in tables.items()}
-
-
-Tables = Annotated[dict[str, Any], BeforeValidator(_plain)]
-
-
-def _switch(value: object) -> object:
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value  # YAML reads on and off as booleans
-
-
-def _no_gpu(device: object) -> object:
-    if isinstance(device, str) and device.lower() == "gpu":  # by its letters it is nearest to "cpu"
-        raise ValueError(f"saw {device!r}; did you mean 'cuda'? (allowed: auto, cpu, cuda)")
-    return device
 
 
 class TrainConfig(Strict):
@@ -137,7 +106,7 @@ class TrainConfig(Strict):
 
     positional: ClassVar[tuple[str, ...]] = ("graph", "arch")
 
-    graph: Annotated[Graph, BeforeValidator(_named)]
+    graph: GraphOrName
     tables: Tables | None = None
     arch: str = "transformer"
     dim: Count = 64
@@ -169,10 +138,10 @@ class TrainConfig(Strict):
     profile_steps: tuple[NonNegativeInt, NonNegativeInt] | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     kernels: Kernels = "auto"
-    compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = "auto"
+    compile: Switch = "auto"
     processes: Annotated[Count, Field(le=2**16)] = 1
     parallel: Literal["ddp", "fsdp"] = "ddp"
-    device: Annotated[Literal["auto", "cpu", "cuda"], BeforeValidator(_no_gpu)] = "auto"
+    device: Device = "auto"
     run_dir: Path = ""
 
     @model_validator(mode="before")

@@ -60,7 +60,7 @@ ROOMS = [
     ["models"],
     ["reading"],
     ["attended"],
-    ["needs"],
+    ["needs", "config_fields"],
     ["config"],
     ["monitor.checkpoint", "monitor.environment", "monitor.metrics", "monitor.profiler"],
     ["monitor.preemption", "monitor.parents"],
