@@ -179,8 +179,8 @@ class TrainConfig(Strict):
     @model_validator(mode="after")
     def _consistent(self, info: ValidationInfo) -> TrainConfig:
         wrong = [*self._wrong_tables(), *self._wrong_counts(), *self._wrong_model(), *wrong_sizes(dict(self))]
-        if self.data != ONLINE and not wrong and not (info.context or {}).get(RECORDED):
-            wrong = self._wrong_data()
+        if self.data != ONLINE and not (info.context or {}).get(RECORDED):
+            wrong += self._wrong_data()
         if wrong:
             raise Several(*wrong)
         return self
@@ -222,6 +222,8 @@ class TrainConfig(Strict):
         return []
 
     def _wrong_data(self) -> list[str]:
+        if self._wrong_tables():
+            return []
         try:
             self.epochs().store.check_described(self.process)
         except ValueError as error:

@@ -13,6 +13,7 @@ from n2n.models.ops import Kernels, require_fused
 from n2n.strict import Count, NonNegative, Strict
 
 ConvWidth = Literal[0, 2, 3, 4]  # 0: no convolution
+Ratio = Annotated[NonNegative, Field(le=2**10)]  # of a width to dim
 _HEADS_LISTED = 256  # an error lists the numbers of heads allowed as far as this
 
 
@@ -28,9 +29,9 @@ class Frame(Strict):
         dropout: probability with which a number that a mixer or an MLP adds to the stream is dropped, in training mode.
     """
 
-    vocab_size: Count
-    dim: Count = 64
-    layers: Count = 2
+    vocab_size: Annotated[Count, Field(le=2**31)]
+    dim: Annotated[Count, Field(le=2**20)] = 64
+    layers: Annotated[Count, Field(le=2**12)] = 2
     max_length: Annotated[Count, Field(le=2**20)] = 8192
     tied: bool = False
     dropout: Annotated[NonNegative, Field(lt=1)] = 0.0
@@ -71,7 +72,7 @@ class ModelConfig(Frame):
     """
 
     heads: Count = 4
-    mlp_ratio: NonNegative = 0.0
+    mlp_ratio: Ratio = 0.0
     kernels: Kernels = "auto"
 
     head_multiple: ClassVar[int] = 1
