@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import pandas as pd
 from pydantic import Field, field_validator, model_validator
@@ -33,6 +33,8 @@ class DatasetConfig(Strict):
     Raises:
         ValueError: one line for each wrong field: the value seen, what is allowed, the nearest name.
     """
+
+    positional: ClassVar[tuple[str, ...]] = ("graph",)
 
     graph: GraphOrPreset
     process_seed: Seed = 0

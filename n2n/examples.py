@@ -7,7 +7,7 @@ import os
 import pathlib
 from functools import cache
 from itertools import product
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import AfterValidator, Field, model_validator
@@ -98,6 +98,8 @@ class OneRun(Strict):
     Raises:
         ValueError: one line for each wrong field: no run in the folder, a run without a checkpoint.
     """
+
+    positional: ClassVar[tuple[str, ...]] = ("run",)
 
     run: RunName = PREFIX + "transformer"
     sequences: Sequences = 128

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,7 +10,7 @@ from n2n import evaluation
 from n2n.comparison import Comparison
 from n2n.examples import PREFIX, Inspected, OneRun, RunName, Sequences, check_step, configured, named
 from n2n.probes import ProbeData
-from n2n.runs import Run
+from n2n.runs import Run, labels
 from n2n.strict import Count, NonNegativeInt, Ordered, Strict, unknown
 
 
@@ -29,6 +28,8 @@ class EvaluateConfig(Strict):
         ValueError: one line for each wrong field: a run that is not there or has no checkpoint, a run that is named
             twice, a step that was not saved, a latent that the first run's graph does not have.
     """
+
+    positional: ClassVar[tuple[str, ...]] = ("runs",)
 
     runs: Annotated[Ordered[RunName], Field(min_length=1)] = (f"{PREFIX}transformer", f"{PREFIX}mamba")
     step: NonNegativeInt | None = None
@@ -110,7 +111,7 @@ def compared(runs: list[Run], sequences: int, step: int | None = None) -> Compar
                     f"runs: {run.path.name} has another {what} than {first.path.name}; runs are compared on the same "
                     "tokens"
                 )
-    names = _names(runs)
+    names = labels(runs)
     if len(set(names)) < len(runs):
         raise ValueError(f"runs: saw folders that go by the same names, {names}; give one of them another")
     models = {name: run.model(step) for name, run in zip(names, runs, strict=True)}
@@ -125,11 +126,3 @@ def probe_data(run: Run, sequences: int) -> ProbeData:
 def sequences_seen(runs: list[Run], step: int | None = None) -> int:
     """The most distinct training sequences that one of the runs had seen at a step (None: at its last checkpoint)."""
     return max(evaluation.sequences_seen(run.config, max(run.steps) if step is None else step) for run in runs)
-
-
-def _names(runs: list[Run]) -> list[str]:
-    archs = [run.config.arch for run in runs]
-    names = [arch if archs.count(arch) == 1 else run.path.name for arch, run in zip(archs, runs, strict=True)]
-    if len(set(names)) == len(names):
-        return names
-    return [os.path.join(*run.path.parts[-2:]) if names.count(n) > 1 else n for n, run in zip(names, runs, strict=True)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -52,6 +52,8 @@ class DifficultyConfig(Strict):
     Raises:
         ValueError: one line for each wrong field.
     """
+
+    positional: ClassVar[tuple[str, ...]] = ("graph",)
 
     graph: GraphOrPreset = Field(default="four_chains", validate_default=True)
     alphas_z: Alphas = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import linecache
+import re
 import reprlib
 import traceback
 from collections.abc import Iterable, Mapping
@@ -230,7 +231,7 @@ def _line(entry: dict[str, Any], model: type[Strict]) -> str:
     if entry["type"] == "value_error":
         text = _indented(entry["ctx"]["error"])
         return f"{where}: {text}" if where else text
-    said = cut(entry["msg"].replace("Input should be", "it must be").partition(", unable")[0], LONGEST_SENTENCE)
+    said = cut(re.sub(r"^\w+ should", "it must", entry["msg"]).partition(", unable")[0], LONGEST_SENTENCE)
     if entry["type"] == "literal_error":
         options = entry["ctx"]["expected"].replace(" or ", ", ").split(", ")
         said += nearest(entry["input"], [option.strip("'") for option in options])

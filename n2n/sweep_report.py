@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
@@ -45,6 +45,8 @@ class ReportConfig(Strict):
     Raises:
         ValueError: one line for each wrong field: no such sweep, one without runs, an unknown field.
     """
+
+    positional: ClassVar[tuple[str, ...]] = ("sweep",)
 
     sweep: Annotated[fields.Path, AfterValidator(_there)] = SWEEP
     by: Annotated[Ordered[str], Field(min_length=1), AfterValidator(_known)] = ("arch",)

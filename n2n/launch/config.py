@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -25,6 +25,8 @@ class SweepConfig(Resources):
     Raises:
         ValueError: one line for each wrong field, as of ``Resources``.
     """
+
+    positional: ClassVar[tuple[str, ...]] = ("notebook",)
 
     notebook: Path
     name: str
