@@ -14,7 +14,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 if TYPE_CHECKING:
     from typing import Self
@@ -154,6 +154,14 @@ class Strict(BaseModel):
 
     def __init__(self, *args: Any, **values: Any) -> None:
         self._fill(args, values, {})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_are_text(cls, values: object) -> object:
+        strange = [name for name in values if not isinstance(name, str)] if isinstance(values, Mapping) else []
+        if strange:
+            raise ValueError(f"saw {shown(strange[0])} for the name of a field; text is needed")
+        return values
 
     @classmethod
     def recorded(cls, values: Mapping[str, Any]) -> Self:

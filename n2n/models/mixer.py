@@ -47,7 +47,7 @@ class Hybrid(Frame):
         ValueError: a number of layers that is no multiple of the pattern's length.
     """
 
-    pattern: tuple[str, ...]
+    pattern: Annotated[tuple[str, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _repeats(self) -> Hybrid:
