@@ -30,6 +30,7 @@ from n2n.strict import (
     Seed,
     Several,
     Strict,
+    shown,
     unknown,
 )
 
@@ -209,7 +210,7 @@ class TrainConfig(Strict):
     def _wrong_model(self) -> list[str]:
         taken = sorted(self.model_options.keys() & {"vocab_size", "dim", "layers", "heads", "kernels", "seed"})
         if taken:
-            return [f"model_options: saw {taken}, which have fields of their own"]
+            return [f"model_options: saw {shown(taken)}, which have fields of their own"]
         try:
             longest = self.model.max_length
         except ValueError as error:

@@ -11,7 +11,7 @@ from n2n.comparison import Comparison
 from n2n.examples import PREFIX, Inspected, OneRun, RunName, Sequences, check_step, configured, named
 from n2n.probes import ProbeData
 from n2n.runs import Run, labels
-from n2n.strict import Count, NonNegativeInt, Ordered, Strict, unknown
+from n2n.strict import Count, NonNegativeInt, Ordered, Strict, shown, unknown
 
 
 class EvaluateConfig(Strict):
@@ -43,7 +43,7 @@ class EvaluateConfig(Strict):
         places = [name if name.startswith(PREFIX) else str(named(name).path.resolve()) for name in runs]
         twice = [name for name, place in zip(runs, places, strict=True) if places.count(place) > 1]
         if twice:
-            raise ValueError(f"saw {twice[-1]!r} twice; each run once is needed")
+            raise ValueError(f"saw {shown(twice[-1])} twice; each run once is needed")
         return runs
 
     @model_validator(mode="after")

@@ -17,12 +17,12 @@ from n2n.compressed import PowersOfTwo, named, whole_sequences
 from n2n.difficulty import entropies_by_seed, mean_and_error, student
 from n2n.fields import GraphOrPreset, preset
 from n2n.graph import Graph
-from n2n.strict import Count, Ordered, Positive, Strict, whole
+from n2n.strict import Count, Ordered, Positive, Strict, shown, whole
 
 
 def _no_number_twice(values: tuple[float, ...]) -> tuple[float, ...]:
     if len(set(values)) < len(values):
-        raise ValueError(f"saw {list(values)}; no number may be there twice")
+        raise ValueError(f"saw {shown(list(values))}; no number may be there twice")
     return values
 
 
@@ -133,9 +133,9 @@ def _different(what: str, seeds: Sequence[int], least: int) -> list[int]:
     """Seeds as whole numbers, none of them twice: a process that counts twice makes a standard error too small."""
     seeds = [whole(what, seed, 0) for seed in seeds]
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"{what}: saw {seeds}; no seed may be there twice")
+        raise ValueError(f"{what}: saw {shown(seeds)}; no seed may be there twice")
     if len(seeds) < least:
-        raise ValueError(f"{what}: saw {seeds}; a standard error over processes needs at least 2")
+        raise ValueError(f"{what}: saw {shown(seeds)}; a standard error over processes needs at least 2")
     return seeds
 
 
@@ -192,7 +192,7 @@ def equal_difficulty(
     """
     graphs, seeds, fresh = named(graphs), _different("seeds", seeds, 1), _different("fresh", fresh, 2)
     if set(seeds) & set(fresh):
-        raise ValueError(f"fresh: saw {fresh} beside seeds {seeds}; none of these is a fresh one")
+        raise ValueError(f"fresh: saw {shown(fresh)} beside seeds {shown(seeds)}; none of these is a fresh one")
     for graph in graphs.values():
         check_fixed(graph)
     rows, processes = {}, []

@@ -33,7 +33,7 @@ def refusal(**values) -> str:
         ),
         ({"heads": 5, "arch": "mamba"}, "which does not divide expand * dim = 128; allowed: [1, 2, 4, 8, 16, 32,"),
         ({"heads": 5, "arch": "mingru"}, "which does not divide dim 64; allowed: [1, 2, 4, 8, 16, 32, 64]"),
-        ({"arch": "hybrid"}, "pattern: saw (); names of architectures are needed"),
+        ({"arch": "hybrid"}, "pattern: saw (); architectures' names are needed"),
         ({"arch": "hybrid", "model_options": {"pattern": "mamba,x"}}, "pattern: unknown architecture 'x'"),
         ({"precision": "float16"}, "precision: saw 'float16'"),
         (

@@ -79,7 +79,13 @@ def _one_curve(run: Run) -> go.Figure:
 
 
 def excess_by_position(run: Run) -> go.Figure:
-    """Held-out excess loss at each position, with a pointwise 95% band; the oracle is the line at 0."""
+    """Held-out excess loss at each position, with a pointwise 95% band; the oracle is the line at 0.
+
+    Raises:
+        ValueError: no run, or one that was not evaluated yet.
+    """
+    if not isinstance(run, Run):
+        raise ValueError(f"run: saw {shown(run)}; a Run is needed, such as n2n.Run(folder)")
     found = run.evaluation
     mean, half = np.array(found["excess_by_position"]), Z95 * np.array(found["excess_se_by_position"])
     position = np.arange(1, len(mean) + 1)
