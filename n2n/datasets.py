@@ -38,7 +38,7 @@ class DatasetConfig(Strict):
 
     graph: GraphOrPreset
     process_seed: Seed = 0
-    seq_len: Annotated[Count, Field(ge=2)] = 64
+    seq_len: Annotated[Count, Field(ge=2, le=2**20)] = 64
     train: NonNegativeInt = 100_000
     valid: NonNegativeInt = 1_000
     test: NonNegativeInt = 1_000

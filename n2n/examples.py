@@ -84,7 +84,7 @@ def configured(name: str) -> TrainConfig:
 
 
 RunName = Annotated[Path, AfterValidator(_there)]
-Sequences = Annotated[Count, Field(ge=2)]
+Sequences = Annotated[Count, Field(ge=2, le=2**20)]  # a million held-out sequences tell all digits that there are
 
 
 class OneRun(Strict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, Field, model_validator
 
+from n2n import strict
 from n2n.calibration import calibrate, with_alphas
 from n2n.checks import check_budget, check_fixed
 from n2n.compressed import PowersOfTwo, named, whole_sequences
@@ -26,6 +28,12 @@ def _no_number_twice(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+def _measurable(graph: Graph) -> Graph:
+    check_fixed(graph)
+    check_budget(graph)
+    return graph
+
+
 def _no_name_twice(graphs: tuple[Graph, ...]) -> tuple[Graph, ...]:
     named(graphs)
     return graphs
@@ -33,7 +41,9 @@ def _no_name_twice(graphs: tuple[Graph, ...]) -> tuple[Graph, ...]:
 
 Several = Annotated[Count, Field(ge=2)]
 Alphas = Annotated[Ordered[Positive], Field(min_length=2), AfterValidator(_no_number_twice)]
-Graphs = Annotated[Ordered[GraphOrPreset], Field(min_length=1), AfterValidator(_no_name_twice)]
+Graphs = Annotated[
+    Ordered[Annotated[GraphOrPreset, AfterValidator(_measurable)]], Field(min_length=1), AfterValidator(_no_name_twice)
+]
 
 
 class DifficultyConfig(Strict):
@@ -55,19 +65,26 @@ class DifficultyConfig(Strict):
 
     positional: ClassVar[tuple[str, ...]] = ("graph",)
 
-    graph: GraphOrPreset = Field(default="four_chains", validate_default=True)
+    graph: Annotated[GraphOrPreset, AfterValidator(_measurable)] = Field(default="four_chains", validate_default=True)
     alphas_z: Alphas = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
     alphas_x: Alphas = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
     graphs: Graphs = Field(default=("two_chains", "four_chains", "sparse"), validate_default=True)
     target: Positive = 1.5
-    seeds: Several = 4
-    sequences: Several = 64
-    length: Several = 64
+    seeds: Annotated[Several, Field(le=2**16)] = 4
+    sequences: Annotated[Several, Field(le=2**20)] = 64
+    length: Annotated[Several, Field(le=2**16)] = 64
     tokens: PowersOfTwo = (10, 12, 14, 16, 18)
 
     @model_validator(mode="after")
     def _different_counts(self) -> DifficultyConfig:
         whole_sequences(self.tokens, self.length)
+        wrong = [] if self.graph.latents else ["graph: saw no latent node; alphas_z are concentrations of latents"]
+        for graph in self.graphs:
+            if self.target >= (most := math.log(graph.vocab_size)):
+                said = f"which {graph.vocab_size} symbols cannot have (log V is {most:.4g})"
+                wrong.append(f"target: saw {self.target:g} nats per token for {graph.name or 'a graph'}, {said}")
+        if wrong:
+            raise strict.Several(*wrong)
         return self
 
 
