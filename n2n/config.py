@@ -16,7 +16,7 @@ from n2n.data import Epochs, TokenStore
 from n2n.fields import Path
 from n2n.graph import Graph
 from n2n.models.lm import LanguageModel
-from n2n.models.mixer import Frame
+from n2n.models.mixer import Depth, Frame, Width
 from n2n.models.ops import Kernels
 from n2n.needs import wrong_sizes
 from n2n.process import Process
@@ -110,13 +110,13 @@ class TrainConfig(Strict):
     graph: GraphOrName
     tables: Tables | None = None
     arch: str = "transformer"
-    dim: Count = 64
-    layers: Count = 2
+    dim: Width = 64
+    layers: Depth = 2
     heads: Count = 4
     model_options: dict[str, Any] = Field(default_factory=dict)
     data: Path = ONLINE
     sequences: Count | None = None
-    seq_len: Annotated[Count, Field(ge=2)] = 64
+    seq_len: Annotated[Count, Field(ge=2, le=2**20 + 1)] = 64
     batch_size: Count = 32
     accumulate: Count = 1
     steps: Count = 1000

@@ -100,9 +100,7 @@ class ProbeConfig(Inspected):
     def _seen_tokens(self) -> ProbeConfig:
         config = _with_latents(self.run)
         if self.last >= config.seq_len:
-            raise ValueError(
-                f"last: saw {self.last}; sequences of {config.seq_len} tokens have no more before the last"
-            )
+            raise ValueError(f"last: saw {self.last}; a sequence has {config.seq_len - 1} before its last one")
         return self
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 import linecache
+import os
 import re
 import reprlib
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from numbers import Integral
 from pathlib import Path
@@ -129,12 +131,21 @@ class Refused(ValueError):
         return [*_own_line(self), f"{type(self).__name__}: {self}"]
 
 
+@contextlib.contextmanager
+def refusing(name: str) -> Iterator[None]:
+    """Checks of a user's values, whose ``ValueError`` is raised as the ``Refused`` of what is called ``name``."""
+    try:
+        yield
+    except ValueError as error:
+        raise Refused(name, ("", _indented(error))) from error
+
+
 def _own_line(error: BaseException) -> list[str]:
     """The last line of the reader's own code before n2n's, if there is one."""
     own = []
     for frame, number in traceback.walk_tb(error.__traceback__):
         name = frame.f_code.co_filename
-        if name.startswith(_PACKAGE):
+        if name.startswith(_PACKAGE + os.sep):
             break
         own = [f"line {number}: {linecache.getline(name, number).strip()}"]
     return own
@@ -155,13 +166,13 @@ class Strict(BaseModel):
     def __init__(self, *args: Any, **values: Any) -> None:
         self._fill(args, values, {})
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")  # because mappings within others become arguments before any other validator
     @classmethod
-    def _names_are_text(cls, values: object) -> object:
+    def _names_are_text(cls, values: object, validate: Callable[[object], Self]) -> Self:
         strange = [name for name in values if not isinstance(name, str)] if isinstance(values, Mapping) else []
         if strange:
             raise ValueError(f"saw {shown(strange[0])} for the name of a field; text is needed")
-        return values
+        return validate(values)
 
     @classmethod
     def recorded(cls, values: Mapping[str, Any]) -> Self:

@@ -24,7 +24,7 @@ from n2n.ranks import Ranks, started_by_launcher, started_by_torchrun
 from n2n.recording import ANSWERS, TRAINS, describe, existing_folder, owned, write_status
 from n2n.reporting import Reporter
 from n2n.runs import Run
-from n2n.strict import shown
+from n2n.strict import refusing, shown
 
 
 def train(config: TrainConfig) -> Run:
@@ -56,9 +56,10 @@ def train(config: TrainConfig) -> Run:
         raise ValueError(f"saw {shown(config)}; a TrainConfig is needed, such as n2n.TrainConfig(graph='sparse')")
     if config.tensorboard:
         check_tensorboard()
-    folder, ranks = existing_folder(config), Ranks.here()
-    device = _device(config, ranks)
-    _refuse_beyond_memory(config, device)
+    with refusing("n2n.train"):
+        folder, ranks = existing_folder(config), Ranks.here()
+        device = _device(config, ranks)
+        _refuse_beyond_memory(config, device)
     if config.processes > 1 and not started_by_torchrun():
         # On the CPU, because a GPU is for those that will train.
         one = Learner(config.model_copy(update={"compile": "off", "kernels": "torch"}), torch.device("cpu"), ranks)

@@ -13,6 +13,8 @@ from n2n.models.ops import Kernels, require_fused
 from n2n.strict import Count, NonNegative, Strict
 
 ConvWidth = Literal[0, 2, 3, 4]  # 0: no convolution
+Width = Annotated[Count, Field(le=2**20)]
+Depth = Annotated[Count, Field(le=2**12)]
 Ratio = Annotated[NonNegative, Field(le=2**10)]  # of a width to dim
 _HEADS_LISTED = 256  # an error lists the numbers of heads allowed as far as this
 
@@ -30,8 +32,8 @@ class Frame(Strict):
     """
 
     vocab_size: Annotated[Count, Field(le=2**31)]
-    dim: Annotated[Count, Field(le=2**20)] = 64
-    layers: Annotated[Count, Field(le=2**12)] = 2
+    dim: Width = 64
+    layers: Depth = 2
     max_length: Annotated[Count, Field(le=2**20)] = 8192
     tied: bool = False
     dropout: Annotated[NonNegative, Field(lt=1)] = 0.0
