@@ -29,7 +29,10 @@ def _plain(tables: object) -> object:
     """Tables as nested lists of float64, which a file can hold."""
     if not isinstance(tables, Mapping):
         return tables
-    return {name: probabilities(table, name if isinstance(name, str) else shown(name)).tolist() for name, table in tables.items()}
+    return {
+        name: probabilities(table, name if isinstance(name, str) else shown(name)).tolist()
+        for name, table in tables.items()
+    }
 
 
 def _switch(value: object) -> object:

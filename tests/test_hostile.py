@@ -13,6 +13,7 @@ import torch
 import n2n
 from n2n import families, launch
 from n2n.benchmark import Settings
+from n2n.data import sidecar
 from n2n.models.generation import Sampling
 from n2n.models.mixer import Hybrid
 from n2n.strict import LONGEST_SENTENCE, MOST_SENTENCES, Refused, Strict
@@ -20,6 +21,8 @@ from n2n.strict import LONGEST_SENTENCE, MOST_SENTENCES, Refused, Strict
 Z = {"name": "Z", "num_states": 2}
 X = {"name": "X", "num_states": 2, "parents": ["Z"], "observed": True}
 GRAPH = {"nodes": [Z, X]}
+EVEN = n2n.Process.classic("even")
+PLAN = sidecar.plan(EVEN, "train", 4, 6)
 VALID = [
     (n2n.Node, Z),
     (n2n.Graph, GRAPH),
@@ -38,6 +41,8 @@ VALID = [
     (launch.Resources, {}),
     (Sampling, {}),
     (Settings, {}),
+    (sidecar.Plan, PLAN),
+    (sidecar.Sidecar, {**PLAN, "sha256": "0" * 64}),
     (Hybrid, {"vocab_size": 3, "pattern": ("mamba",)}),
     (families.Independent, {"chains": 2}),
     (families.Chain, {"length": 2}),
@@ -83,7 +88,6 @@ def test_a_configuration_refuses_or_takes_each_value(cls, valid, monkeypatch, tm
     assert os.listdir(tmp_path) == [], "making a configuration has no side effect"
 
 
-EVEN = n2n.Process.classic("even")
 TOKENS = EVEN.sample(3, length=6).tokens.astype(int)
 CALLS = [
     (n2n.Process, {"graph": EVEN.graph, "seed": 0}),

@@ -49,7 +49,7 @@ class SweepConfig(Resources):
     @model_validator(mode="after")
     def _submittable(self) -> SweepConfig:
         """All of ``n2n.launch.submit``'s checks but for those that only the cluster can make."""
-        wrong = [said for check in (self._wrong_points, self._wrong_place) if (said := check())]
+        wrong = [said for check in (self._wrong_points, self._wrong_name, self._wrong_cluster) if (said := check())]
         if wrong:
             raise Several(*wrong)
         return self
@@ -61,11 +61,14 @@ class SweepConfig(Resources):
             return str(error)
         return None
 
-    def _wrong_place(self) -> str | None:
+    def _wrong_name(self) -> str | None:
         try:
             folder_of(self.name)
         except ValueError as error:
             return str(error)
+        return None
+
+    def _wrong_cluster(self) -> str | None:
         known = ["auto", *CLUSTERS]
         return None if self.cluster in known else f"cluster: {unknown('cluster', self.cluster, known)}"
 
