@@ -8,7 +8,8 @@ from typing import Any
 from n2n.strict import MOST
 
 LARGEST = 2**40  # bytes, more than one machine or GPU has for a run
-_LEARNED = 16  # bytes of a parameter in training: itself, its gradient and AdamW's two moments, in float32
+LARGER_BY_OPTIONS = 2**12  # times that a model's options make it larger: mlp_ratio 1,024 is 3,072 square matrices
+LEARNED = 16  # bytes of a parameter in training: itself, its gradient and AdamW's two moments, in float32
 _EVALUATED = 32  # bytes of a held-out token: itself, and the losses of the oracle, of the model and their difference
 
 
@@ -24,7 +25,7 @@ def least_bytes(given: Mapping[str, Any], parameters: int) -> dict[str, int]:
     of_token = 2 * layers * dim + 4 * given["graph"].vocab_size  # the stream in bfloat16, the logits in float32
     shards = given["processes"] if given["parallel"] == "fsdp" else 1
     return {
-        f"dim: saw {dim} with {layers} layers": _LEARNED * parameters // shards,
+        f"dim: saw {dim} with {layers} layers": LEARNED * parameters // shards,
         f"batch_size: saw {batch} of seq_len {length}": own * length * (8 + of_token // given["accumulate"]),
         f"eval_sequences: saw {held_out} of seq_len {length}": _EVALUATED * held_out * length,
     }

@@ -19,7 +19,7 @@ from n2n.monitor import checkpoint
 from n2n.monitor.files import clean
 from n2n.monitor.metrics import check_tensorboard
 from n2n.monitor.preemption import Preempted, Stop
-from n2n.needs import beyond, least_bytes
+from n2n.needs import LARGER_BY_OPTIONS, LEARNED, beyond, least_bytes, least_parameters
 from n2n.ranks import Ranks, started_by_launcher, started_by_torchrun
 from n2n.recording import ANSWERS, TRAINS, describe, existing_folder, owned, write_status
 from n2n.reporting import Reporter
@@ -89,11 +89,13 @@ def _device(config: TrainConfig, ranks: Ranks) -> torch.device:
 
 def _refuse_beyond_memory(config: TrainConfig, device: torch.device) -> None:
     """Raise a ``ValueError`` for what this machine cannot hold, before the run has a folder: most would fail late."""
-    with torch.device("meta"):
-        parameters = config.build_model().num_parameters
     memory = psutil.virtual_memory().total + psutil.swap_memory().total
     if device.type == "cuda":
         memory = max(memory, torch.cuda.get_device_properties(device).total_memory)
+    parameters = least_parameters(dict(config))
+    if LARGER_BY_OPTIONS * LEARNED * parameters > memory:  # counting costs seconds, so only where it may matter
+        with torch.device("meta"):
+            parameters = config.build_model().num_parameters
     told = f"this machine has {memory / 2**30:,.0f} GiB"
     if wrong := beyond(least_bytes(dict(config), parameters), memory, told):
         raise ValueError("\n".join(wrong))

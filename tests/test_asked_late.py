@@ -39,6 +39,7 @@ NO_LATENT = n2n.Graph([n2n.Node("X", 3, observed=True, recurrent=True)])
         (SweepConfig, {**SWEEP, "grid": {"seed": [0, -1]}}, "1 of 2 points are wrong"),
         (SweepConfig, {**SWEEP, "grid": {"sed": [0, 1]}}, "unknown parameter 'sed'; did you mean 'seed'"),
         (SweepConfig, {**SWEEP, "fixed": {"data": "nowhere.npy"}}, "no dataset at"),
+        (SweepConfig, {**SWEEP, "fixed": {"graph": CONTEXT.model_dump(mode="json")}}, "mode 'context' redraws"),
         (SweepConfig, {**SWEEP, "name": "../x"}, "name: saw '../x'"),
         (SweepConfig, {**SWEEP, "cluster": "slrum"}, "cluster: unknown cluster 'slrum'; did you mean 'slurm'"),
     ],

@@ -167,6 +167,13 @@ def test_the_least_memory_is_no_more_than_what_training_takes():
         assert tokens <= held_out
 
 
+def test_weights_that_this_machine_cannot_hold_are_counted_before_they_are_made(small, tmp_path):
+    config = small(dim=2**16, heads=2, layers=2, model_options={"mlp_ratio": 1000}, run_dir=tmp_path / "run")
+    with pytest.raises(Refused, match=r"dim: saw 65536 with 2 layers, which needs .* or more; this machine has"):
+        n2n.train(config)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_this_machine_cannot_hold_leaves_no_folder(small, tmp_path, monkeypatch):
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("", (), {"total": 2**20}))
     monkeypatch.setattr("psutil.swap_memory", lambda: type("", (), {"total": 0}))
