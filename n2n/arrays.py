@@ -20,6 +20,7 @@ MOST = np.iinfo(np.int64).max
 SUM_TOLERANCE = 1e-8  # how far from 1 a given row of float64 may sum; it is normalised
 ROUNDING = 1e-12  # how far the sum of float64 numbers may lie from 1 by rounding alone
 _STEPS = 8  # of a narrower type, by which a row may sum to another number than 1
+_DEEPEST = 32  # lists within lists, as many as the axes that every numpy allows
 _HIDDEN = "none may be hidden or missing"
 
 
@@ -98,7 +99,7 @@ def _spacing(given: Any, array: np.ndarray) -> float:
     return float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else 0.0
 
 
-def _array(given: Any, what: str) -> np.ndarray:
+def _array(given: Any, what: str, level: int = 0) -> np.ndarray:
     """What is given as numpy has it, in its own type."""
     if _is_tensor(given):
         return _of_tensor(given, what)
@@ -109,16 +110,18 @@ def _array(given: Any, what: str) -> np.ndarray:
             raise ValueError(f"{what}: saw {np.ma.count_masked(given)} masked values; {_HIDDEN}")
         return given.data
     if isinstance(given, list | tuple):
-        return _of_list(given, what)
+        return _of_list(given, what, level + 1)
     return np.asarray(given)
 
 
-def _of_list(given: list | tuple, what: str) -> np.ndarray:
+def _of_list(given: list | tuple, what: str, level: int) -> np.ndarray:
     """Each row by itself: numpy drops the masks of rows in a list, and takes a boolean among numbers for a number."""
+    if level > _DEEPEST:
+        raise ValueError(f"{what}: saw lists within lists beyond {_DEEPEST} levels; an array has fewer axes")
     kinds = set(map(type, given))
     if any(_has_parts(kind) for kind in kinds):
         try:
-            return np.stack([_array(part, what) for part in given])
+            return np.stack([_array(part, what, level) for part in given])
         except ValueError as error:
             if str(error).startswith(f"{what}: "):
                 raise

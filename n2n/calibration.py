@@ -11,7 +11,7 @@ import numpy as np
 from n2n.checks import check_budget, check_fixed
 from n2n.difficulty import entropies_by_seed
 from n2n.graph import Graph
-from n2n.strict import unknown, whole
+from n2n.strict import shown, unknown, whole
 
 LOWEST, HIGHEST = 1e-4, 1e3  # concentrations between which the target is looked for
 STEPS = 30  # halvings of that interval, on a logarithmic scale
@@ -104,7 +104,7 @@ def _refuse(graph: Graph, target: float, names: list[str], length, seeds, sequen
             raise ValueError(unknown("node", name, known))
     for what, value in (("target", target), ("tolerance", tolerance)):
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise ValueError(f"{what}: saw {value!r}; a positive number of nats per token is needed")
+            raise ValueError(f"{what}: saw {shown(value)}; a positive number of nats per token is needed")
     for seed in seeds:
         whole("seeds", seed, 0)
     whole("length", length, 2)

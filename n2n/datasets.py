@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import pandas as pd
 from pydantic import Field, field_validator, model_validator
@@ -34,9 +34,11 @@ class DatasetConfig(Strict):
         ValueError: one line for each wrong field: the value seen, what is allowed, the nearest name.
     """
 
+    positional: ClassVar[tuple[str, ...]] = ("graph",)
+
     graph: GraphOrPreset
     process_seed: Seed = 0
-    seq_len: Annotated[Count, Field(ge=2)] = 64
+    seq_len: Annotated[Count, Field(ge=2, le=2**20)] = 64
     train: NonNegativeInt = 100_000
     valid: NonNegativeInt = 1_000
     test: NonNegativeInt = 1_000

@@ -15,7 +15,7 @@ from n2n.checks import check_device, check_fixed, check_process
 from n2n.graph import Graph
 from n2n.inference import filter
 from n2n.process import Process
-from n2n.strict import whole
+from n2n.strict import shown, whole
 
 PILOT = 256  # sequences drawn before it is known how many are needed
 MOST_SEQUENCES = 2**17
@@ -139,7 +139,7 @@ def _refuse(process: Process, length: int, precision: float, most_sequences: int
     whole("most_sequences", most_sequences, 2)
     whole("length", length, 2)
     if not (isinstance(precision, float | int) and 0 < precision < math.inf):
-        raise ValueError(f"precision: saw {precision!r}; a positive number of nats per token is needed")
+        raise ValueError(f"precision: saw {shown(precision)}; a positive number of nats per token is needed")
 
 
 def predictive_entropies(

@@ -7,7 +7,7 @@ import os
 import pathlib
 from functools import cache
 from itertools import product
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import AfterValidator, Field, model_validator
@@ -20,7 +20,7 @@ from n2n.monitor.lock import locked
 from n2n.monitor.progress import say
 from n2n.paths import usable
 from n2n.runs import Run, root, sweep_folder
-from n2n.strict import Count, NonNegativeInt, Strict, unknown
+from n2n.strict import Count, NonNegativeInt, Strict, shown, unknown
 from n2n.training import train
 
 PREFIX = "example:"
@@ -57,11 +57,11 @@ def _there(given: str) -> str:
         run = named(given)
     except ValueError as error:
         known = ", ".join(PREFIX + name for name in EXAMPLES)
-        raise ValueError(f"saw {given!r}: {error}; or name an example: {known}") from None
+        raise ValueError(f"saw {shown(given)}: {error}; or name an example: {known}") from None
     if not run.steps:
         state = read_object(run.path / "status.json").get("state", "missing")
         raise ValueError(
-            f"saw {given!r}, a run without a checkpoint yet (its state is {state!r}); let it train on first"
+            f"saw {shown(given)}, a run without a checkpoint yet (its state is {state!r}); let it train on first"
         )
     return given
 
@@ -84,7 +84,7 @@ def configured(name: str) -> TrainConfig:
 
 
 RunName = Annotated[Path, AfterValidator(_there)]
-Sequences = Annotated[Count, Field(ge=2)]
+Sequences = Annotated[Count, Field(ge=2, le=2**20)]  # a million held-out sequences tell all digits that there are
 
 
 class OneRun(Strict):
@@ -98,6 +98,8 @@ class OneRun(Strict):
     Raises:
         ValueError: one line for each wrong field: no run in the folder, a run without a checkpoint.
     """
+
+    positional: ClassVar[tuple[str, ...]] = ("run",)
 
     run: RunName = PREFIX + "transformer"
     sequences: Sequences = 128

@@ -6,7 +6,7 @@ import html
 import time
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import plotly.graph_objects as go
 from pydantic import Field, field_validator, model_validator
@@ -49,6 +49,8 @@ class ExploreConfig(Strict):
             the oracle.
     """
 
+    positional: ClassVar[tuple[str, ...]] = ("graph",)
+
     graph: GraphOrPreset
     process_seed: Annotated[NonNegativeInt, Field(le=MOST_SEED)] = 0
     length: Annotated[Count, Field(ge=2, le=512)] = 64
@@ -71,7 +73,7 @@ class ExploreConfig(Strict):
     @classmethod
     def _wrong_together(cls, values: dict[str, Any], wrong: set[str]) -> list[str]:
         sequence, sequences = (values.get(name, cls.model_fields[name].default) for name in ("sequence", "sequences"))
-        if wrong & {"sequence", "sequences"} or int(sequence) < int(sequences):
+        if wrong & {"sequence", "sequences"} or float(sequence) < float(sequences):
             return []
         return [f"sequence: saw {sequence}; of {sequences} it is one from 0"]
 
@@ -81,9 +83,23 @@ class ExploreConfig(Strict):
         return Process(self.graph, self.process_seed)
 
 
-def explore(config: ExploreConfig) -> Explorer:
-    """Widgets for a process and, under them, its figures, which are drawn anew when one is moved; for a notebook."""
-    return Explorer(config)
+def explore(asked: ExploreConfig | Graph | Process | str, **fields: Any) -> Explorer:
+    """Widgets for a process and, under them, its figures, which are drawn anew when one is moved; for a notebook.
+
+    Args:
+        asked: a whole configuration; or a graph or a preset's name, or a process whose kernels were drawn.
+        **fields: further fields of ``ExploreConfig``, where ``asked`` is not one.
+
+    Raises:
+        ValueError: as ``ExploreConfig``, or a process with given kernels, which the widgets cannot draw anew.
+    """
+    if isinstance(asked, ExploreConfig):
+        return Explorer(asked.model_copy(update=fields))
+    if isinstance(asked, Process):
+        if asked.given is not None:
+            raise ValueError("process: saw given kernels; the widgets draw kernels anew, so explore its graph instead")
+        asked, fields = asked.graph, {"process_seed": asked.seed, **fields}
+    return Explorer(ExploreConfig(asked, **fields))
 
 
 def views(process: Process, length: int, sequence: int) -> dict[str, View]:

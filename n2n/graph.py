@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from functools import cached_property
 from math import prod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import networkx as nx
 from pydantic import Field, field_validator, model_validator
@@ -16,7 +16,7 @@ from n2n.digraph import node_specs
 from n2n.families import Families, Family
 from n2n.paths import usable
 from n2n.presets import ALPHA_X, ALPHA_Z, PRESETS
-from n2n.strict import Count, NonNegative, Ordered, Positive, Refused, Strict, unknown
+from n2n.strict import Count, NonNegative, Ordered, Positive, Refused, Strict, cut, shown, unknown
 from n2n.table import aligned
 
 Mode = Literal["default", "slow", "dead", "context"]
@@ -50,7 +50,9 @@ class Node(Strict):
             see its own previous state, or ``recurrent`` on a latent.
     """
 
-    name: str
+    positional: ClassVar[tuple[str, ...]] = ("name", "num_states", "parents")
+
+    name: Annotated[str, Field(max_length=200)]
     num_states: Count
     parents: Ordered[str] = ()
     observed: bool = False
@@ -71,7 +73,7 @@ class Node(Strict):
     def _consistent(self) -> Node:
         repeated = [name for name, times in Counter(self.parents).items() if times > 1]
         if repeated:
-            raise ValueError(f"{self.name}: parent {repeated[0]!r} is repeated in {list(self.parents)}")
+            raise ValueError(f"{self.name}: parent {shown(repeated[0])} is repeated in {shown(list(self.parents))}")
         if self.recurrent and not self.observed:
             raise ValueError(f"{self.name}: recurrent marks the observed node; a latent always sees its previous state")
         for asked, given in (("mode 'slow'", self.mode == "slow"), ("a stickiness", self.stickiness > 0)):
@@ -103,6 +105,8 @@ class Graph(Families, Strict):
             nothing or names itself, an unknown parent, or a cycle among contemporaneous edges.
     """
 
+    positional: ClassVar[tuple[str, ...]] = ("nodes",)
+
     nodes: Ordered[Node]
     name: str = ""
     initial: Literal["zero", "uniform", "stationary"] = "zero"
@@ -113,9 +117,10 @@ class Graph(Families, Strict):
         observed = [node.name for node in self.nodes if node.observed]
         repeated = [name for name, times in Counter(names).items() if times > 1]
         if repeated:
-            raise ValueError(f"node {repeated[0]!r} is defined {names.count(repeated[0])} times in {names}")
+            raise ValueError(f"node {repeated[0]!r} is defined {names.count(repeated[0])} times in {shown(names)}")
         if len(observed) != 1:
-            raise ValueError(f"saw {len(observed)} observed nodes {observed} among {names}; exactly one is needed")
+            seen = f"{len(observed)} observed nodes {shown(observed)} among {shown(names)}"
+            raise ValueError(f"saw {seen}; exactly one is needed")
         if not (self.observed.parents or self.observed.recurrent):
             raise ValueError(
                 f"{observed[0]}: saw no parents; the observed node needs a latent parent or recurrent=True"
@@ -123,7 +128,7 @@ class Graph(Families, Strict):
         self._refuse_strangers(observed[0], [name for name in names if name != observed[0]])
         self._refuse_cycle()
         if self.initial == "stationary" and self.context_nodes:
-            names = [node.name for node in self.context_nodes]
+            names = shown([node.name for node in self.context_nodes])
             raise ValueError(f"initial: 'stationary' needs fixed kernels; mode 'context' redraws those of {names}")
         return self
 
@@ -145,7 +150,7 @@ class Graph(Families, Strict):
         digraph.add_edges_from(self._contemporaneous())
         if not nx.is_directed_acyclic_graph(digraph):
             cycle = [edge[0] for edge in nx.find_cycle(digraph)]
-            raise ValueError(f"the nodes see one another in a cycle: {' -> '.join([*cycle, cycle[0]])}")
+            raise ValueError(f"the nodes see one another in a cycle: {cut(' -> '.join([*cycle, cycle[0]]), 1000)}")
 
     @cached_property
     def order(self) -> tuple[Node, ...]:

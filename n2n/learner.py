@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 from n2n.config import TrainConfig
-from n2n.data import Batches, Epochs, Stream, TokenStore
+from n2n.data import Batches, Epochs, Stream
 from n2n.data.sidecar import same_kernels
 from n2n.models.lm import LanguageModel
 from n2n.monitor import checkpoint
@@ -172,12 +172,7 @@ def open_data(config: TrainConfig) -> Stream | Epochs:
     """
     if config.data == "online":
         return Stream(config.process, config.seq_len)
-    store = TokenStore(config.data)
-    if store.split != "train":
-        raise ValueError(
-            f"data: {store.path} holds the {store.split} split, on which models are judged; train is needed"
-        )
-    source = Epochs(store, sequences=config.sequences, length=config.seq_len, seed=config.process_seed)
-    store.check_drawn_from(config.process)
-    store.verify()
+    source = config.epochs()
+    source.store.check_drawn_from(config.process)
+    source.store.verify()
     return source

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, Field, model_validator
 
+from n2n import strict
 from n2n.calibration import calibrate, with_alphas
 from n2n.checks import check_budget, check_fixed
 from n2n.compressed import PowersOfTwo, named, whole_sequences
 from n2n.difficulty import entropies_by_seed, mean_and_error, student
 from n2n.fields import GraphOrPreset, preset
 from n2n.graph import Graph
-from n2n.strict import Count, Ordered, Positive, Strict, whole
+from n2n.strict import Count, Ordered, Positive, Strict, shown, whole
 
 
 def _no_number_twice(values: tuple[float, ...]) -> tuple[float, ...]:
     if len(set(values)) < len(values):
-        raise ValueError(f"saw {list(values)}; no number may be there twice")
+        raise ValueError(f"saw {shown(list(values))}; no number may be there twice")
     return values
+
+
+def _measurable(graph: Graph) -> Graph:
+    check_fixed(graph)
+    check_budget(graph)
+    return graph
 
 
 def _no_name_twice(graphs: tuple[Graph, ...]) -> tuple[Graph, ...]:
@@ -33,7 +41,9 @@ def _no_name_twice(graphs: tuple[Graph, ...]) -> tuple[Graph, ...]:
 
 Several = Annotated[Count, Field(ge=2)]
 Alphas = Annotated[Ordered[Positive], Field(min_length=2), AfterValidator(_no_number_twice)]
-Graphs = Annotated[Ordered[GraphOrPreset], Field(min_length=1), AfterValidator(_no_name_twice)]
+Graphs = Annotated[
+    Ordered[Annotated[GraphOrPreset, AfterValidator(_measurable)]], Field(min_length=1), AfterValidator(_no_name_twice)
+]
 
 
 class DifficultyConfig(Strict):
@@ -53,19 +63,28 @@ class DifficultyConfig(Strict):
         ValueError: one line for each wrong field.
     """
 
-    graph: GraphOrPreset = Field(default="four_chains", validate_default=True)
+    positional: ClassVar[tuple[str, ...]] = ("graph",)
+
+    graph: Annotated[GraphOrPreset, AfterValidator(_measurable)] = Field(default="four_chains", validate_default=True)
     alphas_z: Alphas = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
     alphas_x: Alphas = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
     graphs: Graphs = Field(default=("two_chains", "four_chains", "sparse"), validate_default=True)
     target: Positive = 1.5
-    seeds: Several = 4
-    sequences: Several = 64
-    length: Several = 64
+    seeds: Annotated[Several, Field(le=2**16)] = 4
+    sequences: Annotated[Several, Field(le=2**20)] = 64
+    length: Annotated[Several, Field(le=2**16)] = 64
     tokens: PowersOfTwo = (10, 12, 14, 16, 18)
 
     @model_validator(mode="after")
     def _different_counts(self) -> DifficultyConfig:
         whole_sequences(self.tokens, self.length)
+        wrong = [] if self.graph.latents else ["graph: saw no latent node; alphas_z are concentrations of latents"]
+        for graph in self.graphs:
+            if self.target >= (most := math.log(graph.vocab_size)):
+                said = f"which {graph.vocab_size} symbols cannot have (log V is {most:.4g})"
+                wrong.append(f"target: saw {self.target:g} nats per token for {graph.name or 'a graph'}, {said}")
+        if wrong:
+            raise strict.Several(*wrong)
         return self
 
 
@@ -131,9 +150,9 @@ def _different(what: str, seeds: Sequence[int], least: int) -> list[int]:
     """Seeds as whole numbers, none of them twice: a process that counts twice makes a standard error too small."""
     seeds = [whole(what, seed, 0) for seed in seeds]
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"{what}: saw {seeds}; no seed may be there twice")
+        raise ValueError(f"{what}: saw {shown(seeds)}; no seed may be there twice")
     if len(seeds) < least:
-        raise ValueError(f"{what}: saw {seeds}; a standard error over processes needs at least 2")
+        raise ValueError(f"{what}: saw {shown(seeds)}; a standard error over processes needs at least 2")
     return seeds
 
 
@@ -190,7 +209,7 @@ def equal_difficulty(
     """
     graphs, seeds, fresh = named(graphs), _different("seeds", seeds, 1), _different("fresh", fresh, 2)
     if set(seeds) & set(fresh):
-        raise ValueError(f"fresh: saw {fresh} beside seeds {seeds}; none of these is a fresh one")
+        raise ValueError(f"fresh: saw {shown(fresh)} beside seeds {shown(seeds)}; none of these is a fresh one")
     for graph in graphs.values():
         check_fixed(graph)
     rows, processes = {}, []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -130,10 +131,10 @@ class Run:
 
     @cached_property
     def config(self) -> TrainConfig:
-        """The configuration as given."""
+        """The configuration as given; its dataset may be gone."""
         from n2n.config import TrainConfig
 
-        return TrainConfig(**read_json(self.path / "config.json"))
+        return TrainConfig.recorded(read_json(self.path / "config.json"))
 
     @property
     def status(self) -> dict[str, Any]:
@@ -213,3 +214,12 @@ class Run:
             (name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}", unit) for name, value, unit in table
         ]
         return pd.DataFrame(shown, columns=["quantity", "value", "unit"]).set_index("quantity")
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """Names that tell runs apart: architectures; where these repeat folders; where those do, their parents' too."""
+    archs = [run.config.arch for run in runs]
+    names = [arch if archs.count(arch) == 1 else run.path.name for arch, run in zip(archs, runs, strict=True)]
+    if len(set(names)) == len(names):
+        return names
+    return [os.path.join(*run.path.parts[-2:]) if names.count(n) > 1 else n for n, run in zip(names, runs, strict=True)]

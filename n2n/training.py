@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
+import psutil
 import torch
 
-from n2n.checks import check_budget, check_fixed
 from n2n.config import TrainConfig
 from n2n.elastic import launch, processes_per_node
 from n2n.learner import Learner
@@ -19,10 +19,12 @@ from n2n.monitor import checkpoint
 from n2n.monitor.files import clean
 from n2n.monitor.metrics import check_tensorboard
 from n2n.monitor.preemption import Preempted, Stop
+from n2n.needs import LARGER_BY_OPTIONS, LEARNED, beyond, least_bytes, least_parameters
 from n2n.ranks import Ranks, started_by_launcher, started_by_torchrun
 from n2n.recording import ANSWERS, TRAINS, describe, existing_folder, owned, write_status
 from n2n.reporting import Reporter
 from n2n.runs import Run
+from n2n.strict import refusing, shown
 
 
 def train(config: TrainConfig) -> Run:
@@ -44,20 +46,20 @@ def train(config: TrainConfig) -> Run:
     Raises:
         ValueError: a folder with another configuration, with files of another kind or with a trainer at work, a run
             that is further than ``steps``, a device that is not there, fused kernels on a CPU, data that do not fit, or
-            a process too large for the oracle. Nothing on disk is touched.
+            more memory than the machine has. Nothing on disk is touched.
         Preempted: a signal asked it to leave; it has saved and left. It is a ``KeyboardInterrupt``.
         FloatingPointError: a loss or weights that are no longer finite; they are not saved.
         OSError: a checkpoint that cannot be written; the one before is whole.
         RuntimeError: one of several processes failed; with its traceback.
     """
     if not isinstance(config, TrainConfig):
-        raise ValueError(f"saw {config!r}; a TrainConfig is needed, such as n2n.TrainConfig(graph='sparse')")
-    check_fixed(config.graph)
-    check_budget(config.graph)
+        raise ValueError(f"saw {shown(config)}; a TrainConfig is needed, such as n2n.TrainConfig(graph='sparse')")
     if config.tensorboard:
         check_tensorboard()
-    folder, ranks = existing_folder(config), Ranks.here()
-    device = _device(config, ranks)
+    with refusing("n2n.train"):
+        folder, ranks = existing_folder(config), Ranks.here()
+        device = _device(config, ranks)
+        _refuse_beyond_memory(config, device)
     if config.processes > 1 and not started_by_torchrun():
         # On the CPU, because a GPU is for those that will train.
         one = Learner(config.model_copy(update={"compile": "off", "kernels": "torch"}), torch.device("cpu"), ranks)
@@ -83,6 +85,20 @@ def _device(config: TrainConfig, ranks: Ranks) -> torch.device:
     if ranks.count > 1:
         torch.cuda.set_device(ranks.local)
     return torch.device("cuda", torch.cuda.current_device())
+
+
+def _refuse_beyond_memory(config: TrainConfig, device: torch.device) -> None:
+    """Raise a ``ValueError`` for what this machine cannot hold, before the run has a folder: most would fail late."""
+    memory = psutil.virtual_memory().total + psutil.swap_memory().total
+    if device.type == "cuda":
+        memory = max(memory, torch.cuda.get_device_properties(device).total_memory)
+    parameters = least_parameters(dict(config))
+    if LARGER_BY_OPTIONS * LEARNED * parameters > memory:  # counting costs seconds, so only where it may matter
+        with torch.device("meta"):
+            parameters = config.build_model().num_parameters
+    told = f"this machine has {memory / 2**30:,.0f} GiB"
+    if wrong := beyond(least_bytes(dict(config), parameters), memory, told):
+        raise ValueError("\n".join(wrong))
 
 
 def _train_in(folder: Path, learner: Learner) -> Run:

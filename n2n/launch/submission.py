@@ -170,7 +170,7 @@ def plan(
     asked = Resources(**resources)
     book, found, where = Notebook(Path(notebook)), named(points), chosen(cluster)
     fitted = where.fitted(asked)
-    _refuse_wrong(book, found, fitted)
+    refuse_wrong(book, found, fitted)
     if (folder / SWEEP).exists():
         _refuse_other(Sweep(folder), book, found, where)
     elif folder.exists() and any(path.name != CODE and not path.name.startswith(".") for path in folder.iterdir()):
@@ -178,7 +178,8 @@ def plan(
     return Plan(name, book, found, where, fitted)
 
 
-def _refuse_wrong(book: Notebook, points: dict[str, Point], resources: Resources) -> None:
+def refuse_wrong(book: Notebook, points: dict[str, Point], resources: Resources) -> None:
+    """Raise a ``ValueError`` that says what is wrong with each point, if any is."""
     wrong = {name: said for name, point in points.items() if (said := book.judge(point, resources))}
     if wrong:
         told = "\n".join(f"{name}: {said}" for name, said in wrong.items())

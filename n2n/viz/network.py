@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
+from n2n.fields import graph_of
 from n2n.graph import Graph, Node
 from n2n.viz.layout import Point, layout, radius
 from n2n.viz.style import ACCENT, AMBER, CLEAR, MODEL, ORACLE, PINK, SCALE, TEMPLATE
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from n2n.process import Process
 
 _BY_MODE = {"default": MODEL, "slow": ACCENT, "dead": PINK, "context": AMBER}
 _PLAIN_LINE = {"color": "#888888", "width": 1.5}
@@ -25,20 +28,21 @@ _PIXELS = 80  # per unit
 Edge = tuple[str, str, int]  # (parent, child, lag)
 
 
-def draw_graph(graph: Graph, information: pd.DataFrame | None = None) -> go.Figure:
+def draw_graph(graph: Graph | Process | str, information: pd.DataFrame | None = None) -> go.Figure:
     """The contemporaneous edges, parents above children and X at the foot.
 
     Discs grow with the number of states; a loop marks a node that sees its own previous state, an arrow in X's colour a
     latent that sees the previous token. Latents are coloured by mode.
 
     Args:
-        graph: to draw.
+        graph: to draw; or a process or a preset's name, whose graph is drawn.
         information: of ``n2n.edge_information``, a row for each edge and loop. Then these are the wider and the
             brighter the more their ends share, in nats, and tell it where one points at them.
 
     Raises:
-        ValueError: an edge without its information.
+        ValueError: no graph, or an edge without its information.
     """
+    graph = graph_of(graph)
     place = layout(graph)
     radii = {node.name: radius(node) for node in graph.nodes}
     shared = _shared(graph, information)
