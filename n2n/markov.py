@@ -52,7 +52,7 @@ def markov_nll(process: Process, tokens, context_length: int) -> np.ndarray:
 
     Raises:
         ValueError: tokens of a wrong shape or type or outside the vocabulary, a context length that is not a whole
-            number from 0, or a stationary law that is not reached.
+            number from 0, or a stationary law that is refused.
     """
     seen = whole("context_length", context_length, 0)
     process = _stationary(process)
@@ -73,7 +73,7 @@ def markov_entropy(process: Process, context_length: int) -> float:
 
     Raises:
         ValueError: a context length that is not a whole number from 0, more than 2^22 windows of k + 1 tokens, or a
-            stationary law that is not reached.
+            stationary law that is refused.
     """
     seen = whole("context_length", context_length, 0)
     process = _stationary(process)
@@ -104,7 +104,7 @@ def markov_entropy_estimate(process: Process, context_length: int, *, sequences:
         sequences: contexts drawn, at least 2.
 
     Raises:
-        ValueError: a number that is not whole or too small, or a stationary law that is not reached.
+        ValueError: a number that is not whole or too small, or a stationary law that is refused.
     """
     seen, sequences = whole("context_length", context_length, 1), whole("sequences", sequences, 2)
     process = _stationary(process)
