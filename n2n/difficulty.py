@@ -167,7 +167,7 @@ def entropies_by_seed(graph: Graph, seeds: Sequence[int], sequences: int, length
 
 
 def _entropy_of(probabilities: Tensor) -> Tensor:
-    return torch.special.entr(probabilities).sum(-1)
+    return torch.special.entr(probabilities).sum(-1).clamp_min(0.0) + 0.0  # a certain outcome has 0, not -0
 
 
 def _until_precise(

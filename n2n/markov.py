@@ -131,10 +131,10 @@ def _nll_of_last(process: Process, windows: np.ndarray) -> np.ndarray:
     """``-log P(last token | those before it)`` of each of ``windows (count, k + 1)``: ``(count,)``."""
     if windows.shape[1] == 1:
         with np.errstate(divide="ignore"):
-            return -np.log(_unigram(process))[windows[:, 0]]
+            return np.maximum(-np.log(_unigram(process)), 0.0)[windows[:, 0]] + 0.0
     distinct, place = _distinct(windows, process.graph.vocab_size)
     nll = filter(process, distinct).nll[:, -1].cpu().numpy()
-    undefined = np.isnan(nll)  # the context has probability 0
+    undefined = np.isnan(nll) | (_unigram(process)[distinct[:, 0]] == 0)  # the context has probability 0
     if undefined.any():
         nll[undefined] = _nll_of_last(process, distinct[undefined, 1:])
     return nll[place]
@@ -165,4 +165,4 @@ def _contexts(process: Process, contexts: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def _entropy(laws: np.ndarray) -> np.ndarray:
     """Of each row, nats."""
-    return -(laws * np.log(np.where(laws > 0, laws, 1.0))).sum(axis=-1)
+    return np.maximum(-(laws * np.log(np.where(laws > 0, laws, 1.0))).sum(axis=-1), 0.0) + 0.0

@@ -21,6 +21,11 @@ ERROR = 1e-9  # largest sum of absolute errors of a law that was iterated
 def initial_law(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """P(z_0, x_0) as ``(n_1, .., n_K, V)``, float64, or None for "zero", where all mass is on the first entry.
 
+    "uniform" draws each latent uniformly, and x_0 from X's kernel given them. An X that sees its own previous state has
+    none at t = 0, and is uniform too. So is an X whose kernel is redrawn for every sequence, averaged over sequences.
+    (Where x_0 was drawn without regard to z_0, a seed gave another x_0. Its latents and its other tokens were the same,
+    unless a latent sees X.)
+
     "stationary" is a law that a step leaves as it is. Where there are several, it is the one that time averages tend to
     from a uniform start, for each set of nodes that depend on one another by itself: sets that no edge joins are
     independent. Up to 4,096 joint states in a set, every entry of its law is accurate to about 1e-12 of itself
@@ -37,8 +42,21 @@ def initial_law(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray |
         return None
     check_law(graph, "initial")
     if graph.initial == "uniform":
-        return np.full([node.num_states for node in graph.order], 1.0 / (graph.num_joint_states * graph.vocab_size))
+        return _uniform(graph, kernels)
     return emitted(graph, kernels, _stationary(graph, kernels))
+
+
+def _uniform(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray:
+    x = graph.observed
+    latents = np.full([node.num_states for node in graph.latents], 1.0 / graph.num_joint_states)
+    if shows_latents_first(graph) and x.name in kernels:
+        return np.einsum(emitting(graph), latents, kernels[x.name])
+    return np.repeat(latents[..., None] / x.num_states, x.num_states, axis=-1)
+
+
+def shows_latents_first(graph: Graph) -> bool:
+    """Whether x_0 is drawn from X's kernel given z_0, and not together with z_0."""
+    return graph.initial == "uniform" and not graph.observed.recurrent
 
 
 def check_law(graph: Graph, what: str) -> None:
