@@ -100,6 +100,12 @@ def _states_eliminated(nodes: tuple[Node, ...]) -> int:
     return prod(node.num_states for node in nodes if node.sees_itself)
 
 
+def law_error(graph: Graph) -> float:
+    """A bound of the sum of absolute errors of the stationary law, beside rounding: 0 where all of it is eliminated."""
+    iterated = [nodes for nodes in _sets(graph) if _states_eliminated(nodes) > ELIMINATED]
+    return ERROR * len(iterated)
+
+
 def _eliminated(graph: Graph, kernels: Mapping[str, np.ndarray], nodes: tuple[Node, ...]) -> np.ndarray:
     states = tuple(node for node in nodes if node.sees_itself)
     try:

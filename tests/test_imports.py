@@ -42,6 +42,7 @@ ROOMS = [
     ["in_context"],
     ["reference"],
     ["baselines", "markov"],
+    ["rates"],
     ["fields"],
     ["compressed"],
     ["phase"],
