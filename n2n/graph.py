@@ -97,8 +97,9 @@ class Graph(Families, Strict):
     Args:
         nodes: every node once, in any order.
         name: a title for figures and folders; it has no part in the kernels.
-        initial: the law of the first time step. ``"zero"``: every node, X too, is in state 0; ``"uniform"``: each is
-            uniform and independent; ``"stationary"``: they have the law that a step leaves as it is.
+        initial: the law of the first time step. ``"zero"``: every node, X too, is in state 0. ``"uniform"``: each
+            latent is uniform and independent, and X is drawn from its kernel given them, or uniform too if it is
+            recurrent. ``"stationary"``: they have the law that a step leaves as it is.
 
     Raises:
         ValueError: naming the nodes, for a repeated name, no or several observed nodes, an observed node that sees

@@ -70,8 +70,8 @@ class DifficultyConfig(Strict):
     alphas_x: Alphas = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
     graphs: Graphs = Field(default=("two_chains", "four_chains", "sparse"), validate_default=True)
     target: Positive = 1.5
-    seeds: Annotated[Several, Field(le=2**16)] = 4
-    sequences: Annotated[Several, Field(le=2**20)] = 64
+    seeds: Annotated[Several, Field(le=2**16)] = 16
+    sequences: Annotated[Several, Field(le=2**20)] = 32
     length: Annotated[Several, Field(le=2**16)] = 64
     tokens: PowersOfTwo = (10, 12, 14, 16, 18)
 
@@ -172,9 +172,9 @@ class EqualDifficulty:
     Attributes:
         target: nats per token.
         table: a row for each graph: ``alpha given`` of the observed node and ``entropy given``; the ``alpha`` found,
-            the ``entropy`` there and its ``standard_error`` (over sequences, the processes being as they are); and
-            ``fresh``, the mean entropy of processes that had no part in the search, its standard error ``fresh_se``
-            over those processes, and ``fresh_low`` to ``fresh_high``, its 95% interval by Student's t. Nats per token.
+            the ``entropy`` there, a mean over the processes of the search, its ``standard_error`` over these, and
+            ``low`` to ``high``, its 95% interval by Student's t; and ``fresh``, ``fresh_se``, ``fresh_low`` and
+            ``fresh_high``, the same of processes that had no part in the search. Nats per token.
         processes: a row for each graph and each of those processes: ``graph``, ``seed``, ``entropy``, and its
             ``standard_error`` over sequences.
         searched: processes that the search averaged over.
@@ -190,8 +190,8 @@ def equal_difficulty(
     graphs: Iterable[Graph | str],
     target: float,
     *,
-    seeds: Sequence[int] = range(4),
-    fresh: Sequence[int] = range(4, 12),
+    seeds: Sequence[int] = range(16),
+    fresh: Sequence[int] = range(16, 32),
     sequences: int = 64,
     length: int = 64,
 ) -> EqualDifficulty:
@@ -200,14 +200,14 @@ def equal_difficulty(
     Args:
         graphs: or presets' names.
         target: nats per token.
-        seeds: of the processes that ``n2n.calibrate`` averages over.
+        seeds: of the processes that ``n2n.calibrate`` averages over, two at least.
         fresh: seeds of the processes that it is then judged by, two at least and none of ``seeds``.
         sequences, length: of each process.
 
     Raises:
         ValueError: as ``n2n.calibrate`` and ``n2n.compressed.named``, or a seed that is there twice.
     """
-    graphs, seeds, fresh = named(graphs), _different("seeds", seeds, 1), _different("fresh", fresh, 2)
+    graphs, seeds, fresh = named(graphs), _different("seeds", seeds, 2), _different("fresh", fresh, 2)
     if set(seeds) & set(fresh):
         raise ValueError(f"fresh: saw {shown(fresh)} beside seeds {shown(seeds)}; none of these is a fresh one")
     for graph in graphs.values():
@@ -218,13 +218,15 @@ def equal_difficulty(
         before, _ = entropies_by_seed(graph, seeds, sequences, length)
         means, errors = entropies_by_seed(found.graph, fresh, sequences, length)
         given = {"alpha given": graph.observed.alpha, "entropy given": float(np.mean(before)), "alpha": found.alpha}
-        rows[name] = {**given, "entropy": found.entropy, "standard_error": found.standard_error, **_judged(means)}
+        searched = _judged(found.by_seed, "entropy", "standard_error", "low", "high")
+        rows[name] = {**given, **searched, **_judged(means, "fresh", "fresh_se", "fresh_low", "fresh_high")}
         processes.append(pd.DataFrame({"graph": name, "seed": fresh, "entropy": means, "standard_error": errors}))
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("graph")
     return EqualDifficulty(target, table, pd.concat(processes, ignore_index=True), len(seeds))
 
 
-def _judged(means: np.ndarray) -> dict[str, float]:
+def _judged(means: np.ndarray, *names: str) -> dict[str, float]:
+    """Mean, standard error and 95% interval over processes, by these names."""
     mean, error = mean_and_error(means)
     half = student(len(means) - 1) * error
-    return {"fresh": mean, "fresh_se": error, "fresh_low": mean - half, "fresh_high": mean + half}
+    return dict(zip(names, (mean, error, mean - half, mean + half), strict=True))

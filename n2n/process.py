@@ -195,7 +195,11 @@ class Process:
 
     @cached_property
     def initial_law(self) -> np.ndarray | None:
-        """P(z_0, x_0), ``(n_1, .., n_K, V)`` in the graph's order, or None where every node starts in 0."""
+        """P(z_0, x_0), ``(n_1, .., n_K, V)`` in the graph's order, or None where every node starts in 0.
+
+        Raises:
+            ValueError: a law too large for 1 GiB, or a stationary law whose accuracy cannot be proven.
+        """
         return initial_law(self.graph, self.kernels)
 
     def sample(

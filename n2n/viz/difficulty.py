@@ -78,7 +78,7 @@ def equal_difficulty(found: EqualDifficulty) -> go.Figure:
     told = list(zip(names, rounded(table["alpha given"]), strict=True))
     given = {"x": rounded(table["entropy given"]), "y": rows, "customdata": told}
     fig.add_scatter(**given, name="as given", mode="markers", marker=marker, hovertemplate=hover)
-    half = rounded(Z95 * table["standard_error"])
+    half = rounded(table["high"] - table["entropy"])
     told = list(zip(half, rounded(table["alpha"]), names, strict=True))
     hover = "%{customdata[2]} calibrated: %{x:.3f} ± %{customdata[0]:.3f} nats per token<br>"
     fig.add_scatter(
@@ -86,7 +86,7 @@ def equal_difficulty(found: EqualDifficulty) -> go.Figure:
         y=rows,
         error_x={"type": "data", "array": half, "thickness": 2},
         customdata=told,
-        name="calibrated, 95% over sequences",
+        name="calibrated, 95% over processes",
         mode="markers",
         marker={"color": MODEL, "size": 10},
         hovertemplate=hover + "alpha_x = %{customdata[1]:.4g}<extra></extra>",
