@@ -12,7 +12,7 @@ from n2n import models
 PACKAGE = Path(__file__).parents[1] / "n2n"
 
 ROOMS = [
-    ["strict"],
+    ["strict", "assigned"],
     ["table", "memory", "arrays", "paths"],
     ["monitor"],
     ["monitor.files", "monitor.lock", "monitor.progress"],
