@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from n2n.monitor.files import read_json, write_json
 from n2n.monitor.lock import locked
 from n2n.paths import short
 from n2n.runs import SWEEP
+from n2n.strict import shown
 
 JOBS = "jobs.json"
 CODE, LOGS = "code", "jobs"  # folders beside the points' own
@@ -71,6 +73,16 @@ def folder_of(name: str) -> Path:
             f"name: saw {short(name)}; letters, digits and any of _.+- are needed, 200 at most, a letter or digit first"
         )
     return (runs.root() / name).resolve()
+
+
+def check_folder(folder: Path) -> None:
+    """Raise a ``ValueError`` for a folder whose path a batch script cannot hold: Slurm and submitit replace ``%j``."""
+    strange = [c for c in str(folder) if c in "%\\" or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")]
+    if strange:
+        raise ValueError(
+            f"folder: saw {shown(strange[0])} in {shown(str(folder))}, which a batch script cannot hold; set N2N_RUNS "
+            "to a folder without %, backslashes and control characters"
+        )
 
 
 def other_points(there: dict[str, Point], here: dict[str, Point]) -> str:
