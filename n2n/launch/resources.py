@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from n2n.strict import Count, NonNegativeInt, Positive, Strict, shown
+from n2n.asked import Asked
+from n2n.strict import Count, NonNegativeInt, Positive, shown
 
 LEAST_GRACE, MOST_GRACE = 5, 24 * 60 * 60  # seconds
 MOST_TIME = 10 * 366 * 24 * 60  # minutes
@@ -43,7 +44,7 @@ def minutes(value: object) -> object:
     return first + second / 60 if parts[2] is None else first * 60 + second + third / 60
 
 
-class Resources(Strict):
+class Resources(Asked):
     """What each job of a sweep gets. What is None is the cluster's own default.
 
     Args:
