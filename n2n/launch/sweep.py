@@ -18,6 +18,7 @@ from n2n.runs import SWEEP
 from n2n.strict import shown
 
 JOBS = "jobs.json"
+_KEPT = ("notebook", "cluster", "points", "parameters", "environment", "resources")  # of a sweep, in its file
 CODE, LOGS = "code", "jobs"  # folders beside the points' own
 UNFINISHED = ("failed", "preempted", "killed", "cancelled", "missing")  # states that ``resubmit`` takes up
 
@@ -43,8 +44,16 @@ class Sweep:
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        """As it was submitted: notebook, cluster, resources, points."""
-        return read_json(self.path / SWEEP)
+        """As it was submitted: notebook, cluster, resources, points.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        found = _object(self.path / SWEEP)
+        lacking = [name for name in _KEPT if name not in found]
+        if lacking or not isinstance(found["points"], dict):
+            raise ValueError(f"{self.path / SWEEP} is damaged: it has no {lacking[0] if lacking else 'points'}")
+        return found
 
     @property
     def points(self) -> dict[str, Point]:
@@ -53,13 +62,31 @@ class Sweep:
 
     @property
     def jobs(self) -> dict[str, str]:
-        """The job that each point was last given to, by the scheduler's identifier."""
-        return read_json(self.path / JOBS) if (self.path / JOBS).exists() else {}
+        """The job that each point was last given to, by the scheduler's identifier.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        found = _object(self.path / JOBS) if (self.path / JOBS).exists() else {}
+        strange = [job for job in found.values() if not isinstance(job, str)]
+        if strange:
+            raise ValueError(f"{self.path / JOBS} is damaged: saw {shown(strange[0])} in the place of a job")
+        return found
 
     def note_jobs(self, found: dict[str, str]) -> None:
         """Remember which jobs points were given to."""
         with locked(self.path / ".jobs.lock"):
             write_json(self.path / JOBS, {**self.jobs, **found})
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        found = read_json(path)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is damaged: saw {shown(found)}; an object is needed")
+    return found
 
 
 def folder_of(name: str) -> Path:
