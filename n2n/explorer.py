@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -20,7 +19,7 @@ from n2n.inference import filter
 from n2n.predictors import best_losses
 from n2n.presets import ALPHA_X, ALPHA_Z, PRESETS
 from n2n.process import Process
-from n2n.shown import View, output
+from n2n.shown import View, output, paragraph
 from n2n.strict import Count, NonNegativeInt
 from n2n.viz import draw_beliefs, draw_graph, draw_kernels, draw_losses
 
@@ -203,7 +202,7 @@ class Explorer:
         for view, drawn in found.items():
             self.places[view].outputs = (output(drawn),)
         states, seconds = process.graph.num_joint_states, time.monotonic() - began
-        sentences = [html.escape(drawn) for drawn in found.values() if isinstance(drawn, str)]
+        sentences = [paragraph(drawn) for drawn in found.values() if isinstance(drawn, str)]
         self.message.value = (sentences or [f"{states:,} joint latent states, drawn in {seconds:.1f} s"])[0]
 
 
