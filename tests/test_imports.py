@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "n2n"
 
 ROOMS = [
     ["strict", "assigned"],
-    ["table", "memory", "arrays", "paths"],
+    ["table", "memory", "arrays", "paths", "asked"],
     ["monitor"],
     ["monitor.files", "monitor.lock", "monitor.progress"],
     ["presets"],
