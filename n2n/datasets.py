@@ -15,7 +15,7 @@ from n2n.data.store import TokenStore
 from n2n.fields import GraphOrPreset, Path
 from n2n.paths import folder_name, usable
 from n2n.process import SPLITS, Process
-from n2n.strict import Count, NonNegativeInt, Seed
+from n2n.strict import Count, NonNegativeInt, Seed, shown
 
 
 class DatasetConfig(Asked):
@@ -50,8 +50,8 @@ class DatasetConfig(Asked):
     @field_validator("folder")
     @classmethod
     def _there(cls, folder: str) -> str:
-        if folder:
-            usable(folder, "folder")
+        if folder and (place := usable(folder, "folder")).exists() and not place.is_dir():
+            raise ValueError(f"saw {shown(folder)}, which is a file; a folder is needed")
         return folder
 
     @model_validator(mode="after")

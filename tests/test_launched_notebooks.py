@@ -1,13 +1,18 @@
 """What launching reads off a notebook: parameters whatever they look like, and the configuration that takes them."""
 
+import re
 from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 
 import n2n
 from n2n import launch
+from n2n.launch.command import main
 from n2n.launch.notebooks import Notebook
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
 def written(path: Path, parameters: str, *cells: str) -> Notebook:
@@ -73,3 +78,54 @@ def test_the_configuration_is_found_however_it_is_imported(tmp_path, cell):
 )
 def test_what_is_no_configuration_of_n2n_is_none(tmp_path, cell):
     assert written(tmp_path / "n.ipynb", "arch: str = 'mamba'", cell).strict is None
+
+
+CONTEXT = "{nodes: [{name: Z, num_states: 2, mode: context}, {name: X, num_states: 2, parents: [Z], observed: true}]}"
+
+
+@pytest.mark.parametrize(
+    ("stem", "point", "said"),
+    [
+        ("train", "{data: gone/train.npy}", "data: .*gone/train.npy"),
+        ("train", "{data: gone/train.npy, sequences: 3}", "data: .*gone/train.npy"),
+        ("train", f"{{graph: {CONTEXT}}}", "context"),
+        ("train", "{run_dir: x}", "run_dir: each point of a sweep has a folder of its own"),
+        ("train", "{data: 20240101}", "data: saw .*papermill's -r data 20240101"),
+        ("dataset", "{folder: occupied}", "folder: .*occupied"),
+        ("dataset", "{part: 3, parts: 2}", "part: saw 3"),
+        ("explore", f"{{graph: {CONTEXT}}}", "context"),
+        ("explore", "{sequence: 99}", "sequence: saw 99"),
+        ("difficulty", "{graph: spares}", "unknown graph 'spares'; did you mean 'sparse'"),
+        ("evaluate", "{runs: [gone]}", "runs.*gone"),
+        ("evaluate", "{runs: '[a, b]'}", r"papermill: -y 'runs: \[a, b\]'"),
+        ("attention", "{run: gone}", "run: .*gone"),
+        ("probe", "{run: gone}", "run: .*gone"),
+        ("dynamics", "{most: 1}", "most: saw 1"),
+        ("welcome", "{run: gone}", "run: .*gone"),
+        ("report", "{sweep: gone}", "sweep: .*gone"),
+        ("report", "{export: occupied}", "export: .*occupied"),
+        ("benchmark", "{device: gpu}", "device: .*'gpu'"),
+        ("sweep", "{notebook: gone.ipynb}", "notebook: no file .*gone.ipynb"),
+        ("sweep", "{name: 'a b'}", "name: saw 'a b'"),
+        ("sweep", "{cluster: slrum}", "unknown cluster 'slrum'; did you mean 'slurm'"),
+        ("sweep", "{grid: {stesp: [1]}}", "unknown parameter 'stesp'; did you mean 'steps'"),
+        ("sweep", "{grid: {data: [gone.npy]}}", "data: .*gone.npy"),
+        ("sweep", "{fixed: {seed: 3}}", "fixed: saw 'seed', which the grid gives too"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_notebook_would(stem, point, said, tmp_path, monkeypatch, capsys):
+    """In one go, with nothing on the disk, and so does the notebook's own configuration cell."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "occupied").write_text("a file")
+    (tmp_path / "points.yaml").write_text(f"- {point}\n")
+    before = sorted(tmp_path.rglob("*"))
+    path = NOTEBOOKS / f"{stem}.ipynb"
+    assert main([str(path), "--name", "dry", "-f", "points.yaml", "--cluster", "local", "--dry-run"]) == 2
+    told = capsys.readouterr().err
+    assert "1 of 1 points are wrong, and nothing was submitted" in told
+    assert re.search(said, told)
+    assert sorted(tmp_path.rglob("*")) == before
+    book, given = Notebook(path), yaml.safe_load(point)
+    if "run_dir" not in given:
+        with pytest.raises(ValueError, match=said):
+            book.strict(**{**book.defaults, **given})
