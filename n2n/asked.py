@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from n2n.strict import Strict
 
-LONGEST_EXAMPLE = 80  # characters of a value that is repeated in an example
+LONGEST_EXAMPLE, LARGEST_EXAMPLE = 80, 128  # characters and bits of a value that is repeated in an example
+MOST_PARTS = 100  # of a list that are looked at for one
 
 
 class Asked(Strict):
@@ -41,12 +42,15 @@ def _hint(name: str, annotation: Any, value: Any) -> str:
             return f"; with papermill: {_as_yaml(name, value, '[]')}"
         mapping = "mapping" in takes or ("named" in takes and value.lstrip().startswith("{"))
         return f"; with papermill: {_as_yaml(name, value, '{}')}" if mapping else ""
-    if takes == {"list", "text"} and isinstance(value, list | tuple) and not all(isinstance(v, str) for v in value):
-        quoted = _as_yaml(name, "[" + ", ".join(f'"{part}"' for part in value) + "]", "[]")
+    if (
+        takes == {"list", "text"}
+        and isinstance(value, list | tuple)
+        and not all(isinstance(v, str) for v in value[:MOST_PARTS])
+    ):
+        quoted = _as_yaml(name, "[" + ", ".join(f'"{_typed(part)}"' for part in value[:MOST_PARTS]) + "]", "[]")
         return f"; in quotes they are text, as with papermill's {quoted}"
     if takes & {"text", "named"} and "list" not in takes and isinstance(value, bool | int | float | None):
-        typed = "TEXT" if isinstance(value, float) else _short(str(value), "TEXT")  # 1e5 has become 100000.0
-        return f"; in quotes it is text, as with papermill's -r {name} {typed}"
+        return f"; in quotes it is text, as with papermill's -r {name} {_typed(value)}"
     return ""
 
 
@@ -55,6 +59,12 @@ def _as_yaml(name: str, value: str, brackets: str) -> str:
     given = value if value.strip()[:1] in ("[", "{") else brackets[0] + value + brackets[1]
     example = f"{name}: {_short(given, '..'.join(brackets))}"
     return f"-y {shlex.quote(example)}"
+
+
+def _typed(value: object) -> str:
+    """A value as it was typed in a shell, or a word in its place where that cannot be known."""
+    whole = isinstance(value, int) and value.bit_length() <= LARGEST_EXAMPLE  # 1e5 has become 100000.0
+    return _short(str(value), "TEXT") if whole or value is None or isinstance(value, str) else "TEXT"
 
 
 def _short(text: str, otherwise: str) -> str:

@@ -88,6 +88,16 @@ def test_what_cannot_be_repeated_is_not(value):
     assert len(message) < 400
 
 
+HOSTILE = {"digits": 10**5000, "parts": [10**5000, object()], "nested": [[[]]], "set": {1}, "bytes": b"x\0"}
+HOSTILE |= {"object": object(), "negative": -(10**60), "surrogate": "\ud800"}
+
+
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize(("stem", "name"), [("train", "run_dir"), ("evaluate", "runs"), ("sweep", "grid")])
+def test_whatever_is_given_the_refusal_is_short(stem, name, value):
+    assert len(said(stem, name, value)) < 500
+
+
 @pytest.mark.parametrize(
     ("stem", "name", "value"), [("train", "arch", "mmba"), ("train", "steps", "x"), ("dataset", "part", -1)]
 )
