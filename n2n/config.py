@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from n2n import models
+from n2n.asked import Asked
 from n2n.checks import check_budget, check_fixed
 from n2n.classic import CLASSICS
 from n2n.config_fields import Device, Fraction, GraphOrName, Switch, Tables
@@ -29,7 +30,6 @@ from n2n.strict import (
     Refused,
     Seed,
     Several,
-    Strict,
     shown,
     unknown,
 )
@@ -50,7 +50,7 @@ TOGETHER = (
 )
 
 
-class TrainConfig(Strict):
+class TrainConfig(Asked):
     """Everything that decides a run.
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from n2n.philox import compiled
+from n2n.compiling import compiled
 
 BLOCK = 64  # states eliminated between two matrix products
 LEAST_RATE = 1e-270  # below it, a state's rate may consist of products too small for float64

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import AfterValidator, Field, model_validator
 
+from n2n.asked import Asked
 from n2n.config import TrainConfig
 from n2n.fields import Path
 from n2n.graph import Graph, Node
@@ -20,7 +21,7 @@ from n2n.monitor.lock import locked
 from n2n.monitor.progress import say
 from n2n.paths import usable
 from n2n.runs import Run, root, sweep_folder
-from n2n.strict import Count, NonNegativeInt, Strict, shown, unknown
+from n2n.strict import Count, NonNegativeInt, shown, unknown
 from n2n.training import train
 
 PREFIX = "example:"
@@ -87,7 +88,7 @@ RunName = Annotated[Path, AfterValidator(_there)]
 Sequences = Annotated[Count, Field(ge=2, le=2**20)]  # a million held-out sequences tell all digits that there are
 
 
-class OneRun(Strict):
+class OneRun(Asked):
     """A run that a notebook looks at.
 
     Args:

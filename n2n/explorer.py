@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import plotly.graph_objects as go
 from pydantic import Field, field_validator, model_validator
 
+from n2n.asked import Asked
 from n2n.checks import check_budget, check_fixed
 from n2n.dependence import edge_information
 from n2n.fields import GraphOrPreset
@@ -19,8 +19,8 @@ from n2n.inference import filter
 from n2n.predictors import best_losses
 from n2n.presets import ALPHA_X, ALPHA_Z, PRESETS
 from n2n.process import Process
-from n2n.shown import View, output
-from n2n.strict import Count, NonNegativeInt, Strict
+from n2n.shown import View, output, paragraph
+from n2n.strict import Count, NonNegativeInt
 from n2n.viz import draw_beliefs, draw_graph, draw_kernels, draw_losses
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ VIEWS = ("graph", "kernels", "beliefs", "losses")
 MODES = (OWN, "default", "slow", "dead")
 
 
-class ExploreConfig(Strict):
+class ExploreConfig(Asked):
     """What ``notebooks/explore.ipynb`` looks at.
 
     Args:
@@ -202,7 +202,7 @@ class Explorer:
         for view, drawn in found.items():
             self.places[view].outputs = (output(drawn),)
         states, seconds = process.graph.num_joint_states, time.monotonic() - began
-        sentences = [html.escape(drawn) for drawn in found.values() if isinstance(drawn, str)]
+        sentences = [paragraph(drawn) for drawn in found.values() if isinstance(drawn, str)]
         self.message.value = (sentences or [f"{states:,} joint latent states, drawn in {seconds:.1f} s"])[0]
 
 

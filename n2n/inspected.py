@@ -7,15 +7,16 @@ from typing import Annotated, ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from n2n import evaluation
+from n2n.asked import Asked
 from n2n.comparison import Comparison
 from n2n.config import TrainConfig
 from n2n.examples import PREFIX, Inspected, OneRun, RunName, Sequences, check_step, configured, named
 from n2n.probes import ProbeData
 from n2n.runs import Run, labels
-from n2n.strict import Count, NonNegativeInt, Ordered, Several, Strict, shown, unknown
+from n2n.strict import Count, NonNegativeInt, Ordered, Several, shown, unknown
 
 
-class EvaluateConfig(Strict):
+class EvaluateConfig(Asked):
     """Runs that are compared with the oracle side by side.
 
     Args:

@@ -13,13 +13,14 @@ import pandas as pd
 from pydantic import AfterValidator, Field, model_validator
 
 from n2n import strict
+from n2n.asked import Asked
 from n2n.calibration import calibrate, with_alphas
 from n2n.checks import check_budget, check_fixed
 from n2n.compressed import PowersOfTwo, named, whole_sequences
 from n2n.difficulty import entropies_by_seed, mean_and_error, student
 from n2n.fields import GraphOrPreset, preset
 from n2n.graph import Graph
-from n2n.strict import Count, Ordered, Positive, Strict, shown, whole
+from n2n.strict import Count, Ordered, Positive, shown, whole
 
 
 def _no_number_twice(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -46,7 +47,7 @@ Graphs = Annotated[
 ]
 
 
-class DifficultyConfig(Strict):
+class DifficultyConfig(Asked):
     """How hard processes are: the questions of ``notebooks/difficulty.ipynb``.
 
     Args:

@@ -9,9 +9,10 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from n2n import fields, runs
+from n2n.asked import Asked
 from n2n.config import TrainConfig
 from n2n.examples import PREFIX, SWEEP, opened_sweep
-from n2n.strict import Count, Ordered, Strict, shown, unknown
+from n2n.strict import Count, Ordered, shown, unknown
 from n2n.sweep_results import SweepResults, read_folder
 
 
@@ -37,7 +38,7 @@ def _no_file(folder: str) -> str:
     return folder
 
 
-class ReportConfig(Strict):
+class ReportConfig(Asked):
     """What ``notebooks/report.ipynb`` tells of a sweep.
 
     Args:

@@ -12,8 +12,8 @@ from n2n import models
 PACKAGE = Path(__file__).parents[1] / "n2n"
 
 ROOMS = [
-    ["strict"],
-    ["table", "memory", "arrays", "paths", "compiling"],
+    ["strict", "assigned"],
+    ["table", "memory", "arrays", "paths", "asked", "compiling"],
     ["monitor"],
     ["monitor.files", "monitor.lock", "monitor.progress"],
     ["presets"],

@@ -13,15 +13,16 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field, field_validator
 
+from n2n.asked import Asked
 from n2n.checks import check_device
-from n2n.strict import Count, Ordered, Strict
+from n2n.strict import Count, Ordered
 
 MATRIX = 2048  # rows and columns of the matrices whose product says how fast the machine multiplies
 PRODUCTS = 5  # of them in one timing
 _PROCESS = Path("/proc/self")
 
 
-class Settings(Strict):
+class Settings(Asked):
     """What is timed.
 
     Args:

@@ -15,7 +15,7 @@ from n2n.launch.points import grid as every_combination
 from n2n.launch.resources import Resources
 from n2n.launch.submission import refuse_wrong
 from n2n.launch.sweep import folder_of
-from n2n.strict import Several, unknown
+from n2n.strict import Several, shown, unknown
 
 
 class SweepConfig(Resources):
@@ -49,10 +49,15 @@ class SweepConfig(Resources):
     @model_validator(mode="after")
     def _submittable(self) -> SweepConfig:
         """All of ``n2n.launch.submit``'s checks but for those that only the cluster can make."""
-        wrong = [said for check in (self._wrong_points, self._wrong_name, self._wrong_cluster) if (said := check())]
+        checks = (self._twice, self._wrong_points, self._wrong_name, self._wrong_cluster)
+        wrong = [said for check in checks if (said := check())]
         if wrong:
             raise Several(*wrong)
         return self
+
+    def _twice(self) -> str | None:
+        twice = [name for name in self.fixed if name in self.grid]
+        return f"fixed: saw {shown(twice[0])}, which the grid gives too" if twice else None
 
     def _wrong_points(self) -> str | None:
         try:

@@ -19,7 +19,7 @@ from n2n.launch.notebooks import Notebook
 from n2n.launch.points import Point, named
 from n2n.launch.resources import Resources
 from n2n.launch.states import ENDED, states
-from n2n.launch.sweep import CODE, UNFINISHED, Sweep, folder_of, other_points
+from n2n.launch.sweep import CODE, UNFINISHED, Sweep, check_folder, folder_of, other_points
 from n2n.launch.watching import Watcher, counted
 from n2n.monitor.files import making, write_json
 from n2n.monitor.lock import locked
@@ -167,6 +167,7 @@ def plan(
 ) -> Plan:
     """Check a sweep whole; nothing is written or submitted. Arguments and errors as of ``submit``."""
     folder = folder_of(name)
+    check_folder(folder)
     asked = Resources(**resources)
     book, found, where = Notebook(Path(notebook)), named(points), chosen(cluster)
     fitted = where.fitted(asked)

@@ -128,7 +128,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """A JSON file's object; empty if the file is not there or holds none."""
     try:
         found = read_json(path)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -13,7 +13,20 @@ from plotly.subplots import make_subplots
 
 from n2n.runs import Z95
 from n2n.strict import whole
-from n2n.viz.style import BASELINE, COLOURS, DASHES, MODEL, ORACLE, SCALE, SIGNED, TEMPLATE, add_band, figure, rounded
+from n2n.viz.style import (
+    BASELINE,
+    COLOURS,
+    DASHES,
+    MODEL,
+    ORACLE,
+    SCALE,
+    SIGNED,
+    TEMPLATE,
+    add_band,
+    figure,
+    plain,
+    rounded,
+)
 
 if TYPE_CHECKING:
     from n2n.attended import Attended
@@ -129,7 +142,7 @@ def _packed(matrix: np.ndarray) -> np.ndarray:
 
 def _told(found: Attended, sequence: int, t: int) -> str:
     """A position with its token and the latents' states, as the hover tells it."""
-    states = ", ".join(f"{name} {path[sequence, t]}" for name, path in found.latents.items())
+    states = ", ".join(f"{plain(name)} {path[sequence, t]}" for name, path in found.latents.items())
     return f"t = {t}: token {found.tokens[sequence, t]}" + (f" ({states})" if states else "")
 
 

@@ -11,7 +11,7 @@ from plotly.colors import sample_colorscale
 from n2n.fields import graph_of
 from n2n.graph import Graph, Node
 from n2n.viz.layout import Point, layout, radius
-from n2n.viz.style import ACCENT, AMBER, CLEAR, MODEL, ORACLE, PINK, SCALE, TEMPLATE
+from n2n.viz.style import ACCENT, AMBER, CLEAR, MODEL, ORACLE, PINK, SCALE, TEMPLATE, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +117,7 @@ def _told(shared: dict[Edge, float], place: dict[str, Point], radii: dict[str, f
         "x": [x for x, _ in middles],
         "y": [y for _, y in middles],
         "marker": {"size": 18, "color": CLEAR},
-        "hovertext": [f"{_name(edge)}: {nats:.3g} nats" for edge, nats in shared.items()],
+        "hovertext": [f"{plain(_name(edge))}: {nats:.3g} nats" for edge, nats in shared.items()],
         "hoverinfo": "text",
         "showlegend": False,
     }
@@ -167,7 +167,7 @@ def _title(graph: Graph) -> str:
         (graph.vocab_size, "symbol"),
     )
     told = ", ".join(f"{count:,} {what}{'' if count == 1 else 's'}" for count, what in counts)
-    return f"{graph.name}: {told}" if graph.name else told
+    return f"{plain(graph.name)}: {told}" if graph.name else told
 
 
 def _fill(node: Node) -> str:
@@ -180,7 +180,7 @@ def _labels(graph: Graph, place: dict[str, Point]) -> dict:
         "mode": "text",
         "x": [place[node.name][0] for node in graph.order],
         "y": [place[node.name][1] for node in graph.order],
-        "text": [f"<b>{node.name}</b><br>{node.num_states}" for node in graph.order],
+        "text": [f"<b>{plain(node.name)}</b><br>{node.num_states}" for node in graph.order],
         "textfont": {"color": ["#333333" if node.observed else "white" for node in graph.order], "size": 12},
         "hovertext": [_hover(node, graph.observed.name) for node in graph.order],
         "hoverinfo": "text",
@@ -189,10 +189,10 @@ def _labels(graph: Graph, place: dict[str, Point]) -> dict:
 
 
 def _hover(node: Node, observed: str) -> str:
-    seen = [f"{node.name} at t - 1"] if node.sees_itself else []
-    seen += [f"{parent} at t{' - 1' if parent == observed else ''}" for parent in node.parents]
+    seen = [f"{plain(node.name)} at t - 1"] if node.sees_itself else []
+    seen += [f"{plain(parent)} at t{' - 1' if parent == observed else ''}" for parent in node.parents]
     return (
-        f"<b>{node.name}</b>: {node.num_states} states<br>sees {', '.join(seen)}<br>"
+        f"<b>{plain(node.name)}</b>: {node.num_states} states<br>sees {', '.join(seen)}<br>"
         f"{node.kernel} kernel, {node.mode} mode, alpha {node.alpha:g}, stickiness {node.stickiness:g}"
     )
 
