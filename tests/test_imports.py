@@ -13,11 +13,12 @@ PACKAGE = Path(__file__).parents[1] / "n2n"
 
 ROOMS = [
     ["strict"],
-    ["table", "memory", "arrays", "paths"],
+    ["table", "memory", "arrays", "paths", "nested", "older_nodes"],
     ["monitor"],
     ["monitor.files", "monitor.lock", "monitor.progress"],
     ["presets"],
-    ["families", "digraph", "marked_yaml"],
+    ["families", "digraph", "core_schema", "graph_layouts"],
+    ["marked_yaml"],
     ["graph_yaml"],
     ["graph"],
     ["classic"],
@@ -168,6 +169,7 @@ def test_importing_n2n_is_cheap():
         "papermill",
         "submitit",
         "pydantic",
+        "ruamel",
         "tqdm",
         "yaml",
     }

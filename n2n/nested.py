@@ -1,0 +1,43 @@
+"""Nested plain values: how deep and how large they may be.
+
+A text of a few lines can hold thousands of brackets in one another, and a file in which aliases name aliases stands for
+more values than fit into memory. Both are refused before anything walks through them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+DEEPEST = 100  # levels: far more than a graph has, far fewer than Python's own limit
+LARGEST = 2_000_000  # values, where one that stands in several places counts in each
+
+TOO_DEEP = f"nested more than {DEEPEST} levels deep"
+TOO_LARGE = f"stands for more than {LARGEST:,} values"
+
+
+def refuse_tangled(what: str, value: Any) -> None:
+    """Refuse a value that is nested too deeply, holds itself, or is too large.
+
+    Raises:
+        ValueError: naming ``what``.
+    """
+    size, height = _measured(value, 0, {})
+    if height > DEEPEST:
+        raise ValueError(f"{what}: {TOO_DEEP}")
+    if size > LARGEST:
+        raise ValueError(f"{what}: {TOO_LARGE}")
+
+
+def _measured(value: Any, depth: int, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """The number of values and of levels; each mapping or list is looked at once, however often it is used."""
+    if isinstance(value, str | bytes) or not isinstance(value, Mapping | Sequence):
+        return 1, 0
+    if id(value) in known:
+        return known[id(value)]
+    if depth > DEEPEST:
+        return 1, DEEPEST + 1  # deeper than is looked at, as a list that holds itself is
+    inside = value.values() if isinstance(value, Mapping) else value
+    found = [_measured(child, depth + 1, known) for child in inside]
+    known[id(value)] = 1 + sum(size for size, _ in found), 1 + max((height for _, height in found), default=0)
+    return known[id(value)]
