@@ -8,7 +8,7 @@ part is a graph.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Literal
@@ -22,6 +22,7 @@ Placed = tuple[Route, Any]
 
 GSSM = "gssm"
 STRUCTURE = {"run_config", "data", GSSM, "nodes", "graphs", "graph"}  # keys that name no graph
+UNCLEAR = "kernel: missing, and not clear: left out, it is 'full' in today's spelling and 'product' in the older one"
 ASIDE = {"grid", "sweep"}  # keys of what varies over runs
 
 
@@ -54,8 +55,8 @@ class Found:
     @property
     def title(self) -> str:
         """The keys that lead to the graph, without those that every file has; empty if only indices are left."""
-        words = [step for step in self.route if step not in STRUCTURE]
-        return ".".join(map(str, words)) if any(isinstance(word, str) for word in words) else ""
+        named = any(isinstance(step, str) and step not in STRUCTURE for step in self.route)
+        return _joined(self.route, STRUCTURE) if named else ""
 
 
 def find(root: Any) -> list[Found]:
@@ -95,15 +96,18 @@ def choose(found: list[Found], name: str | None, hint: str) -> Found:
 
 
 def _named(found: list[Found]) -> list[Found]:
-    names = [
-        graph.title or _own_name(graph) or ".".join(str(s) for s in graph.route if s not in STRUCTURE)
-        for graph in found
-    ]
+    """The graphs with their names; several that would have the same have their routes instead."""
+    names = [graph.title or _own_name(graph) or _joined(graph.route, STRUCTURE) for graph in found]
+    unclear = [name for name in names if names.count(name) > 1 or (not name and len(found) > 1)]
     clear = [
-        name if names.count(name) == 1 else ".".join(map(str, graph.route)) or "nodes"
+        (_joined(graph.route, ()) or "nodes") if name in unclear else name
         for name, graph in zip(names, found, strict=True)
     ]
     return [replace(graph, name=name) for name, graph in zip(clear, found, strict=True)]
+
+
+def _joined(route: Route, without: Collection[str]) -> str:
+    return ".".join(str(step) for step in route if step not in without)
 
 
 def _own_name(graph: Found) -> str:
@@ -127,12 +131,12 @@ def _inside(value: Any) -> Iterator[tuple[str | int, Any]]:
 
 
 def _at_gssm(route: Route, value: Any) -> list[Found]:
-    try:
+    if not ASIDE & set(route):
         return _graphs(route, value, "older")
+    try:  # values to vary a graph with need not be graphs
+        return [graph for graph in _graphs(route, value, "older") if all(_sized(node) for _, node in graph.nodes)]
     except Wrong:
-        if ASIDE & set(route):  # values to vary a graph with, which need not be graphs
-            return []
-        raise
+        return []
 
 
 def _graphs(route: Route, value: Any, spelling: str) -> list[Found]:
@@ -168,7 +172,7 @@ def _lists(route: Route, value: Any) -> list[tuple[Route, tuple[Placed, ...]]]:
     if _nodes_by_name(value):
         return [(route, tuple(_with_name((*route, name), name, spec) for name, spec in value.items()))]
     if not isinstance(value, list | tuple):
-        raise Wrong((route, f"a list of nodes is needed; saw {shown(value)}"))
+        raise Wrong((route, f"a list of nodes is needed, or a mapping of them by name; saw {shown(value)}"))
     parts = [_flat((*route, i), item) for i, item in enumerate(value)]
     observed = [sum(is_observed(node) for _, node in part) for part in parts]
     if sum(observed) == 1 or not all(isinstance(item, list | tuple) for item in value) or not value:
@@ -220,11 +224,12 @@ def _are_nodes(value: Any) -> bool:
     return _nodes_by_name(value)
 
 
-def nodes_today(graph: Found) -> list[tuple[Route, Any, dict[str, str]]]:
+def nodes_today(graph: Found) -> tuple[list[tuple[Route, Any, dict[str, str]]], list[tuple[Route, str]]]:
     """Each node of a graph in today's spelling: its route, its fields, and the key that each field was spelt by.
 
-    Raises:
-        Wrong: a field in both spellings, or a missing kernel that may be meant in two ways.
+    Returns:
+        the nodes; and what is wrong, with its route: a field in both spellings, or a missing kernel that may be meant
+        in two ways.
     """
     older = [node.get("name") for _, node in graph.nodes if is_older(node)]
     wrong, nodes = [], []
@@ -232,14 +237,9 @@ def nodes_today(graph: Found) -> list[tuple[Route, Any, dict[str, str]]]:
         wrong += [((*route, key), f"{key}: the same as {OLDER[key]}, which the node has too") for key in twice(spec)]
         is_product = graph.spelling == "older" or is_older(spec)
         if not (is_product or has_kernel(spec)) and (older or graph.spelling == "unknown"):
-            wrong.append((route, _UNCLEAR + (f", as the node {shown(older[0])} is spelt" if older else "")))
+            wrong.append((route, UNCLEAR + (f", as the node {shown(older[0])} is spelt" if older else "")))
         nodes.append((route, *today(spec, "product" if is_product else None)))
-    if wrong:
-        raise Wrong(*wrong)
-    return nodes
-
-
-_UNCLEAR = "kernel: missing, and not clear: left out, it is 'full' in today's spelling and 'product' in the older one"
+    return nodes, wrong
 
 
 def modernised(values: Any) -> Any:
@@ -257,8 +257,11 @@ def modernised(values: Any) -> Any:
     if not found:
         return values
     graph = choose(found, None, "")
+    nodes, wrong = nodes_today(graph)
+    if wrong:
+        raise Wrong(*wrong)
     title = {"name": graph.title} if graph.title else {}
-    return {**title, **graph.fields, "nodes": [fields for _, fields, _ in nodes_today(graph)]}
+    return {**title, **graph.fields, "nodes": [fields for _, fields, _ in nodes]}
 
 
 def _has_older_nodes(nodes: Any) -> bool:

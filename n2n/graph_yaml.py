@@ -106,11 +106,16 @@ class _Representer(SafeRepresenter):
         is_word = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", value) and value.lower() not in OTHERS
         return self.represent_scalar(f"{TAG}str", value, style=None if is_word else '"')
 
+    def number(self, value: float) -> ScalarNode:
+        text = repr(value)  # YAML 1.1 takes only numbers with a point for numbers
+        return self.represent_scalar(f"{TAG}float", text if "." in text else text.replace("e", ".0e"))
+
     def line(self, value: _Line) -> MappingNode:
         return self.represent_mapping(f"{TAG}map", value, flow_style=True)
 
 
 _Representer.add_representer(str, _Representer.text)
+_Representer.add_representer(float, _Representer.number)
 _Representer.add_representer(_Line, _Representer.line)
 
 
@@ -130,7 +135,7 @@ def _found(page: Page) -> list[Found]:
     if not found:
         page.refuse()
         seen = f"the keys {shown(list(page.value))}" if isinstance(page.value, Mapping) else shown(page.value)
-        raise Wrong(((), f"no graph under 'nodes' or 'gssm'; saw {seen}"))
+        raise Wrong(((), f"no graph under 'nodes' or 'gssm'; saw {'nothing' if page.value is None else seen}"))
     return found
 
 
@@ -151,8 +156,9 @@ def _built(page: Page, found: Found, graph: type[G]) -> G:
 
 def _nodes(found: Found, node: type[N]) -> tuple[list[N], dict[str, Route]]:
     """The nodes, and where each of them lies."""
-    wrong, nodes, routes = [], [], {}
-    for route, fields, spelt in nodes_today(found):
+    nodes, routes = [], {}
+    placed, wrong = nodes_today(found)
+    for route, fields, spelt in placed:
         try:
             nodes.append(_node(route, fields, spelt, node))
             routes[nodes[-1].name] = route
