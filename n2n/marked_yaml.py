@@ -70,7 +70,7 @@ class Page:
         try:
             if isinstance(node, ScalarNode):
                 return scalar(node)
-            refuse_tag(node, "map", "seq")
+            refuse_tag(node, "map" if isinstance(node, MappingNode) else "seq")
         except ValueError as error:
             self._refused[route] = str(error)
             return None
