@@ -50,7 +50,7 @@ def scalar(node: ScalarNode) -> Any:
     kind, text = str(node.tag).removeprefix(TAG), node.value
     refuse_tag(node, "str", "merge", *SCHEMA)
     if kind in ("str", "merge"):
-        return text
+        return _joined(text)
     if not re.fullmatch(SCHEMA[kind][0], text):
         raise ValueError(f"saw {shown(text)}, which is no {kind}")
     if kind == "null":
@@ -58,6 +58,14 @@ def scalar(node: ScalarNode) -> Any:
     if kind == "bool":
         return text.lower() == "true"
     return _whole(text) if kind == "int" else _real(text)
+
+
+def _joined(text: str) -> str:
+    """A text whose characters beyond 16 bits are each one, which JSON writes as two escapes."""
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise ValueError(f"saw {shown(text)}, which has half of a character") from None
 
 
 def _whole(text: str) -> int:

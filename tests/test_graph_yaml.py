@@ -1,8 +1,12 @@
 import os
 import re
+from pathlib import Path
 
 import pytest
 from helpers import random_graph
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from n2n.graph import Graph, Node
 
@@ -41,6 +45,69 @@ def test_there_and_back(seed, tmp_path):
     assert (tmp_path / "g.yaml").read_text(encoding="utf-8") == text == graph.to_yaml()
     assert Graph.from_yaml(tmp_path / "g.yaml") == graph
     assert os.listdir(tmp_path) == ["g.yaml"]  # nothing is left beside it
+
+
+HOSTILE = ["yes", "NO", "on", "y", "~", "null", "true", "010", "1e3", "1:30", "0x10", ".inf", "2024-01-01", "1_000"]
+HOSTILE += [
+    "<<",
+    "=",
+    "-",
+    "?",
+    "a: b",
+    "a #b",
+    "#",
+    " a ",
+    "a\n",
+    "[a",
+    "{a}",
+    "*a",
+    "&a",
+    "!a",
+    "%a",
+    "@",
+    "`",
+    "'",
+    '"',
+]
+HOSTILE += [
+    "größe",
+    "\u2028",
+    "\ufeff",
+    "\x00",
+    "\x7f",
+    "\x85",
+    "\U0001f600",
+    "nodes",
+    "gssm",
+    "\\",
+    "---",
+    "...",
+    "x" * 300,
+]
+WORDS = st.sampled_from(HOSTILE) | st.text(min_size=1)
+
+
+def comes_back(names: list[str], title: str, alpha: float, path: Path) -> None:
+    """By our reader, and by a reader of YAML 1.1 and one of 1.2 that are not ours."""
+    latents = [Node(name=name, num_states=2, alpha=alpha) for name in names[:-1]]
+    graph = Graph(nodes=[*latents, Node(name=names[-1], num_states=3, parents=names[:-1], observed=True)], name=title)
+    text = graph.to_yaml(path)
+    assert Graph.from_yaml(path) == graph
+    for version in ("1.1", "1.2"):
+        reader = YAML(typ="safe", pure=True)
+        reader.version = version
+        assert Graph(**reader.load(text)) == graph
+
+
+def test_names_that_yaml_could_misread_come_back(tmp_path):
+    for i in range(0, len(HOSTILE), 10):
+        comes_back([*HOSTILE[i : i + 10], "X"], HOSTILE[i], 1e-7, tmp_path / "g.yaml")
+
+
+@settings(deadline=None, max_examples=40, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(names=st.lists(WORDS, min_size=2, max_size=3, unique=True), title=WORDS, alpha=st.floats(1e-9, 1e9))
+def test_any_name_comes_back(names, title, alpha, tmp_path):
+    comes_back(names, title, alpha, tmp_path / "g.yaml")
 
 
 def test_only_what_differs_from_the_defaults_is_written():
