@@ -221,7 +221,8 @@ class Graph(Families, YamlFiles, Strict):
         Args:
             digraph: nodes carry the fields of a ``Node``, ``num_states`` at least. The edges are the parents, in the
                 order of their ``position`` or else of adding. Where no node says whether it is ``observed``, the only
-                node without children is X. ``name`` and ``initial`` are read from ``digraph.graph``.
+                node without children is X. ``name`` and ``initial`` are read from ``digraph.graph``. What files add to
+                these, an edge's ``id`` and a node's name as its ``label``, is left out.
 
         Raises:
             ValueError: naming each node and field at fault, or the edge; or what ``Graph`` refuses.
