@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Literal
 
-from n2n.nested import refuse_tangled
 from n2n.older_nodes import OLDER, SIZES, has_kernel, is_observed, is_older, today, twice
 from n2n.strict import shown, unknown
 
@@ -246,11 +245,10 @@ def modernised(values: Any) -> Any:
     """The fields of a graph in today's spelling, if a mapping has them in the older one; else what was given.
 
     Raises:
-        ValueError: several graphs, nodes that are not clear, or values that are nested too deeply.
+        ValueError: several graphs, or nodes that are not clear.
     """
     if not isinstance(values, Mapping):
         return values
-    refuse_tangled("graph", values)
     if "nodes" in values and not _has_older_nodes(values["nodes"]):
         return values
     found = find(values)

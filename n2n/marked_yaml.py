@@ -199,7 +199,10 @@ def _refuse_tangled(root: Node) -> None:
         size, height = known[id(node)]
         if height > DEEPEST or size > LARGEST:
             raise Faults(
-                _at(node.start_mark, TOO_LARGE if height <= DEEPEST else f"{TOO_DEEP}, or an alias holds itself")
+                _at(
+                    node.start_mark,
+                    TOO_LARGE.format(LARGEST) if height <= DEEPEST else f"{TOO_DEEP}, or an alias holds itself",
+                )
             )
         return size, height
 

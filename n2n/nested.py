@@ -6,17 +6,18 @@ more values than fit into memory. Both are refused before anything walks through
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 DEEPEST = 100  # levels: far more than a graph has, far fewer than Python's own limit
-LARGEST = 2_000_000  # values, where one that stands in several places counts in each
+LARGEST = 2_000_000  # values in a text, where one that stands in several places counts in each
+VAST = 2**27  # values in memory, where a process's tables may be large
 
 TOO_DEEP = f"nested more than {DEEPEST} levels deep"
-TOO_LARGE = f"stands for more than {LARGEST:,} values"
+TOO_LARGE = "stands for more than {:,} values"
 
 
-def refuse_tangled(what: str, value: Any) -> None:
+def refuse_tangled(what: str, value: Any, largest: int = LARGEST) -> None:
     """Refuse a value that is nested too deeply, holds itself, or is too large.
 
     Raises:
@@ -25,13 +26,24 @@ def refuse_tangled(what: str, value: Any) -> None:
     size, height = _measured(value, 0, {})
     if height > DEEPEST:
         raise ValueError(f"{what}: {TOO_DEEP}")
-    if size > LARGEST:
-        raise ValueError(f"{what}: {TOO_LARGE}")
+    if size > largest:
+        raise ValueError(f"{what}: {TOO_LARGE.format(largest)}")
+
+
+def tangled(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The fields that no configuration can walk through, each with what is wrong with it."""
+    wrong = []
+    for name, value in fields.items():
+        try:
+            refuse_tangled(name, value, VAST)
+        except ValueError as error:
+            wrong.append((name, str(error)))
+    return wrong
 
 
 def _measured(value: Any, depth: int, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
     """The number of values and of levels; each mapping or list is looked at once, however often it is used."""
-    if isinstance(value, str | bytes) or not isinstance(value, Mapping | Sequence):
+    if not isinstance(value, Mapping | list | tuple):
         return 1, 0
     if id(value) in known:
         return known[id(value)]

@@ -82,9 +82,9 @@ HOSTILE += [
     "\\",
     "---",
     "...",
-    "x" * 300,
+    "x" * 200,
 ]
-WORDS = st.sampled_from(HOSTILE) | st.text(min_size=1)
+WORDS = st.sampled_from(HOSTILE) | st.text(min_size=1, max_size=100)
 
 
 def comes_back(names: list[str], title: str, alpha: float, path: Path) -> None:

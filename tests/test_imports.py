@@ -12,8 +12,9 @@ from n2n import models
 PACKAGE = Path(__file__).parents[1] / "n2n"
 
 ROOMS = [
+    ["nested"],
     ["strict"],
-    ["table", "memory", "arrays", "paths", "nested", "older_nodes"],
+    ["table", "memory", "arrays", "paths", "older_nodes"],
     ["monitor"],
     ["monitor.files", "monitor.lock", "monitor.progress"],
     ["presets"],

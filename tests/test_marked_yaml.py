@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from n2n.marked_yaml import Faults, Page, read
-from n2n.nested import DEEPEST, refuse_tangled
 
 properties = settings(
     deadline=None, max_examples=150, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
@@ -175,24 +174,6 @@ def test_a_file_without_an_end_is_refused(tmp_path):
         read(tmp_path)
     with pytest.raises(Faults, match="null"):
         read("a\0b")
-
-
-def test_python_values_that_are_too_much_are_refused():
-    itself: list = []
-    itself.append({"a": itself})
-    many = [0] * 9
-    for _ in range(8):
-        many = [many] * 9
-    deep: list = []
-    for _ in range(5000):
-        deep = [deep]
-    shared: list = []
-    for _ in range(DEEPEST - 1):
-        shared = [shared, shared]
-    for value, said in ((itself, "levels deep"), (deep, "levels deep"), (many, "values"), (shared, "values")):
-        with pytest.raises(ValueError, match=f"what: .* {said}"):
-            refuse_tangled("what", value)
-    refuse_tangled("what", [[1] * 1000] * 1000)
 
 
 # Properties
