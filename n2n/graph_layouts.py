@@ -59,10 +59,10 @@ class Found:
 
 
 def find(root: Any) -> list[Found]:
-    """Every graph in plain values, by its own name.
+    """Every graph in plain values, each with the name that it is chosen by.
 
     Raises:
-        Wrong: a graph is expected somewhere and is none.
+        Wrong: what lies under ``gssm`` or ``nodes`` is no graph, or something beside it may belong to it.
     """
     found = [graph for place in _under_gssm(root, ()) for graph in _at_gssm(*place)]
     if isinstance(root, Mapping) and "nodes" in root:
@@ -117,6 +117,10 @@ def _own_name(graph: Found) -> str:
 def _under_gssm(value: Any, route: Route) -> Iterator[Placed]:
     for step, child in _inside(value):
         if step == GSSM:
+            if "initial" in value:
+                raise Wrong(
+                    ((*route, "initial"), "beside gssm it is not clear what starts so; put it beside gssm's nodes")
+                )
             yield (*route, step), child
         else:
             yield from _under_gssm(child, (*route, step))
@@ -159,7 +163,11 @@ def _holds_nodes(value: Any) -> bool:
 
 def _nodes_by_name(value: Any) -> bool:
     """Whether a mapping leads from the names of nodes to the rest of them."""
-    return isinstance(value, Mapping) and bool(value) and all(_sized(spec) for spec in value.values())
+    return (
+        isinstance(value, Mapping)
+        and all(isinstance(spec, Mapping) and not _holds_nodes(spec) for spec in value.values())
+        and any(_sized(spec) for spec in value.values())
+    )
 
 
 def _sized(spec: Any) -> bool:

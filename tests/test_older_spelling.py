@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from helpers import random_graph
 
 import n2n
 from n2n.graph import Graph, Node
@@ -193,6 +194,21 @@ def test_the_same_graph_at_two_places_is_one(written):
     assert Graph.from_yaml(path).nodes == SMALL
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_any_graph_is_read_from_the_older_spelling(seed, written):
+    graph = random_graph(seed)
+    older = []
+    for node in graph.model_dump(mode="json", exclude_defaults=True)["nodes"]:
+        kernel = node.pop("kernel", "full")
+        kept = {"kernel_type": ["fullrank", "FullRank", "full"][seed % 3]} if kernel == "full" else {}
+        older.append({"state_dim": node.pop("num_states"), **node, **kept, "parents": node.get("parents")})
+    older = [{**node, "mode": node["mode"].upper()} if "mode" in node else node for node in older]
+    lists = [older, [older[:1], older[1:]], {node["name"]: node for node in older}][seed % 3]
+    value = {"run_config": {"seed": seed, "data": {"gssm": [lists, {"nodes": lists}][seed % 2]}}, "grid": {"lr": [1]}}
+    assert Graph.from_yaml(written(json.dumps(value))) == graph  # JSON is YAML
+    assert n2n.TrainConfig(graph=value).graph == graph
+
+
 def test_other_fields_of_the_graph_are_read(written):
     graph = Graph.from_yaml(written(f"data: {{gssm: {{nodes: [{Z}, {X}], name: mine, initial: uniform}}}}"))
     assert (graph.name, graph.initial) == ("mine", "uniform")
@@ -307,6 +323,8 @@ def test_today_s_mapping_stays_as_it_was():
         ),
         (f"gssm:\n- {{name: Z, state_dims: 4}}\n- {X}", "line 2, column 13: unknown key 'state_dims'; did you mean"),
         (f"gssm:\n- {Z}\n- {{name: X, parents: [Z], observed: true}}", "line 3, column 3: num_states: missing"),
+        ("gssm:\n  Z: {state_dim: 4}\n  X: {parents: [Z], observed: true}", "line 3, column 3: num_states: missing"),
+        (f"data:\n  initial: uniform\n  gssm: [{Z}, {X}]", "line 2, column 3: beside gssm it is not clear what starts"),
         (f"gssm:\n- {Z}\n- {X}\n- 3", "line 4, column 3: saw 3; a node is a mapping"),
     ],
 )
