@@ -13,6 +13,8 @@ DEEPEST = 100  # levels: far more than a graph has, far fewer than Python's own 
 LARGEST = 2_000_000  # values in a text, where one that stands in several places counts in each
 VAST = 2**27  # values in memory, where a process's tables may be large
 
+_SINGLE = {float, int, str, bool, type(None)}
+
 TOO_DEEP = f"nested more than {DEEPEST} levels deep"
 TOO_LARGE = "stands for more than {:,} values"
 
@@ -50,6 +52,7 @@ def _measured(value: Any, depth: int, known: dict[int, tuple[int, int]]) -> tupl
     if depth > DEEPEST:
         return 1, DEEPEST + 1  # deeper than is looked at, as a list that holds itself is
     inside = value.values() if isinstance(value, Mapping) else value
-    found = [_measured(child, depth + 1, known) for child in inside]
-    known[id(value)] = 1 + sum(size for size, _ in found), 1 + max((height for _, height in found), default=0)
+    found = [_measured(child, depth + 1, known) for child in inside if type(child) not in _SINGLE]  # most are
+    size = 1 + len(value) - len(found) + sum(size for size, _ in found)
+    known[id(value)] = size, 1 + max((height for _, height in found), default=0)
     return known[id(value)]
