@@ -125,6 +125,8 @@ def _of(path: str | os.PathLike, work: Callable[[Page], T]) -> T:
         try:
             return work(page)
         except Wrong as error:
+            for route in (route for route, _ in error.args if route):
+                page.refuse(route)  # a value that could not be read looks like one that is missing
             raise Faults(*(page.at(route, said) for route, said in error.args)) from None
     except Faults as error:
         raise error.within(path) from None

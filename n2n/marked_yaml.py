@@ -24,7 +24,7 @@ from n2n.strict import LONGEST_SENTENCE, MOST_SENTENCES, cut, nearest, shown
 Route = tuple[str | int, ...]  # the keys and indices that lead to a value
 Entries = dict[str, tuple[ScalarNode, Node]]  # of a mapping: each key with its own node and its value's
 
-LARGEST_FILE = 2**26  # bytes
+LARGEST_FILE = 2**24  # bytes
 
 
 class Faults(Exception):

@@ -168,7 +168,7 @@ def test_a_refusal_of_many_faults_is_short():
 
 
 def test_a_file_without_an_end_is_refused(tmp_path):
-    with pytest.raises(Faults, match="larger than 64 MB"):
+    with pytest.raises(Faults, match="larger than 16 MB"):
         read("/dev/zero")
     with pytest.raises(Faults, match="Is a directory"):
         read(tmp_path)

@@ -300,6 +300,7 @@ def test_today_s_mapping_stays_as_it_was():
     ("text", "said"),
     [
         ("run_config:\n  data:\n    gssm: small", "line 3, column 5: a list of nodes is needed, or a mapping that has"),
+        ("data:\n  gssm: !graph [a]", "line 2, column 3: unknown tag '!graph'"),
         (
             "gssm: {}",
             "line 1, column 1: a list of nodes is needed, or a mapping that has one under 'nodes'; saw the keys",
