@@ -19,6 +19,7 @@ from n2n.graph_layouts import Found, Wrong, choose, find, nodes_today
 from n2n.marked_yaml import Faults, Page, Route
 from n2n.monitor.files import write_atomic
 from n2n.older_nodes import OLDER
+from n2n.paths import usable
 from n2n.strict import Refused, Strict, shown, unknown
 
 if TYPE_CHECKING:
@@ -73,12 +74,13 @@ class YamlFiles:
             path: a file to write the text to as well; it is replaced in one motion.
 
         Raises:
-            ValueError: the file's folder does not exist.
+            ValueError: no path, the file's folder does not exist, or a file that is read-only.
         """
-        return _write(self.model_dump(mode="json", exclude_defaults=True), path)
+        place = None if path is None else usable(path, "path")
+        return _write(self.model_dump(mode="json", exclude_defaults=True), place)
 
 
-def _write(fields: dict[str, Any], path: str | os.PathLike | None) -> str:
+def _write(fields: dict[str, Any], path: Path | None) -> str:
     """The text of a graph's fields, one line for each node; a file at ``path`` is replaced in one motion."""
     ordered = {name: fields[name] for name in fields if name != "nodes"}
     ordered["nodes"] = [_Line(spec) for spec in fields["nodes"]]
@@ -88,10 +90,9 @@ def _write(fields: dict[str, Any], path: str | os.PathLike | None) -> str:
     writer.dump(ordered, stream)
     text = stream.getvalue()
     if path is not None:
-        folder = Path(path).parent
-        if not folder.is_dir():
-            raise ValueError(f"cannot write {os.fspath(path)}: there is no folder {os.fspath(folder)}")
-        write_atomic(Path(path), lambda file: file.write(text.encode()))
+        if not path.parent.is_dir():
+            raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
+        write_atomic(path, lambda file: file.write(text.encode()))
     return text
 
 
@@ -121,7 +122,7 @@ _Representer.add_representer(_Line, _Representer.line)
 
 def _of(path: str | os.PathLike, work: Callable[[Page], T]) -> T:
     try:
-        page = marked_yaml.read(path)
+        page = marked_yaml.read(usable(path, "path"))
         try:
             return work(page)
         except Wrong as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -74,7 +73,9 @@ def parse_axis(text: str) -> tuple[str, list[Any]]:
         page = Page(f"[{listed}]")
         page.refuse()
     except Faults as error:
-        said = strict.cut(error.args[0].partition(": ")[2], LONGEST)  # without the place, which counts a bracket of ours
+        said = strict.cut(
+            error.args[0].partition(": ")[2], LONGEST
+        )  # without the place, which counts a bracket of ours
         raise ValueError(f"grid: saw {shown(text)}, which is no list of values in YAML: {said}") from None
     return name, page.value
 
