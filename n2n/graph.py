@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from functools import cached_property
 from math import prod
@@ -11,10 +10,10 @@ from typing import Annotated, Any, ClassVar, Literal
 import networkx as nx
 from pydantic import Field, field_validator, model_validator
 
-from n2n import graph_yaml
+from n2n import graph_layouts
 from n2n.digraph import node_specs
 from n2n.families import Families, Family
-from n2n.paths import usable
+from n2n.graph_yaml import YamlFiles
 from n2n.presets import ALPHA_X, ALPHA_Z, PRESETS
 from n2n.strict import Count, NonNegative, Ordered, Positive, Refused, Strict, cut, shown, unknown
 from n2n.table import aligned
@@ -89,7 +88,7 @@ class Node(Strict):
         return self.recurrent or not self.observed
 
 
-class Graph(Families, Strict):
+class Graph(Families, YamlFiles, Strict):
     """A latent graph: latent nodes and the one observed node, X.
 
     ``preset``, ``independent``, ``chain``, ``tree``, ``random_dag``, ``from_networkx`` and ``from_yaml`` make one too.
@@ -107,10 +106,16 @@ class Graph(Families, Strict):
     """
 
     positional: ClassVar[tuple[str, ...]] = ("nodes",)
+    node_type: ClassVar[type[Node]] = Node
 
     nodes: Ordered[Node]
     name: str = ""
     initial: Literal["zero", "uniform", "stationary"] = "zero"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_any_spelling(cls, values: Any) -> Any:
+        return graph_layouts.modernised(values)
 
     @model_validator(mode="after")
     def _well_formed(self) -> Graph:
@@ -221,7 +226,8 @@ class Graph(Families, Strict):
         Args:
             digraph: nodes carry the fields of a ``Node``, ``num_states`` at least. The edges are the parents, in the
                 order of their ``position`` or else of adding. Where no node says whether it is ``observed``, the only
-                node without children is X. ``name`` and ``initial`` are read from ``digraph.graph``.
+                node without children is X. ``name`` and ``initial`` are read from ``digraph.graph``. What files add to
+                these, an edge's ``id`` and a node's name as its ``label``, is left out.
 
         Raises:
             ValueError: naming each node and field at fault, or the edge; or what ``Graph`` refuses.
@@ -237,33 +243,6 @@ class Graph(Families, Strict):
         return cls(
             nodes=nodes, **{field: digraph.graph[field] for field in ("name", "initial") if field in digraph.graph}
         )
-
-    @classmethod
-    def from_yaml(cls, path: str | os.PathLike) -> Graph:
-        """The graph in a YAML file: a mapping of ``nodes`` (a list of mappings), ``name`` and ``initial``.
-
-        The older spelling of experiment files is read too. There the list of nodes is ``gssm``, or ``nodes`` in it, at
-        the top of the file or in ``data``, and what lies beside it is not looked at. A node may have ``state_dim`` for
-        ``num_states`` and ``kernel_type``, which is ``fullrank`` or ``product``, for ``kernel``; left out, the kernel
-        is full, as elsewhere here. ``kernel_type`` and ``mode`` are read in any case, and ``parents: null`` is none.
-
-        Raises:
-            ValueError: with the file, and the line and column of each fault: no such file, no YAML, a repeated or
-                unknown key, both spellings of one field, or a value that ``Node`` or ``Graph`` refuses.
-        """
-        return graph_yaml.read(usable(path, "path"), cls, Node)
-
-    def to_yaml(self, path: str | os.PathLike | None = None) -> str:
-        """The graph as YAML text, without the fields that have their default; ``from_yaml`` reads it back.
-
-        Args:
-            path: a file to write the text to as well; it is replaced in one motion.
-
-        Raises:
-            ValueError: no path, the file's folder does not exist, or a file that is read-only.
-        """
-        place = None if path is None else usable(path, "path")
-        return graph_yaml.write(self.model_dump(mode="json", exclude_defaults=True), place)
 
     @classmethod
     def _of(cls, family: Family) -> Graph:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from n2n.nested import tangled
+
 if TYPE_CHECKING:
     from typing import Self
 
@@ -184,6 +186,8 @@ class Strict(BaseModel):
     def _fill(self, args: tuple[Any, ...], values: dict[str, Any], context: dict[str, Any]) -> None:
         """Validate into this new value, as ``BaseModel.__init__`` does."""
         values, wrong = self._by_name(args, values)
+        if found := tangled(values):
+            raise Refused(f"{type(self).__module__}.{type(self).__qualname__}", *found)
         try:
             self.__pydantic_validator__.validate_python(values, self_instance=self, context=context)
         except ValidationError as error:

@@ -12,12 +12,14 @@ from n2n import models
 PACKAGE = Path(__file__).parents[1] / "n2n"
 
 ROOMS = [
+    ["nested"],
     ["strict", "assigned"],
-    ["table", "memory", "arrays", "paths", "asked", "compiling"],
+    ["table", "memory", "arrays", "paths", "asked", "compiling", "older_nodes"],
     ["monitor"],
     ["monitor.files", "monitor.lock", "monitor.progress"],
     ["presets"],
-    ["families", "digraph", "marked_yaml"],
+    ["families", "digraph", "core_schema", "graph_layouts"],
+    ["marked_yaml"],
     ["graph_yaml"],
     ["graph"],
     ["classic"],
@@ -171,6 +173,7 @@ def test_importing_n2n_is_cheap():
         "papermill",
         "submitit",
         "pydantic",
+        "ruamel",
         "tqdm",
         "yaml",
     }
