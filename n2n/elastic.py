@@ -24,7 +24,7 @@ from n2n.monitor.metrics import METRICS, told
 from n2n.monitor.parents import end_with_parent
 from n2n.monitor.preemption import FILE, Preempted, Stop
 from n2n.ranks import LAUNCHED, Ranks
-from n2n.recording import ANSWERS, TRAINS, describe, owned, write_status
+from n2n.recording import ANSWERS, TRAINS, describe, owned, resumable, write_status
 from n2n.runs import Run
 from n2n.sampling import cores
 
@@ -86,11 +86,11 @@ def _nodes() -> int:
 
 def _prepare(config: TrainConfig, folder: Path, learner: Learner) -> None:
     with owned(folder, config, Ranks(), [TRAINS]):  # nobody trains there whose launcher is gone
-        found = checkpoint.load_latest(folder / "checkpoints")
+        found = resumable(folder, config, tell=lambda line: None)  # the ranks tell it
         if found:
-            learner.refuse_other(found[1], folder)
+            learner.refuse_other(found.state, folder)
         describe(folder, config)
-        write_status(folder, config, "running", found[0] if found else 0)
+        write_status(folder, config, "running", found.step if found else 0)
     (folder / "logs").mkdir(exist_ok=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,6 +17,7 @@ from n2n.monitor import checkpoint
 from n2n.monitor.environment import describe_environment
 from n2n.monitor.files import make_folder, read_json, remove_empty, write_json
 from n2n.monitor.lock import Held, NoLocks, locked
+from n2n.monitor.metrics import rows_missing
 from n2n.monitor.preemption import FILE
 from n2n.paths import folder_name, usable
 from n2n.ranks import Ranks
@@ -57,9 +59,21 @@ def _refuse_other_run(folder: Path, config: TrainConfig) -> None:
     if differences:
         told = "".join(f"\n  - {name}: {there!r} there, {here!r} now" for name, (there, here) in differences.items())
         raise ValueError(f"run_dir: {folder} holds a run of another configuration:{told}\nName another folder.")
-    done = max(checkpoint.steps(folder / "checkpoints"), default=0)
-    if done > config.steps:
-        raise ValueError(f"steps: saw {config.steps}; the run in {folder} has already made {done}")
+    saved = folder / "checkpoints"
+    for done in reversed(checkpoint.steps(saved)):
+        if done > config.steps and checkpoint.fault(saved, done, config.identity) is None:
+            raise ValueError(f"steps: saw {config.steps}; the run in {folder} has already made {done}")
+
+
+def resumable(folder: Path, config: TrainConfig, tell: Callable[[str], None]) -> checkpoint.Found | None:
+    """The checkpoint that a run goes on from: the newest one that is sound, is its own, and whose rows are there.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+        tell: is given a sentence for each checkpoint that is passed over.
+    """
+    return checkpoint.load_latest(folder / "checkpoints", config.identity, rows_missing(folder), tell)
 
 
 @contextlib.contextmanager
@@ -135,6 +149,14 @@ def line_logger(folder: Path, rank: int = 0) -> Callable[[str], None]:
             file.write(f"{_now()}  {line}\n")
 
     return log
+
+
+def warn(lines: list[str], folder: Path) -> None:
+    """Warn of something, here and in the run's log."""
+    log = line_logger(folder)
+    for line in lines:
+        warnings.warn(line, stacklevel=2)
+        log(line)
 
 
 def write_status(folder: Path, config: TrainConfig, state: str, step: int, error: str | None = None) -> None:

@@ -19,11 +19,11 @@ from n2n.live import shown
 from n2n.models.lm import LanguageModel
 from n2n.models.sizes import BACKWARD, forward_flops
 from n2n.monitor.files import read_json, write_json
-from n2n.monitor.metrics import Rows, told
+from n2n.monitor.metrics import NO_ROWS, Marks, Rows, told
 from n2n.monitor.profiler import Clock, Trace, matrix_rate, memory_held
 from n2n.monitor.progress import announce
 from n2n.process import Split
-from n2n.recording import line_logger, write_status
+from n2n.recording import line_logger, warn, write_status
 
 
 class Reporter:
@@ -32,11 +32,13 @@ class Reporter:
     Args:
         folder: of the run.
         learner: whose run it is.
+        marks: how far the files of rows go that its checkpoint counts on.
     """
 
-    def __init__(self, folder: Path, learner: Learner) -> None:
+    def __init__(self, folder: Path, learner: Learner, marks: Marks) -> None:
         config, ranks = learner.config, learner.ranks
         self._folder, self._learner, self._config, self._ranks = folder, learner, config, ranks
+        self._marks = marks
         self._log = line_logger(folder, ranks.rank)
         self._clock, self._clocked = Clock(learner.device), learner.done
         self._trace = Trace(folder / "profile" / f"rank{ranks.rank}.json.gz", config.profile_steps)
@@ -50,7 +52,9 @@ class Reporter:
         if self._ranks.first:
             self._rate = matrix_rate(str(self._learner.device), self._config.precision)
             self._describe_speed()
-            self._rows = self._inside.enter_context(Rows(self._folder, done, tensorboard=self._config.tensorboard))
+            rows = Rows(self._folder, self._config.identity, done, self._marks, tensorboard=self._config.tensorboard)
+            warn(rows.set_aside, self._folder)
+            self._rows = self._inside.enter_context(rows)
             if done:
                 announce(f"resumed at step {done} of {steps}", self._log)
             self._shown = self._inside.enter_context(shown(self._folder, done, steps, self._log))
@@ -106,9 +110,8 @@ class Reporter:
         if self._learner.saved == self._learner.done:
             return
         with self._clock("checkpoint"):
-            if self._ranks.first:
-                self._rows.sync()
-            self._learner.save(self._folder / "checkpoints")
+            marks = self._rows.marks() if self._ranks.first else NO_ROWS
+            self._learner.save(self._folder / "checkpoints", marks)
             if self._ranks.first:
                 write_status(self._folder, self._config, "running", self._learner.saved)
 

@@ -148,7 +148,8 @@ class Run:
     @property
     def evaluations(self) -> list[dict[str, Any]]:
         """Every held-out evaluation so far, oldest first; maybe none."""
-        return read_rows(self.path / "evals.jsonl")
+        rows = read_rows(self.path / "evals.jsonl")
+        return [{name: value for name, value in row.items() if name != "run"} for row in rows]
 
     @property
     def evaluation(self) -> dict[str, Any]:
@@ -188,9 +189,9 @@ class Run:
         """
         from n2n.monitor import checkpoint
 
-        last = self.some_steps[-1]
+        step, folder = self.some_steps[-1] if step is None else step, self.path / "checkpoints"
         model = self.config.build_model(kernels="auto")  # to be looked at anywhere, whatever it was trained with
-        model.load_state_dict(checkpoint.load(self.path / "checkpoints", last if step is None else step)["model"])
+        model.load_state_dict(checkpoint.load(folder, step, self.config.identity)["model"])
         return model
 
     def summary(self) -> pd.DataFrame:

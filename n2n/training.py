@@ -17,10 +17,10 @@ from n2n.learner import Learner
 from n2n.memory import keep_freed_memory
 from n2n.monitor import checkpoint
 from n2n.monitor.files import clean
-from n2n.monitor.metrics import check_tensorboard
+from n2n.monitor.metrics import NO_ROWS, check_tensorboard
 from n2n.monitor.preemption import Preempted, Stop
 from n2n.ranks import Ranks, started_by_launcher, started_by_torchrun
-from n2n.recording import ANSWERS, TRAINS, describe, existing_folder, owned, write_status
+from n2n.recording import ANSWERS, TRAINS, describe, existing_folder, owned, resumable, warn, write_status
 from n2n.reporting import Reporter
 from n2n.runs import Run
 
@@ -87,13 +87,13 @@ def _device(config: TrainConfig, ranks: Ranks) -> torch.device:
 
 def _train_in(folder: Path, learner: Learner) -> Run:
     config, ranks = learner.config, learner.ranks
-    _resume(folder, learner)
+    marks = _resume(folder, learner)
     with Stop(folder) as stop:
         with _failures_told(folder, learner):
             if ranks.first:
                 describe(folder, config)
                 write_status(folder, config, "running", learner.done)
-            stopped = _steps(folder, learner, stop)
+            stopped = _steps(folder, learner, stop, marks)
         if ranks.first:
             write_status(folder, config, "preempted" if stopped else "done", learner.done)
             stop.answered()
@@ -103,17 +103,20 @@ def _train_in(folder: Path, learner: Learner) -> Run:
     return Run(folder)
 
 
-def _resume(folder: Path, learner: Learner) -> None:
-    """Load the newest whole checkpoint; the first rank says which that is."""
-    found = checkpoint.load_latest(folder / "checkpoints") if learner.ranks.first else None
-    step = learner.ranks.tell(found[0] if found else 0)
+def _resume(folder: Path, learner: Learner) -> checkpoint.Marks:
+    """Load the newest checkpoint that can be used, which the first rank finds; the marks of its rows."""
+    config, told = learner.config, []
+    found = resumable(folder, config, told.append) if learner.ranks.first else None
+    step = learner.ranks.tell(found.step if found else 0)
     if step:
-        state = found[1] if found else checkpoint.load(folder / "checkpoints", step)
+        state = found.state if found else checkpoint.load(folder / "checkpoints", step, config.identity)
         learner.load(step, state, folder)
     if learner.ranks.first:
+        warn(told, folder)
         checkpoint.set_aside(folder / "checkpoints", after=step)
-        checkpoint.prune(folder / "checkpoints", learner.config.keep_last, learner.config.keep_every)
+        checkpoint.prune(folder / "checkpoints", config.keep_last, config.keep_every)
         clean(folder)
+    return found.marks if found else NO_ROWS
 
 
 @contextlib.contextmanager
@@ -131,11 +134,11 @@ def _failures_told(folder: Path, learner: Learner) -> Iterator[None]:
         raise
 
 
-def _steps(folder: Path, learner: Learner, stop: Stop) -> bool:
+def _steps(folder: Path, learner: Learner, stop: Stop, marks: checkpoint.Marks) -> bool:
     """Train to the end, or until someone asks for it; whether someone did."""
     config, ranks = learner.config, learner.ranks
     batches = learner.batches.ahead(learner.done, config.steps)
-    with _own_random_numbers(learner.device), closing(batches), Reporter(folder, learner) as report:
+    with _own_random_numbers(learner.device), closing(batches), Reporter(folder, learner, marks) as report:
         while learner.done < config.steps:
             if ranks.any(stop.asked):
                 report.leave(stop.by)

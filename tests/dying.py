@@ -11,12 +11,12 @@ import torch
 from run_folders import config
 
 from n2n import learner, training
-from n2n.monitor import checkpoint, files, metrics
+from n2n.monitor import checkpoint, files, journal
 
 # Where a process can be killed by its own hand, at a call of choice: name -> (object, attribute).
 PLACES = {
     "step": (learner, "update"),
-    "row": (metrics, "append_row"),
+    "row": (journal, "append_row"),
     "rename": (checkpoint.os, "rename"),
     "manifest": (checkpoint, "write_json"),
     "state": (torch, "save"),

@@ -16,6 +16,7 @@ ROOMS = [
     ["table", "memory", "arrays", "paths"],
     ["monitor"],
     ["monitor.files", "monitor.lock", "monitor.progress"],
+    ["monitor.journal"],
     ["presets"],
     ["families", "digraph", "marked_yaml"],
     ["graph_yaml"],
