@@ -50,7 +50,8 @@ def launch(config: TrainConfig, folder: Path | None, learner: Learner) -> Run:
         RuntimeError: a process failed; with its traceback.
     """
     processes_per_node(config)
-    with owned(folder, config, Ranks(), [ANSWERS]) as folder:
+    with owned(folder, config, Ranks(), [ANSWERS]) as ours:
+        folder = ours.path
         _prepare(config, folder, learner)
         process = _started(config, folder)
         stop = Stop(folder)
@@ -60,10 +61,13 @@ def launch(config: TrainConfig, folder: Path | None, learner: Learner) -> Run:
         except BaseException as error:
             _end(process)
             state = "preempted" if isinstance(error, KeyboardInterrupt) else "failed"
-            write_status(folder, config, state, _saved(folder), error=traceback.format_exc())
+            if ours.in_place:
+                write_status(folder, config, state, _saved(folder), error=traceback.format_exc())
             raise
         finally:
-            stop.answered()
+            if ours.in_place:
+                stop.answered()
+        ours.check("torchrun.log among its logs tells more.")
         return _result(config, folder, stop, process.returncode)
 
 

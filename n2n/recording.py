@@ -7,6 +7,7 @@ import os
 import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from n2n.config import TrainConfig
 from n2n.monitor import checkpoint
 from n2n.monitor.environment import describe_environment
 from n2n.monitor.files import make_folder, read_json, remove_empty, write_json
-from n2n.monitor.lock import Held, NoLocks, locked
+from n2n.monitor.lock import Gone, Held, NoLocks, Opened, locked, opened_folder
 from n2n.monitor.metrics import rows_missing
 from n2n.monitor.preemption import FILE
 from n2n.paths import folder_name, usable
@@ -76,10 +77,49 @@ def resumable(folder: Path, config: TrainConfig, tell: Callable[[str], None]) ->
     return checkpoint.load_latest(folder / "checkpoints", config.identity, rows_missing(folder), tell)
 
 
+@dataclass(frozen=True)
+class Owned:
+    """A run's folder that this process may write into, as long as it is in its place.
+
+    Args:
+        path: of the folder.
+        held: the folder, and the locks that this process has there.
+    """
+
+    path: Path
+    held: tuple[Opened, ...]
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the path still leads to this folder and these locks."""
+        return all(one.in_place for one in self.held)
+
+    def check(self, saved: str) -> None:
+        """Look whether the folder is in its place, before something is written there.
+
+        Args:
+            saved: which checkpoint is the last, for people.
+
+        Raises:
+            Gone: it was moved, deleted or replaced, or one of its locks was.
+        """
+        moved = [one for one in self.held if not one.in_place]
+        if not moved:
+            return
+        folder, where = self.held[0], self.held[0].whereabouts
+        if folder.in_place:
+            told = f"the lock {moved[0].path} was deleted or replaced, so another trainer may be at work in {self.path}"
+        elif where:
+            told = f"the folder {self.path} was moved to {where} while the run was training in it"
+        else:
+            told = f"the folder {self.path} was deleted while the run was training in it"
+        raise Gone(f"{told}. The run has stopped and writes nothing more. {saved}")
+
+
 @contextlib.contextmanager
 def owned(
     folder: Path | None, config: TrainConfig, ranks: Ranks, locks: Sequence[str] = (ANSWERS, TRAINS)
-) -> Iterator[Path]:
+) -> Iterator[Owned]:
     """Make the folder (None: a new one) if need be and keep other trainers out of it; the first rank does, for all.
 
     Args:
@@ -92,14 +132,13 @@ def owned(
         ValueError: another trainer is at work there, it has become another run's meanwhile, or it cannot be written to.
     """
     with contextlib.ExitStack() as stack:
-        refused, made = "", []
+        refused, made, held = "", [], []
         if ranks.first:
             try:
                 made = make_folder(folder or runs.root())
                 if folder is None:
                     made = [folder := runs.new_folder(label_of(config)), *made]
-                for name in locks:
-                    stack.enter_context(locked(folder / name, wait=False))
+                held = [stack.enter_context(locked(folder / name, wait=False)) for name in locks]
                 if (folder / "config.json").exists():
                     _refuse_other_run(folder, config)
             except Held:
@@ -117,7 +156,7 @@ def owned(
         folder, refused = ranks.tell((folder, refused))
         if refused:
             raise ValueError(refused)
-        yield folder
+        yield Owned(folder, (stack.enter_context(opened_folder(folder)), *held))
 
 
 def label_of(config: TrainConfig) -> str:

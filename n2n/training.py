@@ -20,7 +20,7 @@ from n2n.monitor.files import clean
 from n2n.monitor.metrics import NO_ROWS, check_tensorboard
 from n2n.monitor.preemption import Preempted, Stop
 from n2n.ranks import Ranks, started_by_launcher, started_by_torchrun
-from n2n.recording import ANSWERS, TRAINS, describe, existing_folder, owned, resumable, warn, write_status
+from n2n.recording import ANSWERS, TRAINS, Owned, describe, existing_folder, owned, resumable, warn, write_status
 from n2n.reporting import Reporter
 from n2n.runs import Run
 
@@ -48,7 +48,9 @@ def train(config: TrainConfig) -> Run:
         Preempted: a signal asked it to leave; it has saved and left. It is a ``KeyboardInterrupt``.
         FloatingPointError: a loss or weights that are no longer finite; they are not saved.
         OSError: a checkpoint that cannot be written; the one before is whole.
-        RuntimeError: one of several processes failed; with its traceback.
+        RuntimeError: one of several processes failed, with its traceback; or the folder, its locks or its rows were
+            moved, deleted or changed by someone else while it trained. It writes nothing into what lies there now, and
+            the message names the last checkpoint.
     """
     if not isinstance(config, TrainConfig):
         raise ValueError(f"saw {config!r}; a TrainConfig is needed, such as n2n.TrainConfig(graph='sparse')")
@@ -66,8 +68,8 @@ def train(config: TrainConfig) -> Run:
     locks = [TRAINS] if started_by_launcher() else [ANSWERS, TRAINS]
     with ranks.joined(device):
         learner = Learner(config, device, ranks)
-        with owned(folder, config, ranks, locks) as folder:
-            return _train_in(folder, learner)
+        with owned(folder, config, ranks, locks) as ours:
+            return _train_in(ours, learner)
 
 
 def _device(config: TrainConfig, ranks: Ranks) -> torch.device:
@@ -85,15 +87,16 @@ def _device(config: TrainConfig, ranks: Ranks) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def _train_in(folder: Path, learner: Learner) -> Run:
-    config, ranks = learner.config, learner.ranks
+def _train_in(ours: Owned, learner: Learner) -> Run:
+    folder, config, ranks = ours.path, learner.config, learner.ranks
     marks = _resume(folder, learner)
     with Stop(folder) as stop:
-        with _failures_told(folder, learner):
+        with _failures_told(ours, learner):
             if ranks.first:
                 describe(folder, config)
                 write_status(folder, config, "running", learner.done)
-            stopped = _steps(folder, learner, stop, marks)
+            stopped = _steps(ours, learner, stop, marks)
+        ours.check(learner.last_saved)
         if ranks.first:
             write_status(folder, config, "preempted" if stopped else "done", learner.done)
             stop.answered()
@@ -120,11 +123,14 @@ def _resume(folder: Path, learner: Learner) -> checkpoint.Marks:
 
 
 @contextlib.contextmanager
-def _failures_told(folder: Path, learner: Learner) -> Iterator[None]:
+def _failures_told(ours: Owned, learner: Learner) -> Iterator[None]:
     """``status.json`` says how the run ended if it does not end well; the rank that failed first has the word."""
+    folder = ours.path
     try:
         yield
     except BaseException as error:
+        if not ours.in_place:  # what lies there now may be another run's
+            raise
         saved = max(checkpoint.steps(folder / "checkpoints"), default=0)
         told = "" if learner.ranks.count == 1 else f"rank {learner.ranks.rank} of {learner.ranks.count}:\n"
         state = "preempted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -134,11 +140,11 @@ def _failures_told(folder: Path, learner: Learner) -> Iterator[None]:
         raise
 
 
-def _steps(folder: Path, learner: Learner, stop: Stop, marks: checkpoint.Marks) -> bool:
+def _steps(ours: Owned, learner: Learner, stop: Stop, marks: checkpoint.Marks) -> bool:
     """Train to the end, or until someone asks for it; whether someone did."""
     config, ranks = learner.config, learner.ranks
     batches = learner.batches.ahead(learner.done, config.steps)
-    with _own_random_numbers(learner.device), closing(batches), Reporter(folder, learner, marks) as report:
+    with _own_random_numbers(learner.device), closing(batches), Reporter(ours, learner, marks) as report:
         while learner.done < config.steps:
             if ranks.any(stop.asked):
                 report.leave(stop.by)
@@ -156,6 +162,7 @@ def _steps(folder: Path, learner: Learner, stop: Stop, marks: checkpoint.Marks) 
             if last or learner.done % config.checkpoint_every == 0:
                 report.checkpoint()
         report.evaluate("test")
+        report.verify()
     return False
 
 
