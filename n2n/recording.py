@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,12 +19,11 @@ from n2n.monitor.files import make_folder, read_json, remove_empty, write_json
 from n2n.monitor.lock import Gone, Held, NoLocks, Opened, locked, opened_folder
 from n2n.monitor.metrics import rows_missing
 from n2n.monitor.preemption import FILE
+from n2n.monitor.status import ANSWERS, STATUS, TRAINS, machine
 from n2n.paths import folder_name, usable
 from n2n.ranks import Ranks
 from n2n.runs import Run
 
-# Whoever answers for a run's folder holds the first lock; whoever trains in it, maybe a process of theirs, the second.
-ANSWERS, TRAINS = ".launch.lock", ".lock"
 _WELCOME = ("*.ipynb", "job.json", ".*", "logs", FILE)  # what a folder may hold before its run does
 
 
@@ -54,8 +52,8 @@ def existing_folder(config: TrainConfig) -> Path | None:
 def _refuse_other_run(folder: Path, config: TrainConfig) -> None:
     try:
         held = Run(folder).config
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"run_dir: {folder}/config.json is no configuration of a run; {error}") from None
+    except ValueError as error:
+        raise ValueError(f"run_dir: {error}") from None
     differences = held.differences(config)
     if differences:
         told = "".join(f"\n  - {name}: {there!r} there, {here!r} now" for name, (there, here) in differences.items())
@@ -166,7 +164,7 @@ def label_of(config: TrainConfig) -> str:
 
 def _holder(folder: Path) -> str:
     try:
-        status = read_json(folder / "status.json")
+        status = read_json(folder / STATUS)
         return f"process {status['pid']} on {status['host']}"
     except (OSError, ValueError, KeyError):
         return "another process"
@@ -201,8 +199,8 @@ def warn(lines: list[str], folder: Path) -> None:
 def write_status(folder: Path, config: TrainConfig, state: str, step: int, error: str | None = None) -> None:
     """Replace ``status.json``."""
     status: dict[str, Any] = {"state": state, "step": step, "steps": config.steps}
-    status |= {"host": socket.gethostname(), "pid": os.getpid(), "job_id": os.environ.get("SLURM_JOB_ID")}
-    write_json(folder / "status.json", {**status, "updated_at": _now(), "error": error})
+    status |= {**machine(), "pid": os.getpid(), "job_id": os.environ.get("SLURM_JOB_ID")}
+    write_json(folder / STATUS, {**status, "updated_at": _now(), "error": error})
 
 
 def _now() -> str:

@@ -16,9 +16,10 @@ from n2n.elastic import launch, processes_per_node
 from n2n.learner import Learner
 from n2n.memory import keep_freed_memory
 from n2n.monitor import checkpoint
-from n2n.monitor.files import clean
+from n2n.monitor.files import clean, read_object
 from n2n.monitor.metrics import NO_ROWS, check_tensorboard
 from n2n.monitor.preemption import Preempted, Stop
+from n2n.monitor.status import STATUS
 from n2n.ranks import Ranks, started_by_launcher, started_by_torchrun
 from n2n.recording import ANSWERS, TRAINS, Owned, describe, existing_folder, owned, resumable, warn, write_status
 from n2n.reporting import Reporter
@@ -135,7 +136,7 @@ def _failures_told(ours: Owned, learner: Learner) -> Iterator[None]:
         told = "" if learner.ranks.count == 1 else f"rank {learner.ranks.rank} of {learner.ranks.count}:\n"
         state = "preempted" if isinstance(error, KeyboardInterrupt) else "failed"
         with contextlib.suppress(OSError):  # a full disk is told by the error itself
-            if learner.ranks.count == 1 or Run(folder).status["state"] == "running":
+            if learner.ranks.count == 1 or read_object(folder / STATUS).get("state") == "running":
                 write_status(folder, learner.config, state, saved, error=told + traceback.format_exc())
         raise
 

@@ -16,7 +16,7 @@ ROOMS = [
     ["table", "memory", "arrays", "paths"],
     ["monitor"],
     ["monitor.files", "monitor.lock", "monitor.progress"],
-    ["monitor.journal"],
+    ["monitor.journal", "monitor.status"],
     ["presets"],
     ["families", "digraph", "marked_yaml"],
     ["graph_yaml"],
