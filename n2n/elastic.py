@@ -129,11 +129,11 @@ def _command(config: TrainConfig, folder: Path) -> list[str]:
 
 
 def _watch(process: subprocess.Popen, config: TrainConfig, folder: Path, stop: Stop) -> None:
-    """Until the processes have ended: show their latest row, and pass on a signal as the file ``STOP``, once."""
+    """Until the processes have ended: show their latest row; a request to stop becomes the file ``STOP``, once."""
     seen, passed_on = _saved(folder), False
     with shown(folder, seen, config.steps) as view:
         while process.poll() is None:
-            if stop.signal and not passed_on:
+            if stop.asked and not passed_on:
                 (folder / FILE).touch()
                 passed_on = True
             row = last_row(folder / METRICS)

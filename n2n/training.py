@@ -33,8 +33,8 @@ def train(config: TrainConfig) -> Run:
     had never stopped; with other ``steps`` it goes on along the new schedule of the learning rate. At each logged step
     the loss and the exact ``oracle_nll`` are taken on the same batch, before the update.
 
-    SIGTERM, SIGUSR1, SIGUSR2, the first Ctrl-C and a file ``STOP`` in the run's folder make it save and leave; the
-    file is removed then.
+    SIGTERM, SIGUSR1, SIGUSR2, SIGHUP, the first Ctrl-C and a file ``STOP`` in the run's folder make it save and leave,
+    and in a notebook the end of the program that ran it, such as papermill; the file is removed then.
 
     Args:
         config: the whole configuration. If ``run_dir`` holds a run of the same configuration, that run is resumed.
