@@ -18,7 +18,7 @@ from n2n.config import TrainConfig
 from n2n.learner import Learner
 from n2n.live import shown
 from n2n.monitor import checkpoint
-from n2n.monitor.files import last_row
+from n2n.monitor.files import Damaged, last_row
 from n2n.monitor.lock import Held, locked
 from n2n.monitor.metrics import METRICS, told
 from n2n.monitor.parents import end_with_parent
@@ -136,7 +136,9 @@ def _watch(process: subprocess.Popen, config: TrainConfig, folder: Path, stop: S
             if stop.asked and not passed_on:
                 (folder / FILE).touch()
                 passed_on = True
-            row = last_row(folder / METRICS)
+            row = None
+            with contextlib.suppress(Damaged):  # the ranks have the word on that
+                row = last_row(folder / METRICS)
             if row and row["step"] >= seen:
                 seen = row["step"] + 1
                 view.update(seen, told(row))

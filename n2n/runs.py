@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from n2n.monitor.columns import read_columns
 from n2n.monitor.files import Damaged, read_json, read_object, read_rows
 from n2n.monitor.status import read_status
 from n2n.paths import folder_name, usable
@@ -161,12 +162,20 @@ class Run:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """A row for each logged step: losses in nats per token, taken before that step's update."""
-        return pd.DataFrame(read_rows(self.path / "metrics.jsonl"))
+        """A row for each logged step: losses in nats per token, taken before that step's update.
+
+        Raises:
+            ValueError: a damaged row, by its file and line.
+        """
+        return read_columns(self.path / "metrics.jsonl")
 
     @property
     def evaluations(self) -> list[dict[str, Any]]:
-        """Every held-out evaluation so far, oldest first; maybe none."""
+        """Every held-out evaluation so far, oldest first; maybe none.
+
+        Raises:
+            ValueError: a damaged row, by its file and line.
+        """
         rows = read_rows(self.path / "evals.jsonl")
         return [{name: value for name, value in row.items() if name != "run"} for row in rows]
 

@@ -16,7 +16,7 @@ ROOMS = [
     ["table", "memory", "arrays", "paths"],
     ["monitor"],
     ["monitor.files", "monitor.lock", "monitor.progress"],
-    ["monitor.journal", "monitor.status"],
+    ["monitor.journal", "monitor.status", "monitor.columns"],
     ["presets"],
     ["families", "digraph", "marked_yaml"],
     ["graph_yaml"],
@@ -72,7 +72,7 @@ ROOMS = [
     ["dynamics"],
     ["sweep_results", "bootstrap"],
     ["scaling"],
-    ["viz.style", "viz.layout"],
+    ["viz.style", "viz.layout", "viz.thinning"],
     [
         "viz.curves",
         "viz.growth",

@@ -7,13 +7,18 @@ import plotly.graph_objects as go
 
 from n2n.runs import Z95, Run
 from n2n.viz.style import BASELINE, EXCESS, MODEL, NATS, ORACLE, add_band, add_oracle_at_zero, figure
+from n2n.viz.thinning import thinned
 
 
 def learning_curve(run: Run) -> go.Figure:
-    """Training loss and the oracle's on the same batches, by step; the baselines dotted, once the run was evaluated."""
+    """Training loss and the oracle's on the same batches, by step; the baselines dotted, once the run was evaluated.
+
+    Of a long run some 2,000 logged steps are drawn, among them the least and the largest loss of every stretch.
+    """
     rows = run.metrics
     if rows.empty:
         raise ValueError(f"{run.path} has no logged step yet; its state is {run.status['state']!r}")
+    rows = rows.iloc[thinned(rows["loss"].to_numpy(), rows["oracle_nll"].to_numpy())]
     fig = figure(f"{_name(run)}: loss on each logged training batch", "step", f"loss, {NATS}")
     for column, name, colour in (("loss", run.config.arch, MODEL), ("oracle_nll", "oracle", ORACLE)):
         hover = f"{name}: %{{y:.3f}}<extra></extra>"
