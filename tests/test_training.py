@@ -145,7 +145,7 @@ def test_kernels_drawn_otherwise_are_refused_and_nothing_touched(small, tmp_path
 def test_a_run_s_model_is_its_last(small):
     run = n2n.train(small())
     last, first = run.model().state_dict(), run.model(step=4).state_dict()
-    saved = checkpoint.load(run.path / "checkpoints", 8)["model"]
+    saved = checkpoint.load(run.path / "checkpoints", 8, run.config.identity)["model"]
     assert all(torch.equal(last[name], saved[name]) for name in saved)
     assert any(not torch.equal(last[name], first[name]) for name in saved)
 
