@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
@@ -266,6 +268,18 @@ class TrainConfig(Asked):
         """The process that the run draws from."""
         return Process(self.graph, self.process_seed, given=self.tables)
 
+    @cached_property
+    def identity(self) -> str:
+        """A hash of what decides the run: equal exactly where ``differences`` finds none.
+
+        Fields at their defaults do not enter, so that a field that is added later leaves the hash as it was.
+        """
+        given = self.model_dump(mode="json", exclude_defaults=True, exclude=set(CHANGEABLE))
+        given.get("graph", {}).pop("name", None)  # a title
+        if "data" in given:
+            given["data"] = "dataset"  # its own hash is in the checkpoints
+        return hashlib.sha256(json.dumps(_equal_numbers(given), sort_keys=True).encode()).hexdigest()
+
     @property
     def tokens_per_step(self) -> int:
         """Tokens in a batch, the fixed first ones included."""
@@ -288,6 +302,15 @@ class TrainConfig(Asked):
             del here["data"]
         decisive = [name for name in here if name not in CHANGEABLE]
         return {name: (here[name], there[name]) for name in decisive if here[name] != there[name]}
+
+
+def _equal_numbers(value: Any) -> Any:
+    """Equal numbers as the same text: 1, 1.0 and True."""
+    if isinstance(value, dict):
+        return {name: _equal_numbers(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_equal_numbers(one) for one in value]
+    return int(value) if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()) else value
 
 
 def _model_fields(graph: Graph, given: Mapping[str, Any]) -> dict[str, Any]:

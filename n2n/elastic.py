@@ -18,13 +18,13 @@ from n2n.config import TrainConfig
 from n2n.learner import Learner
 from n2n.live import shown
 from n2n.monitor import checkpoint
-from n2n.monitor.files import last_row
+from n2n.monitor.files import Damaged, last_row
 from n2n.monitor.lock import Held, locked
 from n2n.monitor.metrics import METRICS, told
 from n2n.monitor.parents import end_with_parent
 from n2n.monitor.preemption import FILE, Preempted, Stop
 from n2n.ranks import LAUNCHED, Ranks
-from n2n.recording import ANSWERS, TRAINS, describe, owned, write_status
+from n2n.recording import ANSWERS, TRAINS, describe, owned, resumable, write_status
 from n2n.runs import Run
 from n2n.sampling import cores
 
@@ -50,7 +50,8 @@ def launch(config: TrainConfig, folder: Path | None, learner: Learner) -> Run:
         RuntimeError: a process failed; with its traceback.
     """
     processes_per_node(config)
-    with owned(folder, config, Ranks(), [ANSWERS]) as folder:
+    with owned(folder, config, Ranks(), [ANSWERS]) as ours:
+        folder = ours.path
         _prepare(config, folder, learner)
         process = _started(config, folder)
         stop = Stop(folder)
@@ -60,10 +61,13 @@ def launch(config: TrainConfig, folder: Path | None, learner: Learner) -> Run:
         except BaseException as error:
             _end(process)
             state = "preempted" if isinstance(error, KeyboardInterrupt) else "failed"
-            write_status(folder, config, state, _saved(folder), error=traceback.format_exc())
+            if ours.in_place:
+                write_status(folder, config, state, _saved(folder), error=traceback.format_exc())
             raise
         finally:
-            stop.answered()
+            if ours.in_place:
+                stop.answered()
+        ours.check("torchrun.log among its logs tells more.")
         return _result(config, folder, stop, process.returncode)
 
 
@@ -86,11 +90,11 @@ def _nodes() -> int:
 
 def _prepare(config: TrainConfig, folder: Path, learner: Learner) -> None:
     with owned(folder, config, Ranks(), [TRAINS]):  # nobody trains there whose launcher is gone
-        found = checkpoint.load_latest(folder / "checkpoints")
+        found = resumable(folder, config, tell=lambda line: None)  # the ranks tell it
         if found:
-            learner.refuse_other(found[1], folder)
+            learner.refuse_other(found.state, folder)
         describe(folder, config)
-        write_status(folder, config, "running", found[0] if found else 0)
+        write_status(folder, config, "running", found.step if found else 0)
     (folder / "logs").mkdir(exist_ok=True)
 
 
@@ -125,14 +129,16 @@ def _command(config: TrainConfig, folder: Path) -> list[str]:
 
 
 def _watch(process: subprocess.Popen, config: TrainConfig, folder: Path, stop: Stop) -> None:
-    """Until the processes have ended: show their latest row, and pass on a signal as the file ``STOP``, once."""
+    """Until the processes have ended: show their latest row; a request to stop becomes the file ``STOP``, once."""
     seen, passed_on = _saved(folder), False
     with shown(folder, seen, config.steps) as view:
         while process.poll() is None:
-            if stop.signal and not passed_on:
+            if stop.asked and not passed_on:
                 (folder / FILE).touch()
                 passed_on = True
-            row = last_row(folder / METRICS)
+            row = None
+            with contextlib.suppress(Damaged):  # the ranks have the word on that
+                row = last_row(folder / METRICS)
             if row and row["step"] >= seen:
                 seen = row["step"] + 1
                 view.update(seen, told(row))

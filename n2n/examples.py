@@ -16,9 +16,10 @@ from n2n.asked import Asked
 from n2n.config import TrainConfig
 from n2n.fields import Path
 from n2n.graph import Graph, Node
-from n2n.monitor.files import making, read_object
+from n2n.monitor.files import making
 from n2n.monitor.lock import locked
 from n2n.monitor.progress import say
+from n2n.monitor.status import read_status
 from n2n.paths import usable
 from n2n.runs import Run, root, sweep_folder
 from n2n.strict import Count, NonNegativeInt, shown, unknown
@@ -60,7 +61,7 @@ def _there(given: str) -> str:
         known = ", ".join(PREFIX + name for name in EXAMPLES)
         raise ValueError(f"saw {shown(given)}: {error}; or name an example: {known}") from None
     if not run.steps:
-        state = read_object(run.path / "status.json").get("state", "missing")
+        state = run.status["state"]
         raise ValueError(
             f"saw {shown(given)}, a run without a checkpoint yet (its state is {state!r}); let it train on first"
         )
@@ -173,7 +174,7 @@ def opened_sweep(name: str) -> pathlib.Path:
 
 
 def _trained(folder: pathlib.Path, fields: dict[str, Any]) -> Run:
-    if read_object(folder / "status.json").get("state") == "done":
+    if read_status(folder).get("state") == "done":
         return Run(folder)
     return train(TrainConfig(**fields, run_dir=folder))
 

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from n2n.runs import Z95, Run, labels
 from n2n.strict import shown
 from n2n.viz.style import BASELINE, EXCESS, MODEL, NATS, ORACLE, add_band, add_oracle_at_zero, figure, lines
+from n2n.viz.thinning import thinned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 def learning_curve(runs: Run | Sequence[Run]) -> go.Figure:
     """Training loss and the oracle's on the same batches, by step.
+
+    Of a long run some 2,000 logged steps are drawn, among them the least and the largest loss of every stretch.
 
     Args:
         runs: one, whose baselines are dotted once it was evaluated; or several, in a colour each, named by architecture
@@ -57,7 +60,7 @@ def _logged(run: Run) -> pd.DataFrame:
     rows = run.metrics
     if rows.empty:
         raise ValueError(f"{run.path} has no logged step yet; its state is {run.status['state']!r}")
-    return rows
+    return rows.iloc[thinned(rows["loss"].to_numpy(), rows["oracle_nll"].to_numpy())]
 
 
 def _add_line(fig: go.Figure, rows: pd.DataFrame, column: str, name: str, line: dict) -> None:
