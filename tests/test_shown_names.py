@@ -14,6 +14,7 @@ import n2n
 from n2n import viz
 from n2n.attended import Attended
 from n2n.dynamics import Dynamics
+from n2n.monitor.files import append_row
 from n2n.phase import EqualDifficulty
 from n2n.report_page import PLOTLY, Part, page_of
 from n2n.scaling import at_equal_size, scaling_fits
@@ -169,6 +170,19 @@ def test_no_figure_holds_a_name_as_markup(figures, name):
         assert not [text for text in found if part in text]
 
 
+def test_folders_of_runs_are_no_markup(tmp_path):
+    """Several curves are named by their folders, which may hold anything but a slash."""
+    for name in ("<b>one&lt;$a$", "<i>two%{x}"):
+        (tmp_path / name).mkdir()
+        config = n2n.TrainConfig(graph=GRAPH).model_dump(mode="json")
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+        append_row(tmp_path / name / "metrics.jsonl", {"step": 0, "loss": 2.0, "oracle_nll": 1.0})
+    figure = viz.learning_curve([n2n.Run(path) for path in sorted(tmp_path.iterdir())])
+    found = texts(json.loads(figure.to_json()))
+    assert {"&lt;b&gt;one&amp;lt;&#36;a&#36;", "&lt;i&gt;two%&#123;x}"} <= set(found)
+    assert not [text for text in found if any(part in text for part in ("<b>", "<i>", "&lt;$", "two%{"))]
+
+
 def test_every_figure_that_takes_a_name_is_here():
     """The others draw no name but those of architectures, which are Python's own, and of a run's graph in a title."""
     drawn = {
@@ -176,7 +190,6 @@ def test_every_figure_that_takes_a_name_is_here():
         "cost_growth",
         "shares_by_lag",
         "agreement_by_head",
-        "learning_curve",
         "excess_by_position",
     }
     source = Path(__file__).read_text()

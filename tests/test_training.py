@@ -178,7 +178,7 @@ def test_a_foreign_config_is_refused_by_its_path(small, tmp_path, content):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"dim": 32, "lr": 0.5}, "another configuration:\n      - dim: 16 there, 32 now\n      - lr: 0.01 there, 0.5 now"),
+        ({"dim": 32, "lr": 0.5}, "configuration:\n      - dim: 16 there, 32 now\n      - lr: 0.01 there, 0.5 now"),
         ({"seed": 1}, "seed: 0 there, 1 now"),
         ({"steps": 4}, "steps: saw 4; the run in .* has already made 8"),
         ({"device": "cuda"}, "device: saw 'cuda'"),

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from n2n.runs import Z95, Run, labels
 from n2n.strict import shown
-from n2n.viz.style import BASELINE, EXCESS, MODEL, NATS, ORACLE, add_band, add_oracle_at_zero, figure, lines
+from n2n.viz.style import BASELINE, EXCESS, MODEL, NATS, ORACLE, add_band, add_oracle_at_zero, figure, lines, plain
 from n2n.viz.thinning import thinned
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def _logged(run: Run) -> pd.DataFrame:
 
 
 def _add_line(fig: go.Figure, rows: pd.DataFrame, column: str, name: str, line: dict) -> None:
+    name = plain(name)
     hover = f"{name}: %{{y:.3f}}<extra></extra>"
     fig.add_scatter(x=rows["step"], y=rows[column], name=name, mode="lines", line=line, hovertemplate=hover)
 
