@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from n2n.datasets import DatasetConfig
     from n2n.decoding import Decoded, decode
     from n2n.dependence import edge_information
-    from n2n.difficulty import Entropy, EntropyRate, entropy, entropy_rate
+    from n2n.difficulty import Entropy, entropy
     from n2n.evaluation import Evaluation, evaluate
     from n2n.explorer import ExploreConfig, Explorer, explore
     from n2n.factored import MeanField, mean_field
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from n2n.phase import DifficultyConfig, EqualDifficulty, entropy_grid, equal_difficulty
     from n2n.predictors import best_losses
     from n2n.process import Process, Sample
+    from n2n.rates import EntropyRate, entropy_rate
     from n2n.report_page import write_report
     from n2n.runs import Run
     from n2n.scaling import EqualSize, Scaling, at_equal_size, scaling_fits
@@ -156,7 +157,7 @@ _HOMES = {
     "Calibration": "calibration",
     "DatasetConfig": "datasets",
     "Entropy": "difficulty",
-    "EntropyRate": "difficulty",
+    "EntropyRate": "rates",
     "Decoded": "decoding",
     "Estimate": "markov",
     "Evaluation": "evaluation",
@@ -177,7 +178,7 @@ _HOMES = {
     "best_losses": "predictors",
     "calibrate": "calibration",
     "entropy": "difficulty",
-    "entropy_rate": "difficulty",
+    "entropy_rate": "rates",
     "compression_nats": "baselines",
     "decode": "decoding",
     "edge_information": "dependence",

@@ -20,6 +20,7 @@ MOST = np.iinfo(np.int64).max
 SUM_TOLERANCE = 1e-8  # how far from 1 a given row of float64 may sum; it is normalised
 ROUNDING = 1e-12  # how far the sum of float64 numbers may lie from 1 by rounding alone
 _STEPS = 8  # of a narrower type, by which a row may sum to another number than 1
+_DEEPEST = 32  # lists within lists, as many as the axes that every numpy allows
 _HIDDEN = "none may be hidden or missing"
 
 
@@ -63,7 +64,7 @@ def reals(given: Any, what: str) -> np.ndarray:
         ValueError: masked or missing values, rows of unequal lengths, or something else than numbers.
     """
     array = _array(given, what)
-    if array.dtype == object and all(isinstance(value, Real) for value in array.flat):
+    if array.dtype == object and all(map(_is_real, set(map(type, array.flat)))):
         array = array.astype(np.float64)
     if array.dtype.kind not in "iuf":
         _refuse_missing(array, what)
@@ -98,7 +99,7 @@ def _spacing(given: Any, array: np.ndarray) -> float:
     return float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else 0.0
 
 
-def _array(given: Any, what: str) -> np.ndarray:
+def _array(given: Any, what: str, level: int = 0) -> np.ndarray:
     """What is given as numpy has it, in its own type."""
     if _is_tensor(given):
         return _of_tensor(given, what)
@@ -109,26 +110,29 @@ def _array(given: Any, what: str) -> np.ndarray:
             raise ValueError(f"{what}: saw {np.ma.count_masked(given)} masked values; {_HIDDEN}")
         return given.data
     if isinstance(given, list | tuple):
-        return _of_list(given, what)
+        return _of_list(given, what, level + 1)
     return np.asarray(given)
 
 
-def _of_list(given: list | tuple, what: str) -> np.ndarray:
+def _of_list(given: list | tuple, what: str, level: int) -> np.ndarray:
     """Each row by itself: numpy drops the masks of rows in a list, and takes a boolean among numbers for a number."""
-    if any(_has_parts(part) for part in given):
+    if level > _DEEPEST:
+        raise ValueError(f"{what}: saw lists within lists beyond {_DEEPEST} levels; an array has fewer axes")
+    kinds = set(map(type, given))
+    if any(_has_parts(kind) for kind in kinds):
         try:
-            return np.stack([_array(part, what) for part in given])
+            return np.stack([_array(part, what, level) for part in given])
         except ValueError as error:
             if str(error).startswith(f"{what}: "):
                 raise
             raise ValueError(f"{what}: saw rows of unequal lengths in {reprlib.repr(given)}") from None
-    if any(isinstance(part, bool | np.bool_) for part in given):
+    if kinds & {bool, np.bool_}:
         raise ValueError(f"{what}: saw a boolean in {reprlib.repr(given)}; numbers are needed")
     return np.array(given)
 
 
-def _has_parts(part: Any) -> bool:
-    return isinstance(part, list | tuple | np.ndarray) or _is_tensor(part) or _is_pandas(part)
+def _has_parts(kind: type) -> bool:
+    return issubclass(kind, (list, tuple, np.ndarray, *_tensors(), *_pandas()))
 
 
 def _of_tensor(given: torch.Tensor, what: str) -> np.ndarray:
@@ -158,7 +162,7 @@ def _of_pandas(given: Any, what: str) -> np.ndarray:
 
 
 def _integral(array: np.ndarray, given: Any, what: str) -> np.ndarray:
-    if array.dtype == object and array.size and all(_is_integer(value) for value in array.flat):
+    if array.dtype == object and array.size and all(map(_is_integer, set(map(type, array.flat)))):
         return array
     if array.dtype.kind not in "iu":
         _refuse_missing(array, what)
@@ -166,8 +170,12 @@ def _integral(array: np.ndarray, given: Any, what: str) -> np.ndarray:
     return array
 
 
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
+def _is_integer(kind: type) -> bool:
+    return issubclass(kind, Integral) and not issubclass(kind, bool)
+
+
+def _is_real(kind: type) -> bool:
+    return issubclass(kind, Real) and not issubclass(kind, bool)
 
 
 def _refuse_missing(array: np.ndarray, what: str) -> None:
@@ -184,14 +192,22 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def _is_tensor(given: Any) -> bool:
-    """Without importing torch: where there is a tensor it was imported."""
+    return isinstance(given, _tensors())
+
+
+def _tensors() -> tuple[type, ...]:
+    """torch's tensors, without importing it: where there is one it was imported."""
     torch = sys.modules.get("torch")
-    return torch is not None and isinstance(given, torch.Tensor)
+    return () if torch is None else (torch.Tensor,)
 
 
 def _is_pandas(given: Any) -> bool:
-    """A frame, or one of pandas' sequences."""
+    return isinstance(given, _pandas())
+
+
+def _pandas() -> tuple[type, ...]:
+    """pandas' frames and sequences, likewise."""
     pandas = sys.modules.get("pandas")
     if pandas is None:
-        return False
-    return isinstance(given, pandas.DataFrame | pandas.Series | pandas.Index | pandas.api.extensions.ExtensionArray)
+        return ()
+    return (pandas.DataFrame, pandas.Series, pandas.Index, pandas.api.extensions.ExtensionArray)

@@ -8,9 +8,10 @@ from pydantic import model_validator
 
 from n2n.attended import Attended, attend
 from n2n.examples import Inspected, Sequences, configured
+from n2n.needs import LARGEST
 from n2n.runs import Run
 from n2n.shown import output
-from n2n.strict import Count, NonNegative, NonNegativeInt
+from n2n.strict import Count, NonNegative, NonNegativeInt, Several
 from n2n.viz import unrolled_mixing
 
 if TYPE_CHECKING:
@@ -57,8 +58,11 @@ class AttentionConfig(Inspected):
             for name, allowed in limits.items()
             if (value := getattr(self, name)) is not None and value not in allowed
         ]
+        needed = 4 * self.sequences * config.layers * config.heads * config.seq_len**2
+        if needed > LARGEST:
+            wrong.append(f"sequences: saw {self.sequences}, whose mixing takes {needed / 2**30:,.0f} GiB of memory")
         if wrong:
-            raise ValueError("\n".join(wrong))
+            raise Several(*wrong)
         return self
 
 

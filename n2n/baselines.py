@@ -64,7 +64,7 @@ class NGram:
             ValueError: tokens that are not ``(batch, T)`` integers of the vocabulary, T at least 2.
         """
         tokens = _checked(tokens, self.vocab_size)
-        return -np.log(self._probabilities(self._contexts(tokens), tokens[:, 1:]))
+        return -np.log(self._probabilities(self._contexts(tokens), tokens[:, 1:])) + 0.0  # 0, not -0, if certain
 
     def predictive(self, tokens: np.ndarray) -> np.ndarray:
         """``P(x_t = v | the n - 1 tokens before it)``, ``(batch, T - 1, V)``; it refuses what ``nll`` refuses."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from n2n.checks import check_budget, check_fixed
-from n2n.difficulty import entropies_by_seed
+from n2n.difficulty import entropies_by_seed, mean_and_error, student
 from n2n.graph import Graph
 from n2n.monitor.progress import track
-from n2n.strict import unknown, whole
+from n2n.strict import shown, unknown, whole
 
 LOWEST, HIGHEST = 1e-4, 1e3  # concentrations between which the target is looked for
 STEPS = 30  # halvings of that interval, on a logarithmic scale
@@ -26,13 +26,21 @@ class Calibration:
         graph: the graph with the concentration found.
         alpha: that concentration.
         entropy: the mean oracle loss there, nats per token, over the processes and sequences that were asked for.
-        standard_error: of ``entropy`` over sequences, the processes being as they are.
+        standard_error: of ``entropy`` over processes: how far it may lie from the mean over all processes of that
+            concentration. Nan of a single process.
+        spread: the standard deviation over processes, nats per token: how far a single one may lie. Nan of a single
+            process.
+        fresh: a 95% interval (Student's t) for the mean loss of as many other processes of that concentration.
+        by_seed: ``(seeds,)``, the loss of each process.
     """
 
     graph: Graph
     alpha: float
     entropy: float
     standard_error: float
+    spread: float
+    fresh: tuple[float, float]
+    by_seed: np.ndarray = field(repr=False)
 
 
 def calibrate(
@@ -41,22 +49,23 @@ def calibrate(
     nodes: str | Sequence[str],
     *,
     length: int = 256,
-    seeds: int | Sequence[int] = range(4),
-    sequences: int = 256,
+    seeds: int | Sequence[int] = range(16),
+    sequences: int = 64,
     tolerance: float = 0.01,
 ) -> Calibration:
     """The concentration of ``nodes`` at which the oracle's mean loss reaches a target.
 
     Bisection on common random numbers: every concentration is judged on kernels of the same seeds and on sequences of
     the same indices, by the entropies of the oracle's predictives. The loss is a mean over several processes, since
-    that of one may lie far from what its concentrations make of the next.
+    that of one may lie far from what its concentrations make of the next. ``tolerance`` is how well these processes
+    are brought to the target; how well others are, ``fresh`` says, and it is several times wider.
 
     Args:
         graph: whose other concentrations stay as they are.
         target: nats per token.
         nodes: a node's name, or several names that share the concentration looked for.
         length: tokens in a sequence, at least 2.
-        seeds: of the processes that are averaged over, or a single one.
+        seeds: of the processes that are averaged over, none of them twice, or a single one.
         sequences: of each process, at least 2.
         tolerance: how far from the target the loss may lie, nats per token.
 
@@ -105,9 +114,10 @@ def _refuse(graph: Graph, target: float, names: list[str], length, seeds, sequen
             raise ValueError(unknown("node", name, known))
     for what, value in (("target", target), ("tolerance", tolerance)):
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise ValueError(f"{what}: saw {value!r}; a positive number of nats per token is needed")
-    for seed in seeds:
-        whole("seeds", seed, 0)
+            raise ValueError(f"{what}: saw {shown(value)}; a positive number of nats per token is needed")
+    seeds = [whole("seeds", seed, 0) for seed in seeds]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds: saw {shown(seeds)}; no seed may be there twice")
     whole("length", length, 2)
     whole("sequences", sequences, 2)
     check_fixed(graph)
@@ -115,8 +125,13 @@ def _refuse(graph: Graph, target: float, names: list[str], length, seeds, sequen
 
 
 def _judged(graph: Graph, alpha: float, length: int, seeds: Sequence[int], sequences: int) -> Calibration:
-    means, errors = entropies_by_seed(graph, seeds, sequences, length)
-    return Calibration(graph, alpha, float(np.mean(means)), float(np.linalg.norm(errors) / len(errors)))
+    means, _ = entropies_by_seed(graph, seeds, sequences, length)
+    mean, count = float(means.mean()), len(means)
+    if count == 1:
+        return Calibration(graph, alpha, mean, math.nan, math.nan, (math.nan, math.nan), means)
+    error = float(mean_and_error(means)[1])
+    half = student(count - 1) * math.sqrt(2) * error  # the mean of the others varies as much as this one
+    return Calibration(graph, alpha, mean, error, math.sqrt(count) * error, (mean - half, mean + half), means)
 
 
 def with_alphas(graph: Graph, alphas: Mapping[str, float]) -> Graph:

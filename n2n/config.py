@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from n2n import models
-from n2n.arrays import probabilities
+from n2n.asked import Asked
+from n2n.checks import check_budget, check_fixed
 from n2n.classic import CLASSICS
-from n2n.fields import Path, preset
+from n2n.config_fields import Device, Fraction, GraphOrName, Switch, Tables
+from n2n.data import Epochs, TokenStore
+from n2n.fields import Path
 from n2n.graph import Graph
 from n2n.models.lm import LanguageModel
-from n2n.models.mixer import Frame
+from n2n.models.mixer import Depth, Frame, Width
 from n2n.models.ops import Kernels
-from n2n.presets import PRESETS
+from n2n.needs import wrong_sizes
 from n2n.process import Process
-from n2n.strict import Count, NonNegative, Positive, Seed, Strict, unknown
+from n2n.strict import (
+    RECORDED,
+    Count,
+    NonNegative,
+    NonNegativeInt,
+    Positive,
+    Refused,
+    Seed,
+    Several,
+    shown,
+    unknown,
+)
 
 # What may change between one call of train() and the next on the same folder: how long, how often, on what.
 CHANGEABLE = frozenset(
@@ -27,33 +43,16 @@ CHANGEABLE = frozenset(
 )
 ONLINE = "online"  # data drawn as it is consumed
 
-Fraction = Annotated[NonNegative, Field(le=1)]
+# Fields that are checked together: those of a group are said at once with the wrong fields of other groups.
+TOGETHER = (
+    {"arch", "dim", "layers", "heads", "kernels", "model_options", "seq_len"},
+    {"batch_size", "processes", "accumulate"},
+    {"data", "sequences", "seq_len", "process_seed", "tables"},
+    {"keep_last", "keep_every"},
+)
 
 
-def _named(graph: object) -> Graph:
-    """A graph, or that of a preset or a classic process by its name."""
-    if isinstance(graph, str) and graph not in PRESETS:
-        if graph not in CLASSICS:
-            raise ValueError(unknown("graph", graph, [*PRESETS, *CLASSICS]))
-        return Process.classic(graph).graph
-    return preset(graph)
-
-
-def _plain(tables: object) -> object:
-    """Tables as nested lists of float64, which a file can hold."""
-    if not isinstance(tables, Mapping):
-        return tables
-    return {name: probabilities(table, str(name)).tolist() for name, table in tables.items()}
-
-
-Tables = Annotated[dict[str, Any], BeforeValidator(_plain)]
-
-
-def _switch(value: object) -> object:
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value  # YAML reads on and off as booleans
-
-
-class TrainConfig(Strict):
+class TrainConfig(Asked):
     """Everything that decides a run.
 
     Args:
@@ -108,16 +107,18 @@ class TrainConfig(Strict):
         ValueError: one line for each wrong field: the value seen, what is allowed, the nearest name.
     """
 
-    graph: Annotated[Graph, BeforeValidator(_named)]
+    positional: ClassVar[tuple[str, ...]] = ("graph", "arch")
+
+    graph: GraphOrName
     tables: Tables | None = None
     arch: str = "transformer"
-    dim: Count = 64
-    layers: Count = 2
+    dim: Width = 64
+    layers: Depth = 2
     heads: Count = 4
     model_options: dict[str, Any] = Field(default_factory=dict)
     data: Path = ONLINE
     sequences: Count | None = None
-    seq_len: Annotated[Count, Field(ge=2)] = 64
+    seq_len: Annotated[Count, Field(ge=2, le=2**20 + 1)] = 64
     batch_size: Count = 32
     accumulate: Count = 1
     steps: Count = 1000
@@ -137,13 +138,13 @@ class TrainConfig(Strict):
     keep_last: Count | None = None
     keep_every: Count | None = None
     tensorboard: bool = False
-    profile_steps: tuple[int, int] | None = None
+    profile_steps: tuple[NonNegativeInt, NonNegativeInt] | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     kernels: Kernels = "auto"
-    compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = "auto"
-    processes: Count = 1
+    compile: Switch = "auto"
+    processes: Annotated[Count, Field(le=2**16)] = 1
     parallel: Literal["ddp", "fsdp"] = "ddp"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     run_dir: Path = ""
 
     @model_validator(mode="before")
@@ -164,58 +165,98 @@ class TrainConfig(Strict):
             raise ValueError(unknown("architecture", arch, allowed))
         return arch
 
+    @field_validator("graph")
+    @classmethod
+    def _with_an_oracle(cls, graph: Graph) -> Graph:
+        check_fixed(graph)
+        check_budget(graph)
+        return graph
+
     @field_validator("profile_steps")
     @classmethod
     def _ordered(cls, steps: tuple[int, int] | None) -> tuple[int, int] | None:
-        if steps is not None and not 0 <= steps[0] < steps[1]:
+        if steps is not None and steps[0] >= steps[1]:
             raise ValueError(f"saw {steps}; a first step from 0 and a later one are needed, such as (10, 15)")
         return steps
 
     @model_validator(mode="after")
-    def _given(self) -> TrainConfig:
-        if self.tables is not None:
-            try:
-                self.process  # noqa: B018  (made once, and checked by it)
-            except ValueError as error:
-                raise ValueError(f"tables: {error}") from None
+    def _consistent(self, info: ValidationInfo) -> TrainConfig:
+        wrong = [*self._wrong_tables(), *self._wrong_counts(), *self._wrong_model(), *wrong_sizes(dict(self))]
+        if self.data != ONLINE and not (info.context or {}).get(RECORDED):
+            wrong += self._wrong_data()
+        if wrong:
+            raise Several(*wrong)
         return self
 
-    @model_validator(mode="after")
-    def _together(self) -> TrainConfig:
-        own, rest = divmod(self.batch_size, self.processes)
+    def _wrong_tables(self) -> list[str]:
+        if self.tables is None:
+            return []
+        try:
+            self.process  # noqa: B018  (made once, and checked by it)
+        except ValueError as error:
+            return [f"tables: {error}"]
+        return []
+
+    def _wrong_counts(self) -> list[str]:
+        wrong, (own, rest) = [], divmod(self.batch_size, self.processes)
         if rest:
-            raise ValueError(f"batch_size: saw {self.batch_size}, which {self.processes} processes do not divide")
-        if own % self.accumulate:
-            raise ValueError(f"accumulate: saw {self.accumulate}, which does not divide a process's {own} sequences")
+            wrong.append(f"batch_size: saw {self.batch_size}, which {self.processes} processes do not divide")
+        elif own % self.accumulate:
+            wrong.append(f"accumulate: saw {self.accumulate}, which does not divide a process's {own} sequences")
         if self.sequences is not None and self.data == ONLINE:
-            raise ValueError(f"sequences: saw {self.sequences}, but data is 'online', which has no end")
+            wrong.append(f"sequences: saw {self.sequences}, but data is 'online', which has no end")
         if self.keep_every is not None and self.keep_last is None:
-            raise ValueError(f"keep_every: saw {self.keep_every}, but all checkpoints stay while keep_last is None")
-        return self
+            wrong.append(f"keep_every: saw {self.keep_every}, but all checkpoints stay while keep_last is None")
+        return wrong
 
-    @model_validator(mode="after")
-    def _model_allowed(self) -> TrainConfig:
+    def _wrong_model(self) -> list[str]:
         taken = sorted(self.model_options.keys() & {"vocab_size", "dim", "layers", "heads", "kernels", "seed"})
         if taken:
-            raise ValueError(f"model_options: saw {taken}, which have fields of their own")
-        longest = self.model.max_length
+            return [f"model_options: saw {shown(taken)}, which have fields of their own"]
+        try:
+            longest = self.model.max_length
+        except ValueError as error:
+            return [str(error)]
         if self.seq_len - 1 > longest:
-            raise ValueError(
+            return [
                 f"seq_len: saw {self.seq_len}; the {self.arch} reads at most {longest} tokens to predict the next, so "
                 f"seq_len is at most {longest + 1} (model_options={{'max_length': ...}} changes it)"
-            )
-        return self
+            ]
+        return []
+
+    def _wrong_data(self) -> list[str]:
+        if self._wrong_tables():
+            return []
+        try:
+            self.epochs().store.check_described(self.process)
+        except ValueError as error:
+            return [str(error)]
+        return []
 
     @classmethod
     def _wrong_together(cls, values: dict[str, Any], wrong: set[str]) -> list[str]:
-        given = {**{name: field.default for name, field in cls.model_fields.items()}, "model_options": {}, **values}
-        if wrong & {"graph", "tables", "arch", "dim", "layers", "heads", "kernels", "model_options"}:
+        if "graph" in wrong:
             return []
-        try:
-            models.configure(given["arch"], **_model_fields(_named(given["graph"]), given))
-        except ValueError as error:
-            return [str(error).replace("\n", "\n    ")]
-        return []
+        found: dict[str, None] = {}
+        for fields in (group for group in TOGETHER if not group & wrong):
+            try:
+                cls(**{name: values[name] for name in values.keys() & (fields | {"graph"})})
+            except Refused as error:
+                found.update(dict.fromkeys(said for _, said in error.wrong))
+        return list(found)
+
+    def epochs(self) -> Epochs:
+        """The sequences of the dataset, in the order in which they are learned; nothing of them is read yet.
+
+        Raises:
+            ValueError: a dataset that is not there, is of another split, or has too few or too short sequences.
+        """
+        store = TokenStore(self.data)
+        if store.split != "train":
+            raise ValueError(
+                f"data: {store.path} holds the {store.split} split, on which models are judged; train is needed"
+            )
+        return Epochs(store, sequences=self.sequences, length=self.seq_len, seed=self.process_seed)
 
     @property
     def model(self) -> Frame:
@@ -226,6 +267,18 @@ class TrainConfig(Strict):
     def process(self) -> Process:
         """The process that the run draws from."""
         return Process(self.graph, self.process_seed, given=self.tables)
+
+    @cached_property
+    def identity(self) -> str:
+        """A hash of what decides the run: equal exactly where ``differences`` finds none.
+
+        Fields at their defaults do not enter, so that a field that is added later leaves the hash as it was.
+        """
+        given = self.model_dump(mode="json", exclude_defaults=True, exclude=set(CHANGEABLE))
+        given.get("graph", {}).pop("name", None)  # a title
+        if "data" in given:
+            given["data"] = "dataset"  # its own hash is in the checkpoints
+        return hashlib.sha256(json.dumps(_equal_numbers(given), sort_keys=True).encode()).hexdigest()
 
     @property
     def tokens_per_step(self) -> int:
@@ -249,6 +302,15 @@ class TrainConfig(Strict):
             del here["data"]
         decisive = [name for name in here if name not in CHANGEABLE]
         return {name: (here[name], there[name]) for name in decisive if here[name] != there[name]}
+
+
+def _equal_numbers(value: Any) -> Any:
+    """Equal numbers as the same text: 1, 1.0 and True."""
+    if isinstance(value, dict):
+        return {name: _equal_numbers(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_equal_numbers(one) for one in value]
+    return int(value) if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()) else value
 
 
 def _model_fields(graph: Graph, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,14 +45,25 @@ def feedback_step(graph: Graph, node: Node) -> tuple[str, str]:
     return f"{before},{kernel}->{after}", f"{after},{kernel}->{before}"
 
 
-def law_step(graph: Graph) -> Iterator[tuple[Node, str]]:
+def moving(graph: Graph) -> tuple[Node, ...]:
+    """The nodes whose law a step needs: the latents in order, and X last where the previous token is seen."""
+    return graph.order if x_is_seen(graph) else graph.latents
+
+
+def law_step(graph: Graph, nodes: tuple[Node, ...] | None = None) -> Iterator[tuple[Node, str]]:
     """For each node in order, the contraction of a law over the joint states with its kernel, parents having moved.
 
     X is a last axis of the law, and moves too, where the previous token is seen.
+
+    Args:
+        graph: the graph.
+        nodes: some of ``moving(graph)``, in order, which no other one sees and which see no other; None for all.
     """
-    moving = graph.order if x_is_seen(graph) else graph.latents
-    before = (letters(graph) + _X)[: len(moving)]
-    for node, own in zip(moving, before, strict=True):
+    nodes = moving(graph) if nodes is None else nodes
+    letter = dict(zip((node.name for node in moving(graph)), letters(graph) + _X, strict=False))
+    before = "".join(letter[node.name] for node in nodes)
+    for node in nodes:
+        own = letter[node.name]
         kernel = (own if node.sees_itself else "") + of_parents(graph, node, _X) + _NEW
         yield node, f"{before},{kernel}->{before.replace(own, _NEW)}"
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import pandas as pd
 from pydantic import Field, field_validator, model_validator
 
 from n2n import runs
+from n2n.asked import Asked
 from n2n.data.generation import generate_part
 from n2n.data.store import TokenStore
 from n2n.fields import GraphOrPreset, Path
 from n2n.paths import folder_name, usable
 from n2n.process import SPLITS, Process
-from n2n.strict import Count, NonNegativeInt, Seed, Strict
+from n2n.strict import Count, NonNegativeInt, Seed, shown
 
 
-class DatasetConfig(Strict):
+class DatasetConfig(Asked):
     """A dataset for each split of a process.
 
     Args:
@@ -34,9 +35,11 @@ class DatasetConfig(Strict):
         ValueError: one line for each wrong field: the value seen, what is allowed, the nearest name.
     """
 
+    positional: ClassVar[tuple[str, ...]] = ("graph",)
+
     graph: GraphOrPreset
     process_seed: Seed = 0
-    seq_len: Annotated[Count, Field(ge=2)] = 64
+    seq_len: Annotated[Count, Field(ge=2, le=2**20)] = 64
     train: NonNegativeInt = 100_000
     valid: NonNegativeInt = 1_000
     test: NonNegativeInt = 1_000
@@ -47,8 +50,8 @@ class DatasetConfig(Strict):
     @field_validator("folder")
     @classmethod
     def _there(cls, folder: str) -> str:
-        if folder:
-            usable(folder, "folder")
+        if folder and (place := usable(folder, "folder")).exists() and not place.is_dir():
+            raise ValueError(f"saw {shown(folder)}, which is a file; a folder is needed")
         return folder
 
     @model_validator(mode="after")

@@ -23,9 +23,10 @@ class Decoded:
     """The most probable latent path given the tokens.
 
     Attributes:
-        latents: ``{name: (batch, T)}``, int64, the path of each latent node.
+        latents: ``{name: (batch, T)}``, int64, the path of each latent node; -1 throughout for a sequence that the
+            process cannot emit, which no path explains.
         log_probability: ``(batch,)``, ``log P(z_0, .., z_{T-1}, x_0, .., x_{T-1})`` of that path and the tokens, nats,
-            float64. Minus infinity for a sequence that the process cannot emit, whose path then means nothing.
+            float64. Minus infinity for a sequence that the process cannot emit.
     """
 
     latents: dict[str, Tensor]
@@ -137,7 +138,9 @@ def _decode_part(
         seen = likelihood.view(*emission.spread, len(tokens))
         values = (values.view(*emission.sizes, -1) + seen).view(values.shape)
     log_probability, state = values.max(0)
-    return _trace(pointers, state, emission.sizes), log_probability
+    impossible = log_probability == -torch.inf
+    path = [states.masked_fill(impossible[:, None], -1) for states in _trace(pointers, state, emission.sizes)]
+    return path, log_probability
 
 
 def _start(process: Process, first: Tensor) -> Tensor:

@@ -31,8 +31,7 @@ def edge_information(process: Process, length: int | None = None) -> pd.DataFram
         process: with fixed kernels.
         length: of the sequences, from the process's own start: the information at t is averaged over t = 1 .. T - 1, so
             that two ends which merely drift alike share nothing. None: once the process is stationary, which its own
-            start has no part in. A process that forgets slowly need not come near that law within a sequence, and it
-            may not be found.
+            start has no part in. A process that forgets slowly need not come near that law within a sequence.
 
     Returns:
         a row for each edge, the loops of the nodes that see themselves included, in the order of ``graph.order`` and of
@@ -40,7 +39,7 @@ def edge_information(process: Process, length: int | None = None) -> pd.DataFram
 
     Raises:
         ValueError: kernels that are redrawn for every sequence, a length under 2, a law too large for 1 GiB, or a
-            stationary law that is not reached.
+            stationary law that is refused.
 
     Source: Cover and Thomas, "Elements of information theory" (2006), section 2.3.
     """

@@ -1,4 +1,4 @@
-"""How hard a process is: the mean loss of its oracle, and the entropy rate between two bounds."""
+"""How hard a process is: the mean loss of its oracle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from n2n.checks import check_device, check_fixed, check_process
 from n2n.graph import Graph
 from n2n.inference import filter
 from n2n.process import Process
-from n2n.strict import whole
+from n2n.strict import shown, whole
 
 PILOT = 256  # sequences drawn before it is known how many are needed
 MOST_SEQUENCES = 2**17
@@ -38,23 +38,6 @@ class Entropy:
     standard_error: float
     by_position: np.ndarray = field(repr=False)
     standard_error_by_position: np.ndarray = field(repr=False)
-    sequences: int
-
-
-@dataclass(frozen=True, eq=False)
-class EntropyRate:
-    """Bounds of the entropy rate of a process once it is stationary, nats per token.
-
-    Attributes:
-        above: H(X_L | X_<L) from the stationary start, at least the rate and falling with L.
-        below: H(X_L | X_<L, Z_0), of an oracle that was told the latents' start; at most the rate and rising with L.
-        standard_error: the larger one of the two estimates' standard errors.
-        sequences: how many were drawn.
-    """
-
-    above: float
-    below: float
-    standard_error: float
     sequences: int
 
 
@@ -83,72 +66,36 @@ def entropy(
         ValueError: a length under 2, a precision that is not positive or needs more than ``most_sequences``, or what
             ``filter`` refuses.
     """
-    _refuse(process, length, precision, most_sequences, device)
+    check_question(process, length, precision, most_sequences, device)
 
     def measure(start: int, count: int) -> np.ndarray:
         tokens = process.sample(count, length=length, split=SPLIT, start=start, latents=False).tokens
         return predictive_entropies(process, tokens, device)
 
-    losses = _until_precise(measure, precision, most_sequences)
+    losses = until_precise(measure, precision, most_sequences)
     mean, error = mean_and_error(losses.mean(axis=1))
     by_position, errors = mean_and_error(losses)
     return Entropy(float(mean), float(error), by_position, errors, len(losses))
 
 
-def entropy_rate(
-    process: Process,
-    length: int,
-    *,
-    precision: float = 0.005,
-    most_sequences: int = MOST_SEQUENCES,
-    device: str = "cpu",
-) -> EntropyRate:
-    """Bounds of the entropy rate, from sequences of ``length`` tokens that start in the stationary law.
-
-    They close on the rate as ``length`` grows, as fast as the process forgets. Where several laws are stationary, the
-    rate is of the mixture that the uniform law leads to.
-
-    Args:
-        process: with fixed kernels; its own start has no part in it.
-        length, precision, most_sequences, device: as in ``entropy``; the precision is of both bounds.
-
-    Raises:
-        ValueError: as ``entropy``, or a stationary law that is too large or is not reached.
-
-    Source: Cover and Thomas, "Elements of information theory" (2006), theorem 4.5.1.
-    """
-    _refuse(process, length, precision, most_sequences, device)
-    settled = process.with_initial("stationary")
-
-    def measure(start: int, count: int) -> np.ndarray:
-        sample = settled.sample(count, length=length, split=SPLIT, start=start)
-        first = {name: states[:, 0] for name, states in sample.latents.items()}
-        given = (None, first)
-        bounds = [predictive_entropies(settled, sample.tokens, device, start=at, last=True) for at in given]
-        return np.concatenate(bounds, axis=1)
-
-    losses = _until_precise(measure, precision, most_sequences, each=True)
-    (above, below), errors = mean_and_error(losses)
-    return EntropyRate(float(above), float(below), float(errors.max()), len(losses))
-
-
-def _refuse(process: Process, length: int, precision: float, most_sequences: int, device: str) -> None:
+def check_question(process: Process, length: int, precision: float, most_sequences: int, device: str) -> None:
+    """Raise a ``ValueError`` for a question about entropies that cannot be asked."""
     check_process(process)
     check_fixed(process.graph)
     check_device(device)
     whole("most_sequences", most_sequences, 2)
     whole("length", length, 2)
     if not (isinstance(precision, float | int) and 0 < precision < math.inf):
-        raise ValueError(f"precision: saw {precision!r}; a positive number of nats per token is needed")
+        raise ValueError(f"precision: saw {shown(precision)}; a positive number of nats per token is needed")
 
 
 def predictive_entropies(
-    process: Process, tokens: np.ndarray, device: str = "cpu", *, start: dict | None = None, last: bool = False
+    process: Process, tokens: np.ndarray, device: str = "cpu", *, start: dict | None = None, last: int | None = None
 ) -> np.ndarray:
-    """Entropies of the oracle's predictives, ``(batch, T - 1)``, or of the last one alone, ``(batch, 1)``."""
+    """Entropies of the oracle's predictives, ``(batch, T - 1)``, or of the ``last`` so many alone."""
     on_device = torch.from_numpy(tokens.astype(np.int64)).to(device)
     predictive = filter(process, on_device, predictive=True, start=start).predictive
-    return _entropy_of(predictive[:, -1:] if last else predictive).cpu().numpy()
+    return _entropy_of(predictive[:, -(last or 0) :]).cpu().numpy()
 
 
 def entropies_by_seed(graph: Graph, seeds: Sequence[int], sequences: int, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -167,16 +114,17 @@ def entropies_by_seed(graph: Graph, seeds: Sequence[int], sequences: int, length
 
 
 def _entropy_of(probabilities: Tensor) -> Tensor:
-    return torch.special.entr(probabilities).sum(-1)
+    return torch.special.entr(probabilities).sum(-1).clamp_min(0.0) + 0.0  # a certain outcome has 0, not -0
 
 
-def _until_precise(
-    measure: Callable[[int, int], np.ndarray], precision: float, most: int, *, each: bool = False
-) -> np.ndarray:
-    """Losses ``(sequences, columns)``, as many as their mean needs, or with ``each`` the mean of every column."""
+def until_precise(measure: Callable[[int, int], np.ndarray], precision: float, most: int) -> np.ndarray:
+    """Losses ``(sequences, columns)``, so many that the mean of all has a standard error of ``precision``.
+
+    ``measure(start, count)`` gives those of some sequences. Where more than ``most`` would be needed, a ``ValueError``.
+    """
     losses = measure(0, min(PILOT, most))
     while True:
-        error = mean_and_error(losses if each else losses.mean(axis=1))[1].max()
+        error = mean_and_error(losses.mean(axis=1))[1]
         if error <= precision:
             return losses
         needed = math.ceil(1.1 * len(losses) * (error / precision) ** 2)

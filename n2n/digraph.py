@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import networkx as nx
 
 from n2n.presets import NodeSpec
-from n2n.strict import unknown
+from n2n.strict import shown, unknown
 
 _EDGE_FIELDS = ("lag", "position")
+_FILE_EDGE_FIELDS = ("id",)  # what GraphML and GEXF files give an edge, which says nothing of the graph
+_FILE_NODE_FIELDS = ("id", "label")  # what GML and GEXF files give a node: its name once more
 
 
 def node_specs(digraph: Any) -> list[NodeSpec]:
     """The fields of every node, with ``observed`` filled in where no node has it.
 
     Raises:
-        ValueError: not a ``DiGraph``; an edge with an unknown attribute or the wrong lag; no observed node that can be
-            told.
+        ValueError: not a ``DiGraph``; an edge with an unknown attribute, the wrong lag or an unclear position; no
+            observed node that can be told.
     """
     if not isinstance(digraph, nx.DiGraph) or digraph.is_multigraph():
-        raise ValueError(f"saw a {type(digraph).__name__}; a networkx.DiGraph is needed")
-    specs = [{**fields, "name": name, "parents": _parents(digraph, name)} for name, fields in digraph.nodes.items()]
+        made = "; networkx.DiGraph(graph) makes one" if isinstance(digraph, nx.MultiDiGraph) else ""
+        raise ValueError(f"saw a {type(digraph).__name__}; a networkx.DiGraph is needed{made}")
+    specs = [
+        {**_fields(name, fields), "name": name, "parents": _parents(digraph, name)}
+        for name, fields in digraph.nodes.items()
+    ]
     if not any("observed" in spec for spec in specs):
         observed = _only_sink(digraph)
         specs = [spec | {"observed": spec["name"] == observed} for spec in specs]
@@ -29,13 +36,23 @@ def node_specs(digraph: Any) -> list[NodeSpec]:
     return specs
 
 
+def _fields(name: Any, fields: dict[str, Any]) -> NodeSpec:
+    return {field: value for field, value in fields.items() if not (field in _FILE_NODE_FIELDS and value == name)}
+
+
 def _parents(digraph: nx.DiGraph, name: Any) -> list[Any]:
     """In the order of ``position``, where edges carry it, and otherwise in that in which they were added."""
     seen = list(digraph.predecessors(name))
     positions = [digraph.edges[parent, name].get("position") for parent in seen]
-    if None in positions:
+    if all(position is None for position in positions):
         return seen
-    return [parent for _, parent in sorted(zip(positions, seen, strict=True), key=lambda pair: pair[0])]
+    for parent, position in zip(seen, positions, strict=True):
+        if isinstance(position, bool) or not isinstance(position, Integral) or positions.count(position) > 1:
+            raise ValueError(
+                f"edge {parent} -> {name}: saw position {shown(position)}; each edge to {name} needs its own whole "
+                "number, or none has one"
+            )
+    return sorted(seen, key=lambda parent: digraph.edges[parent, name]["position"])
 
 
 def _only_sink(digraph: nx.DiGraph) -> Any:
@@ -54,7 +71,7 @@ def _only_sink(digraph: nx.DiGraph) -> Any:
 def _refuse_edges(digraph: nx.DiGraph, observed: list[Any]) -> None:
     for parent, child, fields in digraph.edges(data=True):
         for field in fields:
-            if field not in _EDGE_FIELDS:
+            if field not in _EDGE_FIELDS + _FILE_EDGE_FIELDS:
                 raise ValueError(f"edge {parent} -> {child}: {unknown('attribute', field, _EDGE_FIELDS)}")
         lag = int(parent in observed)
         if fields.get("lag", lag) != lag:

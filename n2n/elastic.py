@@ -19,13 +19,13 @@ from n2n.config import TrainConfig
 from n2n.learner import Learner
 from n2n.live import shown
 from n2n.monitor import checkpoint
-from n2n.monitor.files import last_row
+from n2n.monitor.files import Damaged, last_row
 from n2n.monitor.lock import Held, locked
 from n2n.monitor.metrics import METRICS, told
 from n2n.monitor.parents import end_with_parent
 from n2n.monitor.preemption import FILE, Preempted, Stop
 from n2n.ranks import LAUNCHED, Ranks
-from n2n.recording import ANSWERS, TRAINS, describe, line_logger, owned, threads_before, write_status
+from n2n.recording import ANSWERS, TRAINS, describe, line_logger, owned, resumable, threads_before, write_status
 from n2n.runs import Run
 from n2n.sampling import cores
 from n2n.threads import VARIABLE, Threads, of_run, using
@@ -56,7 +56,8 @@ def launch(config: TrainConfig, folder: Path | None, learner: Learner, device: t
             of their log.
     """
     processes_per_node(config)
-    with owned(folder, config, Ranks(), [ANSWERS]) as folder:
+    with owned(folder, config, Ranks(), [ANSWERS]) as ours:
+        folder = ours.path
         threads = _prepare(config, folder, learner, device)
         process = _started(config, folder, threads)
         stop = Stop(folder)
@@ -68,10 +69,13 @@ def launch(config: TrainConfig, folder: Path | None, learner: Learner, device: t
         except BaseException as error:
             _end(process)
             state = "preempted" if isinstance(error, KeyboardInterrupt) else "failed"
-            write_status(folder, config, state, _saved(folder), error=traceback.format_exc())
+            if ours.in_place:
+                write_status(folder, config, state, _saved(folder), error=traceback.format_exc())
             raise
         finally:
-            stop.answered()
+            if ours.in_place:
+                stop.answered()
+        ours.check("torchrun.log among its logs tells more.")
         return _result(config, folder, stop, process.returncode)
 
 
@@ -95,10 +99,10 @@ def _nodes() -> int:
 def _prepare(config: TrainConfig, folder: Path, learner: Learner, device: torch.device) -> int:
     """Write what is to be trained; the threads of each process."""
     with owned(folder, config, Ranks(), [TRAINS]):  # nobody trains there whose launcher is gone
-        found = checkpoint.load_latest(folder / "checkpoints")
+        found = resumable(folder, config, tell=lambda line: None)  # the ranks tell it
         if found:
-            learner.refuse_other(found[1], folder)
-        step = found[0] if found else 0
+            learner.refuse_other(found.state, folder)
+        step = found.step if found else 0
         chosen = Threads(max(1, cores() // processes_per_node(config)), "an equal part of the cores")
         if device.type == "cpu" and config.compile != "on" and step < config.steps:
             chosen = of_run(learner.rehearse, config.steps - step, chosen.number, threads_before(folder))
@@ -140,7 +144,7 @@ def _command(config: TrainConfig, folder: Path) -> list[str]:
 
 
 def _watch(process: subprocess.Popen, config: TrainConfig, folder: Path, stop: Stop) -> bool:
-    """Until the processes have ended: show their latest row, and pass on a signal as the file ``STOP``, once.
+    """Until the processes have ended: show their latest row; a request to stop becomes the file ``STOP``, once.
 
     Returns:
         False if they were asked to stop before they trained, and have been ended.
@@ -151,11 +155,13 @@ def _watch(process: subprocess.Popen, config: TrainConfig, folder: Path, stop: S
             if stop.asked and not start.trains:
                 _end(process)
                 return False
-            if stop.signal and not passed_on:
+            if stop.asked and not passed_on:
                 (folder / FILE).touch()
                 passed_on = True
             start.refuse_late()
-            row = last_row(folder / METRICS)
+            row = None
+            with contextlib.suppress(Damaged):  # the ranks have the word on that
+                row = last_row(folder / METRICS)
             if row and row["step"] >= seen:
                 seen = row["step"] + 1
                 view.update(seen, told(row))

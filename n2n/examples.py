@@ -7,20 +7,22 @@ import os
 import pathlib
 from functools import cache
 from itertools import product
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import AfterValidator, Field, model_validator
 
+from n2n.asked import Asked
 from n2n.config import TrainConfig
 from n2n.fields import Path
 from n2n.graph import Graph, Node
-from n2n.monitor.files import making, read_object
+from n2n.monitor.files import making
 from n2n.monitor.lock import locked
 from n2n.monitor.progress import say, track
+from n2n.monitor.status import read_status
 from n2n.paths import usable
 from n2n.runs import Run, root, sweep_folder
-from n2n.strict import Count, NonNegativeInt, Strict, unknown
+from n2n.strict import Count, NonNegativeInt, shown, unknown
 from n2n.training import train
 
 PREFIX = "example:"
@@ -57,11 +59,11 @@ def _there(given: str) -> str:
         run = named(given)
     except ValueError as error:
         known = ", ".join(PREFIX + name for name in EXAMPLES)
-        raise ValueError(f"saw {given!r}: {error}; or name an example: {known}") from None
+        raise ValueError(f"saw {shown(given)}: {error}; or name an example: {known}") from None
     if not run.steps:
-        state = read_object(run.path / "status.json").get("state", "missing")
+        state = run.status["state"]
         raise ValueError(
-            f"saw {given!r}, a run without a checkpoint yet (its state is {state!r}); let it train on first"
+            f"saw {shown(given)}, a run without a checkpoint yet (its state is {state!r}); let it train on first"
         )
     return given
 
@@ -84,10 +86,10 @@ def configured(name: str) -> TrainConfig:
 
 
 RunName = Annotated[Path, AfterValidator(_there)]
-Sequences = Annotated[Count, Field(ge=2)]
+Sequences = Annotated[Count, Field(ge=2, le=2**20)]  # a million held-out sequences tell all digits that there are
 
 
-class OneRun(Strict):
+class OneRun(Asked):
     """A run that a notebook looks at.
 
     Args:
@@ -98,6 +100,8 @@ class OneRun(Strict):
     Raises:
         ValueError: one line for each wrong field: no run in the folder, a run without a checkpoint.
     """
+
+    positional: ClassVar[tuple[str, ...]] = ("run",)
 
     run: RunName = PREFIX + "transformer"
     sequences: Sequences = 128
@@ -170,7 +174,7 @@ def opened_sweep(name: str) -> pathlib.Path:
 
 
 def _trained(folder: pathlib.Path, fields: dict[str, Any]) -> Run:
-    if read_object(folder / "status.json").get("state") == "done":
+    if read_status(folder).get("state") == "done":
         return Run(folder)
     return train(TrainConfig(**fields, run_dir=folder))
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import html
 import time
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import plotly.graph_objects as go
 from pydantic import Field, field_validator, model_validator
 
+from n2n.asked import Asked
 from n2n.checks import check_budget, check_fixed
 from n2n.dependence import edge_information
 from n2n.fields import GraphOrPreset
@@ -19,8 +19,8 @@ from n2n.inference import filter
 from n2n.predictors import best_losses
 from n2n.presets import ALPHA_X, ALPHA_Z, PRESETS
 from n2n.process import Process
-from n2n.shown import View, output
-from n2n.strict import Count, NonNegativeInt, Strict
+from n2n.shown import View, output, paragraph
+from n2n.strict import Count, NonNegativeInt
 from n2n.viz import draw_beliefs, draw_graph, draw_kernels, draw_losses
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ VIEWS = ("graph", "kernels", "beliefs", "losses")
 MODES = (OWN, "default", "slow", "dead")
 
 
-class ExploreConfig(Strict):
+class ExploreConfig(Asked):
     """What ``notebooks/explore.ipynb`` looks at.
 
     Args:
@@ -48,6 +48,8 @@ class ExploreConfig(Strict):
         ValueError: one line for each wrong field; kernels that are redrawn for every sequence, or a graph too large for
             the oracle.
     """
+
+    positional: ClassVar[tuple[str, ...]] = ("graph",)
 
     graph: GraphOrPreset
     process_seed: Annotated[NonNegativeInt, Field(le=MOST_SEED)] = 0
@@ -71,7 +73,7 @@ class ExploreConfig(Strict):
     @classmethod
     def _wrong_together(cls, values: dict[str, Any], wrong: set[str]) -> list[str]:
         sequence, sequences = (values.get(name, cls.model_fields[name].default) for name in ("sequence", "sequences"))
-        if wrong & {"sequence", "sequences"} or int(sequence) < int(sequences):
+        if wrong & {"sequence", "sequences"} or float(sequence) < float(sequences):
             return []
         return [f"sequence: saw {sequence}; of {sequences} it is one from 0"]
 
@@ -81,9 +83,23 @@ class ExploreConfig(Strict):
         return Process(self.graph, self.process_seed)
 
 
-def explore(config: ExploreConfig) -> Explorer:
-    """Widgets for a process and, under them, its figures, which are drawn anew when one is moved; for a notebook."""
-    return Explorer(config)
+def explore(asked: ExploreConfig | Graph | Process | str, **fields: Any) -> Explorer:
+    """Widgets for a process and, under them, its figures, which are drawn anew when one is moved; for a notebook.
+
+    Args:
+        asked: a whole configuration; or a graph or a preset's name, or a process whose kernels were drawn.
+        **fields: further fields of ``ExploreConfig``, where ``asked`` is not one.
+
+    Raises:
+        ValueError: as ``ExploreConfig``, or a process with given kernels, which the widgets cannot draw anew.
+    """
+    if isinstance(asked, ExploreConfig):
+        return Explorer(asked.model_copy(update=fields))
+    if isinstance(asked, Process):
+        if asked.given is not None:
+            raise ValueError("process: saw given kernels; the widgets draw kernels anew, so explore its graph instead")
+        asked, fields = asked.graph, {"process_seed": asked.seed, **fields}
+    return Explorer(ExploreConfig(asked, **fields))
 
 
 def views(process: Process, length: int, sequence: int) -> dict[str, View]:
@@ -186,7 +202,7 @@ class Explorer:
         for view, drawn in found.items():
             self.places[view].outputs = (output(drawn),)
         states, seconds = process.graph.num_joint_states, time.monotonic() - began
-        sentences = [html.escape(drawn) for drawn in found.values() if isinstance(drawn, str)]
+        sentences = [paragraph(drawn) for drawn in found.values() if isinstance(drawn, str)]
         self.message.value = (sentences or [f"{states:,} joint latent states, drawn in {seconds:.1f} s"])[0]
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from n2n.checks import MEMORY_BUDGET, check_tokens, rows_at_once
-from n2n.inference import Oracle, by_name, marginals_of
+from n2n.inference import Oracle, by_name, given_first, marginals_of, nll_of
 from n2n.process import Process
 from n2n.threads import using
 
@@ -19,7 +19,7 @@ class MeanField:
 
     Attributes:
         nll: ``(batch, T - 1)``, minus the logarithm of its probability of x_t given x_<t, nats; infinite at a token
-            that the process cannot emit, and nan after it.
+            that the process cannot emit, and nan after it; infinite at t = 1 if the process cannot emit x_0.
         beliefs: ``{name: (batch, T, n)}``, its belief about each latent given x_<=t.
     """
 
@@ -58,14 +58,15 @@ def mean_field(
 
 def _part(oracle: Oracle, tokens: Tensor) -> MeanField:
     emission, columns = oracle.emission, tokens.T.contiguous().unbind()
-    belief, _ = oracle.start(columns[0])
+    belief, first = oracle.start(columns[0])
     marginals, evidences = [marginals_of(belief, emission.sizes)], []
     for previous, likelihood in zip(columns, emission.likelihoods(tokens), strict=False):
         moved = oracle.move(_factored(belief, marginals[-1]), previous)
         belief, evidence = emission.update(moved, likelihood)
         marginals.append(marginals_of(belief, emission.sizes))
         evidences.append(evidence)
-    return MeanField(-torch.stack(evidences, 1).log(), by_name(oracle.process.graph.latents, marginals))
+    nll = given_first(nll_of(torch.stack(evidences, 1)), first.log())
+    return MeanField(nll, by_name(oracle.process.graph.latents, marginals))
 
 
 def _factored(belief: Tensor, laws: list[Tensor]) -> Tensor:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
 from n2n.graph import Graph
 from n2n.paths import readable
 from n2n.presets import PRESETS
+from n2n.strict import shown
 
 
 def path(value: object) -> object:
@@ -22,8 +23,20 @@ def preset(value: object) -> object:
     if isinstance(value, str):
         return Graph.preset(value)
     if not isinstance(value, Graph | Mapping):
-        raise ValueError(f"saw {value!r}; a Graph or a preset's name is needed (presets: {', '.join(PRESETS)})")
+        raise ValueError(f"saw {shown(value)}; a Graph or a preset's name is needed (presets: {', '.join(PRESETS)})")
     return value
+
+
+def graph_of(value: Any) -> Graph:
+    """A graph, that of a process, or that of a preset's name.
+
+    Raises:
+        ValueError: something else.
+    """
+    found = preset(value) if isinstance(value, Graph | str) else getattr(value, "graph", None)
+    if not isinstance(found, Graph):
+        raise ValueError(f"graph: saw {shown(value)}; a Graph, a Process or a preset's name is needed")
+    return found
 
 
 Path = Annotated[str, BeforeValidator(path)]

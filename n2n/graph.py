@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from functools import cached_property
 from math import prod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import networkx as nx
 from pydantic import Field, field_validator, model_validator
 
-from n2n import graph_yaml
+from n2n import graph_layouts
 from n2n.digraph import node_specs
 from n2n.families import Families, Family
-from n2n.paths import usable
+from n2n.graph_yaml import YamlFiles
 from n2n.presets import ALPHA_X, ALPHA_Z, PRESETS
-from n2n.strict import Count, NonNegative, Ordered, Positive, Refused, Strict, unknown
+from n2n.strict import Count, NonNegative, Ordered, Positive, Refused, Strict, cut, shown, unknown
 from n2n.table import aligned
 
 Mode = Literal["default", "slow", "dead", "context"]
@@ -50,7 +49,9 @@ class Node(Strict):
             see its own previous state, or ``recurrent`` on a latent.
     """
 
-    name: str
+    positional: ClassVar[tuple[str, ...]] = ("name", "num_states", "parents")
+
+    name: Annotated[str, Field(max_length=200)]
     num_states: Count
     parents: Ordered[str] = ()
     observed: bool = False
@@ -71,7 +72,7 @@ class Node(Strict):
     def _consistent(self) -> Node:
         repeated = [name for name, times in Counter(self.parents).items() if times > 1]
         if repeated:
-            raise ValueError(f"{self.name}: parent {repeated[0]!r} is repeated in {list(self.parents)}")
+            raise ValueError(f"{self.name}: parent {shown(repeated[0])} is repeated in {shown(list(self.parents))}")
         if self.recurrent and not self.observed:
             raise ValueError(f"{self.name}: recurrent marks the observed node; a latent always sees its previous state")
         for asked, given in (("mode 'slow'", self.mode == "slow"), ("a stickiness", self.stickiness > 0)):
@@ -87,7 +88,7 @@ class Node(Strict):
         return self.recurrent or not self.observed
 
 
-class Graph(Families, Strict):
+class Graph(Families, YamlFiles, Strict):
     """A latent graph: latent nodes and the one observed node, X.
 
     ``preset``, ``independent``, ``chain``, ``tree``, ``random_dag``, ``from_networkx`` and ``from_yaml`` make one too.
@@ -95,17 +96,26 @@ class Graph(Families, Strict):
     Args:
         nodes: every node once, in any order.
         name: a title for figures and folders; it has no part in the kernels.
-        initial: the law of the first time step. ``"zero"``: every node, X too, is in state 0; ``"uniform"``: each is
-            uniform and independent; ``"stationary"``: they have the law that a step leaves as it is.
+        initial: the law of the first time step. ``"zero"``: every node, X too, is in state 0. ``"uniform"``: each
+            latent is uniform and independent, and X is drawn from its kernel given them, or uniform too if it is
+            recurrent. ``"stationary"``: they have the law that a step leaves as it is.
 
     Raises:
         ValueError: naming the nodes, for a repeated name, no or several observed nodes, an observed node that sees
             nothing or names itself, an unknown parent, or a cycle among contemporaneous edges.
     """
 
+    positional: ClassVar[tuple[str, ...]] = ("nodes",)
+    node_type: ClassVar[type[Node]] = Node
+
     nodes: Ordered[Node]
     name: str = ""
     initial: Literal["zero", "uniform", "stationary"] = "zero"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_any_spelling(cls, values: Any) -> Any:
+        return graph_layouts.modernised(values)
 
     @model_validator(mode="after")
     def _well_formed(self) -> Graph:
@@ -113,9 +123,10 @@ class Graph(Families, Strict):
         observed = [node.name for node in self.nodes if node.observed]
         repeated = [name for name, times in Counter(names).items() if times > 1]
         if repeated:
-            raise ValueError(f"node {repeated[0]!r} is defined {names.count(repeated[0])} times in {names}")
+            raise ValueError(f"node {repeated[0]!r} is defined {names.count(repeated[0])} times in {shown(names)}")
         if len(observed) != 1:
-            raise ValueError(f"saw {len(observed)} observed nodes {observed} among {names}; exactly one is needed")
+            seen = f"{len(observed)} observed nodes {shown(observed)} among {shown(names)}"
+            raise ValueError(f"saw {seen}; exactly one is needed")
         if not (self.observed.parents or self.observed.recurrent):
             raise ValueError(
                 f"{observed[0]}: saw no parents; the observed node needs a latent parent or recurrent=True"
@@ -123,7 +134,7 @@ class Graph(Families, Strict):
         self._refuse_strangers(observed[0], [name for name in names if name != observed[0]])
         self._refuse_cycle()
         if self.initial == "stationary" and self.context_nodes:
-            names = [node.name for node in self.context_nodes]
+            names = shown([node.name for node in self.context_nodes])
             raise ValueError(f"initial: 'stationary' needs fixed kernels; mode 'context' redraws those of {names}")
         return self
 
@@ -145,7 +156,7 @@ class Graph(Families, Strict):
         digraph.add_edges_from(self._contemporaneous())
         if not nx.is_directed_acyclic_graph(digraph):
             cycle = [edge[0] for edge in nx.find_cycle(digraph)]
-            raise ValueError(f"the nodes see one another in a cycle: {' -> '.join([*cycle, cycle[0]])}")
+            raise ValueError(f"the nodes see one another in a cycle: {cut(' -> '.join([*cycle, cycle[0]]), 1000)}")
 
     @cached_property
     def order(self) -> tuple[Node, ...]:
@@ -215,7 +226,8 @@ class Graph(Families, Strict):
         Args:
             digraph: nodes carry the fields of a ``Node``, ``num_states`` at least. The edges are the parents, in the
                 order of their ``position`` or else of adding. Where no node says whether it is ``observed``, the only
-                node without children is X. ``name`` and ``initial`` are read from ``digraph.graph``.
+                node without children is X. ``name`` and ``initial`` are read from ``digraph.graph``. What files add to
+                these, an edge's ``id`` and a node's name as its ``label``, is left out.
 
         Raises:
             ValueError: naming each node and field at fault, or the edge; or what ``Graph`` refuses.
@@ -231,33 +243,6 @@ class Graph(Families, Strict):
         return cls(
             nodes=nodes, **{field: digraph.graph[field] for field in ("name", "initial") if field in digraph.graph}
         )
-
-    @classmethod
-    def from_yaml(cls, path: str | os.PathLike) -> Graph:
-        """The graph in a YAML file: a mapping of ``nodes`` (a list of mappings), ``name`` and ``initial``.
-
-        The older spelling of experiment files is read too. There the list of nodes is ``gssm``, or ``nodes`` in it, at
-        the top of the file or in ``data``, and what lies beside it is not looked at. A node may have ``state_dim`` for
-        ``num_states`` and ``kernel_type``, which is ``fullrank`` or ``product``, for ``kernel``; left out, the kernel
-        is full, as elsewhere here. ``kernel_type`` and ``mode`` are read in any case, and ``parents: null`` is none.
-
-        Raises:
-            ValueError: with the file, and the line and column of each fault: no such file, no YAML, a repeated or
-                unknown key, both spellings of one field, or a value that ``Node`` or ``Graph`` refuses.
-        """
-        return graph_yaml.read(usable(path, "path"), cls, Node)
-
-    def to_yaml(self, path: str | os.PathLike | None = None) -> str:
-        """The graph as YAML text, without the fields that have their default; ``from_yaml`` reads it back.
-
-        Args:
-            path: a file to write the text to as well; it is replaced in one motion.
-
-        Raises:
-            ValueError: no path, the file's folder does not exist, or a file that is read-only.
-        """
-        place = None if path is None else usable(path, "path")
-        return graph_yaml.write(self.model_dump(mode="json", exclude_defaults=True), place)
 
     @classmethod
     def _of(cls, family: Family) -> Graph:

@@ -1,58 +1,98 @@
-"""Graphs in YAML files, in our spelling and in the older one of experiment files.
-
-Ours is a mapping of ``nodes`` (a list of mappings), ``name`` and ``initial``. In the older one the list lies under
-``gssm``, or under ``nodes`` in it, at the top of the file or in ``data``; what lies beside ``gssm`` is another's.
-"""
+"""Graphs in YAML files, in today's spelling and in the older one of experiment files; see ``graph_layouts``."""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Callable, Mapping
+from io import StringIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.nodes import MappingNode, ScalarNode
+from ruamel.yaml.representer import SafeRepresenter
 
-from n2n.marked_yaml import Entries, Faults, Page, at
+from n2n import marked_yaml
+from n2n.core_schema import TAG
+from n2n.graph_layouts import Found, Wrong, choose, find, nodes_today
+from n2n.marked_yaml import Faults, Page, Route
 from n2n.monitor.files import write_atomic
-from n2n.strict import Refused, Strict, unknown
+from n2n.older_nodes import OLDER
+from n2n.paths import usable
+from n2n.strict import Refused, Strict, shown, unknown
 
-OLDER = {"state_dim": "num_states", "kernel_type": "kernel"}
+if TYPE_CHECKING:
+    from typing import Self
 
+T = TypeVar("T")
 G = TypeVar("G", bound=Strict)
 N = TypeVar("N", bound=Strict)
 
-
-def read(path: str | os.PathLike, graph: type[G], node: type[N]) -> G:
-    """The graph in a file, built of the two classes given.
-
-    Raises:
-        ValueError: with the file, and the line and column of each fault.
-    """
-    try:
-        page = Page(Path(path))
-        entries = _entries_of_the_graph(page, list(graph.model_fields))
-        nodes, marks = _nodes(page, entries["nodes"][1], node)
-        given = {field: page.value(value) for field, (_, value) in entries.items() if field != "nodes"}
-        try:
-            return graph(nodes=nodes, **given)
-        except Refused as error:
-            raise Faults(*(at(_place(field, said, entries, marks), said) for field, said in error.wrong)) from None
-    except Faults as error:
-        raise ValueError(
-            f"{os.fspath(path)} was refused:\n" + "\n".join(f"  - {said}" for said in error.args)
-        ) from None
+OTHERS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}  # no texts in YAML 1.1 or 1.2
+HINT = "; Graph.from_yaml(path, name=...) takes one of them"
 
 
-def write(fields: dict[str, Any], path: str | os.PathLike | None) -> str:
+class YamlFiles:
+    """Graphs read from YAML and written to it, for ``Graph``, whose nodes are of its ``node_type``."""
+
+    @classmethod
+    def from_yaml(cls, path: str | os.PathLike, name: str | None = None) -> Self:
+        """The graph in a YAML file: a mapping of ``nodes`` (a list of mappings), ``name`` and ``initial``.
+
+        Experiment files in the older spelling are read too. There a graph lies under ``gssm``, as in ``run_config:
+        {data: {gssm: {nodes: [..]}}}``, or under a name of its own, and what lies beside it, such as a grid, is not
+        looked at. A node may have ``state_dim`` for ``num_states`` and ``kernel_type``, which is ``fullrank`` or
+        ``product``, for ``kernel``. Without a kernel, a node with such a key and every node under ``gssm`` has
+        ``"product"``, as the older system took it; in today's spelling it has ``"full"``. The same holds for the
+        mappings that ``Graph`` and ``TrainConfig`` take.
+
+        Args:
+            path: a file in YAML 1.2.
+            name: of the graph in a file that holds several; see ``all_from_yaml``.
+
+        Raises:
+            ValueError: with the file, and the line and column of each fault: no such file, no YAML, a repeated or
+                unknown key, both spellings of one field, a kernel that may be meant in two ways, a value that ``Node``
+                or ``Graph`` refuses, or several graphs and no name.
+        """
+        return _of(path, lambda page: _built(page, choose(_found(page), name, HINT), cls))
+
+    @classmethod
+    def all_from_yaml(cls, path: str | os.PathLike) -> dict[str, Self]:
+        """Every graph in a YAML file, by the keys that lead to it, by its own name, or by its place.
+
+        Raises:
+            ValueError: as of ``from_yaml``.
+        """
+        return _of(path, lambda page: {found.name: _built(page, found, cls) for found in _found(page)})
+
+    def to_yaml(self, path: str | os.PathLike | None = None) -> str:
+        """The graph as YAML text, without the fields that have their default; ``from_yaml`` reads it back.
+
+        Args:
+            path: a file to write the text to as well; it is replaced in one motion.
+
+        Raises:
+            ValueError: no path, the file's folder does not exist, or a file that is read-only.
+        """
+        place = None if path is None else usable(path, "path")
+        return _write(self.model_dump(mode="json", exclude_defaults=True), place)
+
+
+def _write(fields: dict[str, Any], path: Path | None) -> str:
     """The text of a graph's fields, one line for each node; a file at ``path`` is replaced in one motion."""
     ordered = {name: fields[name] for name in fields if name != "nodes"}
     ordered["nodes"] = [_Line(spec) for spec in fields["nodes"]]
-    text = yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    writer, stream = YAML(typ="safe", pure=True), StringIO()
+    writer.Representer, writer.default_flow_style, writer.width = _Representer, False, 120
+    writer.sort_base_mapping_type_on_output = False
+    writer.dump(ordered, stream)
+    text = stream.getvalue()
     if path is not None:
-        folder = Path(path).parent
-        if not folder.is_dir():
-            raise ValueError(f"cannot write {os.fspath(path)}: there is no folder {os.fspath(folder)}")
-        write_atomic(Path(path), lambda file: file.write(text.encode()))
+        if not path.parent.is_dir():
+            raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
+        write_atomic(path, lambda file: file.write(text.encode()))
     return text
 
 
@@ -60,92 +100,98 @@ class _Line(dict):
     """A mapping to be written in one line."""
 
 
-class _Dumper(yaml.SafeDumper):
-    """The safe dumper, with ``_Line``."""
+class _Representer(SafeRepresenter):
+    """Plain values, ``_Line``, and every text in quotes that some reader of YAML may take for something else."""
+
+    def text(self, value: str) -> ScalarNode:
+        is_word = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", value) and value.lower() not in OTHERS
+        return self.represent_scalar(f"{TAG}str", value, style=None if is_word else '"')
+
+    def number(self, value: float) -> ScalarNode:
+        text = repr(value)  # YAML 1.1 takes only numbers with a point for numbers
+        return self.represent_scalar(f"{TAG}float", text if "." in text else text.replace("e", ".0e"))
+
+    def line(self, value: _Line) -> MappingNode:
+        return self.represent_mapping(f"{TAG}map", value, flow_style=True)
 
 
-_Dumper.add_representer(
-    _Line, lambda dumper, line: dumper.represent_mapping("tag:yaml.org,2002:map", line, flow_style=True)
-)
+_Representer.add_representer(str, _Representer.text)
+_Representer.add_representer(float, _Representer.number)
+_Representer.add_representer(_Line, _Representer.line)
 
 
-def _entries_of_the_graph(page: Page, fields: list[str]) -> Entries:
-    top = page.entries(page.root)
-    inner = top["data"][1] if "data" in top else None
-    inside = page.entries(inner) if isinstance(inner, yaml.MappingNode) else {}
-    older = [entries["gssm"] for entries in (top, inside) if "gssm" in entries]
-    if len(older) + ("nodes" in top) > 1:
-        places = [at(key, key.value) for key, _ in older] + [at(top["nodes"][0], "nodes")] * ("nodes" in top)
-        raise Faults(f"saw a graph in {len(places)} places, and one is needed: {'; '.join(places)}")
-    if older and isinstance(older[0][1], yaml.SequenceNode):
-        return {"nodes": older[0]}
-    holder = older[0][1] if older else page.root
-    if not isinstance(holder, yaml.MappingNode):
-        raise Faults(at(holder, "gssm: a list of nodes is needed, or a mapping that has one under 'nodes'"))
-    entries = page.entries(holder)
-    if "nodes" not in entries:
-        raise Faults(at(holder, f"no graph under 'nodes', 'gssm' or 'data: gssm'; saw the keys {list(entries)}"))
-    strange = [at(place, unknown("key", key, fields)) for key, (place, _) in entries.items() if key not in fields]
-    if strange:
-        raise Faults(*strange)
-    return entries
-
-
-def _nodes(page: Page, listed: yaml.Node, node: type[N]) -> tuple[list[N], dict[str, yaml.Node]]:
-    """The nodes, and where each of them lies."""
-    if not isinstance(listed, yaml.SequenceNode):
-        raise Faults(at(listed, "a list of nodes is needed"))
-    faults, nodes, marks = [], [], {}
-    for item in listed.value:
-        try:
-            nodes.append(_node(page, item, node))
-            marks[nodes[-1].name] = item
-        except Faults as error:
-            faults += error.args
-    if faults:
-        raise Faults(*faults)
-    return nodes, marks
-
-
-def _node(page: Page, item: yaml.Node, node: type[N]) -> N:
-    if not isinstance(item, yaml.MappingNode):
-        raise Faults(at(item, f"saw {page.value(item)!r}; a node is a mapping with a name and num_states"))
-    faults, fields, spelt = [], {}, {}
-    for key, (place, value) in page.entries(item).items():
-        field = OLDER.get(key, key)
-        if field not in node.model_fields:
-            faults.append(at(place, unknown("key", key, [*node.model_fields, *OLDER])))
-        elif field in spelt:
-            faults.append(at(place, f"{key}: the same as {spelt[field].value}, which the node has too"))
-        else:
-            spelt[field] = place
-            fields[field] = _modern(key, page.value(value))
+def _of(path: str | os.PathLike, work: Callable[[Page], T]) -> T:
     try:
-        built = node(**fields)
+        page = marked_yaml.read(usable(path, "path"))
+        try:
+            return work(page)
+        except Wrong as error:
+            for route in (route for route, _ in error.args if route):
+                page.refuse(route)  # a value that could not be read looks like one that is missing
+            raise Faults(*(page.at(route, said) for route, said in error.args)) from None
+    except Faults as error:
+        raise error.within(path) from None
+
+
+def _found(page: Page) -> list[Found]:
+    found = find(page.value)
+    if not found:
+        page.refuse()
+        seen = f"the keys {shown(list(page.value))}" if isinstance(page.value, Mapping) else shown(page.value)
+        raise Wrong(((), f"no graph under 'nodes' or 'gssm'; saw {'nothing' if page.value is None else seen}"))
+    return found
+
+
+def _built(page: Page, found: Found, graph: type[G]) -> G:
+    page.refuse(found.route)
+    beside = [field for field in graph.model_fields if field != "nodes"]
+    strange = [
+        ((*found.route, key), unknown("key", key, graph.model_fields)) for key in found.fields if key not in beside
+    ]
+    if strange:
+        raise Wrong(*strange)
+    nodes, routes = _nodes(found, graph.node_type)
+    try:
+        return graph(**{"name": found.title, **found.fields, "nodes": nodes})
+    except Refused as error:
+        raise Wrong(*((_place(field, said, found, routes), said) for field, said in error.wrong)) from None
+
+
+def _nodes(found: Found, node: type[N]) -> tuple[list[N], dict[str, Route]]:
+    """The nodes, and where each of them lies."""
+    nodes, routes = [], {}
+    placed, wrong = nodes_today(found)
+    for route, fields, spelt in placed:
+        try:
+            nodes.append(_node(route, fields, spelt, node))
+            routes[nodes[-1].name] = route
+        except Wrong as error:
+            wrong += error.args
+    if wrong:
+        raise Wrong(*wrong)
+    return nodes, routes
+
+
+def _node(route: Route, fields: Any, spelt: dict[str, str], node: type[N]) -> N:
+    if not isinstance(fields, Mapping):
+        raise Wrong((route, f"saw {shown(fields)}; a node is a mapping with a name and num_states"))
+    allowed = [*node.model_fields, *OLDER]
+    wrong = [((*route, key), unknown("key", key, allowed)) for key in spelt.values() if key not in allowed]
+    try:
+        built = node(**{field: value for field, value in fields.items() if field in node.model_fields})
     except Refused as error:
         for field, said in error.wrong:
-            key = spelt[field].value if field in spelt else field
-            faults.append(at(spelt.get(field, item), key + said.removeprefix(field)))
-    if faults:
-        raise Faults(*faults)
+            key = spelt.get(field, field)
+            wrong.append(((*route, key), key + said.removeprefix(field) if field else said))
+    if wrong:
+        raise Wrong(*wrong)
     return built
 
 
-def _modern(key: str, value: Any) -> Any:
-    """A value of a node as ``Node`` spells it; what it cannot be is left as it was, for ``Node`` to refuse."""
-    if key == "parents" and value is None:
-        return ()
-    if key == "mode" and isinstance(value, str):
-        return value.lower()
-    if key == "kernel_type" and isinstance(value, str):
-        return "full" if value.lower() == "fullrank" else value.lower()
-    return value
-
-
-def _place(field: str, said: str, entries: Entries, marks: dict[str, yaml.Node]) -> yaml.Node:
+def _place(field: str, said: str, found: Found, routes: dict[str, Route]) -> Route:
     """That of the field, or else of the node that the message names: first, in quotes, or at the head of a cycle."""
-    if field in entries and field != "nodes":
-        return entries[field][0]
+    if field in found.fields:
+        return (*found.route, field)
     quoted = said.removeprefix("node '").partition("'")[0]
     named = (said.partition(":")[0], quoted, said.rpartition(": ")[2].partition(" -> ")[0])
-    return next((marks[name] for name in named if name in marks), entries["nodes"][0])
+    return next((routes[name] for name in named if name in routes), (*found.route, "nodes"))

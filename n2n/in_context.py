@@ -13,7 +13,7 @@ from n2n.checks import MEMORY_BUDGET, check_tokens
 from n2n.contraction import MOST_LATENTS
 from n2n.counts import places
 from n2n.graph import Graph
-from n2n.inference import filter, likelihood_of_all
+from n2n.inference import filter, given_first, likelihood_of_all
 from n2n.monitor.progress import track
 from n2n.particles import Cloud, Streams, bytes_of_tables, bytes_per_filter
 from n2n.process import Process
@@ -30,7 +30,7 @@ class InContext:
 
     Attributes:
         nll: ``(batch, T - 1)``, ``-log P(x_t | x_<t)`` for t = 1 .. T - 1, nats. Infinite at a token that the process
-            cannot emit, and nan after it.
+            cannot emit, and nan after it; infinite at t = 1 if it cannot emit x_0.
         standard_error: ``(batch, T - 1)``, that of ``nll``, nats: 0 where it is exact, nan where fewer than two repeats
             have particles left.
         log_likelihood: ``(batch,)``, ``log P(x_0, .., x_{T-1})``, nats; less the first token's part, it is minus the
@@ -98,9 +98,9 @@ def in_context_nll(
     if not learned:  # a node of one state has one kernel, so any sequence's will do
         found = filter(process.of_sequence(0), tokens, memory_budget=memory_budget)
         return _exact(found.nll, found.log_likelihood)
-    first = 0.0 if graph.initial == "zero" else -log(graph.vocab_size)
+    first = _first(process, tokens)
     if graph.num_joint_states == 1 and not any(node.stickiness for node in learned):
-        nll = _counted(process, tokens, memory_budget)
+        nll = given_first(_counted(process, tokens, memory_budget), first)
         return _exact(nll, likelihood_of_all(first - nll.sum(1)))
     return _estimate(*_filtered(process, tokens, particles, repeats, seed, memory_budget), first)
 
@@ -115,6 +115,14 @@ def _refuse_products(graph: Graph) -> None:
             )
 
 
+def _first(process: Process, tokens: Tensor) -> Tensor:
+    """log P(x_0) of each sequence, ``(batch,)``."""
+    if process.initial_law is None:
+        return torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
+    law = process.initial_law.reshape(-1, process.graph.vocab_size).sum(axis=0)
+    return torch.from_numpy(law).log().to(tokens.device)[tokens[:, 0]]
+
+
 def _exact(nll: Tensor, log_likelihood: Tensor) -> InContext:
     return InContext(nll, torch.zeros_like(nll), log_likelihood, torch.zeros_like(log_likelihood), True, None)
 
@@ -124,7 +132,7 @@ def _counted(process: Process, tokens: Tensor, memory_budget: int) -> Tensor:
     at_once = _filters_at_once(process.graph, 1, tokens.device, memory_budget)
     laid_out = places(process, tokens.device)
     parts = [_run(Cloud(process.graph, laid_out, len(part), 1, None), part) for part in tokens.split(at_once)]
-    return -torch.cat([evidence for evidence, _ in parts])
+    return _nats(torch.cat([evidence for evidence, _ in parts]))
 
 
 def _filtered(
@@ -145,6 +153,7 @@ def _filtered(
 
 def _run(cloud: Cloud, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """log P(x_t | x_<t) and effective sample sizes, ``(filters, T - 1)``, for a filter on each of ``tokens``."""
+    cloud.start(tokens[:, 0])
     steps = [cloud.step(before, token) for before, token in pairwise(tokens.T)]
     evidence, sample_sizes = zip(*steps, strict=True)
     return torch.stack(evidence, 1), torch.stack(sample_sizes, 1)
@@ -167,20 +176,28 @@ def _filters_at_once(graph: Graph, particles: int, device: torch.device, memory_
     return min(most, max(1, _CACHE // (8 * particles * graph.num_joint_states)))
 
 
-def _estimate(evidence: Tensor, sample_size: Tensor, first: float) -> InContext:
-    """Means over repeats of the likelihoods, and the jackknife's errors, from ``(batch, repeats, T - 1)``."""
+def _estimate(evidence: Tensor, sample_size: Tensor, first: Tensor) -> InContext:
+    """Means over repeats of the likelihoods, and the jackknife's errors, from ``(batch, repeats, T - 1)``.
+
+    ``first`` is log P(x_0), ``(batch,)``.
+    """
     repeats = evidence.shape[1]
     running = torch.nn.functional.pad(evidence.cumsum(2), (1, 0))  # log L(t), t = 0 .. T - 1
     mean = running.logsumexp(1) - log(repeats)
     others = _without_each(running)
     return InContext(
-        mean[:, :-1] - mean[:, 1:],
+        given_first(_nats(mean[:, 1:] - mean[:, :-1]), first),
         _jackknife(others[..., :-1] - others[..., 1:]),
         first + mean[:, -1],
         _jackknife(others[..., -1]),
         False,
         sample_size.mean(1),
     )
+
+
+def _nats(log_probability: Tensor) -> Tensor:
+    """What a probability costs: from 0 on, and never -0, where rounding would leave it below."""
+    return (-log_probability).clamp_min(0.0) + 0.0
 
 
 def _without_each(running: Tensor) -> Tensor:

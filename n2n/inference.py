@@ -23,7 +23,8 @@ class Filtered:
 
     Attributes:
         nll: ``(batch, T - 1)``, ``-log P(x_t | x_<t)`` for t = 1 .. T - 1, nats. Infinite at a token that the process
-            cannot emit, and nan after it, where the conditional is undefined.
+            cannot emit, and nan after it, where the conditional is undefined. An x_0 that it cannot emit has no entry
+            of its own, and makes the one at t = 1 infinite. A probability within rounding of 1 gives 0.
         log_likelihood: ``(batch,)``, ``log P(x_0, .., x_{T-1})``, nats; the first token counts, and has probability 1
             with ``initial="zero"``; minus infinity if the process cannot emit them. With a known start it is
             ``log P(z_0, x_0, .., x_{T-1})``.
@@ -171,7 +172,9 @@ def _filter_part(
             marginals.append(marginals_of(belief, emission.sizes))
         if joint:
             joints.append(belief)
-    nll = -torch.stack(evidences, 1).log()
+    nll = nll_of(torch.stack(evidences, 1))
+    if known is None:  # else what follows is given the start, however probable that was
+        nll = given_first(nll, first.log())
     return Filtered(
         nll,
         likelihood_of_all(first.log() - nll.sum(1)),
@@ -181,9 +184,28 @@ def _filter_part(
     )
 
 
+def nll_of(probabilities: Tensor) -> Tensor:
+    """Minus the logarithm, nats; 0 where a probability is 1 within rounding, and never -0."""
+    certain = probabilities >= 1 - 4 * torch.finfo(probabilities.dtype).eps
+    return torch.where(certain, 0.0, -probabilities.log())
+
+
+def given_first(nll: Tensor, first: Tensor) -> Tensor:
+    """``-log P(x_t | x_<t)`` ``(batch, T - 1)`` where log P(x_0) is ``first (batch,)``.
+
+    Where x_0 is impossible, the first entry is infinite and the others are nan.
+    """
+    impossible = torch.full_like(nll, torch.nan)
+    impossible[:, 0] = torch.inf
+    return torch.where((first == -torch.inf)[:, None], impossible, nll)
+
+
 def likelihood_of_all(log_likelihood: Tensor) -> Tensor:
-    """Minus infinity in the place of nan: after an impossible token later ones are undefined, but not the whole."""
-    return log_likelihood.masked_fill(log_likelihood.isnan(), -torch.inf)
+    """Minus infinity in the place of nan: after an impossible token later ones are undefined, but not the whole.
+
+    And 0 where rounding leaves more.
+    """
+    return log_likelihood.masked_fill(log_likelihood.isnan(), -torch.inf).clamp_max(0.0)
 
 
 def by_name(latents: tuple[Node, ...], marginals: list[list[Tensor]]) -> dict[str, Tensor]:

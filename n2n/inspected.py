@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
 from n2n import evaluation
+from n2n.asked import Asked
 from n2n.comparison import Comparison
+from n2n.config import TrainConfig
 from n2n.examples import PREFIX, Inspected, OneRun, RunName, Sequences, check_step, configured, named
 from n2n.probes import ProbeData
-from n2n.runs import Run
-from n2n.strict import Count, NonNegativeInt, Ordered, Strict, unknown
+from n2n.runs import Run, labels
+from n2n.strict import Count, NonNegativeInt, Ordered, Several, shown, unknown
 
 
-class EvaluateConfig(Strict):
+class EvaluateConfig(Asked):
     """Runs that are compared with the oracle side by side.
 
     Args:
@@ -27,8 +28,11 @@ class EvaluateConfig(Strict):
 
     Raises:
         ValueError: one line for each wrong field: a run that is not there or has no checkpoint, a run that is named
-            twice, a step that was not saved, a latent that the first run's graph does not have.
+            twice or is of another process or length, a step that was not saved, a latent that the first run's graph
+            does not have, an order longer than the sequences.
     """
+
+    positional: ClassVar[tuple[str, ...]] = ("runs",)
 
     runs: Annotated[Ordered[RunName], Field(min_length=1)] = (f"{PREFIX}transformer", f"{PREFIX}mamba")
     step: NonNegativeInt | None = None
@@ -42,18 +46,25 @@ class EvaluateConfig(Strict):
         places = [name if name.startswith(PREFIX) else str(named(name).path.resolve()) for name in runs]
         twice = [name for name, place in zip(runs, places, strict=True) if places.count(place) > 1]
         if twice:
-            raise ValueError(f"saw {twice[-1]!r} twice; each run once is needed")
+            raise ValueError(f"saw {shown(twice[-1])} twice; each run once is needed")
         return runs
 
     @model_validator(mode="after")
     def _saved(self) -> EvaluateConfig:
         for name in self.runs:
             check_step(name, self.step)
-        latents = [node.name for node in configured(self.runs[0]).graph.latents]
+        first, *others = (configured(name) for name in self.runs)
+        latents = [node.name for node in first.graph.latents]
         if not latents:
             raise ValueError(f"runs: {self.runs[0]} is of a process without latents, whose states it could be cut by")
-        if self.latent and self.latent not in latents:
-            raise ValueError(f"latent: {unknown('latent', self.latent, latents)}")
+        wrong = [] if self.latent in ("", *latents) else [f"latent: {unknown('latent', self.latent, latents)}"]
+        if max(self.orders) > first.seq_len:
+            wrong.append(f"orders: saw {max(self.orders)}; sequences of {first.seq_len} tokens show no longer n-grams")
+        wrong += [
+            _other_task(name, self.runs[0], other, first) for name, other in zip(self.runs[1:], others, strict=True)
+        ]
+        if any(wrong):
+            raise Several(*filter(None, wrong))
         return self
 
     @property
@@ -70,10 +81,28 @@ class ProbeConfig(Inspected):
         sequences: that probes are fitted on; as many others judge them.
         last: tokens that a control sees.
         simplex: a run whose process has a latent of three states (that of ``"mess3"`` counts), for the belief simplex.
+
+    Raises:
+        ValueError: as ``Inspected``, a run without latents, more ``last`` tokens than there are, or no such latent.
     """
 
     last: Count = 4
     simplex: RunName = f"{PREFIX}mess3"
+
+    @field_validator("simplex")
+    @classmethod
+    def _with_three(cls, name: str) -> str:
+        states = {latent: int(max(own)) + 1 for latent, own in configured(name).process.own_states.items()}
+        if 3 not in states.values():
+            raise ValueError(f"saw {shown(name)}, whose latents have {shown(states)} states; one of 3 is needed")
+        return name
+
+    @model_validator(mode="after")
+    def _seen_tokens(self) -> ProbeConfig:
+        config = _with_latents(self.run)
+        if self.last >= config.seq_len:
+            raise ValueError(f"last: saw {self.last}; a sequence has {config.seq_len - 1} before its last one")
+        return self
 
 
 class DynamicsConfig(OneRun):
@@ -90,9 +119,31 @@ class DynamicsConfig(OneRun):
 
     most: Annotated[Count, Field(ge=2)] = 10
 
+    @model_validator(mode="after")
+    def _probed(self) -> DynamicsConfig:
+        _with_latents(self.run)
+        return self
+
 
 class WelcomeConfig(OneRun):
-    """The run that ``notebooks/welcome.ipynb`` takes its pictures of."""
+    """The run that ``notebooks/welcome.ipynb`` takes its pictures of.
+
+    Raises:
+        ValueError: as ``OneRun``, or a run of a process without latents.
+    """
+
+    @model_validator(mode="after")
+    def _probed(self) -> WelcomeConfig:
+        _with_latents(self.run)
+        return self
+
+
+def _with_latents(name: str) -> TrainConfig:
+    """A run's configuration, or a ``ValueError`` if its process has no latent that a probe could look for."""
+    config = configured(name)
+    if not config.graph.latents:
+        raise ValueError(f"run: {name} is of a process without latents, so there is no belief to probe")
+    return config
 
 
 def compared(runs: list[Run], sequences: int, step: int | None = None) -> Comparison:
@@ -104,17 +155,21 @@ def compared(runs: list[Run], sequences: int, step: int | None = None) -> Compar
     """
     first = runs[0]
     for run in runs[1:]:
-        for what in ("process", "seq_len"):
-            if getattr(run.config, what) != getattr(first.config, what):
-                raise ValueError(
-                    f"runs: {run.path.name} has another {what} than {first.path.name}; runs are compared on the same "
-                    "tokens"
-                )
-    names = _names(runs)
+        if said := _other_task(run.path.name, first.path.name, run.config, first.config):
+            raise ValueError(said)
+    names = labels(runs)
     if len(set(names)) < len(runs):
         raise ValueError(f"runs: saw folders that go by the same names, {names}; give one of them another")
     models = {name: run.model(step) for name, run in zip(names, runs, strict=True)}
     return Comparison(first.config.process, models, sequences, first.config.seq_len)
+
+
+def _other_task(name: str, first_name: str, config: TrainConfig, first: TrainConfig) -> str:
+    """Why a run cannot be compared with the first one; empty if it can."""
+    for what in ("process", "seq_len"):
+        if getattr(config, what) != getattr(first, what):
+            return f"runs: {name} has another {what} than {first_name}; runs are compared on the same tokens"
+    return ""
 
 
 def probe_data(run: Run, sequences: int) -> ProbeData:
@@ -125,11 +180,3 @@ def probe_data(run: Run, sequences: int) -> ProbeData:
 def sequences_seen(runs: list[Run], step: int | None = None) -> int:
     """The most distinct training sequences that one of the runs had seen at a step (None: at its last checkpoint)."""
     return max(evaluation.sequences_seen(run.config, max(run.steps) if step is None else step) for run in runs)
-
-
-def _names(runs: list[Run]) -> list[str]:
-    archs = [run.config.arch for run in runs]
-    names = [arch if archs.count(arch) == 1 else run.path.name for arch, run in zip(archs, runs, strict=True)]
-    if len(set(names)) == len(names):
-        return names
-    return [os.path.join(*run.path.parts[-2:]) if names.count(n) > 1 else n for n, run in zip(names, runs, strict=True)]

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from n2n.arrays import SUM_TOLERANCE, probabilities
+from n2n.compiling import compiled
 from n2n.context_rows import log_gamma, normalise
 from n2n.graph import Graph, Node
-from n2n.philox import compiled, derive_key
+from n2n.philox import derive_key
 from n2n.strict import unknown
 
 _MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)

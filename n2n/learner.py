@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 from n2n.config import TrainConfig
-from n2n.data import Batches, Epochs, Stream, TokenStore
+from n2n.data import Batches, Epochs, Stream
 from n2n.data.sidecar import same_kernels
 from n2n.models.lm import LanguageModel
 from n2n.models.sizes import forward_flops
@@ -135,8 +135,10 @@ class Learner:
         """Refuse the checkpoint of another run.
 
         Raises:
-            ValueError: it was trained on other kernels or on another dataset, or is of another model.
+            ValueError: it is incomplete, was trained on other kernels or on another dataset, or is of another model.
         """
+        if lacking := sorted({"model", "optimizer", "kernels", "data"} - state.keys()):
+            raise ValueError(f"run_dir: the checkpoint in {folder} lacks {', '.join(lacking)}")
         if not same_kernels(self.config.process.checksums, state["kernels"]):
             raise ValueError(f"run_dir: the kernels of {folder} are not those drawn here; numpy may draw otherwise now")
         if state["data"] != self._data_hash():
@@ -145,8 +147,13 @@ class Learner:
             )
         self._refuse_other_model(state["model"], folder)
 
-    def save(self, folder: Path) -> None:
-        """Write a checkpoint of weights that are finite; every rank has to call, the first one writes."""
+    def save(self, folder: Path, marks: checkpoint.Marks) -> None:
+        """Write a checkpoint of weights that are finite; every rank has to call, the first one writes.
+
+        Args:
+            folder: of the checkpoints.
+            marks: how far the run's files of rows go.
+        """
         self.check_finite()
         state = self.state()
         if not all(torch.isfinite(value).all() for value in state["model"].values()):
@@ -154,7 +161,7 @@ class Learner:
                 f"after step {self.done - 1} the weights are not finite; a lower lr may help. {self.last_saved}"
             )
         if self.ranks.first:
-            checkpoint.save(folder, self.done, state)
+            checkpoint.save(folder, self.done, state, self.config.identity, marks)
             checkpoint.prune(folder, self.config.keep_last, self.config.keep_every)
         self.saved = self.done
 
@@ -187,12 +194,7 @@ def open_data(config: TrainConfig) -> Stream | Epochs:
     """
     if config.data == "online":
         return Stream(config.process, config.seq_len)
-    store = TokenStore(config.data)
-    if store.split != "train":
-        raise ValueError(
-            f"data: {store.path} holds the {store.split} split, on which models are judged; train is needed"
-        )
-    source = Epochs(store, sequences=config.sequences, length=config.seq_len, seed=config.process_seed)
-    store.check_drawn_from(config.process)
-    store.verify()
+    source = config.epochs()
+    source.store.check_drawn_from(config.process)
+    source.store.verify()
     return source

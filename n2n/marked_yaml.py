@@ -1,97 +1,209 @@
-"""YAML whose values know their line and column, and in which no key is repeated."""
+"""YAML 1.2 read into plain values whose places are known: graphs, a sweep's points, a shell's lists.
+
+``core_schema`` says which values are numbers. A value's route is its place in the plain values, and every fault is told
+with the line and column that its route leads to.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.composer import MaxDepthExceededError
+from ruamel.yaml.error import MarkedYAMLError, StreamMark
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.resolver import VersionedResolver
 
-from n2n.strict import nearest
+from n2n.core_schema import TAG, refuse_tag, resolvers, scalar
+from n2n.nested import DEEPEST, LARGEST, TOO_DEEP, TOO_LARGE
+from n2n.strict import LONGEST_SENTENCE, MOST_SENTENCES, cut, nearest, shown
 
-Entries = dict[Any, tuple[yaml.Node, yaml.Node]]  # of a mapping: for each key, the key and the value with their marks
+Route = tuple[str | int, ...]  # the keys and indices that lead to a value
+Entries = dict[str, tuple[ScalarNode, Node]]  # of a mapping: each key with its own node and its value's
+
+LARGEST_FILE = 2**24  # bytes
 
 
 class Faults(Exception):
-    """All that is wrong with a file, each fault with its place."""
+    """All that is wrong with a text, each fault with its place."""
+
+    def within(self, file: str | os.PathLike) -> ValueError:
+        """The refusal of the file that holds the text."""
+        said = [f"  - {cut(fault, LONGEST_SENTENCE)}" for fault in self.args[:MOST_SENTENCES]]
+        more = len(self.args) - len(said)
+        return ValueError(
+            "\n".join([f"{os.fspath(file)} was refused:", *said, *([f"  - and {more:,} more"] * (more > 0))])
+        )
 
 
-def at(place: yaml.Node | yaml.Mark, said: str) -> str:
-    """A fault with its place, counted from 1."""
-    mark = place if isinstance(place, yaml.Mark) else place.start_mark
-    return f"line {mark.line + 1}, column {mark.column + 1}: {said}"
+class _Core(VersionedResolver):
+    """Which plain scalars are no texts, by the core schema."""
+
+    versioned_resolver = resolvers()
 
 
 class Page:
-    """A file parsed, but not yet made into values.
+    """A text in YAML as plain values, ``value``, with the place of each.
+
+    Args:
+        content: the text, or its bytes.
 
     Raises:
-        Faults: no such file, no YAML, or a repeated key, of which YAML's own reader would silently keep the last.
+        Faults: no YAML, a repeated key (both lines are named), a key that is no single word, a wrong merge, or values
+            that are nested too deeply or too many. A single value that is refused is told by ``refuse``.
     """
 
-    def __init__(self, path: Path) -> None:
-        content = _bytes(path)
+    def __init__(self, content: str | bytes) -> None:
+        self._root = _composed(content)
+        nodes = list(_nodes(self._root, set()))
+        faults = [fault for node in nodes if isinstance(node, MappingNode) for fault in _wrong_keys(node)]
+        if faults:
+            raise Faults(*faults)
+        _refuse_tangled(self._root)
+        self._refused: dict[Route, str] = {}
+        self.value = self._value(self._root, ())
+
+    def _value(self, node: Node, route: Route) -> Any:
         try:
-            self._loader = yaml.SafeLoader(content)
-            root = self._loader.get_single_node()
-        except yaml.MarkedYAMLError as error:
-            raise Faults(at(error.problem_mark, error.problem)) from None
-        except yaml.YAMLError as error:  # bytes or characters that YAML does not have
-            raise Faults(" ".join(str(error).split())) from None
-        if not isinstance(root, yaml.MappingNode):
-            raise Faults("line 1, column 1: a mapping is needed, such as one with the key 'nodes'")
-        repeated = list(_repeated_keys(root))
-        if repeated:
-            raise Faults(*repeated)
-        self.root = root
+            if isinstance(node, ScalarNode):
+                return scalar(node)
+            refuse_tag(node, "map" if isinstance(node, MappingNode) else "seq")
+        except ValueError as error:
+            self._refused[route] = str(error)
+            return None
+        if isinstance(node, MappingNode):
+            return {key: self._value(value, (*route, key)) for key, (_, value) in _entries(node).items()}
+        return [self._value(item, (*route, i)) for i, item in enumerate(node.value)]
 
-    def entries(self, mapping: yaml.MappingNode) -> Entries:
-        """The keys and values of a mapping, with those that ``<<`` merges in."""
-        try:
-            self._loader.flatten_mapping(mapping)  # puts what is merged first, so that the mapping's own keys win
-        except yaml.MarkedYAMLError as error:
-            raise Faults(at(error.problem_mark, error.problem)) from None
-        strange = [
-            at(key, "a key must be a single word") for key, _ in mapping.value if not isinstance(key, yaml.ScalarNode)
-        ]
-        if strange:
-            raise Faults(*strange)
-        return {self.value(key): (key, value) for key, value in mapping.value}
+    def refuse(self, route: Route = ()) -> None:
+        """Refuse the values from a route downwards that could not be read.
 
-    def value(self, node: yaml.Node) -> Any:
-        """The plain value."""
-        try:
-            return self._loader.construct_object(node, deep=True)
-        except yaml.MarkedYAMLError as error:
-            raise Faults(at(error.problem_mark, error.problem)) from None
-        except ValueError as error:  # such as a date in a thirteenth month
-            raise Faults(at(node, str(error))) from None
+        Raises:
+            Faults: each with its place.
+        """
+        faults = [self.at(found, said) for found, said in self._refused.items() if found[: len(route)] == route]
+        if faults:
+            raise Faults(*faults)
+
+    def at(self, route: Route, said: str) -> str:
+        """A fault with its place: that of the key or of the list's item that a route ends in."""
+        place = node = self._root
+        for step in route:
+            if isinstance(node, MappingNode) and step in _entries(node):
+                place, node = _entries(node)[step]
+            elif isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.value):
+                place = node = node.value[step]
+            else:  # a field that is missing has the place of what it is missing in
+                break
+        return _at(place.start_mark, said)
 
 
-def _bytes(path: Path) -> bytes:
+def read(path: str | os.PathLike) -> Page:
+    """The page in a file.
+
+    Raises:
+        Faults: as ``Page``, or a file that cannot be read or is very large.
+    """
+    path = Path(path)
     try:
-        return path.read_bytes()
-    except OSError as error:
+        with open(path, "rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
         beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise Faults(f"{error.strerror}{nearest(path.name, beside)}") from None
+        raise Faults(f"{getattr(error, 'strerror', None) or error}{nearest(path.name, beside)}") from None
+    if len(content) > LARGEST_FILE:
+        raise Faults(f"it is larger than {LARGEST_FILE // 2**20} MB")
+    return Page(content)
 
 
-def _repeated_keys(root: yaml.Node) -> Iterator[str]:
-    for mapping in _mappings(root, set()):
-        first: dict[tuple[str, str], yaml.Node] = {}
-        for key, _ in mapping.value:
-            if isinstance(key, yaml.ScalarNode) and first.setdefault((key.tag, key.value), key) is not key:
-                line = first[key.tag, key.value].start_mark.line + 1
-                yield at(key, f"the key {key.value!r} is on line {line} already")
+def _at(mark: StreamMark, said: str) -> str:
+    return f"line {mark.line + 1}, column {mark.column + 1}: {said}"
 
 
-def _mappings(node: yaml.Node, met: set[int]) -> Iterator[yaml.MappingNode]:
-    if id(node) in met or isinstance(node, yaml.ScalarNode):
-        return  # an alias may lead back to where it lies
+def _composed(content: str | bytes) -> Node:
+    reader = YAML(typ="safe", pure=True)
+    reader.Resolver, reader.max_depth = _Core, DEEPEST
+    reader.composer.warn_double_anchors = False  # YAML lets an anchor be set again
+    try:
+        root = reader.compose(content)
+    except MaxDepthExceededError as error:
+        raise Faults(_at(error.problem_mark, TOO_DEEP)) from None
+    except MarkedYAMLError as error:
+        raise Faults(_at(error.problem_mark or error.context_mark, error.problem or error.context)) from None
+    except YAMLError as error:  # bytes or characters that YAML does not have
+        raise Faults(" ".join(str(error).split())) from None
+    if reader.version not in (None, (1, 2)):
+        found = ".".join(map(str, reader.version))
+        raise Faults(f"line 1, column 1: saw %YAML {found}; files are read as YAML 1.2, so leave that line out")
+    return _composed("~") if root is None else root
+
+
+def _nodes(node: Node, met: set[int]) -> Iterator[Node]:
+    """A node and all that lie in it, each once."""
+    if id(node) in met:
+        return
     met.add(id(node))
-    if isinstance(node, yaml.MappingNode):
-        yield node
-    for child in node.value:
-        for part in child if isinstance(child, tuple) else (child,):
-            yield from _mappings(part, met)
+    yield node
+    for child in _children(node):
+        yield from _nodes(child, met)
+
+
+def _children(node: Node) -> list[Node]:
+    if isinstance(node, MappingNode):
+        return [part for pair in node.value for part in pair]
+    return node.value if isinstance(node, SequenceNode) else []
+
+
+def _wrong_keys(mapping: MappingNode) -> Iterator[str]:
+    first: dict[str, Node] = {}
+    for key, value in mapping.value:
+        if not isinstance(key, ScalarNode):
+            yield _at(key.start_mark, "a key must be a single word")
+        elif first.setdefault(key.value, key) is not key:
+            line = first[key.value].start_mark.line + 1
+            yield _at(key.start_mark, f"the key {shown(key.value)} is on line {line} already")
+        elif _merges(key):
+            wrong = [source for source in _sources(value) if not isinstance(source, MappingNode)]
+            yield from (_at(source.start_mark, "<< merges mappings alone") for source in wrong)
+
+
+def _merges(key: ScalarNode) -> bool:
+    return key.tag == f"{TAG}merge"
+
+
+def _sources(value: Node) -> list[Node]:
+    return value.value if isinstance(value, SequenceNode) else [value]
+
+
+def _entries(mapping: MappingNode) -> Entries:
+    """The keys and values of a mapping, with those that ``<<`` merges in; its own come first, then the first merged."""
+    merged: Entries = {}
+    for key, value in mapping.value:
+        for source in _sources(value) if _merges(key) else []:
+            merged = {**_entries(source), **merged}
+    return {**merged, **{key.value: (key, value) for key, value in mapping.value if not _merges(key)}}
+
+
+def _refuse_tangled(root: Node) -> None:
+    known: dict[int, tuple[int, int]] = {}
+
+    def measured(node: Node) -> tuple[int, int]:
+        """The number of values and of levels, each alias counted as what it stands for."""
+        if id(node) not in known:
+            known[id(node)] = LARGEST, DEEPEST  # what an alias inside the node itself finds
+            found = [measured(child) for child in _children(node)]
+            known[id(node)] = 1 + sum(size for size, _ in found), 1 + max((height for _, height in found), default=0)
+        size, height = known[id(node)]
+        if height > DEEPEST or size > LARGEST:
+            raise Faults(
+                _at(
+                    node.start_mark,
+                    TOO_LARGE.format(LARGEST) if height <= DEEPEST else f"{TOO_DEEP}, or an alias holds itself",
+                )
+            )
+        return size, height
+
+    measured(root)

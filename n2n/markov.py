@@ -52,10 +52,10 @@ def markov_nll(process: Process, tokens, context_length: int) -> np.ndarray:
 
     Raises:
         ValueError: tokens of a wrong shape or type or outside the vocabulary, a context length that is not a whole
-            number from 0, or a stationary law that is not reached.
+            number from 0, or a stationary law that is refused.
     """
     seen = whole("context_length", context_length, 0)
-    process = _stationary(process)
+    process = settled(process)
     tokens = check_tokens(process, tokens).cpu().numpy()
     batch, length = tokens.shape
     seen = min(seen, length - 1)
@@ -73,17 +73,22 @@ def markov_entropy(process: Process, context_length: int) -> float:
 
     Raises:
         ValueError: a context length that is not a whole number from 0, more than 2^22 windows of k + 1 tokens, or a
-            stationary law that is not reached.
+            stationary law that is refused.
     """
     seen = whole("context_length", context_length, 0)
-    process = _stationary(process)
+    process = settled(process)
     vocab_size = process.graph.vocab_size
     if vocab_size ** (min(seen, LIMIT.bit_length()) + 1) > LIMIT:
         raise ValueError(
             f"context_length: saw {seen}; {vocab_size} symbols make {vocab_size}^{seen + 1} windows, more than the "
             f"{LIMIT} that are enumerated; use markov_entropy_estimate"
         )
-    total = 0.0
+    return settled_entropy(process, seen)
+
+
+def settled_entropy(process: Process, seen: int) -> float:
+    """As ``markov_entropy``, of a process whose start is stationary and of any number of windows."""
+    total, vocab_size = 0.0, process.graph.vocab_size
     for first in range(0, vocab_size**seen, PART):
         numbers = np.arange(first, min(first + PART, vocab_size**seen))
         contexts = numbers[:, None] // vocab_size ** np.arange(seen) % vocab_size  # (contexts, k), each once
@@ -104,10 +109,10 @@ def markov_entropy_estimate(process: Process, context_length: int, *, sequences:
         sequences: contexts drawn, at least 2.
 
     Raises:
-        ValueError: a number that is not whole or too small, or a stationary law that is not reached.
+        ValueError: a number that is not whole or too small, or a stationary law that is refused.
     """
     seen, sequences = whole("context_length", context_length, 1), whole("sequences", sequences, 2)
-    process = _stationary(process)
+    process = settled(process)
     drawn = process.sample(sequences, length=seen, split="test", latents=False).tokens.astype(np.int64)
     distinct, place = _distinct(drawn, process.graph.vocab_size)
     parts = [_contexts(process, distinct[first : first + PART])[1] for first in range(0, len(distinct), PART)]
@@ -116,7 +121,8 @@ def markov_entropy_estimate(process: Process, context_length: int, *, sequences:
     return Estimate(float(mean), float(error))
 
 
-def _stationary(process: Process) -> Process:
+def settled(process: Process) -> Process:
+    """A process with fixed kernels from its stationary start."""
     check_process(process)
     check_fixed(process.graph)
     return process.with_initial("stationary")
@@ -131,10 +137,10 @@ def _nll_of_last(process: Process, windows: np.ndarray) -> np.ndarray:
     """``-log P(last token | those before it)`` of each of ``windows (count, k + 1)``: ``(count,)``."""
     if windows.shape[1] == 1:
         with np.errstate(divide="ignore"):
-            return -np.log(_unigram(process))[windows[:, 0]]
+            return np.maximum(-np.log(_unigram(process)), 0.0)[windows[:, 0]] + 0.0
     distinct, place = _distinct(windows, process.graph.vocab_size)
     nll = filter(process, distinct).nll[:, -1].cpu().numpy()
-    undefined = np.isnan(nll)  # the context has probability 0
+    undefined = np.isnan(nll) | (_unigram(process)[distinct[:, 0]] == 0)  # the context has probability 0
     if undefined.any():
         nll[undefined] = _nll_of_last(process, distinct[undefined, 1:])
     return nll[place]
@@ -152,7 +158,7 @@ def _contexts(process: Process, contexts: np.ndarray) -> tuple[np.ndarray, np.nd
     """Each context's stationary probability and the entropy of what follows it, of ``contexts (count, k)``."""
     unigram = _unigram(process)
     if contexts.shape[1] == 0:
-        return np.ones(1), _entropy(unigram[None])
+        return np.ones(1), entropy_of(unigram[None])
     padded = np.column_stack(
         [contexts, np.zeros(len(contexts), np.int64)]
     )  # any token, for a prediction after the last
@@ -160,9 +166,9 @@ def _contexts(process: Process, contexts: np.ndarray) -> tuple[np.ndarray, np.nd
     follows = unigram[contexts[:, 0]] * np.exp(-filtered.nll[:, :-1].cpu().numpy().sum(axis=1))
     possible = follows > 0  # else nan, or 0
     law = np.where(possible[:, None], filtered.predictive[:, -1].cpu().numpy(), 0.0)
-    return np.where(possible, follows, 0.0), _entropy(law)
+    return np.where(possible, follows, 0.0), entropy_of(law)
 
 
-def _entropy(laws: np.ndarray) -> np.ndarray:
+def entropy_of(laws: np.ndarray) -> np.ndarray:
     """Of each row, nats."""
-    return -(laws * np.log(np.where(laws > 0, laws, 1.0))).sum(axis=-1)
+    return np.maximum(-(laws * np.log(np.where(laws > 0, laws, 1.0))).sum(axis=-1), 0.0) + 0.0

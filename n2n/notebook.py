@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import ast
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-_INJECTED = "# Parameters"  # papermill's first line of the cell that it adds
+from n2n.assigned import Assigned, assigned
+
 _PLAIN = (bool, int, float, str, list, dict, tuple, type(None))
 _SHELLS = {"In", "Out"}  # the shell's own plain values
+TAG, INJECTED = "parameters", "injected-parameters"  # of cells, as papermill has them
 
 
 def parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of the running notebook by name, misspelt ones included, for a strict configuration to judge.
 
-    A kernel that keeps a history tells them apart from a reader's own variables: they are the names of the parameters
-    cell (the first in which every line is an annotated assignment) as it was last run, and of the cell that papermill
-    adds after it. Without a history
-    they are all plain values that the namespace holds so far.
+    A kernel's history tells parameters apart from a reader's own variables. The parameters cell is the first one that
+    only assigns and has an annotation, such as ``steps: int = 5``. The parameters are the names that it assigned when
+    it last ran, and those of the cell that ran right after it, if that one assigns nothing but plain values: papermill
+    injects such a cell. In a notebook without annotations, and without a history, all plain values that the namespace
+    holds so far are parameters.
+
+    In a notebook or a script that another one runs (``%run other.ipynb``), the parameters are those that its own file
+    assigns: in the cells tagged ``parameters`` and ``injected-parameters`` of a notebook, at the top level of a script.
 
     Args:
         namespace: ``globals()`` of the notebook.
     """
-    history = namespace.get("In")
-    cells = [cell for cell in history if isinstance(cell, str)] if isinstance(history, list) else []
-    names = _named(cells) or [name for name, value in namespace.items() if _is_plain(name, value)]
+    names = _of_file(namespace, sys._getframe(1).f_code.co_filename)
+    if names is None:
+        names = _of_history(namespace) or [name for name, value in namespace.items() if _is_plain(name, value)]
     return {name: namespace[name] for name in names if name in namespace}
 
 
@@ -32,24 +39,61 @@ def _is_plain(name: str, value: Any) -> bool:
     return type(value) in _PLAIN and name not in _SHELLS and not name.startswith("_")
 
 
-def _named(cells: list[str]) -> list[str]:
-    typed = [(i, names) for i, cell in enumerate(cells) if (names := _names(cell, ast.AnnAssign))]
+def _of_history(namespace: Mapping[str, Any]) -> list[str]:
+    history = namespace.get("In")
+    cells = [cell for cell in history if isinstance(cell, str)] if isinstance(history, list) else []
+    return _named([assigned(cell) for cell in cells])
+
+
+def _named(cells: list[Assigned]) -> list[str]:
+    """The parameters' names among cells in the order in which they ran."""
+    cells = [cell for cell in cells if not cell.empty]  # which separate nothing
+    typed = [i for i, cell in enumerate(cells) if cell.alone and cell.typed]
     if not typed:
         return []
-    # The first typed cell is the parameters'; a later one is its next run if it shares most of the names.
-    first = set(typed[0][1])
-    last, latest = [(i, names) for i, names in typed if 2 * len(first & set(names)) >= max(len(first), len(names))][-1]
-    injected = [_names(cell, ast.Assign) for cell in cells[last:] if cell.startswith(_INJECTED)]
-    return list(dict.fromkeys([*latest, *(name for names in injected for name in names)]))
+    first = cells[typed[0]].values.keys()  # the parameters'; a later one is its next run if they share most names
+    latest = max(i for i in typed if _mostly(first, cells[i].values.keys()))
+    names, after = list(cells[latest].values), cells[latest + 1 :]
+    if after and after[0].literal:  # injected, and maybe edited and run again
+        names += [
+            name for cell in after if cell.literal and cell.values.keys() & after[0].values for name in cell.values
+        ]
+    return list(dict.fromkeys(names))
 
 
-def _names(cell: str, kind: type[ast.AnnAssign] | type[ast.Assign]) -> list[str]:
-    """Names assigned by a cell in which every statement is of one kind, else none."""
+def _mostly(one: Any, other: Any) -> bool:
+    return 2 * len(one & other) >= max(len(one), len(other))
+
+
+def _of_file(namespace: Mapping[str, Any], code: str) -> list[str] | None:
+    """The parameters' names in the file that ``%run`` runs in this namespace, which it shares with its caller.
+
+    Args:
+        code: the file of the code that asks. Cells have none, and ``%run -i`` leaves a script's ``__file__`` behind.
+
+    Returns:
+        None where no such file runs.
+    """
+    file = namespace.get("__file__")
+    if not isinstance(file, str) or not isinstance(namespace.get("In"), list):
+        return None
+    path = Path(file)
+    if path.suffix not in (".ipynb", ".ipy") and path.absolute() != Path(code).absolute():
+        return None
     try:
-        body = ast.parse(cell).body
-    except SyntaxError:  # a cell with a magic
-        return []
-    if not all(isinstance(statement, kind) for statement in body):
-        return []
-    targets = [t for s in body for t in (s.targets if isinstance(s, ast.Assign) else [s.target])]
-    return [target.id for target in targets if isinstance(target, ast.Name)]
+        if path.suffix == ".ipynb":
+            return _of_notebook(path)
+        return [name for name in assigned(path.read_text()).values if _is_plain(name, namespace.get(name))]
+    except (OSError, ValueError):
+        return None
+
+
+def _of_notebook(path: Path) -> list[str]:
+    import nbformat
+
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    tagged = [assigned(cell.source) for cell in cells if {TAG, INJECTED} & set(cell.metadata.get("tags", []))]
+    if tagged:
+        return list(dict.fromkeys(name for cell in tagged for name in cell.values))
+    found = [assigned(cell.source) for cell in cells]
+    return _named(found) or list(dict.fromkeys(name for cell in found if cell.alone for name in cell.values))

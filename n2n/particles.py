@@ -8,12 +8,15 @@ UAI 2000; Pitt and Shephard, "Filtering via simulation: auxiliary particle filte
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from n2n.counts import Counts, Moment, Place
 from n2n.graph import Graph
+from n2n.stationary import shows_latents_first
 
 _COPIES = 6  # laws over the joint states alive at once within a step
 _NUMBERS = 24  # other numbers that a particle needs within a step
@@ -75,7 +78,24 @@ class Cloud:
             for place in places
             if place.table is None
         }
-        self.states = (self._uniforms(1)[0] * graph.num_joint_states).long() * (graph.initial == "uniform")
+        self.states = torch.zeros(filters * particles, dtype=torch.int64, device=self.device)
+        self.initial, self.first_is_shown = graph.initial, shows_latents_first(graph)
+
+    def start(self, first: Tensor) -> None:
+        """Draw the latents at t = 0 given the first tokens ``(filters,)``, which count where X's kernel drew them."""
+        uniform = self._uniforms(1)[0]
+        if self.initial == "zero":
+            return
+        token = first.repeat_interleave(self.particles)
+        moment = Moment(self.states, token, token)  # there is no token before, and none that sees it
+        law = torch.ones(len(token), prod(self.sizes), dtype=torch.float64, device=self.device)
+        if self.first_is_shown:
+            shown = self._factor(self.places[-1], moment).view(-1, *self.places[-1].spread)
+            law = (law.view(-1, *self.sizes) * shown).view(law.shape)
+        self.states = _drawn(law.cumsum(1), uniform)
+        x = self.counts.get(self.places[-1].node.name)
+        if self.first_is_shown and x is not None:
+            x.add(moment, self.states, uniform)
 
     def _uniforms(self, rows: int) -> Tensor:
         """``(rows, N)`` in [0, 1)."""
@@ -99,8 +119,7 @@ class Cloud:
         self.weights = torch.where(evidence[:, None] > 0, weights / evidence[:, None], 1 / self.particles)
         sample_size = 1 / self.weights.square().sum(1)
         self._resample(law, sample_size, uniforms[0].view_as(weights)[:, 0])
-        drawn = torch.searchsorted(law, uniforms[1][:, None] * law[:, -1:], right=True)[:, 0]
-        states = drawn.clamp_(max=law.shape[1] - 1)
+        states = _drawn(law, uniforms[1])
         moment = Moment(self.states, *seen)
         for counts, uniform in zip(self.counts.values(), uniforms[2:], strict=True):
             counts.add(moment, states, uniform)
@@ -109,18 +128,19 @@ class Cloud:
 
     def _law(self, moment: Moment) -> Tensor:
         """P(z_t, x_t = token | particle), ``(N, S)``: the product over nodes of what their rows predict."""
-        factors = []
-        for place in self.places:
-            if place.table is None:
-                factors.append(self.counts[place.node.name].predictive(moment))
-            else:
-                factors.append(place.table.index_select(0, place.number(place.slab, moment)))
+        factors = [self._factor(place, moment) for place in self.places]
         total = len(moment.states)
         law = torch.ones(total, dtype=torch.float64, device=self.device)
         for k, (place, factor) in enumerate(zip(self.places, factors, strict=True)):
             grown = (1,) if k < len(self.sizes) else ()
             law = law.view(total, *self.sizes[:k], *grown) * factor.view(total, *place.spread)
         return law.reshape(total, -1)
+
+    def _factor(self, place: Place, moment: Moment) -> Tensor:
+        """What a node's rows predict, ``(N, entries of a slab)``."""
+        if place.table is None:
+            return self.counts[place.node.name].predictive(moment)
+        return place.table.index_select(0, place.number(place.slab, moment))
 
     def _resample(self, law: Tensor, sample_size: Tensor, offset: Tensor) -> None:
         """Systematic resampling of the filters whose weights are too uneven; ``law``, the laws to draw from, too.
@@ -140,3 +160,9 @@ class Cloud:
         for values in (law, self.states, *counted):
             values[target] = values[source]
         self.weights[poor] = 1 / self.particles
+
+
+def _drawn(cumulative: Tensor, uniform: Tensor) -> Tensor:
+    """States ``(N,)`` by inversion of cumulative laws ``(N, S)``, which need not end in 1."""
+    drawn = torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)[:, 0]
+    return drawn.clamp_(max=cumulative.shape[1] - 1)

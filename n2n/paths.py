@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import reprlib
 from pathlib import Path
 
 LONGEST_PART, LONGEST = 255, 4095  # bytes of a name and of a path, as Linux has them
@@ -20,7 +21,7 @@ def readable(given: str | os.PathLike) -> str:
     """
     text = os.fspath(given) if isinstance(given, str | os.PathLike) else given
     if not isinstance(text, str):
-        raise ValueError(f"saw a {type(given).__name__}; the path of a file or folder is needed")
+        raise ValueError(f"saw {reprlib.repr(given)}; the path of a file or folder is needed")
     if scheme := _SCHEME.match(text):
         raise ValueError(f"saw {short(text)}, a URL of scheme {scheme[1]!r}; a path on this machine is needed")
     if "\0" in text:

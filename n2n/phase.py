@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, Field, model_validator
 
+from n2n import strict
+from n2n.asked import Asked
 from n2n.calibration import calibrate, with_alphas
 from n2n.checks import check_budget, check_fixed
 from n2n.compressed import PowersOfTwo, named, whole_sequences
@@ -18,13 +21,19 @@ from n2n.difficulty import entropies_by_seed, mean_and_error, student
 from n2n.fields import GraphOrPreset, preset
 from n2n.graph import Graph
 from n2n.monitor.progress import track
-from n2n.strict import Count, Ordered, Positive, Strict, whole
+from n2n.strict import Count, Ordered, Positive, shown, whole
 
 
 def _no_number_twice(values: tuple[float, ...]) -> tuple[float, ...]:
     if len(set(values)) < len(values):
-        raise ValueError(f"saw {list(values)}; no number may be there twice")
+        raise ValueError(f"saw {shown(list(values))}; no number may be there twice")
     return values
+
+
+def _measurable(graph: Graph) -> Graph:
+    check_fixed(graph)
+    check_budget(graph)
+    return graph
 
 
 def _no_name_twice(graphs: tuple[Graph, ...]) -> tuple[Graph, ...]:
@@ -34,10 +43,12 @@ def _no_name_twice(graphs: tuple[Graph, ...]) -> tuple[Graph, ...]:
 
 Several = Annotated[Count, Field(ge=2)]
 Alphas = Annotated[Ordered[Positive], Field(min_length=2), AfterValidator(_no_number_twice)]
-Graphs = Annotated[Ordered[GraphOrPreset], Field(min_length=1), AfterValidator(_no_name_twice)]
+Graphs = Annotated[
+    Ordered[Annotated[GraphOrPreset, AfterValidator(_measurable)]], Field(min_length=1), AfterValidator(_no_name_twice)
+]
 
 
-class DifficultyConfig(Strict):
+class DifficultyConfig(Asked):
     """How hard processes are: the questions of ``notebooks/difficulty.ipynb``.
 
     Args:
@@ -54,19 +65,28 @@ class DifficultyConfig(Strict):
         ValueError: one line for each wrong field.
     """
 
-    graph: GraphOrPreset = Field(default="four_chains", validate_default=True)
+    positional: ClassVar[tuple[str, ...]] = ("graph",)
+
+    graph: Annotated[GraphOrPreset, AfterValidator(_measurable)] = Field(default="four_chains", validate_default=True)
     alphas_z: Alphas = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
     alphas_x: Alphas = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
     graphs: Graphs = Field(default=("two_chains", "four_chains", "sparse"), validate_default=True)
     target: Positive = 1.5
-    seeds: Several = 4
-    sequences: Several = 64
-    length: Several = 64
+    seeds: Annotated[Several, Field(le=2**16)] = 16
+    sequences: Annotated[Several, Field(le=2**20)] = 32
+    length: Annotated[Several, Field(le=2**16)] = 64
     tokens: PowersOfTwo = (10, 12, 14, 16, 18)
 
     @model_validator(mode="after")
     def _different_counts(self) -> DifficultyConfig:
         whole_sequences(self.tokens, self.length)
+        wrong = [] if self.graph.latents else ["graph: saw no latent node; alphas_z are concentrations of latents"]
+        for graph in self.graphs:
+            if self.target >= (most := math.log(graph.vocab_size)):
+                said = f"which {graph.vocab_size} symbols cannot have (log V is {most:.4g})"
+                wrong.append(f"target: saw {self.target:g} nats per token for {graph.name or 'a graph'}, {said}")
+        if wrong:
+            raise strict.Several(*wrong)
         return self
 
 
@@ -134,9 +154,9 @@ def _different(what: str, seeds: Sequence[int], least: int) -> list[int]:
     """Seeds as whole numbers, none of them twice: a process that counts twice makes a standard error too small."""
     seeds = [whole(what, seed, 0) for seed in seeds]
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"{what}: saw {seeds}; no seed may be there twice")
+        raise ValueError(f"{what}: saw {shown(seeds)}; no seed may be there twice")
     if len(seeds) < least:
-        raise ValueError(f"{what}: saw {seeds}; a standard error over processes needs at least 2")
+        raise ValueError(f"{what}: saw {shown(seeds)}; a standard error over processes needs at least 2")
     return seeds
 
 
@@ -156,9 +176,9 @@ class EqualDifficulty:
     Attributes:
         target: nats per token.
         table: a row for each graph: ``alpha given`` of the observed node and ``entropy given``; the ``alpha`` found,
-            the ``entropy`` there and its ``standard_error`` (over sequences, the processes being as they are); and
-            ``fresh``, the mean entropy of processes that had no part in the search, its standard error ``fresh_se``
-            over those processes, and ``fresh_low`` to ``fresh_high``, its 95% interval by Student's t. Nats per token.
+            the ``entropy`` there, a mean over the processes of the search, its ``standard_error`` over these, and
+            ``low`` to ``high``, its 95% interval by Student's t; and ``fresh``, ``fresh_se``, ``fresh_low`` and
+            ``fresh_high``, the same of processes that had no part in the search. Nats per token.
         processes: a row for each graph and each of those processes: ``graph``, ``seed``, ``entropy``, and its
             ``standard_error`` over sequences.
         searched: processes that the search averaged over.
@@ -174,8 +194,8 @@ def equal_difficulty(
     graphs: Iterable[Graph | str],
     target: float,
     *,
-    seeds: Sequence[int] = range(4),
-    fresh: Sequence[int] = range(4, 12),
+    seeds: Sequence[int] = range(16),
+    fresh: Sequence[int] = range(16, 32),
     sequences: int = 64,
     length: int = 64,
 ) -> EqualDifficulty:
@@ -184,16 +204,16 @@ def equal_difficulty(
     Args:
         graphs: or presets' names.
         target: nats per token.
-        seeds: of the processes that ``n2n.calibrate`` averages over.
+        seeds: of the processes that ``n2n.calibrate`` averages over, two at least.
         fresh: seeds of the processes that it is then judged by, two at least and none of ``seeds``.
         sequences, length: of each process.
 
     Raises:
         ValueError: as ``n2n.calibrate`` and ``n2n.compressed.named``, or a seed that is there twice.
     """
-    graphs, seeds, fresh = named(graphs), _different("seeds", seeds, 1), _different("fresh", fresh, 2)
+    graphs, seeds, fresh = named(graphs), _different("seeds", seeds, 2), _different("fresh", fresh, 2)
     if set(seeds) & set(fresh):
-        raise ValueError(f"fresh: saw {fresh} beside seeds {seeds}; none of these is a fresh one")
+        raise ValueError(f"fresh: saw {shown(fresh)} beside seeds {shown(seeds)}; none of these is a fresh one")
     for graph in graphs.values():
         check_fixed(graph)
     rows, processes = {}, []
@@ -202,13 +222,15 @@ def equal_difficulty(
         before, _ = entropies_by_seed(graph, seeds, sequences, length)
         means, errors = entropies_by_seed(found.graph, fresh, sequences, length)
         given = {"alpha given": graph.observed.alpha, "entropy given": float(np.mean(before)), "alpha": found.alpha}
-        rows[name] = {**given, "entropy": found.entropy, "standard_error": found.standard_error, **_judged(means)}
+        searched = _judged(found.by_seed, "entropy", "standard_error", "low", "high")
+        rows[name] = {**given, **searched, **_judged(means, "fresh", "fresh_se", "fresh_low", "fresh_high")}
         processes.append(pd.DataFrame({"graph": name, "seed": fresh, "entropy": means, "standard_error": errors}))
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("graph")
     return EqualDifficulty(target, table, pd.concat(processes, ignore_index=True), len(seeds))
 
 
-def _judged(means: np.ndarray) -> dict[str, float]:
+def _judged(means: np.ndarray, *names: str) -> dict[str, float]:
+    """Mean, standard error and 95% interval over processes, by these names."""
     mean, error = mean_and_error(means)
     half = student(len(means) - 1) * error
-    return {"fresh": mean, "fresh_se": error, "fresh_low": mean - half, "fresh_high": mean + half}
+    return dict(zip(names, (mean, error, mean - half, mean + half), strict=True))

@@ -7,27 +7,16 @@ Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from typing import TypeVar
 
-import numba
 import numpy as np
 
-F = TypeVar("F", bound=Callable)
+from n2n.compiling import compiled
 
 _MASK = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 _MULTIPLIER_0, _MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _WEYL_0, _WEYL_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _5, _6, _26 = np.uint64(5), np.uint64(6), np.uint64(26)
-
-
-def compiled(function: F) -> F:
-    """``numba.njit`` that releases the GIL and keeps its machine code on disk, where any cache folder is writable."""
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # numba found no folder to cache in
-        return numba.njit(nogil=True)(function)
 
 
 def derive_key(*parts: object) -> tuple[np.uint64, np.uint64]:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from n2n.arrays import reals
+
 RESAMPLES = 1000  # of the judged sequences, for an interval
 PENALTY = 1e-5  # half of it times the squared weights is added to the mean cross-entropy, in nats
 ITERATIONS = 150  # of L-BFGS, at most
@@ -94,7 +96,8 @@ def _minimised(x: Tensor, labels: list[Tensor], sizes: list[int]) -> Tensor:
 
 def _standardised(features: Parts) -> Parts:
     """Each feature with mean 0 and variance 1 over what is fitted on; ``(samples, features)`` of both parts."""
-    fitted, judged = (part.reshape(-1, part.shape[-1]).astype(np.float64) for part in features)
+    given = (reals(part, "features") for part in features)
+    fitted, judged = (part.reshape(-1, part.shape[-1]).astype(np.float64) for part in given)
     mean, spread = fitted.mean(0), fitted.std(0)
     spread = np.where(spread > 1e-12, spread, 1.0)
     return Parts((fitted - mean) / spread, (judged - mean) / spread)

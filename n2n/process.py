@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +19,7 @@ from n2n.philox import derive_key
 from n2n.program import Program, compile_program
 from n2n.sampling import NOTHING_DONE, draw
 from n2n.stationary import initial_law
-from n2n.strict import unknown, whole
+from n2n.strict import shown, unknown, whole
 
 Split = Literal["train", "valid", "test"]
 Intervention = tuple[int, int]  # (time, state)
@@ -62,7 +61,7 @@ class Process:
 
     def __post_init__(self) -> None:
         if not isinstance(self.graph, Graph):
-            raise ValueError(f"saw graph {self.graph!r}; a Graph is needed, such as n2n.Graph.preset('two_chains')")
+            raise ValueError(f"graph: saw {shown(self.graph)}; a Graph is needed, such as n2n.Graph.preset('sparse')")
         whole("seed", self.seed, 0)
         if self.given is not None:
             object.__setattr__(self, "given", checked(self.graph, self.given))
@@ -196,7 +195,11 @@ class Process:
 
     @cached_property
     def initial_law(self) -> np.ndarray | None:
-        """P(z_0, x_0), ``(n_1, .., n_K, V)`` in the graph's order, or None where every node starts in 0."""
+        """P(z_0, x_0), ``(n_1, .., n_K, V)`` in the graph's order, or None where every node starts in 0.
+
+        Raises:
+            ValueError: a law too large for 1 GiB, or a stationary law whose accuracy cannot be proven.
+        """
         return initial_law(self.graph, self.kernels)
 
     def sample(
@@ -246,7 +249,7 @@ def _interventions(graph: Graph, do: Mapping, length: int) -> np.ndarray:
             raise ValueError(f"do: {unknown('node', name, names)}")
         pairs = np.atleast_2d(integers(given, f"do: {name}"))
         if pairs.ndim != 2 or pairs.shape[1] != 2:
-            raise ValueError(f"do: {name}: saw {reprlib.repr(given)}; (time, state) is needed")
+            raise ValueError(f"do: {name}: saw {shown(given)}; (time, state) is needed")
         for pair in pairs.tolist():
             time = whole(f"do: {name}: time", pair[0], 1, length - 1)
             if any(row[:2] == (time, names.index(name)) for row in rows):

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from n2n.compiling import compiled
 from n2n.graph import Graph
-from n2n.philox import compiled
+from n2n.stationary import shows_latents_first
 
 GUIDE_ENTRIES = 2**18  # of a node, under which finer cells are worth their memory
 
@@ -31,7 +32,8 @@ class Program(NamedTuple):
     guide_offset: np.ndarray  # (nodes,) where the node's cells begin in guide
     guide: np.ndarray  # for each row and cell c of C: twice the smallest state whose cumulative probability exceeds
     # c / C, and 1 more if that is less than (c + 1) / C, so that a number in the cell may fall on a later state
-    initial: np.ndarray  # cumulative law of all nodes at t = 0, the last node fastest; empty if they start in 0
+    initial: np.ndarray  # cumulative law at t = 0, the last node fastest: of all nodes, or of the latents alone, where
+    # X is then drawn from its row; empty if they start in 0
     context: np.ndarray  # (nodes,) whether the kernel is redrawn for every sequence
     product: np.ndarray  # (nodes,) whether that kernel is a product of a factor for each variable seen
     alpha: np.ndarray  # (nodes,)
@@ -63,13 +65,19 @@ def compile_program(graph: Graph, kernels: Mapping[str, np.ndarray], initial: np
         cells,
         _integers(_starts(rows * cells * ~redrawn)),
         guide,
-        np.empty(0) if initial is None else cumulative(initial.ravel()),
+        _cumulative_start(graph, initial),
         redrawn,
         np.array([node.kernel == "product" for node in graph.order]),
         np.array([node.alpha for node in graph.order]),
         np.array([node.stickiness for node in graph.order]),
         _integers([0, *np.cumsum(rows * redrawn)]),
     )
+
+
+def _cumulative_start(graph: Graph, initial: np.ndarray | None) -> np.ndarray:
+    if initial is None:
+        return np.empty(0)
+    return cumulative((initial.sum(axis=-1) if shows_latents_first(graph) else initial).ravel())
 
 
 def _integers(values) -> np.ndarray:

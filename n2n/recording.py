@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,14 @@ from n2n.config import TrainConfig
 from n2n.monitor import checkpoint
 from n2n.monitor.environment import describe_environment
 from n2n.monitor.files import make_folder, read_json, read_object, remove_empty, write_json
-from n2n.monitor.lock import Held, NoLocks, locked
+from n2n.monitor.lock import Gone, Held, NoLocks, Opened, locked, opened_folder
+from n2n.monitor.metrics import rows_missing
 from n2n.monitor.preemption import FILE
+from n2n.monitor.status import ANSWERS, STATUS, TRAINS, machine
 from n2n.paths import folder_name, usable
 from n2n.ranks import Ranks
 from n2n.runs import Run
 
-# Whoever answers for a run's folder holds the first lock; whoever trains in it, maybe a process of theirs, the second.
-ANSWERS, TRAINS = ".launch.lock", ".lock"
 _WELCOME = ("*.ipynb", "job.json", ".*", "logs", FILE)  # what a folder may hold before its run does
 
 
@@ -51,21 +52,72 @@ def existing_folder(config: TrainConfig) -> Path | None:
 def _refuse_other_run(folder: Path, config: TrainConfig) -> None:
     try:
         held = Run(folder).config
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"run_dir: {folder}/config.json is no configuration of a run; {error}") from None
+    except ValueError as error:
+        raise ValueError(f"run_dir: {error}") from None
     differences = held.differences(config)
     if differences:
         told = "".join(f"\n  - {name}: {there!r} there, {here!r} now" for name, (there, here) in differences.items())
         raise ValueError(f"run_dir: {folder} holds a run of another configuration:{told}\nName another folder.")
-    done = max(checkpoint.steps(folder / "checkpoints"), default=0)
-    if done > config.steps:
-        raise ValueError(f"steps: saw {config.steps}; the run in {folder} has already made {done}")
+    saved = folder / "checkpoints"
+    for done in reversed(checkpoint.steps(saved)):
+        if done > config.steps and checkpoint.fault(saved, done, config.identity) is None:
+            raise ValueError(f"steps: saw {config.steps}; the run in {folder} has already made {done}")
+
+
+def resumable(folder: Path, config: TrainConfig, tell: Callable[[str], None]) -> checkpoint.Found | None:
+    """The checkpoint that a run goes on from: the newest one that is sound, is its own, and whose rows are there.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+        tell: is given a sentence for each checkpoint that is passed over.
+    """
+    return checkpoint.load_latest(folder / "checkpoints", config.identity, rows_missing(folder), tell)
+
+
+@dataclass(frozen=True)
+class Owned:
+    """A run's folder that this process may write into, as long as it is in its place.
+
+    Args:
+        path: of the folder.
+        held: the folder, and the locks that this process has there.
+    """
+
+    path: Path
+    held: tuple[Opened, ...]
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the path still leads to this folder and these locks."""
+        return all(one.in_place for one in self.held)
+
+    def check(self, saved: str) -> None:
+        """Look whether the folder is in its place, before something is written there.
+
+        Args:
+            saved: which checkpoint is the last, for people.
+
+        Raises:
+            Gone: it was moved, deleted or replaced, or one of its locks was.
+        """
+        moved = [one for one in self.held if not one.in_place]
+        if not moved:
+            return
+        folder, where = self.held[0], self.held[0].whereabouts
+        if folder.in_place:
+            told = f"the lock {moved[0].path} was deleted or replaced, so another trainer may be at work in {self.path}"
+        elif where:
+            told = f"the folder {self.path} was moved to {where} while the run was training in it"
+        else:
+            told = f"the folder {self.path} was deleted while the run was training in it"
+        raise Gone(f"{told}. The run has stopped and writes nothing more. {saved}")
 
 
 @contextlib.contextmanager
 def owned(
     folder: Path | None, config: TrainConfig, ranks: Ranks, locks: Sequence[str] = (ANSWERS, TRAINS)
-) -> Iterator[Path]:
+) -> Iterator[Owned]:
     """Make the folder (None: a new one) if need be and keep other trainers out of it; the first rank does, for all.
 
     Args:
@@ -78,14 +130,13 @@ def owned(
         ValueError: another trainer is at work there, it has become another run's meanwhile, or it cannot be written to.
     """
     with contextlib.ExitStack() as stack:
-        refused, made = "", []
+        refused, made, held = "", [], []
         if ranks.first:
             try:
                 made = make_folder(folder or runs.root())
                 if folder is None:
                     made = [folder := runs.new_folder(label_of(config)), *made]
-                for name in locks:
-                    stack.enter_context(locked(folder / name, wait=False))
+                held = [stack.enter_context(locked(folder / name, wait=False)) for name in locks]
                 if (folder / "config.json").exists():
                     _refuse_other_run(folder, config)
             except Held:
@@ -103,7 +154,7 @@ def owned(
         folder, refused = ranks.tell((folder, refused))
         if refused:
             raise ValueError(refused)
-        yield folder
+        yield Owned(folder, (stack.enter_context(opened_folder(folder)), *held))
 
 
 def label_of(config: TrainConfig) -> str:
@@ -113,7 +164,7 @@ def label_of(config: TrainConfig) -> str:
 
 def _holder(folder: Path) -> str:
     try:
-        status = read_json(folder / "status.json")
+        status = read_json(folder / STATUS)
         return f"process {status['pid']} on {status['host']}"
     except (OSError, ValueError, KeyError):
         return "another process"
@@ -145,11 +196,19 @@ def line_logger(folder: Path, rank: int = 0) -> Callable[[str], None]:
     return log
 
 
+def warn(lines: list[str], folder: Path) -> None:
+    """Warn of something, here and in the run's log."""
+    log = line_logger(folder)
+    for line in lines:
+        warnings.warn(line, stacklevel=2)
+        log(line)
+
+
 def write_status(folder: Path, config: TrainConfig, state: str, step: int, error: str | None = None) -> None:
     """Replace ``status.json``."""
     status: dict[str, Any] = {"state": state, "step": step, "steps": config.steps}
-    status |= {"host": socket.gethostname(), "pid": os.getpid(), "job_id": os.environ.get("SLURM_JOB_ID")}
-    write_json(folder / "status.json", {**status, "updated_at": _now(), "error": error})
+    status |= {**machine(), "pid": os.getpid(), "job_id": os.environ.get("SLURM_JOB_ID")}
+    write_json(folder / STATUS, {**status, "updated_at": _now(), "error": error})
 
 
 def _now() -> str:

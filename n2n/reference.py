@@ -71,13 +71,22 @@ def first_law(process: Process) -> np.ndarray:
     if process.graph.initial == "zero":
         return np.eye(1, vocab_size * states).reshape(vocab_size, states)
     if process.graph.initial == "uniform":
-        return np.full((vocab_size, states), 1.0 / (vocab_size * states))
+        shown = [_first_row(process, state) for state in joint_states(process)]
+        return np.transpose(shown) / states
     transitions, emissions = flatten(process)
     # chain[x, z, x', z'], where tables without an axis for x serve every x alike
     chain = np.einsum("xzw,xwv->xzvw", transitions, emissions)
     chain = np.broadcast_to(chain, (vocab_size, *chain.shape[1:])).reshape(vocab_size * states, -1)
     balance = np.vstack([chain.T - np.eye(len(chain)), np.ones(len(chain))])
     return np.linalg.lstsq(balance, np.eye(len(balance))[-1], rcond=None)[0].reshape(vocab_size, states)
+
+
+def _first_row(process: Process, state: dict[str, int]) -> np.ndarray:
+    """P(x_0 | z_0 = state) from a uniform start, ``(V,)``."""
+    observed = process.graph.observed
+    if observed.recurrent or observed.mode == "context":
+        return np.full(observed.num_states, 1.0 / observed.num_states)
+    return emission_row(process, state, 0)
 
 
 def initial_belief(process: Process, x_first: int) -> np.ndarray:
@@ -183,6 +192,8 @@ def brute_force_in_context(process: Process, sequence: np.ndarray) -> float:
     """
     states, x = joint_states(process), process.graph.observed.name
     start = initial_belief(process, sequence[0])
+    if _draws_first_token(process):  # the first token then counts as one drawn from a row
+        start = np.full(len(states), 1 / len(states)) / first_law(process)[sequence[0]].sum()
     total = 0.0
     for first, *path in itertools.product(range(len(states)), *[states] * (len(sequence) - 1)):
         history = [{**state, x: int(token)} for state, token in zip((states[first], *path), sequence, strict=True)]
@@ -190,10 +201,19 @@ def brute_force_in_context(process: Process, sequence: np.ndarray) -> float:
     return total
 
 
+def _draws_first_token(process: Process) -> bool:
+    return process.graph.initial == "uniform" and not process.graph.observed.recurrent
+
+
 def path_probability(process: Process, node: Node, history: list[dict[str, int]]) -> float:
-    """P(a node's values at t >= 1 | what it saw), of a history with every node's value at each time."""
+    """P(a node's values at t >= 1 | what it saw), of a history with every node's value at each time.
+
+    Of an X that is drawn from its kernel at t = 0 too, x_0 is one of the values.
+    """
     x = process.graph.observed.name
     moves = []  # (what was seen, in the order of the kernel's axes; new value)
+    if node.observed and _draws_first_token(process):
+        moves.append((tuple(history[0][name] for name in node.parents), history[0][x]))
     for before, after in itertools.pairwise(history):
         own = (before[node.name],) if node.sees_itself else ()
         moves.append(((*own, *((before if name == x else after)[name] for name in node.parents)), after[node.name]))

@@ -6,7 +6,6 @@ import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from types import TracebackType
 
 import torch
@@ -18,25 +17,29 @@ from n2n.learner import Learner
 from n2n.live import shown
 from n2n.models.lm import LanguageModel
 from n2n.models.sizes import BACKWARD, forward_flops
+from n2n.monitor import checkpoint
 from n2n.monitor.files import read_json, write_json
-from n2n.monitor.metrics import Rows, told
+from n2n.monitor.journal import Changed
+from n2n.monitor.metrics import NO_ROWS, Marks, Rows, told
 from n2n.monitor.profiler import Clock, Trace, matrix_rate, memory_held
 from n2n.monitor.progress import announce
 from n2n.process import Split
-from n2n.recording import line_logger, write_status
+from n2n.recording import Owned, line_logger, warn, write_status
 
 
 class Reporter:
     """Told of each step by the trainer; use as a context manager. Every rank has one, the first one's writes.
 
     Args:
-        folder: of the run.
+        ours: the run's folder.
         learner: whose run it is.
+        marks: how far the files of rows go that its checkpoint counts on.
     """
 
-    def __init__(self, folder: Path, learner: Learner) -> None:
-        config, ranks = learner.config, learner.ranks
+    def __init__(self, ours: Owned, learner: Learner, marks: Marks) -> None:
+        config, ranks, folder = learner.config, learner.ranks, ours.path
         self._folder, self._learner, self._config, self._ranks = folder, learner, config, ranks
+        self._ours, self._marks = ours, marks
         self._log = line_logger(folder, ranks.rank)
         self._clock, self._clocked = Clock(learner.device), learner.done
         self._trace = Trace(folder / "profile" / f"rank{ranks.rank}.json.gz", config.profile_steps)
@@ -50,7 +53,9 @@ class Reporter:
         if self._ranks.first:
             self._rate = matrix_rate(str(self._learner.device), self._config.precision)
             self._describe_speed()
-            self._rows = self._inside.enter_context(Rows(self._folder, done, tensorboard=self._config.tensorboard))
+            rows = Rows(self._folder, self._config.identity, done, self._marks, tensorboard=self._config.tensorboard)
+            warn(rows.set_aside, self._folder)
+            self._rows = self._inside.enter_context(rows)
             if done:
                 announce(f"resumed at step {done} of {steps}", self._log)
             self._shown = self._inside.enter_context(shown(self._folder, done, steps, self._log))
@@ -59,7 +64,8 @@ class Reporter:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            self._trace.close()
+            if self._ours.in_place:
+                self._trace.close()
         finally:
             self._inside.__exit__(kind, error, trace)
 
@@ -87,6 +93,7 @@ class Reporter:
         row = {"step": step, "loss": found[0], "oracle_nll": found[1], "excess_loss": found[0] - found[1]}
         row |= {"lr": rate, "grad_norm": norm.item(), **self._speed()}
         with self._clock("monitor"):  # which the next row counts
+            self._check_place()
             self._rows.metrics(row)
             self._shown.update(step + 1, told(row))
 
@@ -106,14 +113,15 @@ class Reporter:
         if self._learner.saved == self._learner.done:
             return
         with self._clock("checkpoint"):
-            if self._ranks.first:
-                self._rows.sync()
-            self._learner.save(self._folder / "checkpoints")
+            self._check_place()
+            marks = self._rows.marks() if self._ranks.first else NO_ROWS
+            self._learner.save(self._folder / "checkpoints", marks)
             if self._ranks.first:
                 write_status(self._folder, self._config, "running", self._learner.saved)
 
     def leave(self, asked_by: str) -> None:
         """Save before the end, where the run was asked to stop."""
+        self._check_place()
         self.checkpoint()
         self._log(f"left at step {self._learner.done}, asked by {asked_by}")
 
@@ -126,7 +134,25 @@ class Reporter:
                 return
             asked = {"step": self._learner.done, "split": split, "sequences": self._config.eval_sequences}
             if not self._rows.evaluated(asked):
+                self._check_place()
                 self._rows.evaluation({"step": self._learner.done, **self._judged(model, split)})
+
+    def verify(self) -> None:
+        """See that what the run has written is still there, before it is called done.
+
+        Raises:
+            Gone: the folder or a lock in it is no longer in its place.
+            Changed: rows or the last checkpoint were deleted or changed.
+        """
+        self._check_place()
+        if not self._ranks.first:
+            return
+        self._rows.marks()
+        if self._learner.saved not in checkpoint.steps(self._folder / "checkpoints"):
+            raise Changed(f"the checkpoint of step {self._learner.saved} was deleted from {self._folder}")
+
+    def _check_place(self) -> None:
+        self._ours.check(self._learner.last_saved)
 
     def _judged(self, model: LanguageModel, split: Split) -> dict:
         if split not in self._held_out:

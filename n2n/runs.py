@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from n2n.monitor.files import read_json, read_rows
+from n2n.monitor.columns import read_columns
+from n2n.monitor.files import Damaged, read_json, read_object, read_rows
+from n2n.monitor.status import read_status
 from n2n.paths import folder_name, usable
 
 if TYPE_CHECKING:
@@ -71,10 +74,11 @@ def table(name: str | os.PathLike) -> pd.DataFrame:
         name: of the sweep under ``root()``, or the path of a folder whose folders are runs.
 
     Returns:
-        a row for each folder, by its name: its ``state``, the run's own last word (of a point without a run its job's,
-        else ``"missing"``), the step saved, all fields of its configuration as it was written (of a point without a
-        run those that the sweep gives), and of its last evaluation the losses in nats per token with their standard
-        error, and the model's parameters.
+        a row for each folder, by its name: its ``state``, as ``Run.status`` has it (of a point without a run its job's,
+        else ``"missing"``; ``"damaged"`` where ``config.json`` holds no configuration), the step saved, all fields of
+        its configuration as it was written (of a point without a run those that the sweep gives), and of its last
+        evaluation the losses in nats per token with their standard error, and the model's parameters. Where a file is
+        damaged, ``error`` names it.
 
     Raises:
         ValueError: no such folder, or one without runs.
@@ -96,18 +100,20 @@ def _counted(name: str) -> list[tuple[int, str]]:
 
 
 def _row(folder: Path, point: dict[str, Any]) -> dict[str, Any]:
-    config, status, job = (_read(folder / name) for name in ("config.json", "status.json", "job.json"))
-    state = status.get("state") or job.get("state") or "missing"
-    if not config:
+    status, path = read_status(folder), folder / "config.json"
+    state = status.get("state") or read_object(folder / "job.json").get("state") or "missing"
+    if not path.exists():
         return {"state": state, **point}
-    config["graph"] = config["graph"]["name"] or "graph"
-    evaluation = (read_rows(folder / "evals.jsonl") or [{}])[-1]
-    results = {name: evaluation[name] for name in RESULTS if name in evaluation}
-    return {"state": state, "step": status.get("step"), **config, **results}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.exists() else {}
+    config = read_object(path)
+    if not isinstance(config.get("graph"), dict):
+        return {"state": "damaged", **point, "error": f"{path} is no configuration of a run"}
+    config["graph"] = config["graph"].get("name") or "graph"
+    row = {"state": state, "step": status.get("step"), **config}
+    try:
+        evaluation = (read_rows(folder / "evals.jsonl") or [{}])[-1]
+    except Damaged as error:
+        return {**row, "error": str(error)}
+    return {**row, **{name: evaluation[name] for name in RESULTS if name in evaluation}}
 
 
 @dataclass(frozen=True)
@@ -130,25 +136,49 @@ class Run:
 
     @cached_property
     def config(self) -> TrainConfig:
-        """The configuration as given."""
+        """The configuration as given; its dataset may be gone.
+
+        Raises:
+            ValueError: ``config.json`` holds none.
+        """
         from n2n.config import TrainConfig
 
-        return TrainConfig(**read_json(self.path / "config.json"))
+        path = self.path / "config.json"
+        try:
+            given = read_json(path)
+            if not isinstance(given, dict):
+                raise ValueError(f"it holds {type(given).__name__!r}, not names and values")
+            return TrainConfig.recorded(given)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path} is no configuration of a run: {error}") from None
 
     @property
     def status(self) -> dict[str, Any]:
-        """State (running, done, preempted, failed), step, steps, host, job_id, updated_at, error."""
-        return read_json(self.path / "status.json")
+        """State (running, done, preempted, failed, killed, missing), step, steps, host, pid, job_id, updated_at, error.
+
+        A run that was running is ``"killed"`` once its process is gone without a word; a run on another host stays as
+        it last said. It is ``"missing"`` while there is no readable ``status.json``.
+        """
+        return read_status(self.path) or {"state": "missing", "step": 0, "error": None}
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """A row for each logged step: losses in nats per token, taken before that step's update."""
-        return pd.DataFrame(read_rows(self.path / "metrics.jsonl"))
+        """A row for each logged step: losses in nats per token, taken before that step's update.
+
+        Raises:
+            ValueError: a damaged row, by its file and line.
+        """
+        return read_columns(self.path / "metrics.jsonl")
 
     @property
     def evaluations(self) -> list[dict[str, Any]]:
-        """Every held-out evaluation so far, oldest first; maybe none."""
-        return read_rows(self.path / "evals.jsonl")
+        """Every held-out evaluation so far, oldest first; maybe none.
+
+        Raises:
+            ValueError: a damaged row, by its file and line.
+        """
+        rows = read_rows(self.path / "evals.jsonl")
+        return [{name: value for name, value in row.items() if name != "run"} for row in rows]
 
     @property
     def evaluation(self) -> dict[str, Any]:
@@ -193,9 +223,9 @@ class Run:
         """
         from n2n.monitor import checkpoint
 
-        last = self.some_steps[-1]
+        step, folder = self.some_steps[-1] if step is None else step, self.path / "checkpoints"
         model = self.config.build_model(kernels="auto")  # to be looked at anywhere, whatever it was trained with
-        model.load_state_dict(checkpoint.load(self.path / "checkpoints", last if step is None else step)["model"])
+        model.load_state_dict(checkpoint.load(folder, step, self.config.identity)["model"])
         return model
 
     def summary(self) -> pd.DataFrame:
@@ -218,3 +248,12 @@ class Run:
             (name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}", unit) for name, value, unit in table
         ]
         return pd.DataFrame(shown, columns=["quantity", "value", "unit"]).set_index("quantity")
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """Names that tell runs apart: architectures; where these repeat folders; where those do, their parents' too."""
+    archs = [run.config.arch for run in runs]
+    names = [arch if archs.count(arch) == 1 else run.path.name for arch, run in zip(archs, runs, strict=True)]
+    if len(set(names)) == len(names):
+        return names
+    return [os.path.join(*run.path.parts[-2:]) if names.count(n) > 1 else n for n, run in zip(names, runs, strict=True)]

@@ -2,7 +2,8 @@
 
 Sequence ``i`` of a split is a pure function of (kernels, key, i): the node at position ``k`` of the topological order
 draws its state at time ``t`` from the uniform number that Philox gives for (i, t, k), by inversion of its kernel's row.
-At time 0 the number of (i, 0, 0) draws all nodes at once from the initial law. Its readable twin is in ``twins``.
+At time 0 the first number of (i, 0, 0) draws all nodes at once from the initial law, or with ``initial="uniform"`` the
+latents, and the second one then draws X from its kernel's row. Its readable twin is in ``twins``.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from n2n.compiling import compiled
 from n2n.context_rows import accumulate, fill_row
-from n2n.philox import compiled, fill_uniforms, philox, uniform
+from n2n.philox import fill_uniforms, philox, uniform
 from n2n.program import Program, smallest_dtype, table_size
 
 _MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)  # an index fills two 32-bit words of Philox's counter
@@ -130,7 +132,11 @@ def _draw_tile(program, key_0, key_1, index, count, tokens, states, context_keys
     values = np.empty((2, width))
     words = np.empty((4, width), np.uint64)
     if program.initial.size:
-        _start(program, key_0, key_1, index, count, current)
+        later = _start(program, key_0, key_1, index, count, current, values[1])
+        if later and program.context[nodes - 1]:
+            _move_in_context(program, nodes - 1, current, values[1], index, count, context_keys, table, ready)
+        elif later:
+            _move(program, nodes - 1, current, values[1], count)
         _keep(current, 0, count, tokens, states)
     for t in range(1, tokens.shape[1]):
         for k in range(nodes):
@@ -158,13 +164,17 @@ def _keep(current, t, count, tokens, states):
 
 
 @compiled
-def _start(program, key_0, key_1, index, count, current):
+def _start(program, key_0, key_1, index, count, current, values):
+    """Draw the nodes of the initial law; returns whether X is left, for which ``values`` then holds the numbers."""
+    drawn = current.shape[0] - (program.initial.size < np.prod(program.num_states))
     for lane in range(count):
         block = philox(index[0, lane], index[1, lane], np.uint64(0), np.uint64(0), key_0, key_1)
         joint = _search(program.initial, uniform(block[0], block[1]))
-        for k in range(current.shape[0] - 1, -1, -1):
+        for k in range(drawn - 1, -1, -1):
             current[k, lane] = joint % program.num_states[k]
             joint //= program.num_states[k]
+        values[lane] = uniform(block[2], block[3])
+    return drawn < current.shape[0]
 
 
 @compiled

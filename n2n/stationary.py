@@ -1,31 +1,62 @@
-"""The law of a process at its first time step; the stationary one by power iteration, node by node."""
+"""The law of a process at its first time step."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 
+import networkx as nx
 import numpy as np
 
-from n2n.contraction import emitting, law_step, x_is_seen
-from n2n.graph import Graph
+from n2n.contraction import emitting, law_step, moving, x_is_seen
+from n2n.elimination import Unresolved, long_run_law
+from n2n.graph import Graph, Node
 
-RESIDUAL = 1e-12  # largest sum of absolute changes in one step of the law that is returned
-ITERATIONS = 20_000
 BUDGET = 2**30  # bytes
+ELIMINATED = 2**12  # joint states of a set up to which its law is found by elimination, within BUDGET
+ITERATIONS = 2**12  # of the law of a larger set, at most
+ERROR = 1e-9  # largest sum of absolute errors of a law that was iterated
 
 
 def initial_law(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """P(z_0, x_0) as ``(n_1, .., n_K, V)``, float64, or None for "zero", where all mass is on the first entry.
 
+    "uniform" draws each latent uniformly, and x_0 from X's kernel given them. An X that sees its own previous state has
+    none at t = 0, and is uniform too. So is an X whose kernel is redrawn for every sequence, averaged over sequences.
+    (Where x_0 was drawn without regard to z_0, a seed gave another x_0. Its latents and its other tokens were the same,
+    unless a latent sees X.)
+
+    "stationary" is a law that a step leaves as it is. Where there are several, it is the one that time averages tend to
+    from a uniform start, for each set of nodes that depend on one another by itself: sets that no edge joins are
+    independent. Up to 4,096 joint states in a set, every entry of its law is accurate to about 1e-12 of itself
+    (``n2n.elimination``). Above, the law is iterated until its error is proven to be at most 1e-9 in total.
+
+    The law is that of the kernels, however small the rates on which it depends. Below rates of about 1e-9 no sequence
+    is long enough to come near it.
+
     Raises:
-        ValueError: a law too large for 1 GiB, or a stationary one that is not reached: the process forgets too slowly.
+        ValueError: a law too large for 1 GiB; a stationary one that depends on rates under 1e-270; or one over more
+            than 4,096 joint states that the process approaches too slowly (the message gives the bound reached).
     """
     if graph.initial == "zero":
         return None
     check_law(graph, "initial")
     if graph.initial == "uniform":
-        return np.full([node.num_states for node in graph.order], 1.0 / (graph.num_joint_states * graph.vocab_size))
+        return _uniform(graph, kernels)
     return emitted(graph, kernels, _stationary(graph, kernels))
+
+
+def _uniform(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray:
+    x = graph.observed
+    latents = np.full([node.num_states for node in graph.latents], 1.0 / graph.num_joint_states)
+    if shows_latents_first(graph) and x.name in kernels:
+        return np.einsum(emitting(graph), latents, kernels[x.name])
+    return np.repeat(latents[..., None] / x.num_states, x.num_states, axis=-1)
+
+
+def shows_latents_first(graph: Graph) -> bool:
+    """Whether x_0 is drawn from X's kernel given z_0, and not together with z_0."""
+    return graph.initial == "uniform" and not graph.observed.recurrent
 
 
 def check_law(graph: Graph, what: str) -> None:
@@ -48,20 +79,176 @@ def emitted(graph: Graph, kernels: Mapping[str, np.ndarray], law: np.ndarray) ->
 
 
 def _stationary(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The law that a step leaves as it is, over the latents, and over X where the previous token is seen.
+    """The stationary law over the latents, and over X where the previous token is seen: a product over ``_sets``."""
+    every = moving(graph)
+    law = np.ones([node.num_states for node in every])
+    for nodes in _sets(graph):
+        found = _eliminated if _states_eliminated(nodes) <= ELIMINATED else _iterated
+        law *= found(graph, kernels, nodes).reshape(tuple(node.num_states if node in nodes else 1 for node in every))
+    return law
 
-    Each iteration averages the law with its image, which a cycle cannot hold up. Where several laws are stationary it
-    is the one that the uniform law leads to.
+
+def _sets(graph: Graph) -> list[tuple[Node, ...]]:
+    """The moving nodes in sets that no edge joins, each in the graph's order."""
+    every = moving(graph)
+    edges = graph.networkx().subgraph([node.name for node in every]).to_undirected()
+    return [tuple(node for node in every if node.name in names) for names in nx.connected_components(edges)]
+
+
+def _states_eliminated(nodes: tuple[Node, ...]) -> int:
+    """Joint states of a set, in which an X that does not see itself has no part: it follows from the latents."""
+    return prod(node.num_states for node in nodes if node.sees_itself)
+
+
+def law_error(graph: Graph) -> float:
+    """A bound of the sum of absolute errors of the stationary law, beside rounding: 0 where all of it is eliminated."""
+    iterated = [nodes for nodes in _sets(graph) if _states_eliminated(nodes) > ELIMINATED]
+    return ERROR * len(iterated)
+
+
+def _eliminated(graph: Graph, kernels: Mapping[str, np.ndarray], nodes: tuple[Node, ...]) -> np.ndarray:
+    states = tuple(node for node in nodes if node.sees_itself)
+    try:
+        law = long_run_law(*joint_chain(graph, kernels, states))
+    except Unresolved as error:
+        names = [node.name for node in nodes]
+        raise ValueError(
+            f"initial: the stationary law of {names} cannot be resolved in float64: {error}; use 'zero' or 'uniform'"
+        ) from None
+    return law if states == nodes else law[:, None] * _emission(graph, kernels, states)
+
+
+def joint_chain(
+    graph: Graph, kernels: Mapping[str, np.ndarray], nodes: tuple[Node, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The steps of ``nodes`` from one joint state to the next, ``(n, n)``: probabilities, and which are possible.
+
+    Each probability is made of products of kernels' entries, and may underflow to 0 where the step is possible.
+
+    Args:
+        graph: the graph.
+        kernels: of all nodes, by name.
+        nodes: nodes that see themselves, in order, and with them all that they depend on; but for an X that does not
+            see itself, over whose tokens the steps are summed.
     """
-    law = np.ones([node.num_states for node, _ in law_step(graph)])
+    x = graph.observed
+    if x in nodes or not any(x.name in node.parents for node in nodes):
+        return _steps(graph, kernels, nodes)
+    shown, chain, support = _emission(graph, kernels, nodes), 0.0, False
+    for token in range(x.num_states):
+        given = {node.name: _given_token(kernels[node.name], node, x.name, token) for node in nodes}
+        part, possible = _steps(graph, given, nodes)
+        part *= shown[:, token, None]
+        possible &= shown[:, token, None] > 0
+        chain, support = np.add(chain, part, out=part), np.logical_or(support, possible, out=possible)
+    return chain, support
+
+
+def _given_token(kernel: np.ndarray, node: Node, x: str, token: int) -> np.ndarray:
+    """A latent's kernel given the previous token, whose axis is left with one entry."""
+    return kernel.take([token], axis=1 + node.parents.index(x)) if x in node.parents else kernel
+
+
+def _steps(graph: Graph, kernels: Mapping[str, np.ndarray], nodes: tuple[Node, ...]) -> tuple[np.ndarray, np.ndarray]:
+    sizes, axis = _axes(nodes)
+    chain, support = np.ones((*sizes, *sizes)), np.ones((*sizes, *sizes), bool)
+    for node in nodes:
+        after = {name: len(sizes) + place for name, place in axis.items() if name != graph.observed.name}
+        places = [axis.get(node.name)]
+        places += [{**axis, **after}.get(name) for name in node.parents]  # latents have moved already, X has not
+        places += [len(sizes) + axis[node.name] if node.name in axis else None]
+        kernel = _spread(kernels[node.name], places, 2 * len(sizes))
+        chain *= kernel
+        support &= kernel > 0
+    return chain.reshape((prod(sizes),) * 2), support.reshape((prod(sizes),) * 2)
+
+
+def _emission(graph: Graph, kernels: Mapping[str, np.ndarray], latents: tuple[Node, ...]) -> np.ndarray:
+    """P(x | z) over the joint states of the latents that X's parents are among, ``(n, V)``."""
+    sizes, axis = _axes(latents)
+    x = graph.observed
+    places = [*(axis.get(name) for name in x.parents), len(sizes) if x.num_states > 1 else None]
+    shown = _spread(kernels[x.name], places, len(sizes) + 1)
+    return np.broadcast_to(shown, (*sizes, x.num_states)).reshape(-1, x.num_states)
+
+
+def _axes(nodes: tuple[Node, ...]) -> tuple[list[int], dict[str, int]]:
+    """Sizes of the axes of a law over some nodes, and each node's axis; none for one state: numpy has few axes."""
+    several = [node for node in nodes if node.num_states > 1]
+    return [node.num_states for node in several], {node.name: k for k, node in enumerate(several)}
+
+
+def _spread(table: np.ndarray, places: list[int | None], count: int) -> np.ndarray:
+    """A table with each axis in its place among ``count``; axes of size 1 have none, and stand in all other places."""
+    table = table.reshape(tuple(size for size, place in zip(table.shape, places, strict=True) if place is not None))
+    kept = [place for place in places if place is not None]
+    sizes = dict(zip(kept, table.shape, strict=True))
+    return table.transpose(np.argsort(kept)).reshape(tuple(sizes.get(place, 1) for place in range(count)))
+
+
+def _iterated(graph: Graph, kernels: Mapping[str, np.ndarray], nodes: tuple[Node, ...]) -> np.ndarray:
+    law, bound = iterate([(equation, kernels[node.name]) for node, equation in law_step(graph, nodes)], nodes)
+    if bound > ERROR:
+        raise ValueError(
+            f"initial: the error of the stationary law of {law.size} joint states is at most {bound:.2g} after "
+            f"{ITERATIONS} iterations, and more than {ERROR:g} is not accepted; the process forgets too slowly, so use "
+            "'zero' or 'uniform', or fewer states"
+        )
+    return law
+
+
+def iterate(steps: list[tuple[str, np.ndarray]], nodes: tuple[Node, ...]) -> tuple[np.ndarray, float]:
+    """The stationary law of a set of nodes by iteration, and a bound of the sum of its absolute errors.
+
+    Each iteration averages a law with its image, which has the same stationary law and no cycles.
+
+    Args:
+        steps: the nodes' contractions, as ``law_step`` gives them, and kernels.
+        nodes: the nodes.
+    """
+    law = np.ones([node.num_states for node in nodes])
     law /= law.size
+    rounding = np.finfo(float).eps * (len(nodes) + sum(node.num_states for node in nodes))
     for _ in range(ITERATIONS):
-        image = moved(graph, kernels, law)
+        image = law
+        for equation, kernel in steps:
+            image = np.einsum(equation, image, kernel)
         change = np.abs(image - law).sum()
         law = 0.5 * (law + image)
-        if change < RESIDUAL:
-            return law / law.sum()
-    raise ValueError(
-        f"initial: the stationary law still changes by {change:.2g} a step after {ITERATIONS} of them; "
-        "the process forgets too slowly, so use 'zero' or 'uniform'"
-    )
+        if change <= rounding:
+            break
+    law /= law.sum()
+    return law, _error(steps, law, 0.5 * change + rounding)
+
+
+def _error(steps: list[tuple[str, np.ndarray]], law: np.ndarray, change: float) -> float:
+    """A bound of the sum of absolute errors of a law that an iteration changes by at most ``change`` in total.
+
+    Let every state reach one and the same state within k iterations with probability h or more. Then k iterations
+    bring any two laws closer by a factor of 1 - h (Doeblin), and as they change this one by k * change at most, its
+    distance from the stationary law is at most k * change / h. The best k is taken. The state is the law's likeliest.
+    """
+    reach = np.zeros(law.shape)
+    reach.flat[law.argmax()] = 1.0
+    bound = 2.0  # of any two laws
+    for k in range(1, ITERATIONS + 1):
+        reach = 0.5 * (reach + _expected(steps, reach))
+        least = reach.min()
+        if least > 0:
+            bound = min(bound, k * change / least)
+        if bound <= ERROR or k * change > bound:
+            break
+    return bound
+
+
+def _expected(steps: list[tuple[str, np.ndarray]], values: np.ndarray) -> np.ndarray:
+    """The expectation of a function of the next joint state, given the present one."""
+    shape = values.shape
+    for equation, kernel in reversed(steps):
+        given, after = equation.split("->")
+        before, seen = given.split(",")
+        known = "".join(letter for letter in before if letter in after + seen)
+        values = np.einsum(f"{after},{seen}->{known}", values, kernel)
+        axes = [size if letter in known else 1 for letter, size in zip(before, shape, strict=True)]
+        values = np.broadcast_to(values.reshape(axes), shape)  # an X that does not see itself is not known
+    return values

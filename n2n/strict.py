@@ -2,39 +2,87 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable, Mapping
+import inspect
+import linecache
+import os
+import re
+import reprlib
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from numbers import Integral
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from n2n.nested import tangled
 
 if TYPE_CHECKING:
     from typing import Self
 
 
-MOST = 2**62 - 1  # of an index or a size
+MOST = 2**62 - 1  # of an index, a size or a seed
+LONGEST = 160  # characters of a value in a message
+LONGEST_SENTENCE = 2000  # characters of what is said of one field
+MOST_SENTENCES = 20  # in one refusal
+MOST_NAMES = 60  # in one list of names allowed
+ALIKE = 0.65  # difflib's ratio, from which a name is taken for a misspelling of another
+RECORDED = "recorded"  # key of pydantic's context: the values were written down earlier, maybe on another machine
+_PACKAGE = str(Path(__file__).parent)
+
+
+class _Short(reprlib.Repr):
+    """``repr`` of bounded length and work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 3, LONGEST, LONGEST
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = self.maxdeque = 8
+
+    def repr_int(self, number: int, level: int) -> str:
+        # Python itself refuses to write out an integer of thousands of digits.
+        return repr(number) if number.bit_length() <= 128 else f"<an integer of {number.bit_length():,} bits>"
+
+
+def shown(value: object) -> str:
+    """``repr(value)`` for a message: on one line, ``LONGEST`` characters at most, even if the object's own fails."""
+    try:
+        return cut(" ".join(_Short().repr(value).split("\n")), LONGEST)
+    except Exception:  # the repr of a stranger's object may raise anything
+        return f"<a {type(value).__name__}>"
+
+
+def cut(text: str, most: int) -> str:
+    """A text without its middle if it is longer than ``most`` characters."""
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[len(text) + 5 - most + most // 2 :]}"
 
 
 def nearest(value: object, allowed: Iterable[object]) -> str:
-    """The clause "; did you mean 'x'?" for the allowed name closest to ``value``, or an empty string."""
-    by_lower = {str(name).lower(): str(name) for name in allowed}
-    close = difflib.get_close_matches(str(value).lower(), by_lower, n=1, cutoff=0.5)
+    """The clause "; did you mean 'x'?" for the allowed name that ``value`` misspells or begins, or an empty string."""
+    if not isinstance(value, str) or len(value) > LONGEST:
+        return ""
+    by_lower, given = {str(name).lower(): str(name) for name in allowed}, value.lower()
+    begun = [name for name in by_lower if name.split("_")[0] == given]
+    close = difflib.get_close_matches(given, by_lower, n=1, cutoff=ALIKE) or begun
     return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
 def unknown(what: str, value: object, allowed: Iterable[object]) -> str:
     """The message for a name that is not among those allowed: value seen, nearest name, names allowed."""
     names = [str(name) for name in allowed]
-    return f"unknown {what} {value!r}{nearest(value, names)} (allowed: {', '.join(names)})"
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    listed = cut(", ".join(names[:MOST_NAMES]), LONGEST_SENTENCE // 2)
+    return f"unknown {what} {shown(value)}{nearest(value, names)} (allowed: {listed}{more})"
 
 
 def whole(what: str, value: object, least: int, most: int = MOST) -> int:
     """``value`` as an int, or a ``ValueError`` if it is not a whole number from ``least`` to ``most``."""
     if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
         limit = "2**62 - 1" if most == MOST else most
-        raise ValueError(f"{what}: saw {value!r}; a whole number from {least} to {limit} is needed")
+        raise ValueError(f"{what}: saw {shown(value)}; a whole number from {least} to {limit} is needed")
     return int(value)
 
 
@@ -46,23 +94,28 @@ def _no_bool(value: object) -> object:
 
 def _no_set(value: object) -> object:
     if isinstance(value, AbstractSet):
-        raise ValueError(f"saw {value!r}, a set, which has no order; a list or a tuple is needed")
+        raise ValueError(f"saw {shown(value)}, a set, which has no order; a list or a tuple is needed")
     return value
 
 
 T = TypeVar("T")
 Ordered = Annotated[tuple[T, ...], BeforeValidator(_no_set)]
-Count = Annotated[int, BeforeValidator(_no_bool), Field(gt=0)]
-NonNegativeInt = Annotated[int, BeforeValidator(_no_bool), Field(ge=0)]
-Seed = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, lt=2**63)]
+Count = Annotated[int, BeforeValidator(_no_bool), Field(gt=0, le=MOST)]
+NonNegativeInt = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=MOST)]
+Seed = NonNegativeInt
 Positive = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
+
+
+class Several(ValueError):
+    """Several faults between the fields of a ``Strict`` value, a sentence each."""
 
 
 class Refused(ValueError):
     """The refusal of a ``Strict`` value: its class's name, then a (field, what is wrong) pair for each wrong field.
 
-    The field is empty where the fault lies between fields.
+    The field is empty where the fault lies between fields. Jupyter shows the refusal and the reader's own line without
+    the rest of the traceback, because the fault is in the values; ``%debug`` still has every frame.
     """
 
     @property
@@ -71,7 +124,33 @@ class Refused(ValueError):
         return self.args[1:]
 
     def __str__(self) -> str:
-        return f"{self.args[0]} was refused:\n" + "\n".join(f"  - {said}" for _, said in self.wrong)
+        lines = [f"  - {said}" for _, said in self.wrong[:MOST_SENTENCES]]
+        more = len(self.wrong) - len(lines)
+        return "\n".join([f"{self.args[0]} was refused:", *lines, *([f"  - and {more:,} more"] if more else [])])
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of the traceback."""
+        return [*_own_line(self), f"{type(self).__name__}: {self}"]
+
+
+@contextlib.contextmanager
+def refusing(name: str) -> Iterator[None]:
+    """Checks of a user's values, whose ``ValueError`` is raised as the ``Refused`` of what is called ``name``."""
+    try:
+        yield
+    except ValueError as error:
+        raise Refused(name, ("", _indented(error))) from error
+
+
+def _own_line(error: BaseException) -> list[str]:
+    """The last line of the reader's own code before n2n's, if there is one."""
+    own = []
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        name = frame.f_code.co_filename
+        if name.startswith(_PACKAGE + os.sep):
+            break
+        own = [f"line {number}: {linecache.getline(name, number).strip()}"]
+    return own
 
 
 class Strict(BaseModel):
@@ -84,16 +163,61 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    def __init__(self, **values: Any) -> None:
+    positional: ClassVar[tuple[str, ...]] = ()  # the fields that may be given without their names, in this order
+
+    def __init__(self, *args: Any, **values: Any) -> None:
+        self._fill(args, values, {})
+
+    @model_validator(mode="wrap")  # because mappings within others become arguments before any other validator
+    @classmethod
+    def _names_are_text(cls, values: object, validate: Callable[[object], Self]) -> Self:
+        strange = [name for name in values if not isinstance(name, str)] if isinstance(values, Mapping) else []
+        if strange:
+            raise ValueError(f"saw {shown(strange[0])} for the name of a field; text is needed")
+        return validate(values)
+
+    @classmethod
+    def recorded(cls, values: Mapping[str, Any]) -> Self:
+        """The value that was written down as ``values``, checked but for what only the machine at hand can tell."""
+        made = cls.__new__(cls)
+        made._fill((), dict(values), {RECORDED: True})
+        return made
+
+    def _fill(self, args: tuple[Any, ...], values: dict[str, Any], context: dict[str, Any]) -> None:
+        """Validate into this new value, as ``BaseModel.__init__`` does."""
+        values, wrong = self._by_name(args, values)
+        if found := tangled(values):
+            raise Refused(f"{type(self).__module__}.{type(self).__qualname__}", *found)
         try:
-            super().__init__(**values)
+            self.__pydantic_validator__.validate_python(values, self_instance=self, context=context)
         except ValidationError as error:
-            raise Refused(f"{type(self).__module__}.{type(self).__qualname__}", *self._wrong(error, values)) from None
+            wrong += self._wrong(error, values)
+        if wrong:
+            raise Refused(f"{type(self).__module__}.{type(self).__qualname__}", *wrong) from None
+
+    @classmethod
+    def _by_name(cls, args: tuple[Any, ...], values: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """All values by the names of their fields, and what is wrong with those that came without one."""
+        wrong = [(name, f"{name}: given twice, without its name and with it") for name in _twice(cls, args, values)]
+        if len(args) > len(cls.positional):
+            may = f"only {', '.join(cls.positional)} may be" if cls.positional else "every field needs its name"
+            wrong.append(("", f"saw {len(args)} values without names; {may}"))
+        return {**dict(zip(cls.positional, args, strict=False)), **values}, wrong
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        """Show the positional fields first in the signature, which is what editors and Jupyter complete from."""
+        super().__pydantic_init_subclass__(**options)
+        named = {n: p for n, p in inspect.signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY}
+        first = [named.pop(name).replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in cls.positional]
+        cls.__signature__ = inspect.Signature([*first, *named.values()])
 
     @classmethod
     def _wrong(cls, error: ValidationError, values: dict[str, Any]) -> list[tuple[str, str]]:
         entries = error.errors(include_url=False)
-        lines = [(str(entry["loc"][0]) if entry["loc"] else "", _line(entry, cls)) for entry in entries]
+        lines = [
+            (str(entry["loc"][0]) if entry["loc"] else "", said) for entry in entries for said in _lines(entry, cls)
+        ]
         fields = {field for field, _ in lines if field}
         return lines + [("", said) for said in (cls._wrong_together(values, fields) if fields else [])]
 
@@ -108,17 +232,34 @@ class Strict(BaseModel):
         return type(self)(**{**fields, **(update or {})})
 
 
+def _twice(model: type[Strict], args: tuple[Any, ...], values: Mapping[str, Any]) -> list[str]:
+    return [name for name, _ in zip(model.positional, args, strict=False) if name in values]
+
+
+def _lines(entry: dict[str, Any], model: type[Strict]) -> list[str]:
+    error = entry.get("ctx", {}).get("error")
+    return [_indented(said) for said in error.args] if isinstance(error, Several) else [_line(entry, model)]
+
+
+def _indented(said: object) -> str:
+    return cut(str(said), LONGEST_SENTENCE).replace("\n", "\n    ")
+
+
 def _line(entry: dict[str, Any], model: type[Strict]) -> str:
-    where = ".".join(str(part) for part in entry["loc"])
+    where = ".".join(map(_place, entry["loc"]))
     if entry["type"] == "extra_forbidden":
-        return unknown("parameter", where, sorted(model.model_fields))
+        return unknown("parameter", ".".join(map(str, entry["loc"])), sorted(model.model_fields))
     if entry["type"] == "missing":
         return f"{where}: missing"
     if entry["type"] == "value_error":
-        text = str(entry["ctx"]["error"]).replace("\n", "\n    ")
+        text = _indented(entry["ctx"]["error"])
         return f"{where}: {text}" if where else text
-    said = entry["msg"].replace("Input should be", "it must be")
+    said = cut(re.sub(r"^\w+ should", "it must", entry["msg"]).partition(", unable")[0], LONGEST_SENTENCE)
     if entry["type"] == "literal_error":
         options = entry["ctx"]["expected"].replace(" or ", ", ").split(", ")
         said += nearest(entry["input"], [option.strip("'") for option in options])
-    return f"{where}: saw {entry['input']!r}; {said}"
+    return f"{where}: saw {shown(entry['input'])}; {said}"
+
+
+def _place(part: str | int) -> str:
+    return str(part) if isinstance(part, int) or (part.isprintable() and len(part) <= LONGEST) else shown(part)

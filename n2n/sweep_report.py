@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+import pathlib
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
 from n2n import fields, runs
+from n2n.asked import Asked
 from n2n.config import TrainConfig
 from n2n.examples import PREFIX, SWEEP, opened_sweep
-from n2n.strict import Count, Ordered, Strict, unknown
+from n2n.strict import Count, Ordered, shown, unknown
 from n2n.sweep_results import SweepResults, read_folder
 
 
@@ -30,7 +32,13 @@ def _known(by: tuple[str, ...]) -> tuple[str, ...]:
     return by
 
 
-class ReportConfig(Strict):
+def _no_file(folder: str) -> str:
+    if folder and (place := pathlib.Path(folder).expanduser()).exists() and not place.is_dir():
+        raise ValueError(f"saw {shown(folder)}, which is a file; a folder is needed")
+    return folder
+
+
+class ReportConfig(Asked):
     """What ``notebooks/report.ipynb`` tells of a sweep.
 
     Args:
@@ -46,11 +54,13 @@ class ReportConfig(Strict):
         ValueError: one line for each wrong field: no such sweep, one without runs, an unknown field.
     """
 
+    positional: ClassVar[tuple[str, ...]] = ("sweep",)
+
     sweep: Annotated[fields.Path, AfterValidator(_there)] = SWEEP
     by: Annotated[Ordered[str], Field(min_length=1), AfterValidator(_known)] = ("arch",)
     parameters: Count | None = None
-    resamples: Annotated[Count, Field(ge=100)] = 1000
-    export: fields.Path = ""
+    resamples: Annotated[Count, Field(ge=100, le=10**6)] = 1000
+    export: Annotated[fields.Path, AfterValidator(_no_file)] = ""
 
 
 def read_sweep(name: str | os.PathLike) -> SweepResults:

@@ -13,7 +13,8 @@ import pandas as pd
 
 from n2n import models, runs
 from n2n.models.sizes import BACKWARD, forward_flops
-from n2n.monitor.files import read_object, read_rows
+from n2n.monitor.files import Damaged, read_object, read_rows
+from n2n.monitor.status import read_status
 
 LONGEST_ERROR = 200  # characters of an error's last line
 MODEL_FIELDS = ("arch", "dim", "layers", "heads", "model_options")
@@ -88,9 +89,9 @@ def _tasks(folder: Path, names: pd.Index) -> dict[str, str]:
     found, numbers = {}, {}
     for name in names:
         config = read_object(folder / name / "config.json")
-        if not config:
+        if not isinstance(config.get("graph"), dict):
             continue
-        seed, title = config.get("process_seed", 0), config["graph"]["name"] or "graph"
+        seed, title = config.get("process_seed", 0), config["graph"].get("name") or "graph"
         graph = {**config["graph"], "name": ""}
         exact = json.dumps([graph, config.get("tables"), seed], sort_keys=True)
         known = numbers.setdefault((title, seed), {})
@@ -100,10 +101,14 @@ def _tasks(folder: Path, names: pd.Index) -> dict[str, str]:
 
 
 def _evaluations(folder: Path, task: str) -> list[dict[str, Any]]:
-    rows, config = read_rows(folder / "evals.jsonl"), read_object(folder / "config.json")
-    if not rows or not config:
+    config = read_object(folder / "config.json")
+    try:
+        rows = read_rows(folder / "evals.jsonl")
+    except Damaged:  # which the table tells
         return []
-    state = read_object(folder / "status.json").get("state", "missing")
+    if not rows or not task:
+        return []
+    state = read_status(folder).get("state", "missing")
     flops, tokens = _flops_per_step(config), config["batch_size"] * config["seq_len"]
     shared = {"run": folder.name, "arch": config["arch"], "task": task, "seed": config["seed"], "state": state}
     named = ("split", "step", "parameters", "excess_loss", "excess_se")
@@ -134,7 +139,8 @@ def _forward(fields_of_model: str, vocab_size: int, length: int) -> float:
 
 
 def _standing(folder: Path, row: pd.Series, evaluations: int) -> dict[str, Any]:
-    status, job = read_object(folder / "status.json"), read_object(folder / "job.json")
-    lines = (status.get("error") or job.get("error") or "").strip().splitlines()
+    status, job = read_status(folder), read_object(folder / "job.json")
+    told = [row.get("error"), status.get("error"), job.get("error")]
+    lines = next((error for error in told if isinstance(error, str) and error), "").strip().splitlines()
     about = {"step": status.get("step", 0), "updated_at": status.get("updated_at", ""), "evaluations": evaluations}
     return {"state": row["state"], **about, "error": lines[-1][:LONGEST_ERROR] if lines else ""}

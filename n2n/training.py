@@ -8,23 +8,38 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
+import psutil
 import torch
 
 from n2n import threads
-from n2n.checks import check_budget, check_fixed
 from n2n.config import TrainConfig
 from n2n.elastic import launch, processes_per_node
 from n2n.learner import Learner
 from n2n.memory import keep_freed_memory
 from n2n.monitor import checkpoint
-from n2n.monitor.files import clean
-from n2n.monitor.metrics import check_tensorboard
+from n2n.monitor.files import clean, read_object
+from n2n.monitor.metrics import NO_ROWS, check_tensorboard
 from n2n.monitor.preemption import Preempted, Stop
 from n2n.monitor.progress import in_watched_notebook
+from n2n.monitor.status import STATUS
+from n2n.needs import LARGER_BY_OPTIONS, LEARNED, beyond, least_bytes, least_parameters
 from n2n.ranks import Ranks, started_by_launcher, started_by_torchrun
-from n2n.recording import ANSWERS, TRAINS, describe, existing_folder, line_logger, owned, threads_before, write_status
+from n2n.recording import (
+    ANSWERS,
+    TRAINS,
+    Owned,
+    describe,
+    existing_folder,
+    line_logger,
+    owned,
+    resumable,
+    threads_before,
+    warn,
+    write_status,
+)
 from n2n.reporting import Reporter
 from n2n.runs import Run
+from n2n.strict import refusing, shown
 
 
 def train(config: TrainConfig) -> Run:
@@ -34,8 +49,8 @@ def train(config: TrainConfig) -> Run:
     had never stopped; with other ``steps`` it goes on along the new schedule of the learning rate. At each logged step
     the loss and the exact ``oracle_nll`` are taken on the same batch, before the update.
 
-    SIGTERM, SIGUSR1, SIGUSR2, the first Ctrl-C and a file ``STOP`` in the run's folder make it save and leave; the
-    file is removed then.
+    SIGTERM, SIGUSR1, SIGUSR2, SIGHUP, the first Ctrl-C and a file ``STOP`` in the run's folder make it save and leave,
+    and in a notebook the end of the program that ran it, such as papermill; the file is removed then.
 
     Args:
         config: the whole configuration. If ``run_dir`` holds a run of the same configuration, that run is resumed.
@@ -46,20 +61,22 @@ def train(config: TrainConfig) -> Run:
     Raises:
         ValueError: a folder with another configuration, with files of another kind or with a trainer at work, a run
             that is further than ``steps``, a device that is not there, fused kernels on a CPU, data that do not fit, or
-            a process too large for the oracle. Nothing on disk is touched.
+            more memory than the machine has. Nothing on disk is touched.
         Preempted: a signal asked it to leave; it has saved and left. It is a ``KeyboardInterrupt``.
         FloatingPointError: a loss or weights that are no longer finite; they are not saved.
         OSError: a checkpoint that cannot be written; the one before is whole.
-        RuntimeError: one of several processes failed; with its traceback.
+        RuntimeError: one of several processes failed, with its traceback; or the folder, its locks or its rows were
+            moved, deleted or changed by someone else while it trained. It writes nothing into what lies there now, and
+            the message names the last checkpoint.
     """
     if not isinstance(config, TrainConfig):
-        raise ValueError(f"saw {config!r}; a TrainConfig is needed, such as n2n.TrainConfig(graph='sparse')")
-    check_fixed(config.graph)
-    check_budget(config.graph)
+        raise ValueError(f"saw {shown(config)}; a TrainConfig is needed, such as n2n.TrainConfig(graph='sparse')")
     if config.tensorboard:
         check_tensorboard()
-    folder, ranks = existing_folder(config), Ranks.here()
-    device = _device(config, ranks)
+    with refusing("n2n.train"):
+        folder, ranks = existing_folder(config), Ranks.here()
+        device = _device(config, ranks)
+        _refuse_beyond_memory(config, device)
     if config.processes > 1 and not started_by_torchrun():
         # On the CPU, because a GPU is for those that will train.
         one = Learner(config.model_copy(update={"compile": "off", "kernels": "torch"}), torch.device("cpu"), ranks)
@@ -72,8 +89,8 @@ def train(config: TrainConfig) -> Run:
                 f"rank {ranks.rank} of {ranks.count} has joined"
             )  # the launcher waits for it
         learner = Learner(config, device, ranks)
-        with owned(folder, config, ranks, locks) as folder:
-            return _train_in(folder, learner)
+        with owned(folder, config, ranks, locks) as ours:
+            return _train_in(ours, learner)
 
 
 def _device(config: TrainConfig, ranks: Ranks) -> torch.device:
@@ -91,15 +108,30 @@ def _device(config: TrainConfig, ranks: Ranks) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def _train_in(folder: Path, learner: Learner) -> Run:
-    config, ranks = learner.config, learner.ranks
-    _resume(folder, learner)
+def _refuse_beyond_memory(config: TrainConfig, device: torch.device) -> None:
+    """Raise a ``ValueError`` for what this machine cannot hold, before the run has a folder: most would fail late."""
+    memory = psutil.virtual_memory().total + psutil.swap_memory().total
+    if device.type == "cuda":
+        memory = max(memory, torch.cuda.get_device_properties(device).total_memory)
+    parameters = least_parameters(dict(config))
+    if LARGER_BY_OPTIONS * LEARNED * parameters > memory:  # counting costs seconds, so only where it may matter
+        with torch.device("meta"):
+            parameters = config.build_model().num_parameters
+    told = f"this machine has {memory / 2**30:,.0f} GiB"
+    if wrong := beyond(least_bytes(dict(config), parameters), memory, told):
+        raise ValueError("\n".join(wrong))
+
+
+def _train_in(ours: Owned, learner: Learner) -> Run:
+    folder, config, ranks = ours.path, learner.config, learner.ranks
+    marks = _resume(folder, learner)
     with Stop(folder) as stop, _threads(folder, learner):
-        with _failures_told(folder, learner):
+        with _failures_told(ours, learner):
             if ranks.first:
                 describe(folder, config)
                 write_status(folder, config, "running", learner.done)
-            stopped = _steps(folder, learner, stop)
+            stopped = _steps(ours, learner, stop, marks)
+        ours.check(learner.last_saved)
         if ranks.first:
             write_status(folder, config, "preempted" if stopped else "done", learner.done)
             stop.answered()
@@ -121,39 +153,45 @@ def _threads(folder: Path, learner: Learner) -> Iterator[None]:
         yield
 
 
-def _resume(folder: Path, learner: Learner) -> None:
-    """Load the newest whole checkpoint; the first rank says which that is."""
-    found = checkpoint.load_latest(folder / "checkpoints") if learner.ranks.first else None
-    step = learner.ranks.tell(found[0] if found else 0)
+def _resume(folder: Path, learner: Learner) -> checkpoint.Marks:
+    """Load the newest checkpoint that can be used, which the first rank finds; the marks of its rows."""
+    config, told = learner.config, []
+    found = resumable(folder, config, told.append) if learner.ranks.first else None
+    step = learner.ranks.tell(found.step if found else 0)
     if step:
-        state = found[1] if found else checkpoint.load(folder / "checkpoints", step)
+        state = found.state if found else checkpoint.load(folder / "checkpoints", step, config.identity)
         learner.load(step, state, folder)
     if learner.ranks.first:
+        warn(told, folder)
         checkpoint.set_aside(folder / "checkpoints", after=step)
-        checkpoint.prune(folder / "checkpoints", learner.config.keep_last, learner.config.keep_every)
+        checkpoint.prune(folder / "checkpoints", config.keep_last, config.keep_every)
         clean(folder)
+    return found.marks if found else NO_ROWS
 
 
 @contextlib.contextmanager
-def _failures_told(folder: Path, learner: Learner) -> Iterator[None]:
+def _failures_told(ours: Owned, learner: Learner) -> Iterator[None]:
     """``status.json`` says how the run ended if it does not end well; the rank that failed first has the word."""
+    folder = ours.path
     try:
         yield
     except BaseException as error:
+        if not ours.in_place:  # what lies there now may be another run's
+            raise
         saved = max(checkpoint.steps(folder / "checkpoints"), default=0)
         told = "" if learner.ranks.count == 1 else f"rank {learner.ranks.rank} of {learner.ranks.count}:\n"
         state = "preempted" if isinstance(error, KeyboardInterrupt) else "failed"
         with contextlib.suppress(OSError):  # a full disk is told by the error itself
-            if learner.ranks.count == 1 or Run(folder).status["state"] == "running":
+            if learner.ranks.count == 1 or read_object(folder / STATUS).get("state") == "running":
                 write_status(folder, learner.config, state, saved, error=told + traceback.format_exc())
         raise
 
 
-def _steps(folder: Path, learner: Learner, stop: Stop) -> bool:
+def _steps(ours: Owned, learner: Learner, stop: Stop, marks: checkpoint.Marks) -> bool:
     """Train to the end, or until someone asks for it; whether someone did."""
     config, ranks = learner.config, learner.ranks
     batches = learner.batches.ahead(learner.done, config.steps)
-    with _own_random_numbers(learner.device), closing(batches), Reporter(folder, learner) as report:
+    with _own_random_numbers(learner.device), closing(batches), Reporter(ours, learner, marks) as report:
         while learner.done < config.steps:
             if ranks.any(stop.asked):
                 report.leave(stop.by)
@@ -173,6 +211,7 @@ def _steps(folder: Path, learner: Learner, stop: Stop) -> bool:
             if last or learner.done % config.checkpoint_every == 0:
                 report.checkpoint()
         report.evaluate("test")
+        report.verify()
     return False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import signal
 import sys
@@ -35,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         train(_configuration(path))
     except Preempted as left:
-        print(left, file=sys.stderr)
+        with contextlib.suppress(OSError):  # the terminal may be closed
+            print(left, file=sys.stderr)
         return 0 if started_by_torchrun() else 128 + left.signal
     except ValueError as error:
         print(error, file=sys.stderr)

@@ -11,12 +11,12 @@ import torch
 from run_folders import config
 
 from n2n import learner, training
-from n2n.monitor import checkpoint, files, metrics
+from n2n.monitor import checkpoint, files, journal
 
 # Where a process can be killed by its own hand, at a call of choice: name -> (object, attribute).
 PLACES = {
     "step": (learner, "update"),
-    "row": (metrics, "append_row"),
+    "row": (journal, "append_row"),
     "rename": (checkpoint.os, "rename"),
     "manifest": (checkpoint, "write_json"),
     "state": (torch, "save"),
@@ -72,3 +72,13 @@ def train_and_die(fields: dict, place: str, call: int) -> None:
 
     with mock.patch.object(home, name, dying):
         train_quietly(fields)
+
+
+def train_telling(fields: dict, seconds: float, path: str) -> None:
+    """As ``train_slowly``; the error that ends it, with its type, goes into a file."""
+    try:
+        train_slowly(fields, seconds)
+    except BaseException as error:
+        with open(path, "w") as file:
+            file.write(f"{type(error).__name__}: {error}")
+        raise

@@ -17,6 +17,8 @@ from n2n.baselines import compression_nats, fit_ngram
 from n2n.bootstrap import fit_line
 from n2n.factored import mean_field
 from n2n.graph import Graph, Node
+from n2n.probe_fits import Parts
+from n2n.probes import ProbeData, probe
 
 GRAPH = Graph(
     nodes=(Node(name="Z", num_states=4), Node(name="X", num_states=4, parents=("Z",), observed=True)),
@@ -238,6 +240,16 @@ def test_a_line_is_fitted_to_no_masked_point(axis):
     points[axis] = np.ma.array(points[axis], mask=[0, 1, 0, 0])
     with pytest.raises(ValueError, match=f"{axis}: saw 1 masked values"):
         fit_line(points["x"], points["y"], range(4), points["at"])
+
+
+def test_a_probe_reads_no_masked_feature_and_no_gradient():
+    data = ProbeData(P, 2, 5)
+    drawn = np.random.default_rng(0).normal(size=(2, 4, 3))
+    plain = probe(data, {"drawn": Parts(drawn, drawn)})
+    held = torch.from_numpy(drawn).requires_grad_()
+    assert probe(data, {"drawn": Parts(held, held)}).equals(plain)
+    with pytest.raises(ValueError, match="features: saw 24 masked values"):
+        probe(data, {"drawn": Parts(drawn, np.ma.array(drawn, mask=True))})
 
 
 def test_masked_matrices_do_not_agree():

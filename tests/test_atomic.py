@@ -13,7 +13,7 @@ import pytest
 
 import n2n
 from n2n import outputs, report_page
-from n2n.monitor.files import append_row, clean, keep_rows, making, read_rows, write_atomic, write_json
+from n2n.monitor.files import append_row, clean, making, read_rows, write_atomic, write_json
 
 GRAPH = n2n.Graph.preset("single")
 
@@ -35,7 +35,6 @@ def _clear(path):
 WRITERS = {
     "write_atomic": (_write, ".txt"),
     "write_json": (lambda path: write_json(path, {"new": 1}), ".json"),
-    "keep_rows": (lambda path: keep_rows(path, lambda row: True), ".jsonl"),
     "to_yaml": (GRAPH.to_yaml, ".yaml"),
     "report page": (lambda path: report_page._write(path, "<p>"), ".html"),
     "notebook": (_clear, ".ipynb"),
@@ -73,8 +72,7 @@ def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path, writer):
     assert middle.is_symlink()
     assert os.readlink(middle) == f"there/{path.name}"
     assert stat.S_IMODE(path.stat().st_mode) == 0o664
-    if writer != "keep_rows":
-        assert path.read_text() != '{"old": 1}\n'
+    assert path.read_text() != '{"old": 1}\n'
     assert link.read_text() == path.read_text()
 
 

@@ -33,7 +33,7 @@ def refusal(**values) -> str:
         ),
         ({"heads": 5, "arch": "mamba"}, "which does not divide expand * dim = 128; allowed: [1, 2, 4, 8, 16, 32,"),
         ({"heads": 5, "arch": "mingru"}, "which does not divide dim 64; allowed: [1, 2, 4, 8, 16, 32, 64]"),
-        ({"arch": "hybrid"}, "pattern: saw (); names of architectures are needed"),
+        ({"arch": "hybrid"}, "pattern: saw (); architectures' names are needed"),
         ({"arch": "hybrid", "model_options": {"pattern": "mamba,x"}}, "pattern: unknown architecture 'x'"),
         ({"precision": "float16"}, "precision: saw 'float16'"),
         (
@@ -105,13 +105,17 @@ def test_each_field_is_changeable_or_decisive():
     others |= {"seed": 1, "process_seed": 1, "graph": "dense", "precision": "bfloat16"}
     others |= {"data": "a.npy", "sequences": 9, "schedule": "wsd", "decay": 0.5}
     others |= {"tables": n2n.Process(n2n.Graph.preset("sparse"), seed=1).kernels}
+
+    def recorded(**fields) -> n2n.TrainConfig:  # no dataset need be there
+        return n2n.TrainConfig.recorded({"graph": "sparse", **fields})
+
     config = n2n.TrainConfig(graph="sparse")
     assert set(others) == set(n2n.TrainConfig.model_fields) - CHANGEABLE
-    assert set(config.differences(config.model_copy(update={"data": "a.npy"}))) == {"data"}
-    from_disk = config.model_copy(update={"data": "b.npy"})
-    assert from_disk.differences(config.model_copy(update={"data": "a.npy"})) == {}, "where it lies"
+    assert set(config.differences(recorded(data="a.npy"))) == {"data"}
+    from_disk = recorded(data="b.npy")
+    assert from_disk.differences(recorded(data="a.npy")) == {}, "where it lies"
     for name in others.keys() - {"data"}:
-        assert set(from_disk.differences(from_disk.model_copy(update={name: others[name]}))) == {name}
+        assert set(from_disk.differences(recorded(**{"data": "b.npy", name: others[name]}))) == {name}
     titled = config.graph.model_copy(update={"name": "a title"})
     assert config.differences(config.model_copy(update={"graph": titled})) == {}
 

@@ -126,6 +126,8 @@ def test_an_impossible_sequence_is_alone(initial):
     assert torch.equal(found.log_probability[1:2], alone.log_probability)
     assert torch.equal(found.latents["Z"][1:2], alone.latents["Z"])
     assert torch.isfinite(alone.log_probability).all()
+    assert (found.latents["Z"][[0, 2]] == -1).all()  # no state, since no path explains these tokens
+    assert (found.latents["Z"][1] >= 0).all()
 
 
 def test_a_graph_without_latents():

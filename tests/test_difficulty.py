@@ -10,7 +10,7 @@ from helpers import chain_seen_through, mixing_graph
 
 import n2n
 from n2n import difficulty
-from n2n.graph import Graph, Node
+from n2n.graph import Graph
 from n2n.presets import PRESETS
 from n2n.process import Process
 from n2n.reference import flatten, initial_belief
@@ -22,29 +22,15 @@ def flips(p: float, q: float) -> Process:
 
 @pytest.mark.parametrize(("p", "q", "rate"), [(0.2, 0.3, 0.544587), (0.3, 0.4, 0.637499)])
 def test_a_two_state_chain(p, q, rate):
-    """Every bound is the rate itself where the state is seen: (q H(p) + p H(q)) / (p + q)."""
-    found = n2n.entropy_rate(flips(p, q), 10, precision=0.002)
-    assert found.standard_error <= 0.002
-    assert found.above == pytest.approx(rate, abs=5 * found.standard_error)
-    assert found.below == pytest.approx(rate, abs=5 * found.standard_error)
+    """(q H(p) + p H(q)) / (p + q)."""
     assert n2n.entropy(flips(p, q), 200).mean == pytest.approx(rate, abs=0.02)
 
 
-def test_mess3_lies_between_its_bounds():
-    """H(X_L | X_<L) is published: 1.091068, 1.089391, 1.089004 for the 2nd to the 4th symbol; the rate 1.0888882."""
-    process = Process.classic("mess3", x=0.15, a=0.6)
-    whole = n2n.entropy(process, 4, precision=1e-4)
+def test_mess3():
+    """H(X_L | X_<L) is published: 1.091068, 1.089391, 1.089004 for the 2nd to the 4th symbol."""
+    whole = n2n.entropy(Process.classic("mess3", x=0.15, a=0.6), 4, precision=1e-4)
     assert whole.by_position == pytest.approx([1.091068, 1.089391, 1.089004], abs=5e-4)
     assert abs(whole.mean - np.mean([1.091068, 1.089391, 1.089004])) < 5 * whole.standard_error
-    for length, slack in ((3, 0.0), (8, 0.0), (30, 1e-5)):
-        found = n2n.entropy_rate(process, length, precision=1e-4)
-        assert found.below - 5 * found.standard_error <= 1.0888882 <= found.above + 5 * found.standard_error
-        assert found.above - found.below < {3: 0.03, 8: 1e-3, 30: 5e-4}[length] + slack
-
-
-def test_golden_mean_rate():
-    found = n2n.entropy_rate(Process.classic("golden_mean"), 20, precision=2e-3)
-    assert found.above == pytest.approx(2 / 3 * math.log(2), abs=5 * found.standard_error + 1e-6)
 
 
 def enumerated(process: Process, length: int) -> np.ndarray:
@@ -79,41 +65,9 @@ def test_by_position_equals_enumeration(seed, initial):
     assert found.mean == pytest.approx(found.by_position.mean(), abs=1e-12)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 5])
-def test_the_bounds_equal_enumeration(seed):
-    """Above: H(X_L | X_<L) from the stationary start. Below: the same given Z_0, averaged over its states."""
-    process = Process(mixing_graph(seed, "stationary"), seed)
-    found = n2n.entropy_rate(process, 4, precision=0.002)
-    assert found.above == pytest.approx(enumerated(process, 4)[-1], abs=5 * found.standard_error)
-    law = process.initial_law.reshape(process.graph.num_joint_states, -1)
-    below = 0.0
-    for state, first in itertools.product(range(law.shape[0]), range(law.shape[1])):
-        below += law[state, first] * _given_start(process, state, first, 4)
-    assert found.below == pytest.approx(below, abs=5 * found.standard_error)
-    assert found.below < found.above + 5 * found.standard_error
-
-
-def _given_start(process: Process, state: int, first: int, length: int) -> float:
-    transitions, emissions = flatten(process)
-    vocab_size, total = process.graph.vocab_size, 0.0
-    for rest in itertools.product(range(vocab_size), repeat=length - 1):
-        belief, probability, evidence = np.eye(len(transitions[0]))[state], 1.0, 1.0
-        for before, token in itertools.pairwise([first, *rest]):
-            x = before if len(transitions) > 1 else 0
-            belief = (belief @ transitions[x]) * emissions[x, :, token]
-            evidence = belief.sum()
-            probability *= evidence
-            if evidence == 0:
-                break
-            belief = belief / evidence
-        if probability > 0:
-            total -= probability * np.log(evidence)
-    return total
-
-
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_mean_is_the_oracle_s_loss(name):
-    """On other sequences the plain nll has the same mean, and the bounds hold the late positions."""
+    """On other sequences the plain nll has the same mean, as sequences are drawn."""
     process = Process(Graph.preset(name, alpha_z=0.3, alpha_x=0.3))
     found = n2n.entropy(process, 64, precision=0.02)
     nll = n2n.filter(process, process.sample(1000, length=64).tokens).nll.mean(1).numpy()
@@ -167,9 +121,3 @@ def test_a_known_start_is_a_certain_belief():
         n2n.filter(process, tokens, start={"Z": np.full(30, 3)})
     with pytest.raises(ValueError, match=r"start: Z: saw shape \(2,\)"):
         n2n.filter(process, tokens, start={"Z": [0, 1]})
-
-
-def test_nodes_without_latents_have_a_rate_too():
-    graph = Graph(nodes=(Node(name="X", num_states=2, observed=True, recurrent=True),))
-    process = Process.from_kernels(graph, {"X": [[0.8, 0.2], [0.3, 0.7]]})
-    assert n2n.entropy_rate(process, 5, precision=0.002).below == pytest.approx(0.544587, abs=0.01)

@@ -1,10 +1,17 @@
+import json
 import re
+from functools import partial
+from pathlib import Path
 
 import networkx as nx
 import pytest
 from helpers import random_graph
 
 from n2n.graph import Graph
+
+
+def read_json_graph(path: Path) -> nx.DiGraph:
+    return nx.node_link_graph(json.loads(path.read_text()))
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -24,6 +31,44 @@ def test_the_order_of_parents_is_kept_by_a_copy():
     copy = graph.networkx().copy()
     assert [*copy.predecessors("D")] != ["C", "X", "A"]
     assert Graph.from_networkx(copy) == graph
+
+
+@pytest.mark.parametrize(
+    ("suffix", "write", "read"),
+    [
+        ("graphml", nx.write_graphml, nx.read_graphml),
+        ("ids.graphml", partial(nx.write_graphml, edge_id_from_attribute="id"), nx.read_graphml),
+        ("gexf", nx.write_gexf, nx.read_gexf),
+        ("gml", nx.write_gml, nx.read_gml),
+        ("json", lambda g, path: path.write_text(json.dumps(nx.node_link_data(g))), read_json_graph),
+    ],
+)
+@pytest.mark.parametrize("seed", range(6))
+def test_graphs_come_back_from_networkx_s_files(suffix, write, read, seed, tmp_path):
+    graph = random_graph(seed).model_copy(update={"name": "mine"})
+    digraph = graph.networkx()
+    for i, edge in enumerate(digraph.edges):
+        digraph.edges[edge]["id"] = f"e{i}"
+    write(digraph, tmp_path / f"g.{suffix}")
+    back = read(tmp_path / f"g.{suffix}")
+    assert all("id" in fields for _, _, fields in back.edges(data=True))
+    assert Graph.from_networkx(back) == graph
+
+
+def test_a_graphml_file_with_edge_ids_is_read():
+    text = """
+    <graphml xmlns="http://graphml.graphdrawing.org/xmlns">
+      <key id="k" for="node" attr.name="num_states" attr.type="int"/>
+      <graph edgedefault="directed">
+        <node id="A"><data key="k">3</data></node><node id="X"><data key="k">4</data></node>
+        <edge id="e0" source="A" target="X"/>
+      </graph>
+    </graphml>"""
+    assert Graph.from_networkx(nx.parse_graphml(text)) == Graph.from_networkx(
+        nx.parse_graphml(text.replace('id="e0"', ""))
+    )
+    with pytest.raises(ValueError, match=r"saw a MultiDiGraph; .*; networkx.DiGraph\(graph\) makes one"):
+        Graph.from_networkx(nx.parse_graphml(text, force_multigraph=True))
 
 
 def by_hand(*edges: tuple) -> nx.DiGraph:
@@ -75,6 +120,16 @@ def mark_with_wrong_lag(digraph: nx.DiGraph) -> None:
         ),
         (changed(lambda g: g.edges["A", "B"].update(weight=1)), "edge A -> B: unknown attribute 'weight'"),
         (changed(lambda g: g.add_node("C", num_states=2)), "2 nodes without children ['X', 'C']"),
+        (changed(lambda g: g.nodes["A"].update(label="first")), "node 'A': unknown parameter 'label'"),
+        (
+            changed(lambda g: g.add_edge("A", "X", position=0)),
+            "edge B -> X: saw position None; each edge to X needs its own whole number",
+        ),
+        (
+            by_hand(("A", "X", {"position": 1}), ("B", "X", {"position": 1})),
+            "edge A -> X: saw position 1; each edge to X needs its own",
+        ),
+        (by_hand(("A", "X", {"position": "1"})), "edge A -> X: saw position '1'"),
         (changed(lambda g: g.graph.update(initial="zer")), "did you mean 'zero'"),
         (changed(lambda g: g.add_edge("B", "A")), "cycle: "),
     ],

@@ -113,8 +113,8 @@ def test_one_run_cannot_stand_beside_itself(run):
 
 def test_the_loss_is_cut_by_a_latent_that_is_there(run, small):
     assert n2n.EvaluateConfig(runs=[run.path]).cut_by == "Z1"
-    with pytest.raises(ValueError, match="latent: unknown latent 'Z9'; did you mean 'Z"):
-        n2n.EvaluateConfig(runs=[run.path], latent="Z9")
+    with pytest.raises(ValueError, match="latent: unknown latent 'z2'; did you mean 'Z2'"):
+        n2n.EvaluateConfig(runs=[run.path], latent="z2")
     chain = n2n.Graph(nodes=[n2n.Node(name="X", num_states=3, observed=True, recurrent=True)])
     with pytest.raises(ValueError, match="a process without latents"):
         n2n.EvaluateConfig(runs=[n2n.train(small(graph=chain)).path])

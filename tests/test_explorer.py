@@ -8,7 +8,7 @@ import n2n
 from n2n.explorer import GIVEN, MOST_STATES, RANDOM, VIEWS
 from n2n.graph import Graph
 from n2n.presets import PRESETS
-from n2n.shown import output
+from n2n.shown import output, paragraph
 
 FIGURE = "application/vnd.plotly.v1+json"
 
@@ -116,13 +116,14 @@ def test_a_graph_too_large_is_drawn_and_its_sentence_said(num_states, probabilit
     assert f"{num_states**8:,} joint states" in looks["graph"].layout.title.text
     assert len({looks[view] for view in VIEWS[1:]}) == 1
     assert said in looks["losses"]
-    assert it.message.value == looks["losses"]
+    assert it.message.value == paragraph(looks["losses"])
     assert changed(it, latents=1) == set(VIEWS)  # and it comes back
     assert all(isinstance(what, go.Figure) for what in shown(it).values())
 
 
 def test_a_sentence_is_safe_as_html():
-    assert output("a < b")["data"] == {"text/plain": "a < b", "text/html": "<p>a &lt; b</p>"}
+    shown = '<p class="mathjax_ignore tex2jax_ignore">a &lt; b</p>'
+    assert output("a < b")["data"] == {"text/plain": "a < b", "text/html": shown}
 
 
 def test_it_displays_its_box():

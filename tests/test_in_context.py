@@ -10,7 +10,7 @@ from n2n.counts import places
 from n2n.graph import Graph, Node
 from n2n.particles import Cloud
 from n2n.process import Process
-from n2n.reference import brute_force_in_context
+from n2n.reference import brute_force_in_context, first_law
 
 
 def latent(name: str, *parents: str, **fields) -> Node:
@@ -38,7 +38,7 @@ GRAPHS = {
     "a sticky X alone": [shown(recurrent=True, stickiness=0.5, num_states=2, alpha=0.4)],
     "a sticky X": [latent("Z"), shown("Z", recurrent=True, stickiness=0.5, num_states=2)],
 }
-STARTS = [(name, "zero") for name in GRAPHS] + [(name, "uniform") for name in list(GRAPHS)[::2]]
+STARTS = [(name, "zero") for name in GRAPHS] + [(name, "uniform") for name in [*list(GRAPHS)[::2], "the emission"]]
 TINY = Graph(nodes=[latent("Z", alpha=0.2), shown("Z", alpha=0.2, num_states=2)])
 CHAIN = Graph(nodes=[shown(recurrent=True)], initial="uniform")
 
@@ -53,10 +53,10 @@ def test_equals_the_sum_over_every_path(name, initial):
     assert found.standard_error.max() < 0.02
     exact = np.log([[brute_force_in_context(process, row[: t + 1]) for t in range(5)] for row in tokens])
     assert (np.abs(found.nll.numpy() + np.diff(exact)) <= 5 * found.standard_error.numpy() + 1e-12).all()
-    first = 0.0 if initial == "zero" else np.log(process.graph.vocab_size)
+    first = -np.log(first_law(process).sum(1)[tokens[:, 0]])
     error = np.abs(found.log_likelihood.numpy() + first - exact[:, -1])
     assert (error <= 5 * found.log_likelihood_se.numpy() + 1e-12).all()
-    assert found.nll.sum(1).numpy() == pytest.approx(-(found.log_likelihood + first).numpy(), abs=1e-12)
+    assert found.nll.sum(1).numpy() == pytest.approx(-found.log_likelihood.numpy() - first, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["two latents and an edge", "a sticky latent", "a sticky X alone"])
@@ -145,6 +145,8 @@ def test_without_a_hidden_path_it_counts(nodes, recurrent, initial):
     found = n2n.in_context_nll(process, tokens)
     for row, sequence in zip(found.nll.numpy(), tokens.tolist(), strict=True):
         counts = np.full((3, 3), 0.3)
+        if initial == "uniform" and not recurrent:
+            counts[0, sequence[0]] += 1  # x_0 is the first draw of the row
         for t in range(1, 12):
             seen = counts[sequence[t - 1] if recurrent else 0]
             assert row[t - 1] == pytest.approx(-np.log(seen[sequence[t]] / seen.sum()), abs=1e-12)
@@ -228,10 +230,31 @@ def test_an_impossible_token_is_infinite_and_undefined_after():
     assert torch.isfinite(found.standard_error[1]).all()
 
 
+def test_an_impossible_first_token_is_infinite():
+    """Z may be learned, but X never shows 2."""
+    graph = Graph(nodes=[latent("Z"), shown("Z", mode="default")], initial="uniform")
+    process = Process.from_kernels(graph, {"X": [[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]})
+    found = n2n.in_context_nll(process, [[2, 0, 1], [1, 0, 1]], particles=64)
+    assert found.nll[0, 0].item() == np.inf
+    assert found.nll[0, 1:].isnan().all()
+    assert found.log_likelihood[0].item() == -np.inf
+    assert torch.isfinite(found.nll[1]).all()
+
+
+@pytest.mark.parametrize(("name", "initial"), [("the emission", "uniform"), ("a latent", "uniform")])
+def test_the_twin_sums_to_one_over_first_tokens_too(name, initial):
+    """P(x_0) times P(the rest given it), over all sequences."""
+    process = Process(Graph(nodes=GRAPHS[name], initial=initial))
+    first = first_law(process).sum(1)
+    every = [np.array(word) for word in itertools.product(range(3), repeat=3)]
+    total = sum(first[word[0]] * brute_force_in_context(process, word) for word in every)
+    assert total == pytest.approx(1.0, abs=1e-12)
+
+
 def test_repeats_that_die_count_as_nothing():
     """Three repeats, of which one dies at the second token: means over all three, and an error from the rest."""
     evidence = torch.tensor([[[0.5, 0.5], [0.5, 0.0], [0.2, 0.5]]], dtype=torch.float64).log()
-    found = in_context._estimate(evidence, torch.ones_like(evidence), 0.0)
+    found = in_context._estimate(evidence, torch.ones_like(evidence), torch.zeros(1))
     likelihood = np.array([[0.5, 0.25], [0.5, 0.0], [0.2, 0.1]])
     assert found.log_likelihood.exp().item() == pytest.approx(likelihood[:, 1].mean())
     assert found.nll[0].exp().numpy() == pytest.approx([1 / 0.4, 0.4 / (0.35 / 3)])

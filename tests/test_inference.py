@@ -34,7 +34,7 @@ def test_equals_the_textbook_forward_algorithm(seed):
 @pytest.mark.parametrize("initial", ["uniform", "stationary"])
 @pytest.mark.parametrize("seed", range(12))
 def test_equals_its_twins_from_other_starts(seed, initial):
-    """Brute force and the textbook begin from the balance equations' solution, the filter from its power iteration."""
+    """Brute force and the textbook begin from the balance equations' solution, the filter from its elimination."""
     process = Process(mixing_graph(seed, initial), seed)
     tokens = process.sample(5, length=12).tokens
     assert n2n.filter(process, tokens).nll.numpy() == pytest.approx(forward_nll(process, tokens), abs=1e-9)

@@ -53,9 +53,7 @@ def test_every_sequence_against_the_sum_over_all_paths(feedback, recurrent, init
     found = token_influence(process, np.array(list(expected)))
     assert found.numpy() == pytest.approx(np.array(list(expected.values())), rel=1e-6, abs=1e-12)
     assert found.max() > 0.4
-    # A uniform first token is independent of the latents, and tells nothing unless it is itself seen by a node.
-    silent = initial == "zero" or (initial == "uniform" and not feedback and not recurrent)
-    assert (found[..., 0].max() == 0) == silent
+    assert (found[..., 0].max() == 0) == (initial == "zero")
 
 
 def substituted(process: Process, tokens: np.ndarray, s: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from run_folders import logged, waited
+from small_notebook import trivial
 
 import n2n
 
@@ -78,7 +79,6 @@ def page() -> Iterator["playwright.Page"]:
 
 def started(page, lab: tuple[str, Path], name: str, **parameters) -> None:
     """A notebook with other parameters, as a person would have typed them, opened, and all its cells sent off."""
-    url, root = lab
     content = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())
     (cell,) = (cell for cell in content["cells"] if "parameters" in cell["metadata"].get("tags", []))
     lines = "".join(cell["source"]).splitlines()
@@ -89,6 +89,11 @@ def started(page, lab: tuple[str, Path], name: str, **parameters) -> None:
     for cell in content["cells"]:
         if cell["cell_type"] == "code":
             cell["outputs"], cell["execution_count"] = [], None
+    sent_off(page, lab, name, content)
+
+
+def sent_off(page, lab: tuple[str, Path], name: str, content: dict) -> None:
+    url, root = lab
     (root / f"{name}.ipynb").write_text(json.dumps(content))
     page.goto(f"{url}/lab/workspaces/{name}/tree/{name}.ipynb")  # no tabs of other tests
     page.wait_for_selector(".jp-Notebook-cell")
@@ -209,3 +214,39 @@ def test_the_checkpoints_lie_on_a_slider(lab, page, small_run):
         f"first => JSON.stringify([...{plot}.data[1].y]) === first", arg=json.dumps(first, separators=(",", ":"))
     )
     assert page.complaints == []
+
+
+EVIL = "<img src=x onerror='hit=1'><b>B</b>&lt;$a$ and $b$"
+HOSTILE = f"""import n2n, pandas as pd
+name = {EVIL!r}
+nodes = [n2n.Node(name=name, num_states=3), n2n.Node(name="X", num_states=4, parents=[name], observed=True)]
+graph = n2n.Graph(nodes=nodes, name=name)"""
+TALES = [
+    "table = n2n.launch.load('hostile').wait(watch=True)",
+    "graph",
+    "explorer = n2n.explore(n2n.ExploreConfig(graph=graph, length=8, sequences=2)); explorer",
+    "from n2n.shown import output, paragraph\nimport ipywidgets\n"
+    "ipywidgets.VBox([ipywidgets.Output(outputs=(output(name),)), ipywidgets.HTML(paragraph(name))])",
+]
+LIVE = ".jp-OutputArea-output table"
+
+
+def test_texts_are_shown_as_they_are_and_run_nothing(lab, page, tmp_path, monkeypatch):
+    """A run that failed with markup for an error in the live table; hostile names in a graph and under widgets."""
+    monkeypatch.setenv("N2N_RUNS", str(lab[1] / "runs"))
+    failing = trivial(tmp_path / "failing.ipynb", f"raise ValueError({EVIL!r})")
+    n2n.launch.submit(failing, [{}], name="hostile", cluster="debug")
+    content = json.loads((NOTEBOOKS / "explore.ipynb").read_text())
+    cell = next(cell for cell in content["cells"] if cell["cell_type"] == "code")
+    more = {"metadata": {}, "outputs": [], "execution_count": None}
+    content["cells"] = [{**cell, **more, "id": f"c{i}", "source": text} for i, text in enumerate([HOSTILE, *TALES])]
+    sent_off(page, lab, "hostile", content)
+    finished(page, figures=5)  # the graph, and four under the widgets
+    page.wait_for_selector(LIVE)
+    cells = [text for text in page.locator(f"{LIVE} td").all_inner_texts() if text.startswith("ValueError")]
+    assert cells == [f"ValueError: {EVIL}"]
+    titles = [text for text in page.locator("text.gtitle").all_text_contents() if text.startswith(EVIL)]
+    assert len(titles) == 2
+    assert page.locator("p.mathjax_ignore").all_inner_texts() == [EVIL] * 2
+    assert page.evaluate("window.hit") is None
+    assert page.locator("img[src='x']").count() == 0

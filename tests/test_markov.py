@@ -126,11 +126,11 @@ def test_an_ngram_fitted_on_much_data_comes_near():
 def test_the_estimate_agrees_with_the_enumeration():
     process = Process.classic("mess3", x=0.15, a=0.6)
     scores = []
-    for seen in (1, 2, 3, 6):
+    for seen in (2, 3, 6):  # after one symbol all entropies are alike
         found = markov_entropy_estimate(process, seen, sequences=10_000)
         scores.append((found.mean - markov_entropy(process, seen)) / found.standard_error)
         assert 0 < found.standard_error < 1e-3
-    assert np.abs(scores[1:]).max() < 4
+    assert np.abs(scores).max() < 4
 
 
 def test_the_standard_error_of_the_estimate():

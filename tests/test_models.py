@@ -409,7 +409,7 @@ def test_a_hybrid_has_the_layers_of_its_pattern():
     [
         ({"pattern": "mamba,transfomer"}, "pattern: unknown architecture 'transfomer'; did you mean 'transformer'"),
         ({"pattern": ""}, "pattern: unknown architecture ''"),
-        ({}, r"pattern: saw \(\); names of architectures are needed"),
+        ({}, r"pattern: saw \(\); architectures' names are needed"),
         ({"pattern": 3}, "pattern: saw 3; names"),
         ({"pattern": ["mamba", 3]}, "pattern: unknown architecture 3"),
         ({"pattern": "mamba,mamba,hawk"}, "layers: saw 2; the pattern of 3 needs a multiple of 3"),

@@ -1,6 +1,7 @@
 """Every door for a path refuses what is no path; every name becomes the name of one folder inside its parent."""
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def test_a_path_object_and_no_path_at_all_are_refused_too(door, links, monkeypat
         enter(Path("s3://b/run" + suffix), *arguments)
     if door != "N2N_RUNS":
         for wrong in (3, b"run", ["run"]):
-            with pytest.raises(ValueError, match=f"saw a {type(wrong).__name__}; the path of a file or folder"):
+            with pytest.raises(ValueError, match=re.escape(f"saw {wrong!r}; the path of a file or folder is needed")):
                 enter(wrong)
 
 
@@ -126,6 +127,22 @@ def test_a_configuration_is_read_on_a_machine_without_its_folders(links):
     """A run whose data have gone can still be looked at; it is refused where they are used."""
     config = n2n.TrainConfig(graph=GRAPH, data="gone/t.npy", run_dir="gone/run")
     assert n2n.TrainConfig(**config.model_dump(mode="json")) == config
+
+
+def test_runs_on_a_bucket_are_refused_before_work(links, small, monkeypatch):
+    monkeypatch.setenv("N2N_RUNS", "gs://b/runs")
+    before = sorted(links.rglob("*"))
+    said = "N2N_RUNS: saw 'gs://b/runs', a URL of scheme 'gs'"
+    for work in (
+        lambda: n2n.train(small(run_dir="")),
+        lambda: DatasetConfig(graph=GRAPH).path("train"),
+        lambda: n2n.launch.submit("train.ipynb", [{"graph": "sparse"}], name="bucket", cluster="debug"),
+        lambda: n2n.launch.load("bucket"),
+        lambda: n2n.examples.opened("example:mess3"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            work()
+    assert sorted(links.rglob("*")) == before
 
 
 def test_a_sweep_s_points_are_held_to_it(links, monkeypatch):

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import n2n
@@ -54,18 +54,6 @@ def graphs(draw_from, modes: tuple[str, ...] = ("default", "slow", "dead")) -> G
     return Graph(nodes=in_any_order, initial=draw_from(st.sampled_from(starts)))
 
 
-def process_of(graph: Graph, seed: int) -> Process:
-    """A process whose stationary law is reached, where that is where it starts."""
-    process = Process(graph, seed)
-    try:
-        _ = process.initial_law
-    except ValueError as error:
-        if "forgets too slowly" not in str(error):
-            raise
-        reject()
-    return process
-
-
 def paths(process: Process, sequence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Every path of joint states, ``(paths, T)``, and P(path, x_1 .. x_{T-1} | x_0) of each."""
     every, probability = every_path(process, sequence)
@@ -85,7 +73,7 @@ def marginals(process: Process, sequence: np.ndarray, t: int) -> dict[str, np.nd
 @properties
 @given(graph=graphs(), seed=st.integers(0, 99))
 def test_the_filter_is_the_textbook_s_and_brute_force(graph, seed):
-    process = process_of(graph, seed)
+    process = Process(graph, seed)
     tokens = process.sample(2, length=LENGTH).tokens
     found = n2n.filter(process, tokens, predictive=True, beliefs=True, joint=True)
     assert found.nll.numpy() == pytest.approx(forward_nll(process, tokens), abs=1e-9)
@@ -106,7 +94,7 @@ def test_the_filter_is_the_textbook_s_and_brute_force(graph, seed):
 @properties
 @given(graph=graphs(), seed=st.integers(0, 99))
 def test_predictives_are_laws_that_hold_the_nll(graph, seed):
-    process = process_of(graph, seed)
+    process = Process(graph, seed)
     tokens = process.sample(3, length=10).tokens.astype(int)
     found = n2n.filter(process, tokens, predictive=True)
     assert found.predictive.sum(-1).numpy() == pytest.approx(1.0, abs=1e-12)
@@ -117,7 +105,7 @@ def test_predictives_are_laws_that_hold_the_nll(graph, seed):
 @properties
 @given(graph=graphs(), seed=st.integers(0, 99))
 def test_likelihoods_sum_to_one(graph, seed):
-    process = process_of(graph, seed)
+    process = Process(graph, seed)
     symbols = range(process.graph.vocab_size)
     firsts = [0] if process.graph.initial == "zero" else symbols
     words = np.array([[first, *rest] for first in firsts for rest in itertools.product(symbols, repeat=2)])
@@ -128,7 +116,7 @@ def test_likelihoods_sum_to_one(graph, seed):
 @properties
 @given(graph=graphs(), seed=st.integers(0, 99))
 def test_smoothing_is_brute_force(graph, seed):
-    process = process_of(graph, seed)
+    process = Process(graph, seed)
     tokens = process.sample(2, length=LENGTH).tokens
     found = n2n.smooth(process, tokens)
     for i, sequence in enumerate(tokens):
@@ -140,7 +128,7 @@ def test_smoothing_is_brute_force(graph, seed):
 @properties
 @given(graph=graphs(), seed=st.integers(0, 99))
 def test_the_decoded_path_is_the_most_probable(graph, seed):
-    process = process_of(graph, seed)
+    process = Process(graph, seed)
     tokens = process.sample(2, length=LENGTH).tokens
     found = n2n.decode(process, tokens)
     states = joint_states(process)
@@ -154,7 +142,7 @@ def test_the_decoded_path_is_the_most_probable(graph, seed):
 @properties
 @given(graph=graphs(), seed=st.integers(0, 99), split=st.sampled_from(SPLITS), start=st.integers(0, 2**40))
 def test_the_sampler_is_its_twin(graph, seed, split, start):
-    process = process_of(graph, seed)
+    process = Process(graph, seed)
     asked = (process.program, derive_key("sequences", seed, split), start, 70, 8, True)
     for threads in (1, 3):
         for fast, slow in zip(draw(*asked, threads=threads), draw_numpy(*asked), strict=True):
@@ -169,7 +157,7 @@ def test_the_sampler_is_its_twin(graph, seed, split, start):
     count=st.integers(1, 150),
 )
 def test_how_a_sequence_is_asked_for_changes_nothing(graph, seed, start, count):
-    process = process_of(graph, seed)
+    process = Process(graph, seed)
     whole, part = process.sample(300, length=6), process.sample(count, length=6, start=start)
     assert np.array_equal(part.tokens, whole.tokens[start : start + count])
     assert all(np.array_equal(part.latents[name], whole.latents[name][start : start + count]) for name in part.latents)
@@ -180,7 +168,7 @@ def test_how_a_sequence_is_asked_for_changes_nothing(graph, seed, start, count):
 @properties
 @given(graph=graphs(modes=("default", "context")), seed=st.integers(0, 99))
 def test_threads_change_nothing(graph, seed):
-    process = process_of(graph, seed)
+    process = Process(graph, seed)
     keys = process._context_keys("train")
     asked = (process.program, derive_key("sequences", seed, "train"), 0, 200, 5, True)
     one, many = (sampling.draw(*asked, context_keys=keys, threads=threads) for threads in (1, 5))

@@ -12,6 +12,7 @@ import papermill
 import pytest
 
 import n2n
+from n2n.monitor.files import append_row
 from n2n.report_page import Part, page_of
 from n2n.sweep_report import read_sweep
 
@@ -37,7 +38,7 @@ def sweep(tmp_path_factory) -> Path:
         excess = 20 * parameters**-0.5 * np.exp(0.05 * rng.normal())
         row = {"step": 20, "split": "test", "parameters": parameters, "excess_loss": excess, "excess_se": 0.01}
         row |= {"cross_entropy": 1 + excess, "oracle_nll": 1.0, "unigram": 3.0, "bigram": 2.0}
-        (run / "evals.jsonl").write_text(json.dumps(row) + "\n")
+        append_row(run / "evals.jsonl", row)
     failed = folder / "failed"
     shutil.copytree(folder / "dim=8", failed)
     (failed / "evals.jsonl").unlink()

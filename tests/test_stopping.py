@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import psutil
 import pytest
 from dying import train_slowly, trainer
 from run_folders import assert_same_run, config, logged, still_there, waited
+from small_notebook import trivial
 
 import n2n
 from n2n.monitor import checkpoint, preemption
@@ -166,6 +168,81 @@ def test_the_command_refuses_what_is_no_configuration(tmp_path, capsys, name, co
     assert main([str(tmp_path / name)]) == 2
     assert said in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ([name] if content is not None else [])
+
+
+def test_a_closed_terminal_makes_it_save_and_leave(whole, tmp_path):
+    """A real one, whose kernel sends SIGHUP to those in front, and in which nobody can print any more."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    fields = config(steps=10**6).model_dump(mode="json")
+    (folder / "config.json").write_text(json.dumps(fields))
+    command = [sys.executable, "-m", "n2n.train", str(folder / "config.json")]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, command)
+    waited(lambda: logged(folder) >= 6)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGHUP
+    status = n2n.Run(folder).status
+    assert (status["state"], status["error"]) == ("preempted", None)
+    assert checkpoint.steps(folder / "checkpoints")[-1] == status["step"] > logged(folder)
+
+
+def test_under_nohup_a_closed_terminal_is_no_matter(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stop(tmp_path) as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.asked
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+SLOW = """
+import time, n2n
+from n2n import learner
+real = learner.update
+learner.update = lambda *given: time.sleep(3.0) or real(*given)  # longer than a kernel waits for its parent
+"""
+
+
+@pytest.mark.parametrize("steps", ["quick", "slow"])
+def test_a_kernel_whose_papermill_is_gone_saves_and_leaves(tmp_path, steps):
+    """Nothing is lost: its last step is saved, and the kernel ends."""
+    folder = tmp_path / "run"
+    given = {**config(steps=10**6, log_every=1, checkpoint_every=10**6, eval_every=None).model_dump(mode="json")}
+    lines = [SLOW if steps == "slow" else "import n2n"]
+    lines.append(f"n2n.train(n2n.TrainConfig(**{ {**given, 'run_dir': str(folder)}!r}))")
+    notebook = trivial(tmp_path / "notebook.ipynb", *lines)
+    command = [sys.executable, "-m", "papermill", str(notebook), str(tmp_path / "out.ipynb")]
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, **streams)
+    waited(lambda: logged(folder) >= 1)
+    kernel = n2n.Run(folder).status["pid"]
+    process.kill()
+    process.wait()
+    waited(lambda: n2n.Run(folder).status["state"] != "running")
+    status = n2n.Run(folder).status
+    assert (status["state"], status["error"]) == ("preempted", None)
+    assert checkpoint.steps(folder / "checkpoints") == [status["step"]] == [logged(folder) + 1]
+    assert "asked by the end of the program that ran this notebook" in (folder / "logs" / "rank0.log").read_text()
+    waited(lambda: not psutil.pid_exists(kernel))
+
+
+def test_a_script_outlives_the_one_that_started_it(tmp_path, monkeypatch):
+    """As those do that a shell started in the background, or a kernel."""
+    from n2n.monitor.parents import KernelParent
+
+    for named in (None, "1", str(os.getppid() + 1)):
+        if named is None:
+            monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+        else:
+            monkeypatch.setenv("JPY_PARENT_PID", named)
+        parent = KernelParent()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getppid", lambda: 1)
+            assert not parent.gone
 
 
 def papermill(folder: Path) -> subprocess.Popen:

@@ -51,11 +51,13 @@ def test_equal_difficulty_shows_target_intervals_and_fresh_processes():
     table = pd.DataFrame(
         {"alpha given": [0.01], "entropy given": [0.5], "alpha": [0.1], "entropy": [1.49]}, index=["g"]
     )
-    table = table.assign(standard_error=0.01, fresh=1.6, fresh_se=0.1, fresh_low=1.3, fresh_high=2.0)
+    table = table.assign(
+        standard_error=0.01, low=1.47, high=1.51, fresh=1.6, fresh_se=0.1, fresh_low=1.3, fresh_high=2.0
+    )
     processes = pd.DataFrame({"graph": "g", "seed": [4, 5], "entropy": [1.5, 1.7], "standard_error": 0.01})
     figure = n2n.viz.equal_difficulty(EqualDifficulty(1.5, table, processes, 4))
     assert figure.layout.shapes[0].x0 == 1.5
-    assert list(trace(figure, "calibrated").error_x.array) == pytest.approx([0.0196], abs=1e-4)
+    assert list(trace(figure, "calibrated").error_x.array) == pytest.approx([0.02])
     assert list(trace(figure, "fresh").x) == [1.5, 1.7]
     mean = trace(figure, "their mean, 95% over processes")
     assert (mean.x[0], mean.error_x.array[0], mean.error_x.arrayminus[0]) == pytest.approx((1.6, 0.4, 0.3))

@@ -9,11 +9,12 @@ import pandas as pd
 import torch
 
 from n2n.benchmark.timing import Settings, medians, peak_memory
+from n2n.compiling import compiled
 from n2n.emission import Emission
 from n2n.graph import Graph, Node
 from n2n.inference import filter
 from n2n.monitor.progress import track
-from n2n.philox import compiled, derive_key, fill_uniforms
+from n2n.philox import derive_key, fill_uniforms
 from n2n.presets import ALPHA_X, ALPHA_Z
 from n2n.process import Process
 from n2n.reference import textbook_nll

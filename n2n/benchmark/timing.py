@@ -13,15 +13,16 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field, field_validator
 
+from n2n.asked import Asked
 from n2n.checks import check_device
-from n2n.strict import Count, Strict
+from n2n.strict import Count, Ordered
 
 MATRIX = 2048  # rows and columns of the matrices whose product says how fast the machine multiplies
 PRODUCTS = 5  # of them in one timing
 _PROCESS = Path("/proc/self")
 
 
-class Settings(Strict):
+class Settings(Asked):
     """What is timed.
 
     Args:
@@ -29,7 +30,7 @@ class Settings(Strict):
         length: tokens in a sequence.
         repeats: of which the median is taken.
         largest: binary latents of the largest graph in ``growth_table``; 20 are 1,048,576 joint states.
-        dim: width of the transformers, whose number of parameters the other learners get.
+        dim: width of the transformers, a multiple of 8, whose number of parameters the other learners get.
         layers: number of blocks of every learner.
         batches: sequences in a step of training.
         compile: whether ``torch.compile`` translates the learners.
@@ -39,13 +40,13 @@ class Settings(Strict):
         ValueError: a value out of range, or a device that is not there.
     """
 
-    sequences: Count = 64
-    length: Annotated[Count, Field(ge=3)] = 256
-    repeats: Count = 5
+    sequences: Annotated[Count, Field(le=2**16)] = 64
+    length: Annotated[Count, Field(ge=3, le=2**16)] = 256
+    repeats: Annotated[Count, Field(le=2**16)] = 5
     largest: Annotated[Count, Field(ge=2, le=24)] = 20
-    dim: Count = 128
-    layers: Count = 4
-    batches: Annotated[tuple[Count, ...], Field(min_length=1)] = (16, 64)
+    dim: Annotated[Count, Field(le=2**14, multiple_of=8)] = 128
+    layers: Annotated[Count, Field(le=2**8)] = 4
+    batches: Annotated[Ordered[Annotated[Count, Field(le=2**16)]], Field(min_length=1)] = (16, 64)
     compile: bool = False
     device: str = "cpu"
 

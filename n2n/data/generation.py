@@ -19,8 +19,8 @@ from n2n.monitor.files import making, write_atomic, write_json
 from n2n.monitor.lock import locked
 from n2n.monitor.progress import Progress
 from n2n.paths import usable
-from n2n.process import Process, Split
-from n2n.strict import whole
+from n2n.process import SPLITS, Process, Split
+from n2n.strict import shown, unknown, whole
 
 BLOCK = 2**22  # tokens written at once
 
@@ -71,11 +71,15 @@ def generate_part(
     Raises:
         ValueError, OSError: as ``generate``.
     """
+    if not isinstance(process, Process):
+        raise ValueError(f"process: saw {shown(process)}; a Process is needed, such as n2n.Process(graph)")
+    if split not in SPLITS:
+        raise ValueError(unknown("split", split, SPLITS))
     parts, part = whole("parts", parts, 1), whole("part", part, 0, parts - 1)
     sequences, length = whole("sequences", sequences, 1), whole("length", length, 2)
     path = usable(path, "path")
     if path.suffix != ".npy":
-        raise ValueError(f"path: saw {path.name!r}; a name that ends in .npy is needed")
+        raise ValueError(f"path: saw {shown(path.name)}; a name that ends in .npy is needed")
     usable(work_folder(path), "path")  # whose name is longer
     making = _Making(process, path, sequences, length, split)
     if path.exists():

@@ -81,17 +81,21 @@ def is_description(path: Path) -> bool:
 
 def plan(process: Process, split: str, count: int, length: int) -> dict[str, Any]:
     """What decides the tokens of a dataset, and their type."""
-    graph = process.graph.model_dump(mode="json")
-    del graph["name"]  # a title
     shape = {"split": split, "count": count, "length": length, "vocab_size": process.graph.vocab_size}
     return {
         "format": FORMAT,
-        "graph": graph,
+        **without_kernels(process),
         "kernels": process.checksums,
-        "seed": int(process.seed),
         "dtype": _dtype(process.graph.vocab_size),
         **shape,
     }
+
+
+def without_kernels(process: Process) -> dict[str, Any]:
+    """The part of a plan for which no kernel is drawn."""
+    graph = process.graph.model_dump(mode="json")
+    del graph["name"]  # a title
+    return {"graph": graph, "seed": int(process.seed)}
 
 
 def _dtype(vocab_size: int) -> str:

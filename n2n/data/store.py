@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from n2n.data.sidecar import Sidecar, described, differing, plan
+from n2n.data.sidecar import Sidecar, described, differing, plan, without_kernels
 from n2n.graph import Graph
 from n2n.paths import usable
 from n2n.process import Process
@@ -78,15 +78,29 @@ class TokenStore:
         if found != self.sha256:
             raise ValueError(f"data: {self.path} is damaged: its SHA-256 is {found}, {self.sha256} was generated")
 
+    def check_described(self, process: Process) -> None:
+        """Refuse a process of another vocabulary, graph or seed than the JSON file says; no kernel is drawn for it.
+
+        Raises:
+            ValueError: one line says which.
+        """
+        self._refuse_symbols(process)
+        self._refuse(differing(self.about, {**without_kernels(process), "kernels": self.about["kernels"]}))
+
     def check_drawn_from(self, process: Process) -> None:
         """Refuse a process that the tokens were not drawn from.
 
         Raises:
             ValueError: another graph, seed or kernel; one line says which.
         """
+        self._refuse_symbols(process)
+        self._refuse(differing(self.about, plan(process, self.split, self.count, self.length)))
+
+    def _refuse_symbols(self, process: Process) -> None:
         if self.vocab_size != process.graph.vocab_size:
             raise ValueError(f"data: {self.path} has {self.vocab_size} symbols, the graph {process.graph.vocab_size}")
-        differences = differing(self.about, plan(process, self.split, self.count, self.length))
+
+    def _refuse(self, differences: str) -> None:
         if differences:
             raise ValueError(f"data: {self.path} was drawn with {differences}")
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import pathlib
+from typing import Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from n2n.fields import Path
-from n2n.launch.points import Point
+from n2n.launch.clusters import CLUSTERS
+from n2n.launch.notebooks import Notebook
+from n2n.launch.points import Point, named
 from n2n.launch.points import grid as every_combination
 from n2n.launch.resources import Resources
+from n2n.launch.submission import refuse_wrong
+from n2n.launch.sweep import folder_of
+from n2n.strict import Several, shown, unknown
 
 
 class SweepConfig(Resources):
@@ -23,8 +29,10 @@ class SweepConfig(Resources):
         cluster: ``"auto"``, ``"slurm"``, ``"local"`` or ``"debug"``.
 
     Raises:
-        ValueError: one line for each wrong field, as of ``Resources``.
+        ValueError: one line for each wrong field, as of ``Resources``; no such notebook, or points that it refuses.
     """
+
+    positional: ClassVar[tuple[str, ...]] = ("notebook",)
 
     notebook: Path
     name: str
@@ -37,6 +45,37 @@ class SweepConfig(Resources):
     def _has_values(cls, grid: dict[str, Any]) -> dict[str, Any]:
         every_combination(**grid)
         return grid
+
+    @model_validator(mode="after")
+    def _submittable(self) -> SweepConfig:
+        """All of ``n2n.launch.submit``'s checks but for those that only the cluster can make."""
+        checks = (self._twice, self._wrong_points, self._wrong_name, self._wrong_cluster)
+        wrong = [said for check in checks if (said := check())]
+        if wrong:
+            raise Several(*wrong)
+        return self
+
+    def _twice(self) -> str | None:
+        twice = [name for name in self.fixed if name in self.grid]
+        return f"fixed: saw {shown(twice[0])}, which the grid gives too" if twice else None
+
+    def _wrong_points(self) -> str | None:
+        try:
+            refuse_wrong(Notebook(pathlib.Path(self.notebook)), named(self.points), self)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def _wrong_name(self) -> str | None:
+        try:
+            folder_of(self.name)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def _wrong_cluster(self) -> str | None:
+        known = ["auto", *CLUSTERS]
+        return None if self.cluster in known else f"cluster: {unknown('cluster', self.cluster, known)}"
 
     @property
     def points(self) -> list[Point]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,10 +14,12 @@ import nbformat
 
 import n2n
 from n2n import fields
+from n2n.assigned import Assigned, assigned, constant, statements
 from n2n.launch.points import Point
 from n2n.launch.resources import Resources
+from n2n.notebook import TAG
 from n2n.paths import readable, usable
-from n2n.strict import Strict, unknown
+from n2n.strict import Refused, Strict, unknown
 
 RUN_DIR, PROCESSES = "run_dir", "processes"  # parameters that launching sets
 
@@ -44,35 +45,40 @@ class Notebook:
         if not self.path.is_file():
             raise ValueError(f"notebook: no file {self.path}")
         try:
-            tags = [cell.get("metadata", {}).get("tags", []) for cell in self._content.cells]
+            tags = [_tags(cell) for cell in self._content.cells]
         except Exception as error:  # nbformat has many ways to say that a file is no notebook
             raise ValueError(f"notebook: {self.path} is no notebook ({type(error).__name__}: {error})") from None
-        if not any("parameters" in given for given in tags):
-            raise ValueError(f"notebook: {self.path} has no cell with the tag 'parameters', so it takes none")
+        if not any(TAG in given for given in tags):
+            raise ValueError(f"notebook: {self.path} has no cell with the tag {TAG!r}, so it takes none")
 
     @cached_property
     def _content(self) -> nbformat.NotebookNode:
         return nbformat.read(self.path, as_version=4)
 
     @cached_property
-    def defaults(self) -> Point:
-        """Each parameter of the notebook with its own value, as papermill reads them."""
-        import papermill
+    def _assigned(self) -> Assigned:
+        """What the parameters cell assigns."""
+        return assigned(next(cell.source for cell in self._content.cells if TAG in _tags(cell)))
 
-        logging.getLogger("papermill").setLevel(logging.WARNING)
-        found = papermill.inspect_notebook(str(self.path))
-        return {name: _literal(parameter["default"]) for name, parameter in found.items()}
+    @cached_property
+    def defaults(self) -> Point:
+        """The notebook's own value of each parameter, for those that are written out and not computed."""
+        found = {name: value and constant(value) for name, value in self._assigned.values.items()}
+        return {name: given.value for name, given in found.items() if given is not None}
 
     @cached_property
     def strict(self) -> type[Strict] | None:
         """The configuration of n2n that the notebook makes of its parameters, if it does.
 
-        It is the ``n2n.Name`` of a call ``n2n.Name(**n2n.parameters(globals()))``.
+        It is ``Name`` in a call ``n2n.Name(**n2n.parameters(globals()))``, however the notebook imports the two.
         """
-        sources = [cell.source for cell in self._content.cells if cell.cell_type == "code"]
-        for call in chain.from_iterable(map(_calls, sources)):
-            if [ast.unparse(k.value) for k in call.keywords if k.arg is None] == ["n2n.parameters(globals())"]:
-                return _public(ast.unparse(call.func))
+        cells = [cell.source for cell in self._content.cells if cell.cell_type == "code"]
+        parts = [part for cell in cells for statement in statements(cell) for part in ast.walk(statement)]
+        imported = dict(chain.from_iterable(map(_imported, parts)))
+        for call in (part for part in parts if isinstance(part, ast.Call)):
+            spread = [_dotted(keyword.value, imported) for keyword in call.keywords if keyword.arg is None]
+            if spread == ["n2n.parameters(globals())"] and (found := _public(_dotted(call.func, imported))):
+                return found
         return None
 
     @property
@@ -82,7 +88,7 @@ class Notebook:
 
     @property
     def _known(self) -> set[str]:
-        return set(self.defaults) | set(self.strict.model_fields if self.strict else ())
+        return set(self._assigned.values) | set(self.strict.model_fields if self.strict else ())
 
     def judge(self, point: Mapping[str, Any], resources: Resources) -> str | None:
         """What is wrong with a point's parameters in a job with such resources, or None."""
@@ -92,15 +98,25 @@ class Notebook:
         if strange:
             return "\n".join(unknown("parameter", name, self.names) for name in strange)
         given = self.completed(point, None, resources.processes)
-        try:
-            self.strict(**{**self.defaults, **given}) if self.strict else None
-        except ValueError as error:
-            return str(error)
+        if said := self._refused(given):
+            return said
         if resources.nodes > 1 and PROCESSES not in given:
             return f"nodes: saw {resources.nodes}, but the notebook has no parameter {PROCESSES!r} to spread over them"
         processes = given.get(PROCESSES, resources.nodes)
         if isinstance(processes, int) and processes % resources.nodes:
             return f"{PROCESSES}: saw {processes}, which {resources.nodes} nodes do not divide"
+        return None
+
+    def _refused(self, given: Point) -> str | None:
+        """What the notebook's configuration would say of parameters, but for values that the notebook computes."""
+        computed = set(self._assigned.values) - set(self.defaults) - set(given)
+        try:
+            self.strict(**{**self.defaults, **given}) if self.strict else None
+        except Refused as error:
+            wrong = [pair for pair in error.wrong if pair[0] not in computed]
+            return str(Refused(error.args[0], *wrong)) if wrong else None
+        except ValueError as error:
+            return str(error)
         return None
 
     def completed(self, point: Mapping[str, Any], folder: Path | None, processes: int) -> Point:
@@ -128,19 +144,23 @@ class Notebook:
             return value  # which the configuration refuses
 
 
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+def _tags(cell: nbformat.NotebookNode) -> list[str]:
+    return cell.get("metadata", {}).get("tags", [])
 
 
-def _calls(source: str) -> Iterator[ast.Call]:
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:  # a cell with a magic
-        return
-    yield from (part for part in ast.walk(tree) if isinstance(part, ast.Call))
+def _imported(part: ast.AST) -> Iterator[tuple[str, str]]:
+    """Names that an import binds, with what they stand for."""
+    if isinstance(part, ast.Import):
+        yield from ((alias.asname, alias.name) for alias in part.names if alias.asname)
+    if isinstance(part, ast.ImportFrom) and part.module and not part.level:
+        yield from ((alias.asname or alias.name, f"{part.module}.{alias.name}") for alias in part.names)
+
+
+def _dotted(expression: ast.expr, imported: Mapping[str, str]) -> str:
+    """An expression's text, its first name as the import has it."""
+    first, dot, rest = ast.unparse(expression).partition(".")
+    name, bracket, given = first.partition("(")
+    return imported.get(name, name) + bracket + given + dot + rest
 
 
 def _public(dotted: str) -> type[Strict] | None:

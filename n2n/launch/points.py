@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from n2n import strict
+from n2n.marked_yaml import Faults, Page, read
+from n2n.nested import refuse_tangled
 from n2n.paths import cut, shortened, slug, usable
+from n2n.strict import LONGEST, shown
 
 Point = dict[str, Any]
 
@@ -59,40 +61,49 @@ def crossed(points: Sequence[Point], others: Sequence[Point]) -> list[Point]:
 
 
 def parse_axis(text: str) -> tuple[str, list[Any]]:
-    """``"seed=0,1,2"`` as a parameter's name and its values, each as YAML has it, and numbers such as 1e-4 as numbers.
+    """``"seed=0,1,2"`` as a parameter's name and its values, as a list in YAML 1.2 has them.
 
     Raises:
         ValueError: a text of another form.
     """
     name, equals, listed = text.partition("=")
     if not equals or not name.isidentifier():
-        raise ValueError(f"grid: saw {text!r}; NAME=VALUE,VALUE,.. is needed, such as seed=0,1,2")
+        raise ValueError(f"grid: saw {shown(text)}; NAME=VALUE,VALUE,.. is needed, such as seed=0,1,2")
     try:
-        return name, [_number(value) for value in yaml.safe_load(f"[{listed}]")]
-    except yaml.YAMLError as error:
-        raise ValueError(f"grid: saw {text!r}, whose values are no YAML list: {error}") from None
-
-
-def _number(value: Any) -> Any:
-    """YAML 1.1 reads 1e-4 as a text."""
-    if not isinstance(value, str) or not re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
-        return value
-    return float(value)
+        page = Page(f"[{listed}]")
+        page.refuse()
+    except Faults as error:
+        said = strict.cut(
+            error.args[0].partition(": ")[2], LONGEST
+        )  # without the place, which counts a bracket of ours
+        raise ValueError(f"grid: saw {shown(text)}, which is no list of values in YAML: {said}") from None
+    return name, page.value
 
 
 def read_points(path: Path) -> list[Point]:
     """The points in a YAML file, a list of mappings from parameters to values.
 
     Raises:
-        ValueError: a file that is not there or holds something else.
+        ValueError: a file that is not there or holds something else, with the line and column of each fault.
     """
     try:
-        found = yaml.safe_load(usable(path, "points").read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"points: {path} cannot be read: {error}") from None
-    if not isinstance(found, list) or not found or not all(isinstance(point, dict) for point in found):
-        raise ValueError(f"points: {path} does not hold a list of mappings, such as '- {{arch: mamba, seed: 0}}'")
-    return [{str(name): _number(value) for name, value in point.items()} for point in found]
+        page = read(usable(path, "points"))
+        page.refuse()
+        found = page.value
+        if not isinstance(found, list) or not found:
+            raise Faults(
+                page.at((), f"a list of mappings is needed, such as '- {{arch: mamba, seed: 0}}'; saw {shown(found)}")
+            )
+        strange = [
+            page.at((i,), f"saw {shown(point)}; a mapping is needed")
+            for i, point in enumerate(found)
+            if not isinstance(point, dict)
+        ]
+        if strange:
+            raise Faults(*strange)
+    except Faults as error:
+        raise error.within(path) from None
+    return found
 
 
 def named(points: Iterable[Mapping[str, Any]]) -> dict[str, Point]:
@@ -109,7 +120,7 @@ def named(points: Iterable[Mapping[str, Any]]) -> dict[str, Point]:
     for point in plain:
         name = _name({k: point[k] for k in (varying if len(plain) > 1 else point) if k in point})
         if name in found:
-            raise ValueError(f"points: saw {point} twice")
+            raise ValueError(f"points: saw {shown(point)} twice")
         found[name] = point
     return found
 
@@ -117,11 +128,13 @@ def named(points: Iterable[Mapping[str, Any]]) -> dict[str, Point]:
 def _plain(i: int, point: Mapping[str, Any]) -> Point:
     """As JSON has it, which is what is kept and what the notebook gets."""
     if not isinstance(point, Mapping) or not all(isinstance(name, str) for name in point):
-        raise ValueError(f"points: saw {point!r}; a dictionary of parameters is needed")
+        raise ValueError(f"points: saw {shown(point)}; a dictionary of parameters is needed")
+    refuse_tangled(f"points: point {i}", point)
     try:
         return json.loads(json.dumps(dict(point), default=_native, allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"points: point {i}, {dict(point)}, can be given to no notebook: {error}") from None
+        said = strict.cut(str(error), LONGEST)
+        raise ValueError(f"points: point {i}, {shown(dict(point))}, can be given to no notebook: {said}") from None
 
 
 def _native(value: Any) -> Any:
@@ -130,7 +143,20 @@ def _native(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f"{value!r} is of type {type(value).__name__}")
+    raise TypeError(f"{shown(value)} is of type {type(value).__name__}")
+
+
+def alike(point: Point) -> str:
+    """A text that is the same for parameters that are the same, 1 and 1.0 among them."""
+    return _text(_whole(point))
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _whole(child) for name, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole(child) for child in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _all_names(points: list[Point]) -> list[str]:

@@ -5,20 +5,38 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from n2n.strict import Count, NonNegativeInt, Positive, Strict
+from n2n.asked import Asked
+from n2n.strict import Count, NonNegativeInt, Positive, shown
 
-LEAST_GRACE = 5  # seconds
+LEAST_GRACE, MOST_GRACE = 5, 24 * 60 * 60  # seconds
+MOST_TIME = 10 * 366 * 24 * 60  # minutes
+LEAST_MEM, MOST_MEM = 1e-3, 1e6  # GB; Slurm takes 0 MB for all that a node has
+MOST_UNITS = 10**6  # of GPUs, cores, nodes, jobs
+LONGEST_WORD = 200  # characters
+
+
+def word(value: str) -> str:
+    """A name as Slurm has them, which goes into a line of the batch script: printable characters without a space."""
+    if not value or len(value) > LONGEST_WORD or " " in value or not value.isprintable():
+        needed = f"1 to {LONGEST_WORD} printable characters without a space are needed"
+        raise ValueError(f"saw {shown(value)}; {needed}")
+    return value
+
+
+Word = Annotated[str, AfterValidator(word)]
+Units = Annotated[Count, Field(le=MOST_UNITS)]
 
 
 def minutes(value: object) -> object:
     """A time in minutes: a number, or as Slurm has it, ``MM``, ``MM:SS``, ``HH:MM:SS``, ``D-HH``, ``D-HH:MM:SS``."""
     if not isinstance(value, str):
         return value
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", value.strip())
+    number = "([0-9]{1,9})"
+    found = re.fullmatch(f"(?:{number}-)?{number}(?::{number})?(?::{number})?", value.strip())
     if not found:
-        raise ValueError(f"saw {value!r}; minutes, HH:MM:SS or D-HH:MM:SS are needed")
+        raise ValueError(f"saw {shown(value)}; minutes, HH:MM:SS or D-HH:MM:SS are needed")
     days, *parts = found.groups()
     first, second, third = (int(part) if part else 0 for part in parts)
     if days is not None:
@@ -26,7 +44,7 @@ def minutes(value: object) -> object:
     return first + second / 60 if parts[2] is None else first * 60 + second + third / 60
 
 
-class Resources(Strict):
+class Resources(Asked):
     """What each job of a sweep gets. What is None is the cluster's own default.
 
     Args:
@@ -45,17 +63,17 @@ class Resources(Strict):
         ValueError: one line for each wrong field: the value seen, what is allowed, the nearest name.
     """
 
-    time: Annotated[Positive | None, BeforeValidator(minutes)] = None
-    partition: str | None = None
-    gpus: NonNegativeInt | None = None
-    cpus: Count | None = None
-    mem: Positive | None = None
-    nodes: Count = 1
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    max_parallel: Count | None = None
-    grace: Annotated[int, Field(ge=LEAST_GRACE)] = 120
+    time: Annotated[Annotated[Positive, Field(le=MOST_TIME)] | None, BeforeValidator(minutes)] = None
+    partition: Word | None = None
+    gpus: Annotated[NonNegativeInt, Field(le=MOST_UNITS)] | None = None
+    cpus: Units | None = None
+    mem: Annotated[Positive, Field(ge=LEAST_MEM, le=MOST_MEM)] | None = None
+    nodes: Units = 1
+    account: Word | None = None
+    qos: Word | None = None
+    constraint: Word | None = None
+    max_parallel: Units | None = None
+    grace: Annotated[Count, Field(ge=LEAST_GRACE, le=MOST_GRACE)] = 120
 
     @model_validator(mode="after")
     def _time_to_work(self) -> Resources:

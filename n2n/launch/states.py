@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from n2n.launch.clusters import WAITING, Cluster, Live
-from n2n.launch.job import told
+from n2n.launch.job import STATE
 from n2n.launch.sweep import LOGS, UNFINISHED, Sweep
-from n2n.monitor.files import last_row, read_object
+from n2n.monitor.files import last_row, read_json
+from n2n.strict import shown
 
 ENDED = ("done", *UNFINISHED)
 COLUMNS = ["state", "step", "steps", "excess_loss", "time_left", "limit", "job", "log", "error"]
 LONGEST_ERROR = 100  # characters that are shown of one
+TAIL = 2**16  # bytes of a log in which its last line is looked for
+FOREVER = 10**9  # seconds that are not shown as a time left
 
 
 def states(sweep: Sweep, cluster: Cluster) -> pd.DataFrame:
@@ -27,34 +31,96 @@ def states(sweep: Sweep, cluster: Cluster) -> pd.DataFrame:
         made and to make; the excess loss, nats per token, of the last evaluation or else of the last logged batch; the
         time left until the end at the present speed, and until its job's time is up, where Slurm says; the job's
         identifier and its log; of one that failed or was killed the last line of its error.
+        In a row whose files are damaged ``error`` says which, and what they do not tell is blank.
 
     Raises:
         OSError: the cluster does not answer.
     """
     live, jobs = cluster.live(sweep), sweep.jobs  # before the files: who is gone now has written what it will
-    rows = {point: _row(sweep, point, jobs.get(point), live.get(point)) for point in sweep.points}
+    rows = {point: _whole(sweep, point, jobs.get(point), live.get(point)) for point in sweep.points}
     return pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS).rename_axis("point")
 
 
+def _whole(sweep: Sweep, point: str, job: str | None, live: Live | None) -> dict[str, Any]:
+    """A point's row with every column; a point whose files are damaged has one that says so."""
+    blank = {**dict.fromkeys(COLUMNS, ""), "excess_loss": float("nan"), "limit": live.left if live else ""}
+    try:
+        return blank | {"job": job or ""} | _row(sweep, point, job, live)
+    except Exception as error:  # whatever a file holds, the other points have their rows
+        state = _state(None, job, live, began=True)
+        return blank | {"state": state, "job": job or "", "error": _last_line(f"{type(error).__name__}: {error}")}
+
+
 def _row(sweep: Sweep, point: str, job: str | None, live: Live | None) -> dict[str, Any]:
-    folder = sweep.path / point
-    last, run = told(folder), read_object(folder / "status.json")
+    folder, log = sweep.path / point, sweep.path / LOGS / f"{job}_0_log.out"
+    last, damage = _attempted(_object, folder / STATE)
     heard = last.get("state") if last.get("job_id") in (job, None) or last.get("state") == "done" else None
-    log = sweep.path / LOGS / f"{job}_0_log.out"
-    state = _state(heard, job, live, log.exists())
-    error = last.get("error") if heard else _text(log.with_suffix(".err"))
-    row = last_row(folder / "metrics.jsonl") or {}
-    return {
-        "state": state,
-        "step": row["step"] + 1 if state == "running" and row else run.get("step", ""),
-        "steps": run.get("steps", ""),
-        "excess_loss": (last_row(folder / "evals.jsonl") or row).get("excess_loss", float("nan")),
-        "time_left": _time_left(folder, row) if state == "running" and row else "",
-        "limit": live.left if live else "",
-        "job": job or "",
-        "log": os.path.relpath(log) if log.exists() else "",
-        "error": _last_line(error) if state in ("failed", "killed") else "",
-    }
+    state = _state(str(heard) if heard else None, job, live, log.exists())
+    read = [_attempted(part, folder) for part in (_status, _loss, *((_made, _time_left) if state == "running" else ()))]
+    damage = [said for _, said in [(last, damage), *read] if said]
+    error = last.get("error") if heard else _tail(log.with_suffix(".err"))
+    said = damage[0] if damage else _last_line(error) if state in ("failed", "killed") else ""
+    found = {name: value for part, _ in read for name, value in part.items()}
+    return {"state": state, **found, "log": os.path.relpath(log) if log.exists() else "", "error": said}
+
+
+def _attempted(read: Callable[[Path], dict[str, Any]], path: Path) -> tuple[dict[str, Any], str]:
+    """What a function reads, or nothing and the sentence that says what is damaged."""
+    try:
+        return read(path), ""
+    except (OSError, ValueError, OverflowError) as error:
+        return {}, _last_line(f"damaged: {error}")
+
+
+def _status(folder: Path) -> dict[str, Any]:
+    """The step that a run has saved, and its steps."""
+    found = _object(folder / "status.json")
+    return {name: _number(found, name, "status.json") for name in ("step", "steps")}
+
+
+def _loss(folder: Path) -> dict[str, Any]:
+    for name in ("evals.jsonl", "metrics.jsonl"):
+        if found := _last(folder / name):
+            return {"excess_loss": _number(found, "excess_loss", name, float("nan"))}
+    return {}
+
+
+def _made(folder: Path) -> dict[str, Any]:
+    """The steps that a run which goes on has made; more than it has saved."""
+    row = _last(folder / "metrics.jsonl")
+    return {"step": _number(row, "step", "metrics.jsonl", 0) + 1} if row else {}
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """A JSON file's object; empty if there is no file."""
+    return _checked(path, lambda: read_json(path) if path.exists() else {})
+
+
+def _last(path: Path) -> dict[str, Any]:
+    """The last row of a file; empty if there is none."""
+    return _checked(path, lambda: {} if (row := last_row(path)) is None else row)
+
+
+def _checked(path: Path, read: Callable[[], Any]) -> dict[str, Any]:
+    """An object from a file.
+
+    Raises:
+        ValueError: it holds something else; the message begins with the file's name.
+    """
+    try:
+        found = read()
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path.name}: {str(error).removeprefix(f'{path}, ')}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path.name}: saw {shown(found)}; an object is needed")
+    return found
+
+
+def _number(given: dict[str, Any], name: str, file: str, without: Any = "") -> Any:
+    found = given.get(name, without)
+    if name in given and (isinstance(found, bool) or not isinstance(found, int | float)):
+        raise ValueError(f"{file}: {name}: saw {shown(found)}; a number is needed")
+    return found
 
 
 def _state(heard: str | None, job: str | None, live: Live | None, began: bool) -> str:
@@ -70,23 +136,32 @@ def _state(heard: str | None, job: str | None, live: Live | None, began: bool) -
     return {"failed": "failed", "preempted": "preempted", "requeued": "preempted"}.get(heard, "killed")
 
 
-def _text(path: Path) -> str:
+def _tail(path: Path) -> str:
+    """The end of a log."""
     try:
-        return path.read_text(errors="replace")
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL))
+            return file.read().decode(errors="replace")
     except OSError:
         return ""
 
 
-def _last_line(error: str | None) -> str:
-    lines = (error or "").strip().splitlines()
-    return lines[-1][:LONGEST_ERROR] if lines else ""
+def _last_line(error: Any) -> str:
+    """The last line of an error, without what would steer a terminal."""
+    lines = str(error or "").strip().splitlines()
+    text = lines[-1][:LONGEST_ERROR] if lines else ""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def _time_left(folder: Path, row: dict[str, Any]) -> str:
-    """As H:MM:SS, from the speed of the last logged steps."""
-    config = read_object(folder / "config.json")
-    if not {"steps", "batch_size", "seq_len"} <= config.keys():
-        return ""
-    tokens = (config["steps"] - row["step"] - 1) * config["batch_size"] * config["seq_len"]
-    seconds = round(tokens / row["tokens_per_second"])
-    return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+def _time_left(folder: Path) -> dict[str, Any]:
+    """As H:MM:SS, from the speed of the last logged steps; empty where the files do not tell."""
+    row, config = _last(folder / "metrics.jsonl"), _object(folder / "config.json")
+    step, speed = (_number(row, name, "metrics.jsonl", 0) for name in ("step", "tokens_per_second"))
+    numbers = [_number(config, name, "config.json", 0) for name in ("steps", "batch_size", "seq_len")]
+    if not speed > 0 or not all(numbers):
+        return {}
+    steps, batch_size, seq_len = numbers
+    seconds = (steps - step - 1) * batch_size * seq_len / speed
+    if not 0 <= seconds < FOREVER:
+        return {}
+    return {"time_left": f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"}

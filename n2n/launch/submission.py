@@ -16,15 +16,16 @@ from n2n.launch import snapshot
 from n2n.launch.clusters import CLUSTERS, Cluster, chosen
 from n2n.launch.job import CANCELLED
 from n2n.launch.notebooks import Notebook
-from n2n.launch.points import Point, named
+from n2n.launch.points import Point, alike, named
 from n2n.launch.resources import Resources
 from n2n.launch.states import ENDED, states
-from n2n.launch.sweep import CODE, UNFINISHED, Sweep, folder_of, other_points
+from n2n.launch.sweep import CODE, UNFINISHED, Sweep, check_folder, folder_of, other_points
 from n2n.launch.watching import Watcher, counted
 from n2n.monitor.files import making, write_json
 from n2n.monitor.lock import locked
 from n2n.monitor.preemption import FILE
 from n2n.runs import SWEEP
+from n2n.strict import shown
 
 LOCK = ".resubmit.lock"  # in a sweep's folder, held by whoever starts its points
 PERIOD = 2.0  # seconds between looks while waiting
@@ -167,10 +168,12 @@ def plan(
 ) -> Plan:
     """Check a sweep whole; nothing is written or submitted. Arguments and errors as of ``submit``."""
     folder = folder_of(name)
+    check_folder(folder)
     asked = Resources(**resources)
     book, found, where = Notebook(Path(notebook)), named(points), chosen(cluster)
     fitted = where.fitted(asked)
-    _refuse_wrong(book, found, fitted)
+    refuse_wrong(book, found, fitted)
+    _refuse_alike(book, found, fitted)
     if (folder / SWEEP).exists():
         _refuse_other(Sweep(folder), book, found, where)
     elif folder.exists() and any(path.name != CODE and not path.name.startswith(".") for path in folder.iterdir()):
@@ -178,11 +181,30 @@ def plan(
     return Plan(name, book, found, where, fitted)
 
 
-def _refuse_wrong(book: Notebook, points: dict[str, Point], resources: Resources) -> None:
+def refuse_wrong(book: Notebook, points: dict[str, Point], resources: Resources) -> None:
+    """Raise a ``ValueError`` that says what is wrong with each point, if any is."""
     wrong = {name: said for name, point in points.items() if (said := book.judge(point, resources))}
     if wrong:
         told = "\n".join(f"{name}: {said}" for name, said in wrong.items())
         raise ValueError(f"{len(wrong)} of {len(points)} points are wrong, and nothing was submitted\n{told}")
+
+
+def _refuse_alike(book: Notebook, points: dict[str, Point], resources: Resources) -> None:
+    """Two points may be spelt differently, as 1 and "1" or with a default that is given, and still ask for one run."""
+    first: dict[str, str] = {}
+    for name, point in points.items():
+        other = first.setdefault(alike(_meant(book, point, resources)), name)
+        if other != name:
+            raise ValueError(f"points: {shown(points[other])} and {shown(point)} ask for the same; leave one out")
+
+
+def _meant(book: Notebook, point: Point, resources: Resources) -> Point:
+    """The parameters that the notebook gets, cast as its configuration casts them."""
+    given = {**book.defaults, **book.completed(point, None, resources.processes)}
+    try:
+        return {**given, **book.strict(**given).model_dump(mode="json")} if book.strict else given
+    except ValueError:  # for want of a value that the notebook computes
+        return given
 
 
 def _refuse_other(sweep: Sweep, book: Notebook, points: dict[str, Point], where: Cluster) -> None:
@@ -226,8 +248,8 @@ def submit(
 
     Raises:
         ValueError: an unknown cluster, partition or resource, more than there is, no point, wrong points (all of them
-            are told), a notebook without a parameters cell, or a name that exists with other points. Nothing is
-            written or submitted.
+            are told), two points that ask for the same, a notebook without a parameters cell, or a name that exists
+            with other points. Nothing is written or submitted.
         OSError: the cluster does not answer or refuses; what was queued before is named, and ``cancel`` takes it back.
     """
     return plan(notebook, points, name=name, cluster=cluster, **resources).submit()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +15,10 @@ from n2n.monitor.files import read_json, write_json
 from n2n.monitor.lock import locked
 from n2n.paths import short
 from n2n.runs import SWEEP
+from n2n.strict import shown
 
 JOBS = "jobs.json"
+_KEPT = ("notebook", "cluster", "points", "parameters", "environment", "resources")  # of a sweep, in its file
 CODE, LOGS = "code", "jobs"  # folders beside the points' own
 UNFINISHED = ("failed", "preempted", "killed", "cancelled", "missing")  # states that ``resubmit`` takes up
 
@@ -41,8 +44,16 @@ class Sweep:
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        """As it was submitted: notebook, cluster, resources, points."""
-        return read_json(self.path / SWEEP)
+        """As it was submitted: notebook, cluster, resources, points.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        found = _object(self.path / SWEEP)
+        lacking = [name for name in _KEPT if name not in found]
+        if lacking or not isinstance(found["points"], dict):
+            raise ValueError(f"{self.path / SWEEP} is damaged: it has no {lacking[0] if lacking else 'points'}")
+        return found
 
     @property
     def points(self) -> dict[str, Point]:
@@ -51,13 +62,31 @@ class Sweep:
 
     @property
     def jobs(self) -> dict[str, str]:
-        """The job that each point was last given to, by the scheduler's identifier."""
-        return read_json(self.path / JOBS) if (self.path / JOBS).exists() else {}
+        """The job that each point was last given to, by the scheduler's identifier.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        found = _object(self.path / JOBS) if (self.path / JOBS).exists() else {}
+        strange = [job for job in found.values() if not isinstance(job, str)]
+        if strange:
+            raise ValueError(f"{self.path / JOBS} is damaged: saw {shown(strange[0])} in the place of a job")
+        return found
 
     def note_jobs(self, found: dict[str, str]) -> None:
         """Remember which jobs points were given to."""
         with locked(self.path / ".jobs.lock"):
             write_json(self.path / JOBS, {**self.jobs, **found})
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        found = read_json(path)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is damaged: saw {shown(found)}; an object is needed")
+    return found
 
 
 def folder_of(name: str) -> Path:
@@ -71,6 +100,16 @@ def folder_of(name: str) -> Path:
             f"name: saw {short(name)}; letters, digits and any of _.+- are needed, 200 at most, a letter or digit first"
         )
     return (runs.root() / name).resolve()
+
+
+def check_folder(folder: Path) -> None:
+    """Raise a ``ValueError`` for a folder whose path a batch script cannot hold: Slurm and submitit replace ``%j``."""
+    strange = [c for c in str(folder) if c in "%\\" or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")]
+    if strange:
+        raise ValueError(
+            f"folder: saw {shown(strange[0])} in {shown(str(folder))}, which a batch script cannot hold; set N2N_RUNS "
+            "to a folder without %, backslashes and control characters"
+        )
 
 
 def other_points(there: dict[str, Point], here: dict[str, Point]) -> str:

@@ -32,7 +32,9 @@ class Watcher:
     def _draw(self, table: pd.DataFrame) -> None:
         from IPython.display import display
 
-        shown = table.style.format({"excess_loss": "{:.4f}"}, na_rep="")
+        # A name or an error is not markup, and its dollar signs are not mathematics.
+        shown = table.style.format({"excess_loss": "{:.4f}"}, na_rep="", escape="html").format_index(escape="html")
+        shown = shown.set_table_attributes('class="mathjax_ignore tex2jax_ignore"')
         if self._handle is None:
             self._handle = display(shown, display_id=True)
         else:

@@ -10,7 +10,7 @@ import pkgutil
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from n2n.strict import unknown
+from n2n.strict import shown, unknown, whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,12 +53,12 @@ def build(arch: str, *, vocab_size: int, seed: int = 0, **options: Any) -> Langu
         **options: as in ``configure``, among them ``dim``, ``layers``, ``heads``, ``max_length``.
 
     Raises:
-        ValueError: as ``configure``.
+        ValueError: as ``configure``, or a seed that is no whole number from 0.
     """
     config, layers = _plan(arch, {"vocab_size": vocab_size, **options})
     from n2n.models.lm import initialised
 
-    return initialised(config, layers, seed)
+    return initialised(config, layers, whole("seed", seed, 0))
 
 
 def match(arch: str, *, parameters: int, vocab_size: int, **options: Any) -> Matched:
@@ -90,8 +90,11 @@ def match(arch: str, *, parameters: int, vocab_size: int, **options: Any) -> Mat
 
 def describe(model: LanguageModel, length: int = 256) -> pd.DataFrame:
     """Parameters and floating-point operations of each part of a model; see ``sizes.describe``."""
+    from n2n.models.lm import LanguageModel
     from n2n.models.sizes import describe as described
 
+    if not isinstance(model, LanguageModel):
+        raise ValueError(f"model: saw {shown(model)}; a model is needed, such as n2n.models.build makes")
     return described(model, length)
 
 
@@ -130,7 +133,7 @@ def _plan_hybrid(options: dict[str, Any]) -> tuple[Frame, list[Layer]]:
 def _names_in(pattern: object) -> tuple[str, ...]:
     found = [name.strip() for name in pattern.split(",")] if isinstance(pattern, str) else pattern
     if not isinstance(found, list | tuple) or not found:
-        raise ValueError(f"pattern: saw {pattern!r}; names of architectures are needed, such as 'mamba,transformer'")
+        raise ValueError(f"pattern: saw {shown(pattern)}; architectures' names are needed, such as 'mamba,transformer'")
     for name in found:
         if name not in names():
             raise ValueError(f"pattern: {unknown('architecture', name, names())}")

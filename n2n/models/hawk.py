@@ -6,13 +6,16 @@ arXiv:2402.19427, section 2.3 (the block) and 2.4 (RG-LRU).
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from n2n.models.convolution import ShortConvolution
+from n2n.models.mixer import Ratio
 from n2n.models.recurrence import GatedRecurrence, Gates, RecurrentConfig, wide
-from n2n.strict import NonNegative, Positive
 
 SHARPNESS = 8.0  # c in the paper
 DECAY_RANGE = (0.9, 0.999)  # initial a^c is uniform in it
@@ -29,8 +32,8 @@ class Config(RecurrentConfig):
         ValueError: as ``RecurrentConfig``.
     """
 
-    mlp_ratio: NonNegative = 3.0
-    expand: Positive = 4 / 3
+    mlp_ratio: Ratio = 3.0
+    expand: Annotated[Ratio, Field(gt=0)] = 4 / 3
 
 
 class Mixer(GatedRecurrence):

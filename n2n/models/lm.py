@@ -116,9 +116,8 @@ class LanguageModel(nn.Module):
         if tokens.shape[1] < 2:
             raise ValueError(f"tokens: saw shape {tuple(tokens.shape)}; (batch, T) with T >= 2 is needed")
         logits = self(tokens[:, :-1])
-        return F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none").view(
-            len(tokens), -1
-        )
+        nll = F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none")
+        return nll.view(len(tokens), -1) + 0.0  # a certain token costs 0, not -0
 
     def init_state(self, batch: int) -> State:
         """The state before the first token.

@@ -7,10 +7,11 @@ Source: Dao and Gu, "Transformers are SSMs", arXiv:2405.21060, section 7.1 (the 
 from __future__ import annotations
 
 from math import log
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from n2n.models.convolution import ShortConvolution
@@ -38,10 +39,10 @@ class Config(ModelConfig):
         ValueError: as ``ModelConfig``.
     """
 
-    expand: Count = 2
-    state_dim: Count = 64
+    expand: Annotated[Count, Field(le=2**10)] = 2
+    state_dim: Annotated[Count, Field(le=2**14)] = 64
     conv_width: ConvWidth = 4
-    chunk: Count = 64
+    chunk: Annotated[Count, Field(le=2**20)] = 64
     finest: ClassVar[str | None] = "state_dim"
 
     @property

@@ -13,6 +13,9 @@ from n2n.models.ops import Kernels, require_fused
 from n2n.strict import Count, NonNegative, Strict
 
 ConvWidth = Literal[0, 2, 3, 4]  # 0: no convolution
+Width = Annotated[Count, Field(le=2**20)]
+Depth = Annotated[Count, Field(le=2**12)]
+Ratio = Annotated[NonNegative, Field(le=2**10)]  # of a width to dim
 _HEADS_LISTED = 256  # an error lists the numbers of heads allowed as far as this
 
 
@@ -28,9 +31,9 @@ class Frame(Strict):
         dropout: probability with which a number that a mixer or an MLP adds to the stream is dropped, in training mode.
     """
 
-    vocab_size: Count
-    dim: Count = 64
-    layers: Count = 2
+    vocab_size: Annotated[Count, Field(le=2**31)]
+    dim: Width = 64
+    layers: Depth = 2
     max_length: Annotated[Count, Field(le=2**20)] = 8192
     tied: bool = False
     dropout: Annotated[NonNegative, Field(lt=1)] = 0.0
@@ -46,7 +49,7 @@ class Hybrid(Frame):
         ValueError: a number of layers that is no multiple of the pattern's length.
     """
 
-    pattern: tuple[str, ...]
+    pattern: Annotated[tuple[str, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _repeats(self) -> Hybrid:
@@ -71,7 +74,7 @@ class ModelConfig(Frame):
     """
 
     heads: Count = 4
-    mlp_ratio: NonNegative = 0.0
+    mlp_ratio: Ratio = 0.0
     kernels: Kernels = "auto"
 
     head_multiple: ClassVar[int] = 1

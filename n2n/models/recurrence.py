@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from n2n.models.convolution import ShortConvolution
-from n2n.models.mixer import ConvWidth, Mixing, ModelConfig, SequenceMixer, widened
+from n2n.models.mixer import ConvWidth, Mixing, ModelConfig, Ratio, SequenceMixer, widened
 from n2n.models.ops import linear_scan, scan_matrix
-from n2n.strict import NonNegative, Positive
 
 Candidate = Literal["linear", "positive"]
 State = tuple[Tensor, Tensor]  # the convolution's last inputs (batch, width - 1, channels), h (batch, hidden)
@@ -29,8 +29,8 @@ class RecurrentConfig(ModelConfig):
         ValueError: as ``ModelConfig``.
     """
 
-    mlp_ratio: NonNegative = 8 / 3
-    expand: Positive = 1.0
+    mlp_ratio: Ratio = 8 / 3
+    expand: Annotated[Ratio, Field(gt=0)] = 1.0
     conv_width: ConvWidth = 4
 
     @property

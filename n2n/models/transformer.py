@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from n2n.models.mixer import Mixing, ModelConfig, SequenceMixer
+from n2n.models.mixer import Mixing, ModelConfig, Ratio, SequenceMixer
 from n2n.models.ops import rotary_turns, rotate
-from n2n.strict import NonNegative, Positive
+from n2n.strict import Positive
 
 State = tuple[Tensor, Tensor]  # keys and values of all tokens so far, (batch, heads, T, head_dim)
 
@@ -26,7 +26,7 @@ class Config(ModelConfig):
         ValueError: as ``ModelConfig``.
     """
 
-    mlp_ratio: NonNegative = 8 / 3
+    mlp_ratio: Ratio = 8 / 3
     rotary_base: Positive = 10_000.0
     head_multiple: ClassVar[int] = 2  # a head's dimensions are rotated in pairs
 

@@ -1,4 +1,4 @@
-"""Checkpoints: a folder a step, complete or absent, with a manifest of sizes and hashes."""
+"""Checkpoints: a folder a step, complete or absent, with a manifest of what it is of and what it holds."""
 
 from __future__ import annotations
 
@@ -6,24 +6,59 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
-from n2n.monitor.files import read_json, sync, write_json
+from n2n.monitor.files import from_json, sync, write_json
 
 _STATE, _MANIFEST = "state.pt", "manifest.json"
+_LONGEST_MANIFEST = 2**20  # bytes
 
 
-def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write ``folder/step_NNNNNNNN``: made beside, flushed to disk, then renamed: it is whole or not there."""
+Marks = dict[str, dict[str, int]]  # how far files beside the checkpoints go, by their names
+Missing = Callable[[Marks], str | None]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A checkpoint to go on from.
+
+    Attributes:
+        step: updates made by then.
+        state: what was saved.
+        marks: how far the run's files of rows went.
+    """
+
+    step: int
+    state: dict[str, Any]
+    marks: Marks
+
+
+def _warn(line: str) -> None:
+    warnings.warn(line, stacklevel=4)
+
+
+def save(folder: Path, step: int, state: dict[str, Any], run: str, marks: Marks) -> Path:
+    """Write ``folder/step_NNNNNNNN``: made beside, flushed to disk, then renamed: it is whole or not there.
+
+    Args:
+        folder: of all checkpoints of a run.
+        step: updates made.
+        state: tensors and plain values.
+        run: the hash of what decides the run.
+        marks: how far the run's files of rows go.
+    """
     target = _path(folder, step)
     beside = folder / f".{target.name}.{os.getpid()}.part"
     shutil.rmtree(beside, ignore_errors=True)
     try:
-        _write(beside, step, state)
+        _write(beside, state, {"step": step, "run": run, "rows": marks})
     except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as a RuntimeError
         shutil.rmtree(beside, ignore_errors=True)
         kept = max(steps(folder), default=None)
@@ -35,13 +70,13 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     return target
 
 
-def _write(beside: Path, step: int, state: dict[str, Any]) -> None:
+def _write(beside: Path, state: dict[str, Any], about: dict[str, Any]) -> None:
     beside.mkdir(parents=True)
-    with open(beside / _STATE, "wb") as file:
+    with open(beside / _STATE, "w+b") as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
-    write_json(beside / _MANIFEST, {"step": step, "files": {_STATE: _measure(beside / _STATE)}})
+        write_json(beside / _MANIFEST, {**about, "files": {_STATE: _measure(file)}})
     sync(beside)
 
 
@@ -56,12 +91,12 @@ def prune(folder: Path, keep_last: int | None, keep_every: int | None) -> None:
 
 
 def set_aside(folder: Path, after: int) -> None:
-    """Rename the checkpoints later than a step, which were found damaged, and delete what was never finished."""
+    """Rename the checkpoints later than a step, which cannot be used, and delete what was never finished."""
     for step in steps(folder):
         if step > after:
-            aside = folder / f"damaged_{_path(folder, step).name}"
-            shutil.rmtree(aside, ignore_errors=True)
-            _path(folder, step).rename(aside)
+            name = f"aside_{_path(folder, step).name}"
+            free = (folder / (name + suffix) for suffix in ["", *(f"-{n}" for n in range(2, 10**6))])
+            _path(folder, step).rename(next(path for path in free if not path.exists()))
     for unfinished in folder.glob(".step_*.part"):
         shutil.rmtree(unfinished)
 
@@ -72,28 +107,51 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(name[1]) for name in names if name)
 
 
-def load(folder: Path, step: int, device: str = "cpu") -> dict[str, Any]:
-    """The state saved at a step.
+def load(folder: Path, step: int, run: str, device: str = "cpu") -> dict[str, Any]:
+    """The state that a run saved at a step.
+
+    Args:
+        folder: of all checkpoints of the run.
+        step: updates made.
+        run: the hash of what decides the run.
+        device: where tensors go.
 
     Raises:
-        ValueError: no such checkpoint, or one whose files are not what its manifest says.
+        ValueError: no such checkpoint, one of another step or run, or one whose files are not what its manifest says.
     """
-    path = _path(folder, step)
-    if not path.is_dir():
-        raise ValueError(f"no checkpoint of step {step} in {folder}; there are {steps(folder)}")
-    fault = _fault(path)
-    if fault:
-        raise ValueError(f"damaged checkpoint {path}: {fault}")
-    return torch.load(path / _STATE, map_location=device, weights_only=True)
+    return _opened(folder, step, run, lambda marks: None, device)[0]
 
 
-def load_latest(folder: Path, device: str = "cpu") -> tuple[int, dict[str, Any]] | None:
-    """The newest undamaged checkpoint as (step, state), or None. Each damaged one on the way gives a warning."""
+def load_latest(
+    folder: Path,
+    run: str,
+    missing: Missing = lambda marks: None,
+    tell: Callable[[str], None] = _warn,
+    device: str = "cpu",
+) -> Found | None:
+    """The newest checkpoint that can be used, or None.
+
+    Args:
+        folder, run, device: as of ``load``.
+        missing: says what is missing beside a checkpoint, from its marks.
+        tell: is given a sentence for each checkpoint that is passed over; by default it warns.
+    """
     for step in reversed(steps(folder)):
         try:
-            return step, load(folder, step, device)
+            state, marks = _opened(folder, step, run, missing, device)
         except ValueError as error:
-            warnings.warn(f"{error}; it is passed over", stacklevel=2)
+            tell(f"{error}; it is passed over")
+        else:
+            return Found(step, state, marks)
+    return None
+
+
+def fault(folder: Path, step: int, run: str) -> str | None:
+    """Why a checkpoint cannot be used, if it cannot; its tensors are not loaded."""
+    try:
+        _checked(folder, step, run)[0].close()
+    except ValueError as error:
+        return str(error)
     return None
 
 
@@ -101,18 +159,74 @@ def _path(folder: Path, step: int) -> Path:
     return folder / f"step_{step:08d}"
 
 
-def _fault(path: Path) -> str | None:
+def _opened(folder: Path, step: int, run: str, missing: Missing, device: str) -> tuple[dict[str, Any], Marks]:
+    file, marks = _checked(folder, step, run)
+    with file:
+        path = _path(folder, step)
+        if told := missing(marks):
+            raise ValueError(f"checkpoint {path} cannot be used: {told}")
+        try:
+            state = torch.load(file, map_location=device, weights_only=True)
+        except Exception as error:  # torch's own text may advise to load what it refused
+            raise ValueError(f"damaged checkpoint {path}: {_STATE} cannot be read ({type(error).__name__})") from None
+        if not isinstance(state, dict):
+            raise ValueError(f"damaged checkpoint {path}: {_STATE} holds a {type(state).__name__}, not a dict")
+        return state, marks
+
+
+def _checked(folder: Path, step: int, run: str) -> tuple[BinaryIO, Marks]:
+    """The file of a checkpoint's state, open, and its marks, once manifest and state are what they should be."""
+    path = _path(folder, step)
+    if not path.is_dir():
+        raise ValueError(f"no checkpoint of step {step} in {folder}; there are {steps(folder)}")
     try:
-        files = read_json(path / _MANIFEST)["files"]
-        wrong = [name for name, expected in files.items() if _measure(path / name) != expected]
-    except (OSError, ValueError, KeyError) as error:
-        return f"{type(error).__name__}: {error}"
-    return f"{wrong[0]} does not match its manifest" if wrong else None
+        with _regular(path / _MANIFEST) as file:
+            expected, marks = _agreed(from_json(file.read(_LONGEST_MANIFEST)), step, run)
+        file = _regular(path / _STATE)
+        if os.fstat(file.fileno()).st_size != expected["bytes"] or _measure(file) != expected:
+            file.close()
+            raise ValueError(f"{_STATE} does not match its manifest")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"damaged checkpoint {path}: {error}") from None
+    file.seek(0)
+    return file, marks
 
 
-def _measure(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        sha = hashlib.sha256()
-        while block := file.read(1 << 20):
-            sha.update(block)
-    return {"bytes": path.stat().st_size, "sha256": sha.hexdigest()}
+def _agreed(about: Any, step: int, run: str) -> tuple[dict[str, Any], Marks]:
+    """What a manifest says of the state's file and of the rows.
+
+    Raises:
+        ValueError: it is of another step or run, or lacks something.
+    """
+    try:
+        its_step, its_run, files, marks = (about[name] for name in ("step", "run", "files", "rows"))
+        expected = {name: files[_STATE][name] for name in ("bytes", "sha256")}
+        marks = {name: {"bytes": int(mark["bytes"]), "crc": int(mark["crc"])} for name, mark in marks.items()}
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{_MANIFEST} is incomplete ({error!r})") from None
+    if files.keys() != {_STATE}:
+        raise ValueError(f"{_MANIFEST} names {sorted(files)}; {_STATE} alone is needed")
+    if its_step != step:
+        raise ValueError(f"{_MANIFEST} is of step {its_step!r}")
+    if its_run != run:
+        raise ValueError("it is of another run, with another configuration")
+    return expected, marks
+
+
+def _regular(path: Path) -> BinaryIO:
+    """A file, open for reading; links, pipes and devices are refused."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(f"{path.name} is no regular file")
+    return os.fdopen(handle, "rb")
+
+
+def _measure(file: BinaryIO) -> dict[str, Any]:
+    """Size and hash of an open file."""
+    file.seek(0)
+    sha, size = hashlib.sha256(), 0
+    while block := file.read(1 << 20):
+        sha.update(block)
+        size += len(block)
+    return {"bytes": size, "sha256": sha.hexdigest()}

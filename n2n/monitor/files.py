@@ -1,4 +1,4 @@
-"""Files that are whole at every instant: JSON replaced in one motion, JSON lines appended and flushed."""
+"""Files that are whole at every instant: JSON replaced in one step, rows appended as JSON lines with checksums."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import json
 import os
 import re
 import stat
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 _LONGEST_NAME = 60  # characters of a file's name in that of the file beside it
-LONGEST_ROW = 2**16  # bytes that are read to find the last row
+_SEAL = b', "crc": "%08x"}\n'  # the end of a row: the checksum of what the row is without it
+_SEALED = len(_SEAL % 0)
+_BLOCK, _LONGEST = 2**16, 2**28  # bytes from a file's end in which its last row is looked for, at first and at most
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
@@ -120,44 +123,125 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file's value."""
-    return json.loads(path.read_text())
+    """A JSON file's value.
+
+    Raises:
+        OSError: no such file, or one that is a pipe or a device, which might never end.
+        ValueError: it holds no JSON.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no regular file")
+    return from_json(path.read_bytes())
+
+
+def from_json(text: bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is none, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON file's object; empty if the file is not there or holds none."""
     try:
         found = read_json(path)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def append_row(path: Path, row: dict[str, Any]) -> None:
-    """Add one object as one line."""
-    with open(path, "a") as file:
-        file.write(json.dumps(row, allow_nan=False) + "\n")
+class Damaged(ValueError):
+    """A row that is not as it was written; the message names its file and its place there."""
+
+
+def append_row(path: Path, row: dict[str, Any]) -> bytes:
+    """Add one object as one line, with a checksum of the rest of the line as its last field, ``crc``.
+
+    Returns:
+        the line.
+    """
+    assert row, "a row has fields"
+    assert "crc" not in row, "crc is the checksum's own field"
+    text = json.dumps(row, allow_nan=False).encode()
+    line = text[:-1] + _SEAL % zlib.crc32(text)
+    with open(path, "ab") as file:
+        file.write(line)
+    return line
+
+
+def is_sound(line: bytes) -> bool:
+    """Whether a line, with its newline, is one that ``append_row`` wrote, unchanged since."""
+    body = memoryview(line)[:-_SEALED]
+    return line[-_SEALED:] == _SEAL % zlib.crc32(b"}", zlib.crc32(body))
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """Every line of a file of rows, with its newline; a last one torn by a crash is left out. None without a file.
+
+    Raises:
+        Damaged: a line that is not as it was written; after those before it.
+    """
+    if not path.is_file():
+        return
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            if not is_sound(line):
+                raise _damaged(path, f"line {number}", line)
+            yield line
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Every whole line of a JSON-lines file; a last line torn by a crash is left out. Empty if there is no file."""
-    if not path.exists():
-        return []
-    lines = path.read_text().split("\n")[:-1]  # what follows the last newline was never finished
-    return [json.loads(line) for line in lines]
+    """Every row of a file of rows, without its checksum; a last one torn by a crash is left out.
+
+    Raises:
+        Damaged: a row that is not as it was written.
+    """
+    return [parse(line) for line in read_lines(path)]
 
 
 def last_row(path: Path) -> dict[str, Any] | None:
-    """The last whole line of a JSON-lines file, however long the file; None if there is none."""
-    if not path.exists():
+    """The last whole row of a file of rows, however long the file and the row; None if there is none.
+
+    Raises:
+        Damaged: that row is not as it was written, or none ends in the last 256 MB.
+    """
+    if not path.is_file():
         return None
     with open(path, "rb") as file:
-        file.seek(max(0, path.stat().st_size - LONGEST_ROW))
-        lines = file.read().split(b"\n")[:-1]
-    return json.loads(lines[-1]) if lines else None
+        size = file.seek(0, os.SEEK_END)
+        span = min(size, _BLOCK)
+        while True:
+            file.seek(size - span)
+            lines = file.read(span).rsplit(b"\n", 2)  # what follows the last newline was never finished
+            if len(lines) == 3 or span == size:
+                break
+            if span >= _LONGEST:
+                raise _damaged(path, f"the last {span} bytes", lines[0])
+            span = min(size, span * 4)
+    if len(lines) == 1:
+        return None
+    line = lines[-2] + b"\n"
+    if not is_sound(line):
+        raise _damaged(path, "the last line", line)
+    return parse(line)
 
 
-def keep_rows(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-    """Rewrite a JSON-lines file with only the rows that ``keep`` accepts."""
-    rows = [json.dumps(row) + "\n" for row in read_rows(path) if keep(row)]
-    write_atomic(path, lambda file: file.write("".join(rows).encode()))
+def parse(line: bytes) -> dict[str, Any]:
+    """The row that a sound line holds, without its checksum."""
+    row = json.loads(line)
+    del row["crc"]
+    return row
+
+
+def _damaged(path: Path, where: str, line: bytes) -> Damaged:
+    shown = line[:40].decode(errors="replace").strip() + ("..." if len(line) > 40 else "")
+    return Damaged(
+        f"{path}, {where}: {shown!r} is no row as it was written; training again into the folder sets it aside"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -9,7 +10,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+from n2n.monitor.parents import KernelParent, outliving_parent
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT)
 FILE = "STOP"
 
 
@@ -31,9 +34,11 @@ class Preempted(KeyboardInterrupt):
 class Stop:
     """Whether someone asked for the end; use as a context manager.
 
-    SIGTERM, SIGUSR1, SIGUSR2 and the first Ctrl-C ask, and so does a file ``STOP`` in the folder. Handlers are
-    installed in the main thread alone, and those before are put back. A second Ctrl-C raises ``KeyboardInterrupt`` at
-    once, except under torchrun, which sends a terminal's Ctrl-C on to processes that may have it already.
+    SIGTERM, SIGUSR1, SIGUSR2, SIGHUP (the terminal was closed) and the first Ctrl-C ask, and so do a file ``STOP`` in
+    the folder and, in a notebook's kernel, the end of the program that started it; it counts as a SIGHUP. Handlers are
+    installed in the main thread alone, and those before are put back; a SIGHUP that is ignored, as under ``nohup``,
+    stays ignored. A second Ctrl-C raises ``KeyboardInterrupt`` at once, except under torchrun, which sends a terminal's
+    Ctrl-C on to processes that may have it already.
 
     Args:
         folder: of the run.
@@ -43,17 +48,21 @@ class Stop:
         self._file = folder / FILE
         self._before: dict[signal.Signals, Any] = {}
         self._patient = "TORCHELASTIC_RUN_ID" in os.environ
+        self._parent, self._inside = KernelParent(), contextlib.ExitStack()
         self.signal: signal.Signals | None = None
 
     def __enter__(self) -> Stop:
+        self._inside.enter_context(outliving_parent())
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            heard = [one for one in SIGNALS if one != signal.SIGHUP or signal.getsignal(one) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self._before.items():
             # None stands for a handler that was not installed from Python, and that Python cannot put back.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._inside.close()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal == number == signal.SIGINT and not self._patient:
@@ -62,12 +71,16 @@ class Stop:
 
     @property
     def asked(self) -> bool:
-        """Whether a signal came or the file is there."""
+        """Whether a signal came, the program that started this kernel is gone, or the file is there."""
+        if self.signal is None and self._parent.gone:
+            self.signal = signal.SIGHUP
         return self.signal is not None or self._file.exists()
 
     @property
     def by(self) -> str:
         """Who asked, for people."""
+        if self.signal == signal.SIGHUP and self._parent.gone:
+            return "the end of the program that ran this notebook"
         if self.signal:
             return self.signal.name
         return f"the file {FILE}" if self._file.exists() else "another rank"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -35,8 +36,9 @@ def _kernel() -> Any:
 
 
 def say(line: str) -> None:
-    """Print a line at once."""
-    print(line, flush=True)
+    """Print a line at once; a terminal that was closed, or a pipe that nobody reads, is no reason to end."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
 
 
 def announce(line: str, log: Callable[[str], None]) -> None:

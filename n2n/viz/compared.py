@@ -17,6 +17,7 @@ from n2n.viz.style import (
     figure,
     lines,
     log_foot,
+    plain,
 )
 
 
@@ -34,8 +35,8 @@ def excess_along(table: pd.DataFrame, what: str, label: str, title: str) -> go.F
     for model, line in zip(models, lines(len(models)), strict=True):
         rows = table[table["model"] == model]
         add_band(fig, rows[what], rows["low"].round(4), rows["high"].round(4), line["color"])
-        hover = f"{model}, {label} %{{x}}<br>%{{y:.3f}} {ENDS}"
-        fig.add_scatter(**_points(rows, what), mode="lines", name=model, line=line, hovertemplate=hover)
+        hover = f"{plain(model)}, {plain(label)} %{{x}}<br>%{{y:.3f}} {ENDS}"
+        fig.add_scatter(**_points(rows, what), mode="lines", name=plain(model), line=line, hovertemplate=hover)
     add_oracle_at_zero(fig)
     return fig
 
@@ -57,10 +58,11 @@ def excess_by_state(table: pd.DataFrame, latent: str, title: str) -> go.Figure:
         rows = table[table["model"] == model]
         aside = 0.12 * (i - (len(models) - 1) / 2)
         rows = rows.assign(place=[states.index(state) + aside for state in rows["state"]])
-        hover = f"{model}, {latent} in state %{{customdata[2]}}, %{{customdata[3]:,}} tokens<br>%{{y:.3f}} {ENDS}"
+        where = plain(f"{model}, {latent} in state")
+        hover = f"{where} %{{customdata[2]}}, %{{customdata[3]:,}} tokens<br>%{{y:.3f}} {ENDS}"
         marks = {"mode": "markers", "marker": {"color": line["color"], "size": 9}, "error_y": _bars(rows)}
         shown = _points(rows, "place", "state", "tokens")
-        fig.add_scatter(**shown, **marks, name=model, hovertemplate=hover)
+        fig.add_scatter(**shown, **marks, name=plain(model), hovertemplate=hover)
     add_oracle_at_zero(fig)
     names = [f"{state}<br>{share[state]:.1%}" for state in states]
     fig.update_xaxes(tickvals=list(range(len(states))), ticktext=names)
@@ -95,8 +97,9 @@ def excess_against_ngrams(table: pd.DataFrame, title: str) -> go.Figure:
     span = [int(orders.min()), int(orders.max())]
     for (_, row), line in zip(models.iterrows(), lines(len(models)), strict=True):
         add_band(fig, span, [row["low"]] * 2, [row["high"]] * 2, line["color"])
-        hover = f"{row['predictor']}: {row['excess_loss']:.4f} ({row['low']:.4f} to {row['high']:.4f})<extra></extra>"
-        level = {"x": span, "y": [row["excess_loss"]] * 2, "mode": "lines", "line": line, "name": row["predictor"]}
+        name = plain(row["predictor"])
+        hover = f"{name}: {row['excess_loss']:.4f} ({row['low']:.4f} to {row['high']:.4f})<extra></extra>"
+        level = {"x": span, "y": [row["excess_loss"]] * 2, "mode": "lines", "line": line, "name": name}
         fig.add_scatter(**level, hovertemplate=hover)
     fig.update_layout(showlegend=True)
     fig.update_yaxes(type="log", dtick="D2")
@@ -123,14 +126,14 @@ def reliability_diagram(table: pd.DataFrame, title: str) -> go.Figure:
     for name in names:
         own = table[table["model"] == name]
         rows, never = own[own["observed"] > 0], own[own["observed"] == 0]
-        hover = f"{name}, predicted %{{x:.3g}}, came %{{y:.3g}}<br>{ENDS}".replace(":.3f", ":.3g")
+        hover = f"{plain(name)}, predicted %{{x:.3g}}, came %{{y:.3g}}<br>{ENDS}".replace(":.3f", ":.3g")
         reach = _bars(rows.assign(low=rows["low"].clip(lower=smallest / 3)), "observed", 1)
         points = _points(rows, "predicted", value="observed")
         fig.add_scatter(
-            **points, mode="lines+markers", line=styles[name], error_y=reach, name=name, hovertemplate=hover
+            **points, mode="lines+markers", line=styles[name], error_y=reach, name=plain(name), hovertemplate=hover
         )
         marks = {"mode": "markers", "marker": {"symbol": "triangle-down-open", "color": styles[name]["color"]}}
-        none = f"{name}, predicted %{{x:.3g}}, never came, at most %{{y:.3g}}<extra></extra>"
+        none = f"{plain(name)}, predicted %{{x:.3g}}, never came, at most %{{y:.3g}}<extra></extra>"
         where = {"x": never["predicted"].tolist(), "y": never["high"].tolist(), "showlegend": False}
         fig.add_scatter(**where, **marks, hovertemplate=none)
     fig.update_xaxes(type="log", dtick=1, exponentformat="power")

@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from n2n.runs import Z95
-from n2n.viz.style import ACCENT, BASELINE, MODEL, NATS, ORACLE, SCALE, TEXT, bars, figure, lines, rounded
+from n2n.viz.style import ACCENT, BASELINE, MODEL, NATS, ORACLE, SCALE, TEXT, bars, figure, lines, plain, rounded
 
 if TYPE_CHECKING:
     from n2n.phase import EqualDifficulty
@@ -66,6 +66,7 @@ def _add_given(fig: go.Figure, alpha_z: float, alpha_x: float) -> None:
 def equal_difficulty(found: EqualDifficulty) -> go.Figure:
     """Graphs as given, calibrated, and judged on fresh processes, from ``n2n.equal_difficulty``; the target's line."""
     table, names = found.table, found.table.index.astype(str).tolist()
+    titles = [plain(name) for name in names]
     rows = list(range(len(names)))
     title = f"Brought to {found.target:g} nats per token by alpha_x, on {found.searched} processes of each graph"
     fig = figure(title, f"the oracle's mean loss, {NATS}", "")
@@ -75,24 +76,24 @@ def equal_difficulty(found: EqualDifficulty) -> go.Figure:
     )
     marker = {"color": BASELINE, "size": 10, "symbol": "circle-open", "line": {"width": 2}}
     hover = "%{customdata[0]} as given: %{x:.3f} nats per token<br>alpha_x = %{customdata[1]:.3g}<extra></extra>"
-    told = list(zip(names, rounded(table["alpha given"]), strict=True))
+    told = list(zip(titles, rounded(table["alpha given"]), strict=True))
     given = {"x": rounded(table["entropy given"]), "y": rows, "customdata": told}
     fig.add_scatter(**given, name="as given", mode="markers", marker=marker, hovertemplate=hover)
-    half = rounded(Z95 * table["standard_error"])
-    told = list(zip(half, rounded(table["alpha"]), names, strict=True))
+    half = rounded(table["high"] - table["entropy"])
+    told = list(zip(half, rounded(table["alpha"]), titles, strict=True))
     hover = "%{customdata[2]} calibrated: %{x:.3f} ± %{customdata[0]:.3f} nats per token<br>"
     fig.add_scatter(
         x=rounded(table["entropy"]),
         y=rows,
         error_x={"type": "data", "array": half, "thickness": 2},
         customdata=told,
-        name="calibrated, 95% over sequences",
+        name="calibrated, 95% over processes",
         mode="markers",
         marker={"color": MODEL, "size": 10},
         hovertemplate=hover + "alpha_x = %{customdata[1]:.4g}<extra></extra>",
     )
     _add_processes(fig, found, names)
-    fig.update_yaxes(range=[len(names) - 0.4, -0.6], tickvals=rows, ticktext=names, automargin=True)
+    fig.update_yaxes(range=[len(names) - 0.4, -0.6], tickvals=rows, ticktext=titles, automargin=True)
     fig.update_layout(height=230 + 80 * len(names), xaxis={"rangemode": "tozero"})
     fig.update_layout(margin={"t": 90}, title={"y": 0.97, "yanchor": "top"})  # the legend takes two lines
     return fig
@@ -101,7 +102,7 @@ def equal_difficulty(found: EqualDifficulty) -> go.Figure:
 def _add_processes(fig: go.Figure, found: EqualDifficulty, names: list[str]) -> None:
     """Those that the search did not see, a little below their graph's line, with their mean and its 95% interval."""
     each = found.processes
-    told = [[name, seed] for name, seed in zip(each["graph"], each["seed"], strict=True)]
+    told = [[plain(name), seed] for name, seed in zip(each["graph"], each["seed"], strict=True)]
     marker = {"color": ACCENT, "size": 7, "opacity": 0.7}
     hover = "%{customdata[0]}, seed %{customdata[1]}: %{x:.3f} nats per token<extra></extra>"
     shift = [names.index(name) + 0.25 for name in each["graph"]]
@@ -114,7 +115,7 @@ def _add_processes(fig: go.Figure, found: EqualDifficulty, names: list[str]) -> 
     )
     mean, low, high = (found.table[name] for name in ("fresh", "fresh_low", "fresh_high"))
     error = bars(rounded(high - mean), rounded(mean - low), 2)
-    told = list(zip(names, rounded(low), rounded(high), strict=True))
+    told = list(zip(map(plain, names), rounded(low), rounded(high), strict=True))
     means = {"x": rounded(mean), "y": [i + 0.25 for i in range(len(names))], "error_x": error}
     name = "their mean, 95% over processes"
     fig.add_scatter(**means, customdata=told, name=name, mode="markers", marker=bar, hovertemplate=hover)
@@ -163,7 +164,7 @@ def _series(table: pd.DataFrame) -> Iterator[tuple[str, dict, str, pd.DataFrame]
     styles, dashes = dict(zip(graphs, lines(len(graphs)), strict=True)), ("solid", "dot", "dash", "dashdot")
     for graph, (k, compressor) in product(graphs, enumerate(compressors)):
         rows = table[(table["graph"] == graph) & (table["compressor"] == compressor)]
-        yield f"{graph}, {compressor}", {**styles[graph], "dash": dashes[k % 4]}, SYMBOLS[k % 4], rows
+        yield plain(f"{graph}, {compressor}"), {**styles[graph], "dash": dashes[k % 4]}, SYMBOLS[k % 4], rows
 
 
 def _range(rows: pd.DataFrame) -> dict:

@@ -9,7 +9,20 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from n2n.viz.style import COLOURS, EXCESS, NATS, ORACLE, TEMPLATE, add_band, around, figure, layer_name, lines, log_foot
+from n2n.viz.style import (
+    COLOURS,
+    EXCESS,
+    NATS,
+    ORACLE,
+    TEMPLATE,
+    add_band,
+    around,
+    figure,
+    layer_name,
+    lines,
+    log_foot,
+    plain,
+)
 
 if TYPE_CHECKING:
     from n2n.dynamics import Dynamics
@@ -53,14 +66,14 @@ def beliefs_over_steps(found: Dynamics, title: str) -> go.Figure:
         for latent, line in zip(latents, lines(len(latents)), strict=True):
             rows = table[(table["layer"] == layer) & (table["latent"] == latent)]
             add_band(fig, place, rows["r2_low"].round(3), rows["r2_high"].round(3), line["color"], **where)
-            hover = f"{latent}, {layer_name(layer)}, step %{{customdata}}: R² %{{y:.3f}}<extra></extra>"
-            named = {"name": latent, "legendgroup": latent, "showlegend": column == 1}
+            hover = f"{plain(latent)}, {layer_name(layer)}, step %{{customdata}}: R² %{{y:.3f}}<extra></extra>"
+            named = {"name": plain(latent), "legendgroup": latent, "showlegend": column == 1}
             values = {"x": place, "y": rows["r2"].round(4).tolist(), "customdata": rows["step"].tolist()}
             fig.add_scatter(**values, mode="lines", line=line, hovertemplate=hover, **named, **where)
         oracle = {"name": "the belief itself", "legendgroup": "oracle", "line": {"color": ORACLE, "width": 2}}
         ends = {"x": [place[0], place[-1]], "y": [1, 1], "mode": "lines", "hoverinfo": "skip"}
         fig.add_scatter(**ends, **oracle, showlegend=column == 1, **where)
-    fig.update_layout(template=TEMPLATE, title={"text": title, "yref": "container", "y": 0.96, "yanchor": "top"})
+    fig.update_layout(template=TEMPLATE, title={"text": plain(title), "yref": "container", "y": 0.96, "yanchor": "top"})
     fig.update_layout(height=420, margin={"t": 110}, legend={"y": 1.13})
     fig.update_xaxes(title_text="step", tickvals=place, ticktext=[str(step) for step in found.steps], tickangle=-90)
     fig.update_yaxes(title_text="R²", col=1)
@@ -82,7 +95,7 @@ def forming(found: Dynamics, title: str) -> go.Figure:
         fig.add_hline(level, line={"color": ORACLE, "width": 2}, row=1, col=column)
     fig.add_scatter(x=[None], y=[None], mode="lines", line={"color": ORACLE, "width": 2}, name="oracle")
     _scale(fig, found)
-    fig.update_layout(template=TEMPLATE, title={"text": title, "yref": "container", "y": 0.97, "yanchor": "top"})
+    fig.update_layout(template=TEMPLATE, title={"text": plain(title), "yref": "container", "y": 0.97, "yanchor": "top"})
     fig.update_layout(height=520, margin={"t": 110, "b": 150}, legend={"y": 1.12}, **_controls(found))
     for annotation in fig.layout.annotations:
         annotation.font.size = 13
@@ -102,14 +115,14 @@ def _traces(found: Dynamics, step: int) -> list[go.Scatter]:
     latents = list(dict.fromkeys(found.beliefs["latent"]))
     for latent, line in zip(latents, lines(len(latents)), strict=True):
         rows = found.beliefs[(found.beliefs["step"] == step) & (found.beliefs["latent"] == latent)]
-        hover = f"{latent}, %{{x}}: R² %{{y:.3f}}<extra></extra>"
+        hover = f"{plain(latent)}, %{{x}}: R² %{{y:.3f}}<extra></extra>"
         points = {
             "x": [layer_name(layer) for layer in rows["layer"]],
             "y": _short(rows["r2"]),
             "mode": "lines+markers",
             "line": line,
         }
-        traces.append(go.Scatter(**points, name=latent, hovertemplate=hover))
+        traces.append(go.Scatter(**points, name=plain(latent), hovertemplate=hover))
     for layer, head, line in _heads(found):
         here = found.mixing
         chosen = (here["step"] == step) & (here["layer"] == layer) & (here["head"] == head)

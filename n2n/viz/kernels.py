@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from n2n.graph import Graph, Node
-from n2n.viz.style import SCALE, TEMPLATE, reduced
+from n2n.viz.style import SCALE, TEMPLATE, plain, reduced
 
 if TYPE_CHECKING:
     from n2n.process import Process
@@ -72,21 +72,21 @@ class _Panel(NamedTuple):
 
 def _panel(graph: Graph, node: Node, table: np.ndarray, most: int) -> _Panel:
     cells, (rows, columns), told = reduced(table.reshape(-1, node.num_states), most)
-    seen, sizes = _seen(graph, node), graph.sizes_seen(node)
+    seen, sizes, name = _seen(graph, node), graph.sizes_seen(node), plain(node.name)
     row_labels, column_labels = _labels(sizes, rows), _labels([node.num_states], columns)
     what = "mean probability" if told else "probability"
-    hover = f"{', '.join(seen)}: %{{y}}<br>{node.name} at t: %{{x}}<br>{what} %{{z:.3f}}<extra></extra>"
+    hover = f"{', '.join(seen)}: %{{y}}<br>{name} at t: %{{x}}<br>{what} %{{z:.3f}}<extra></extra>"
     labels = {"x": column_labels, "y": row_labels, "hovertemplate": hover}
     trace = go.Heatmap(z=cells.round(3).tolist(), coloraxis="coloraxis", **labels)
-    title = f"<b>{node.name}</b>" + (f"<br>{told.replace('; ', '<br>')}" if told else "")
+    title = f"<b>{name}</b>" + (f"<br>{told.replace('; ', '<br>')}" if told else "")
     y = ", ".join(seen) if len(seen) <= _FEW_SEEN else f"{seen[0]}, .. {seen[-1]} ({len(seen)} nodes)"
-    return _Panel(title, trace, f"{node.name} at t", y)
+    return _Panel(title, trace, f"{name} at t", y)
 
 
 def _seen(graph: Graph, node: Node) -> list[str]:
-    """What a node sees, in the order of its kernel's axes."""
-    own = [f"{node.name} at t - 1"] if node.sees_itself else []
-    return own + [f"{name} at t{' - 1' if name == graph.observed.name else ''}" for name in node.parents]
+    """What a node sees, in the order of its kernel's axes, for plotly."""
+    own = [f"{plain(node.name)} at t - 1"] if node.sees_itself else []
+    return own + [f"{plain(name)} at t{' - 1' if name == graph.observed.name else ''}" for name in node.parents]
 
 
 def _labels(sizes: Sequence[int], centres: np.ndarray) -> list[str]:

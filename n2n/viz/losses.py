@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from n2n.viz.style import BASELINE, NATS, ORACLE, TEXT, faint, figure
+from n2n.viz.style import BASELINE, NATS, ORACLE, TEXT, faint, figure, plain
 
 
 def draw_losses(table: pd.DataFrame) -> go.Figure:
@@ -19,7 +19,7 @@ def draw_losses(table: pd.DataFrame) -> go.Figure:
     )
     losses, halves = table["loss"].tolist(), table["half"].tolist()
     told = [_told(loss, half) for loss, half in zip(losses, halves, strict=True)]
-    names = [f"{name}<br><b>{value}</b>" for name, value in zip(table.index, told, strict=True)]
+    names = [f"{plain(name)}<br><b>{value}</b>" for name, value in zip(table.index, told, strict=True)]
     before = [losses[0], *losses[:-1]]
     gains = [above - loss for above, loss in zip(before, losses, strict=True)]
     colours = [*[BASELINE] * (len(names) - 1), ORACLE]

@@ -25,6 +25,7 @@ from n2n.viz.style import (
     add_band,
     figure,
     layer_name,
+    plain,
     rounded,
 )
 
@@ -148,7 +149,7 @@ def _packed(matrix: np.ndarray) -> np.ndarray:
 
 def _told(found: Attended, sequence: int, t: int) -> str:
     """A position with its token and the latents' states, as the hover tells it."""
-    states = ", ".join(f"{name} {path[sequence, t]}" for name, path in found.latents.items())
+    states = ", ".join(f"{plain(name)} {path[sequence, t]}" for name, path in found.latents.items())
     return f"t = {t}: token {found.tokens[sequence, t]}" + (f" ({states})" if states else "")
 
 

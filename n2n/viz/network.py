@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
+from n2n.fields import graph_of
 from n2n.graph import Graph, Node
 from n2n.viz.layout import Point, layout, radius
-from n2n.viz.style import ACCENT, AMBER, CLEAR, MODEL, ORACLE, PINK, SCALE, TEMPLATE
+from n2n.viz.style import ACCENT, AMBER, CLEAR, MODEL, ORACLE, PINK, SCALE, TEMPLATE, plain
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from n2n.process import Process
 
 _BY_MODE = {"default": MODEL, "slow": ACCENT, "dead": PINK, "context": AMBER}
 _PLAIN_LINE = {"color": "#888888", "width": 1.5}
@@ -25,20 +28,21 @@ _PIXELS = 80  # per unit
 Edge = tuple[str, str, int]  # (parent, child, lag)
 
 
-def draw_graph(graph: Graph, information: pd.DataFrame | None = None) -> go.Figure:
+def draw_graph(graph: Graph | Process | str, information: pd.DataFrame | None = None) -> go.Figure:
     """The contemporaneous edges, parents above children and X at the foot.
 
     Discs grow with the number of states; a loop marks a node that sees its own previous state, an arrow in X's colour a
     latent that sees the previous token. Latents are coloured by mode.
 
     Args:
-        graph: to draw.
+        graph: to draw; or a process or a preset's name, whose graph is drawn.
         information: of ``n2n.edge_information``, a row for each edge and loop. Then these are the wider and the
             brighter the more their ends share, in nats, and tell it where one points at them.
 
     Raises:
-        ValueError: an edge without its information.
+        ValueError: no graph, or an edge without its information.
     """
+    graph = graph_of(graph)
     place = layout(graph)
     radii = {node.name: radius(node) for node in graph.nodes}
     shared = _shared(graph, information)
@@ -113,7 +117,7 @@ def _told(shared: dict[Edge, float], place: dict[str, Point], radii: dict[str, f
         "x": [x for x, _ in middles],
         "y": [y for _, y in middles],
         "marker": {"size": 18, "color": CLEAR},
-        "hovertext": [f"{_name(edge)}: {nats:.3g} nats" for edge, nats in shared.items()],
+        "hovertext": [f"{plain(_name(edge))}: {nats:.3g} nats" for edge, nats in shared.items()],
         "hoverinfo": "text",
         "showlegend": False,
     }
@@ -163,7 +167,7 @@ def _title(graph: Graph) -> str:
         (graph.vocab_size, "symbol"),
     )
     told = ", ".join(f"{count:,} {what}{'' if count == 1 else 's'}" for count, what in counts)
-    return f"{graph.name}: {told}" if graph.name else told
+    return f"{plain(graph.name)}: {told}" if graph.name else told
 
 
 def _fill(node: Node) -> str:
@@ -176,7 +180,7 @@ def _labels(graph: Graph, place: dict[str, Point]) -> dict:
         "mode": "text",
         "x": [place[node.name][0] for node in graph.order],
         "y": [place[node.name][1] for node in graph.order],
-        "text": [f"<b>{node.name}</b><br>{node.num_states}" for node in graph.order],
+        "text": [f"<b>{plain(node.name)}</b><br>{node.num_states}" for node in graph.order],
         "textfont": {"color": ["#333333" if node.observed else "white" for node in graph.order], "size": 12},
         "hovertext": [_hover(node, graph.observed.name) for node in graph.order],
         "hoverinfo": "text",
@@ -185,10 +189,10 @@ def _labels(graph: Graph, place: dict[str, Point]) -> dict:
 
 
 def _hover(node: Node, observed: str) -> str:
-    seen = [f"{node.name} at t - 1"] if node.sees_itself else []
-    seen += [f"{parent} at t{' - 1' if parent == observed else ''}" for parent in node.parents]
+    seen = [f"{plain(node.name)} at t - 1"] if node.sees_itself else []
+    seen += [f"{plain(parent)} at t{' - 1' if parent == observed else ''}" for parent in node.parents]
     return (
-        f"<b>{node.name}</b>: {node.num_states} states<br>sees {', '.join(seen)}<br>"
+        f"<b>{plain(node.name)}</b>: {node.num_states} states<br>sees {', '.join(seen)}<br>"
         f"{node.kernel} kernel, {node.mode} mode, alpha {node.alpha:g}, stickiness {node.stickiness:g}"
     )
 

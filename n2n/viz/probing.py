@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from n2n.strict import unknown
-from n2n.viz.style import BASELINE, ENDS, GRID, ORACLE, TEMPLATE, add_band, bars, layer_name, lines
+from n2n.viz.style import BASELINE, ENDS, GRID, ORACLE, TEMPLATE, add_band, bars, layer_name, lines, plain
 
 MEASURES = {"r2": ("R²", 1.0), "kl": ("KL, nats", 0.0)}  # the name on the axis, and the oracle's value
 _ACROSS = 4  # panels in a row
@@ -37,7 +37,9 @@ def probe_curves(table: pd.DataFrame, measure: str = "r2", title: str = "") -> g
     latents = list(dict.fromkeys(table["latent"]))
     across = min(_ACROSS, len(latents))
     down = -(-len(latents) // across)
-    fig = make_subplots(down, across, subplot_titles=latents, shared_yaxes=True, shared_xaxes=True)
+    fig = make_subplots(
+        down, across, subplot_titles=[plain(latent) for latent in latents], shared_yaxes=True, shared_xaxes=True
+    )
     sources = list(dict.fromkeys(table["source"]))
     styles = dict(zip(sources, _styles(sources), strict=True))
     layers = sorted(table["layer"].dropna().unique().tolist())
@@ -57,7 +59,9 @@ def probe_curves(table: pd.DataFrame, measure: str = "r2", title: str = "") -> g
         fig.add_scatter(x=span, y=[perfect] * 2, mode="lines", **oracle, showlegend=i == 0, hoverinfo="skip", **where)
     height = 170 + 240 * down
     above = {"yref": "container", "y": 1 - 16 / height, "yanchor": "top"}
-    fig.update_layout(template=TEMPLATE, title={"text": title, **above}, height=height, margin={"t": 115, "b": 55})
+    fig.update_layout(
+        template=TEMPLATE, title={"text": plain(title), **above}, height=height, margin={"t": 115, "b": 55}
+    )
     fig.update_layout(legend={"y": 1 + 30 / (height - 170)})  # above the panels' names
     fig.update_xaxes(tickvals=layers, ticktext=[layer_name(layer) for layer in layers])
     fig.update_xaxes(title_text="residual stream after", row=down)
@@ -75,7 +79,7 @@ def _styles(sources: Sequence[str]) -> list[dict]:
 
 def _line(rows: pd.DataFrame, measure: str, layers: list[int]) -> dict:
     """One source in one panel: with intervals at each layer, or a level across all of them."""
-    source = rows["source"].iloc[0]
+    source = plain(rows["source"].iloc[0])
     name = {"name": source, "legendgroup": source}
     value, low, high = (rows[column].round(4) for column in (measure, f"{measure}_low", f"{measure}_high"))
     if rows["layer"].isna().all():
@@ -118,7 +122,9 @@ def belief_simplex(belief: np.ndarray, image: np.ndarray, title: str = "") -> go
         dots = {"mode": "markers", "marker": {"color": shades, "size": 3}, "hovertext": told, "hoverinfo": "text"}
         x, y = places.T.tolist()
         fig.add_scatter(x=x, y=y, **dots, row=1, col=column)
-    fig.update_layout(template=TEMPLATE, title={"text": title}, showlegend=False, height=470, margin={"t": 85, "b": 10})
+    fig.update_layout(
+        template=TEMPLATE, title={"text": plain(title)}, showlegend=False, height=470, margin={"t": 85, "b": 10}
+    )
     fig.update_xaxes(visible=False, range=[-0.08, 1.08])
     fig.update_yaxes(visible=False, range=[-0.1, 1.0])
     for column, suffix in ((1, ""), (2, "2")):

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from n2n.runs import Z95
-from n2n.viz.style import EXCESS, add_band, add_oracle_at_zero, bars, figure, lines, rounded
+from n2n.viz.style import EXCESS, add_band, add_oracle_at_zero, bars, figure, lines, plain, rounded
 
 if TYPE_CHECKING:
     from n2n.scaling import EqualSize, PowerLaw, Scaling
@@ -56,12 +56,15 @@ def _add_points(fig: go.Figure, rows: pd.DataFrame, axis: str, group: str, style
         x += [*part[axis].tolist(), None]
         y += [*rounded(part["excess_loss"], 6), None]
         half += [*rounded(Z95 * part["excess_se"]), None]
-        told += [*zip(part["run"], part["split"], rounded(Z95 * part["excess_se"]), strict=True), (None, None, None)]
+        told += [
+            *zip(map(plain, part["run"]), map(plain, part["split"]), rounded(Z95 * part["excess_se"]), strict=True),
+            (None, None, None),
+        ]
     below = [
         None if error is None else min(error, 0.98 * mean) for error, mean in zip(half, y, strict=True)
     ]  # in a log
     hover = (
-        f"{group}<br>%{{customdata[0]}}, %{{customdata[1]}} split<br>%{{x:,.4g}} {LABELS[axis][1]}"
+        f"{plain(group)}<br>%{{customdata[0]}}, %{{customdata[1]}} split<br>%{{x:,.4g}} {LABELS[axis][1]}"
         "<br>excess loss %{y:.4f} ± %{customdata[2]:.4f} nats per token<extra></extra>"
     )
     fig.add_scatter(
@@ -90,9 +93,9 @@ def _add_fit(fig: go.Figure, fit: PowerLaw, style: dict) -> None:
 def _told(fit: PowerLaw) -> str:
     lost = f"; {fit.not_positive} not positive, left out" if fit.not_positive else ""
     if not np.isfinite(fit.exponent):
-        return f"{fit.group}: {fit.note}{lost}"
-    interval = f"95% {fit.low:.2f} to {fit.high:.2f}, {fit.runs} runs" if np.isfinite(fit.low) else fit.note
-    return f"{fit.group}: exponent {fit.exponent:.2f} ({interval}{lost})"
+        return f"{plain(fit.group)}: {plain(fit.note)}{lost}"
+    interval = f"95% {fit.low:.2f} to {fit.high:.2f}, {fit.runs} runs" if np.isfinite(fit.low) else plain(fit.note)
+    return f"{plain(fit.group)}: exponent {fit.exponent:.2f} ({interval}{lost})"
 
 
 def equal_size(found: EqualSize) -> go.Figure:
@@ -103,8 +106,10 @@ def equal_size(found: EqualSize) -> go.Figure:
     there = found.table["excess_loss"].notna()
     fig = figure(_at_size(found, int((~there).sum())), EXCESS, "")
     if found.note or not there.any():
-        notes = [f"{group}: {note}" for group, note in zip(found.table["group"], found.table["note"], strict=True)]
-        return _sentence(fig, "; ".join([found.note or "no group has an excess loss there", *notes]))
+        notes = [
+            plain(f"{group}: {note}") for group, note in zip(found.table["group"], found.table["note"], strict=True)
+        ]
+        return _sentence(fig, "; ".join([plain(found.note) or "no group has an excess loss there", *notes]))
     names = sorted(found.table["group"].unique())
     add_oracle_at_zero(fig, vertical=True)
     for place, (name, style) in enumerate(zip(names, lines(len(names)), strict=True)):
@@ -112,10 +117,12 @@ def equal_size(found: EqualSize) -> go.Figure:
         if (own & there).any():
             _add_seeds(fig, found.table[own & there], name, place, style["color"])
         else:
-            note = "; ".join(found.table.loc[own, "note"].unique())
+            note = plain("; ".join(found.table.loc[own, "note"].unique()))
             fig.add_annotation(text=note, x=0.5, xref="paper", y=place, yshift=10, showarrow=False)
     places = list(range(len(names)))
-    fig.update_yaxes(range=[len(names) - 0.5, -0.5], tickvals=places, ticktext=names, automargin=True)
+    fig.update_yaxes(
+        range=[len(names) - 0.5, -0.5], tickvals=places, ticktext=[plain(name) for name in names], automargin=True
+    )
     fig.update_layout(height=200 + 45 * len(names), xaxis={"rangemode": "tozero"})
     return fig
 
@@ -131,15 +138,15 @@ def _at_size(found: EqualSize, without: int) -> str:
 def _add_seeds(fig: go.Figure, rows: pd.DataFrame, name: str, place: int, colour: str) -> None:
     shift = np.linspace(-0.2, 0.2, len(rows)) if len(rows) > 1 else np.zeros(1)
     mean, low, high = (rows[column] for column in ("excess_loss", "low", "high"))
-    told = list(zip(rows["seed"], rows["between"], rounded(low, 5), rounded(high, 5), strict=True))
+    told = list(zip(rows["seed"], map(plain, rows["between"]), rounded(low, 5), rounded(high, 5), strict=True))
     hover = (
-        f"{name}, seed %{{customdata[0]}}<br>%{{x:.4f}}, 95% from %{{customdata[2]:.4f}} to %{{customdata[3]:.4f}}"
-        " nats per token<br>from %{customdata[1]} parameters<extra></extra>"
+        f"{plain(name)}, seed %{{customdata[0]}}<br>%{{x:.4f}}, 95% from %{{customdata[2]:.4f}} to "
+        "%{customdata[3]:.4f} nats per token<br>from %{customdata[1]} parameters<extra></extra>"
     )
     error = bars(rounded(high - mean, 6), rounded(mean - low, 6), 2)
     marks = {"mode": "markers", "marker": {"color": colour, "size": 10}, "showlegend": False}
     points = {"x": rounded(mean, 6), "y": (place + shift).tolist(), "customdata": told}
-    fig.add_scatter(**points, error_x=error, name=name, **marks, hovertemplate=hover)
+    fig.add_scatter(**points, error_x=error, name=plain(name), **marks, hovertemplate=hover)
 
 
 def _logarithmic(values: pd.Series, margin: float) -> dict:

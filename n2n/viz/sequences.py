@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from n2n.arrays import integers
 from n2n.strict import whole
-from n2n.viz.style import ORACLE, SCALE, TEMPLATE, figure, reduced
+from n2n.viz.style import ORACLE, SCALE, TEMPLATE, figure, plain, reduced
 
 if TYPE_CHECKING:
     from n2n.inference import Filtered
@@ -109,8 +109,8 @@ def _add_beliefs(fig: go.Figure, beliefs: dict[str, np.ndarray], paths: dict[str
         fig.add_trace(_belief(name, cells, states, times), row=i, col=1)
         fig.add_trace(_path(name, paths[name], i == 1), row=i, col=1)
         ticks = {"dtick": 1} if len(belief) <= _FEW_STATES else {"nticks": 5}
-        fig.update_yaxes(title_text=name, range=[-0.5, len(belief) - 0.5], showgrid=False, **ticks, row=i, col=1)
-    return "".join(f"<br>{', '.join(names)}: {clause}" for clause, names in averaged.items() if clause)
+        fig.update_yaxes(title_text=plain(name), range=[-0.5, len(belief) - 0.5], showgrid=False, **ticks, row=i, col=1)
+    return "".join(f"<br>{plain(', '.join(names))}: {clause}" for clause, names in averaged.items() if clause)
 
 
 def _heights(sizes: list[int]) -> list[float]:
@@ -126,7 +126,7 @@ def _numbers(tensor) -> np.ndarray:
 
 
 def _belief(name: str, cells: np.ndarray, states: np.ndarray, times: np.ndarray) -> go.Heatmap:
-    hover = f"t = %{{x}}, {name} = %{{y}}<br>belief %{{z:.3f}}<extra></extra>"
+    hover = f"t = %{{x}}, {plain(name)} = %{{y}}<br>belief %{{z:.3f}}<extra></extra>"
     where = {"x": times.tolist(), "y": states.tolist(), "z": cells.round(3).tolist()}
     return go.Heatmap(**where, coloraxis="coloraxis", hovertemplate=hover)
 
@@ -134,7 +134,7 @@ def _belief(name: str, cells: np.ndarray, states: np.ndarray, times: np.ndarray)
 def _path(name: str, states: np.ndarray, first: bool) -> go.Scatter:
     size = max(2.5, min(5.0, 500 / len(states)))
     marks = {"size": size, "color": "white", "line": {"color": "black", "width": size / 5}}
-    hover = f"t = %{{x}}: {name} is in state %{{y}}<extra></extra>"
+    hover = f"t = %{{x}}: {plain(name)} is in state %{{y}}<extra></extra>"
     where = {"x": list(range(len(states))), "y": states.tolist(), "marker": marks, "hovertemplate": hover}
     return go.Scatter(**where, mode="markers", name="true state", legendgroup="path", showlegend=first)
 

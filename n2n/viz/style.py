@@ -46,9 +46,21 @@ def layer_name(layer: int) -> str:
     return f"block {layer}" if layer else "embedding"
 
 
+_MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "{": "&#123;", "$": "&#36;"})
+
+
+def plain(text: object) -> str:
+    """A text that plotly shows as it is, for names that people choose.
+
+    plotly takes tags and entities for markup, ``%{x}`` in a hover for a value, and ``$x$`` for mathematics.
+    """
+    return str(text).translate(_MARKUP)
+
+
 def figure(title: str, x: str, y: str) -> go.Figure:
-    """An empty figure with a title and named axes."""
-    return go.Figure(layout={"template": TEMPLATE, "title": {"text": title}, "xaxis_title": x, "yaxis_title": y})
+    """An empty figure with a title and named axes; all three are shown as they are."""
+    named = {"title": {"text": plain(title)}, "xaxis_title": plain(x), "yaxis_title": plain(y)}
+    return go.Figure(layout={"template": TEMPLATE, **named})
 
 
 def lines(count: int) -> list[dict]:

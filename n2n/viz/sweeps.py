@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from n2n.runs import Z95
-from n2n.viz.style import EXCESS, MODEL, add_oracle_at_zero, figure
+from n2n.viz.style import EXCESS, MODEL, add_oracle_at_zero, figure, plain
 
 
 def excess_by_run(table: pd.DataFrame) -> go.Figure:
@@ -25,7 +25,7 @@ def excess_by_run(table: pd.DataFrame) -> go.Figure:
     add_oracle_at_zero(fig, vertical=True)
     fig.add_scatter(
         x=found["excess_loss"].tolist(),
-        y=[str(name) for name in found.index],
+        y=[plain(name) for name in found.index],
         error_x={"type": "data", "array": half.tolist(), "thickness": 1.5},
         customdata=half.tolist(),
         mode="markers",

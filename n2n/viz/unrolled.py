@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from n2n.graph import Graph
 from n2n.viz.layout import layout
-from n2n.viz.style import AMBER, MODEL, ORACLE, TEMPLATE
+from n2n.viz.style import AMBER, MODEL, ORACLE, TEMPLATE, plain
 
 if TYPE_CHECKING:
     from n2n.attended import Attended
@@ -87,7 +87,7 @@ def _frame(graph: Graph, first: int, query: int) -> dict:
         "yaxis": {
             "range": [_LOWER - _DEPTH - 1.0, len(labels) - 1.4],
             "tickvals": list(labels),
-            "ticktext": list(labels.values()),
+            "ticktext": [plain(name) for name in labels.values()],
             "showgrid": False,
         },
     }
@@ -166,7 +166,8 @@ def _rows(found: Attended, sequence: int, first: int, weights: np.ndarray, influ
     for name, path in paths.items():
         aside, height = place[name]
         rows.append(
-            _discs(times + aside, height, path, f"{name} at t = %{{customdata}}") | {"customdata": times.tolist()}
+            _discs(times + aside, height, path, f"{plain(name)} at t = %{{customdata}}")
+            | {"customdata": times.tolist()}
         )
     tokens = found.tokens[sequence, times]
     for height, values, unit in (
@@ -174,7 +175,7 @@ def _rows(found: Attended, sequence: int, first: int, weights: np.ndarray, influ
         (_LOWER, influence, "%{customdata} nats"),
     ):
         told = [f"{value:.3g}" for value in values[times]]
-        rows.append(_discs(times, height, tokens, f"{x} at t = %{{x}}", f"<br>{unit}") | {"customdata": told})
+        rows.append(_discs(times, height, tokens, f"{plain(x)} at t = %{{x}}", f"<br>{unit}") | {"customdata": told})
     return rows
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from n2n.philox import compiled
+from n2n.compiling import compiled
 from n2n.sampling import cores
 
 _ALONE = 2**16  # entries that one thread does sooner than it hands them out

@@ -1,0 +1,52 @@
+"""What single fields of a ``TrainConfig`` take: a graph by its name, tables, a switch, a device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from n2n.arrays import probabilities
+from n2n.classic import CLASSICS
+from n2n.fields import preset
+from n2n.graph import Graph
+from n2n.presets import PRESETS
+from n2n.process import Process
+from n2n.strict import NonNegative, shown, unknown
+
+
+def _named(graph: object) -> object:
+    """A graph, or that of a preset or a classic process by its name."""
+    if isinstance(graph, str) and graph not in PRESETS:
+        if graph not in CLASSICS:
+            raise ValueError(unknown("graph", graph, [*PRESETS, *CLASSICS]))
+        return Process.classic(graph).graph
+    return preset(graph)
+
+
+def _plain(tables: object) -> object:
+    """Tables as nested lists of float64, which a file can hold."""
+    if not isinstance(tables, Mapping):
+        return tables
+    return {
+        name: probabilities(table, name if isinstance(name, str) else shown(name)).tolist()
+        for name, table in tables.items()
+    }
+
+
+def _switch(value: object) -> object:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value  # YAML reads on and off as booleans
+
+
+def _no_gpu(device: object) -> object:
+    if isinstance(device, str) and device.lower() == "gpu":  # by its letters it is nearest to "cpu"
+        raise ValueError(f"saw {device!r}; did you mean 'cuda'? (allowed: auto, cpu, cuda)")
+    return device
+
+
+GraphOrName = Annotated[Graph, BeforeValidator(_named)]
+Tables = Annotated[dict[str, Any], BeforeValidator(_plain)]
+Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)]
+Device = Annotated[Literal["auto", "cpu", "cuda"], BeforeValidator(_no_gpu)]
+Fraction = Annotated[NonNegative, Field(le=1)]

@@ -1,0 +1,87 @@
+"""The core schema of YAML 1.2: which values of a YAML text are numbers, booleans or nothing, and which are texts.
+
+``1e-4`` is a number; ``yes``, ``1:30``, ``1_000`` and dates are texts. A whole number that begins with 0, such as
+``010``, is refused: YAML 1.1 takes it for 8 and YAML 1.2 for 10.
+"""
+
+from __future__ import annotations
+
+import re
+from math import isinf
+from typing import Any
+
+from ruamel.yaml.nodes import Node, ScalarNode
+
+from n2n.strict import LONGEST, cut, shown
+
+TAG = "tag:yaml.org,2002:"
+SCHEMA = {
+    "null": (r"~|null|Null|NULL|", "~nN"),
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    "float": (
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    "merge": (r"<<", "<"),
+}  # for each kind of value its form, and the characters that it may begin with
+
+
+def resolvers() -> dict[str, list[tuple[str, re.Pattern]]]:
+    """For each first character the tags that a plain scalar may have, with their patterns."""
+    found: dict[str, list[tuple[str, re.Pattern]]] = {"": [(f"{TAG}null", re.compile(r"\Z"))]}
+    for kind, (pattern, firsts) in SCHEMA.items():
+        for first in firsts:
+            found.setdefault(first, []).append((TAG + kind, re.compile(rf"(?:{pattern})\Z")))
+    return found
+
+
+def refuse_tag(node: Node, *allowed: str) -> None:
+    if node.tag not in [TAG + kind for kind in allowed]:
+        raise ValueError(f"unknown tag {shown(str(node.tag))}; values are texts, numbers, booleans, lists and mappings")
+
+
+def scalar(node: ScalarNode) -> Any:
+    """The plain value of a scalar.
+
+    Raises:
+        ValueError: what stands there, and what could.
+    """
+    kind, text = str(node.tag).removeprefix(TAG), node.value
+    refuse_tag(node, "str", "merge", *SCHEMA)
+    if kind in ("str", "merge"):
+        return _joined(text)
+    if not re.fullmatch(SCHEMA[kind][0], text):
+        raise ValueError(f"saw {shown(text)}, which is no {kind}")
+    if kind == "null":
+        return None
+    if kind == "bool":
+        return text.lower() == "true"
+    return _whole(text) if kind == "int" else _real(text)
+
+
+def _joined(text: str) -> str:
+    """A text whose characters beyond 16 bits are each one, which JSON writes as two escapes."""
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise ValueError(f"saw {shown(text)}, which has half of a character") from None
+
+
+def _whole(text: str) -> int:
+    digits = text.lstrip("+-")
+    if len(digits) > LONGEST:
+        raise ValueError(f"saw a whole number of {len(digits):,} digits; at most {LONGEST} are read")
+    if re.fullmatch(r"0[0-9]+", digits):
+        raise ValueError(
+            f"saw {text}, which is octal for some readers of YAML and not for others; write {int(text)}, or put a text "
+            "into quotes"
+        )
+    return int(text, {"0o": 8, "0x": 16}.get(digits[:2], 10))
+
+
+def _real(text: str) -> float:
+    number = float(re.sub(r"\.(inf|nan)", r"\1", text.lower()))
+    if isinf(number) and "inf" not in text.lower():
+        raise ValueError(f"saw {cut(text, LONGEST)}, which is beyond the largest floating-point number")
+    return number

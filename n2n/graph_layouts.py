@@ -1,0 +1,277 @@
+"""Where graphs lie in plain values: in today's spelling, and in the older one of experiment files.
+
+Today's is a mapping of ``nodes`` (a list of mappings), ``name`` and ``initial``. In the older one graphs lie under
+``gssm``, as in ``run_config: {data: {gssm: {nodes: [..]}}}``, or under names of their own; several may lie in one file,
+and what lies beside them is another's. A list of lists is one graph if one node in all of it is observed, else each
+part is a graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any, Literal
+
+from n2n.older_nodes import OLDER, SIZES, has_kernel, is_observed, is_older, today, twice
+from n2n.strict import shown, unknown
+
+Route = tuple[str | int, ...]  # the keys and indices that lead to a value
+Placed = tuple[Route, Any]
+
+GSSM = "gssm"
+STRUCTURE = {"run_config", "data", GSSM, "nodes", "graphs", "graph"}  # keys that name no graph
+UNCLEAR = "kernel: missing, and not clear: left out, it is 'full' in today's spelling and 'product' in the older one"
+ASIDE = {"grid", "sweep"}  # keys of what varies over runs
+
+
+class Wrong(ValueError):
+    """All that is wrong: pairs of a route and what is wrong there."""
+
+    def __str__(self) -> str:
+        return "\n".join(f"{'.'.join(map(str, route))}: {said}" if route else said for route, said in self.args)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A graph in plain values.
+
+    Args:
+        route: of the mapping or the list that is the graph.
+        nodes: the specification of each node, with its route.
+        fields: what lies beside ``nodes``.
+        spelling: ``"older"`` under ``gssm``, ``"today's"`` under ``nodes`` at the top, and elsewhere ``"unknown"``,
+            unless the nodes tell.
+        name: that the graph is chosen by.
+    """
+
+    route: Route
+    nodes: tuple[Placed, ...]
+    fields: Mapping[str, Any]
+    spelling: Literal["older", "today's", "unknown"]
+    name: str = ""
+
+    @property
+    def title(self) -> str:
+        """The keys that lead to the graph, without those that every file has; empty if only indices are left."""
+        named = any(isinstance(step, str) and step not in STRUCTURE for step in self.route)
+        return _joined(self.route, STRUCTURE) if named else ""
+
+
+def find(root: Any) -> list[Found]:
+    """Every graph in plain values, each with the name that it is chosen by.
+
+    Raises:
+        Wrong: what lies under ``gssm`` or ``nodes`` is no graph, or something beside it may belong to it.
+    """
+    found = [graph for place in _under_gssm(root, ()) for graph in _at_gssm(*place)]
+    if isinstance(root, Mapping) and "nodes" in root:
+        found += _graphs((), {key: value for key, value in root.items() if key not in ASIDE}, "today's")
+    return _named(found or _elsewhere(root))
+
+
+def choose(found: list[Found], name: str | None, hint: str) -> Found:
+    """The graph of a name, or the only one.
+
+    Raises:
+        Wrong: there is none, none of that name, or without a name there are several.
+    """
+    if not found:
+        raise Wrong(((), "no graph under 'nodes' or 'gssm'"))
+    if name is not None:
+        chosen = [graph for graph in found if graph.name == name]
+        if not chosen:
+            raise Wrong(((), unknown("graph", name, [graph.name for graph in found])))
+        return chosen[0]
+    first = found[0]
+    for other in found[1:]:
+        alike = [value for _, value in other.nodes] == [value for _, value in first.nodes]
+        if not alike or (other.fields, other.spelling) != (first.fields, first.spelling):
+            raise Wrong(
+                ((), f"saw {len(found)} graphs, and one is needed{hint}"),
+                *((graph.route, f"the graph {shown(graph.name)}") for graph in found),
+            )
+    return first
+
+
+def _named(found: list[Found]) -> list[Found]:
+    """The graphs with their names; several that would have the same have their routes instead."""
+    names = [graph.title or _own_name(graph) or _joined(graph.route, STRUCTURE) for graph in found]
+    unclear = [name for name in names if names.count(name) > 1 or (not name and len(found) > 1)]
+    clear = [
+        (_joined(graph.route, ()) or "nodes") if name in unclear else name
+        for name, graph in zip(names, found, strict=True)
+    ]
+    return [replace(graph, name=name) for name, graph in zip(clear, found, strict=True)]
+
+
+def _joined(route: Route, without: Collection[str]) -> str:
+    return ".".join(str(step) for step in route if step not in without)
+
+
+def _own_name(graph: Found) -> str:
+    name = graph.fields.get("name")
+    return name if isinstance(name, str) else ""
+
+
+def _under_gssm(value: Any, route: Route) -> Iterator[Placed]:
+    for step, child in _inside(value):
+        if step == GSSM:
+            if "initial" in value:
+                raise Wrong(
+                    ((*route, "initial"), "beside gssm it is not clear what starts so; put it beside gssm's nodes")
+                )
+            yield (*route, step), child
+        else:
+            yield from _under_gssm(child, (*route, step))
+
+
+def _inside(value: Any) -> Iterator[tuple[str | int, Any]]:
+    if isinstance(value, Mapping):
+        yield from value.items()
+    elif isinstance(value, list | tuple):
+        yield from enumerate(value)
+
+
+def _at_gssm(route: Route, value: Any) -> list[Found]:
+    if not ASIDE & set(route):
+        return _graphs(route, value, "older")
+    try:  # values to vary a graph with need not be graphs
+        return [graph for graph in _graphs(route, value, "older") if all(_sized(node) for _, node in graph.nodes)]
+    except Wrong:
+        return []
+
+
+def _graphs(route: Route, value: Any, spelling: str) -> list[Found]:
+    """The graphs that a value is: nodes, a mapping that has them, or entries or a list of these."""
+    if isinstance(value, Mapping) and "nodes" in value:
+        fields = {key: given for key, given in value.items() if key != "nodes"}
+        parts = _lists((*route, "nodes"), value["nodes"])
+        return [Found(route if len(parts) == 1 else at, nodes, fields, spelling) for at, nodes in parts]
+    if _nodes_by_name(value) or (isinstance(value, list | tuple) and not any(_holds_nodes(item) for item in value)):
+        return [Found(at, nodes, {}, spelling) for at, nodes in _lists(route, value)]
+    entries = list(_inside(value))
+    if not entries or not all(isinstance(child, Mapping | list | tuple) for _, child in entries):
+        seen = f"; saw the keys {shown(list(value))}" if isinstance(value, Mapping) else f"; saw {shown(value)}"
+        raise Wrong((route, f"a list of nodes is needed, or a mapping that has one under 'nodes'{seen}"))
+    return [graph for step, child in entries for graph in _graphs((*route, step), child, spelling)]
+
+
+def _holds_nodes(value: Any) -> bool:
+    return isinstance(value, Mapping) and "nodes" in value
+
+
+def _nodes_by_name(value: Any) -> bool:
+    """Whether a mapping leads from the names of nodes to the rest of them."""
+    return (
+        isinstance(value, Mapping)
+        and all(isinstance(spec, Mapping) and not _holds_nodes(spec) for spec in value.values())
+        and any(_sized(spec) for spec in value.values())
+    )
+
+
+def _sized(spec: Any) -> bool:
+    return isinstance(spec, Mapping) and any(key in spec for key in SIZES)
+
+
+def _lists(route: Route, value: Any) -> list[tuple[Route, tuple[Placed, ...]]]:
+    """The lists of nodes that a value is, each a graph, with their routes."""
+    if _nodes_by_name(value):
+        return [(route, tuple(_with_name((*route, name), name, spec) for name, spec in value.items()))]
+    if not isinstance(value, list | tuple):
+        raise Wrong((route, f"a list of nodes is needed, or a mapping of them by name; saw {shown(value)}"))
+    parts = [_flat((*route, i), item) for i, item in enumerate(value)]
+    observed = [sum(is_observed(node) for _, node in part) for part in parts]
+    if sum(observed) == 1 or not all(isinstance(item, list | tuple) for item in value) or not value:
+        return [(route, tuple(chain.from_iterable(parts)))]
+    if all(observed):
+        return [found for i, item in enumerate(value) for found in _lists((*route, i), item)]
+    raise Wrong(
+        (
+            route,
+            f"the lists in this list have {shown(observed)} observed nodes; one is needed in all together (one "
+            "graph) or in each (several graphs)",
+        )
+    )
+
+
+def _flat(route: Route, value: Any) -> list[Placed]:
+    if not isinstance(value, list | tuple):
+        return [(route, value)]
+    return [placed for i, item in enumerate(value) for placed in _flat((*route, i), item)]
+
+
+def _with_name(route: Route, name: str, spec: Mapping[str, Any]) -> Placed:
+    if spec.get("name", name) != name:
+        raise Wrong((route, f"the node {shown(name)} is named {shown(spec['name'])} too"))
+    return route, {"name": name, **spec}
+
+
+def _elsewhere(root: Any) -> list[Found]:
+    """The graphs under names of their own; those without an observed node, parts for others, only if no other is."""
+    found = [graph for route, value in _candidates(root, ()) for graph in _graphs(route, value, "unknown")]
+    whole = [graph for graph in found if any(is_observed(node) for _, node in graph.nodes)]
+    return whole or found
+
+
+def _candidates(value: Any, route: Route) -> Iterator[Placed]:
+    """What may be graphs: mappings with ``nodes``, and lists of nodes of which some are in the older spelling."""
+    nodes = value["nodes"] if _holds_nodes(value) and route else value
+    if _are_nodes(nodes) and (nodes is not value or any(is_older(node) for _, node in _flat((), value))):
+        yield route, value
+        return
+    for step, child in _inside(value):
+        yield from _candidates(child, (*route, step))
+
+
+def _are_nodes(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        nodes = [node for _, node in _flat((), value)]
+        return bool(nodes) and all(_sized(node) for node in nodes)
+    return _nodes_by_name(value)
+
+
+def nodes_today(graph: Found) -> tuple[list[tuple[Route, Any, dict[str, str]]], list[tuple[Route, str]]]:
+    """Each node of a graph in today's spelling: its route, its fields, and the key that each field was spelt by.
+
+    Returns:
+        the nodes; and what is wrong, with its route: a field in both spellings, or a missing kernel that may be meant
+        in two ways.
+    """
+    older = [node.get("name") for _, node in graph.nodes if is_older(node)]
+    wrong, nodes = [], []
+    for route, spec in graph.nodes:
+        wrong += [((*route, key), f"{key}: the same as {OLDER[key]}, which the node has too") for key in twice(spec)]
+        is_product = graph.spelling == "older" or is_older(spec)
+        if not (is_product or has_kernel(spec)) and (older or graph.spelling == "unknown"):
+            wrong.append((route, UNCLEAR + (f", as the node {shown(older[0])} is spelt" if older else "")))
+        nodes.append((route, *today(spec, "product" if is_product else None)))
+    return nodes, wrong
+
+
+def modernised(values: Any) -> Any:
+    """The fields of a graph in today's spelling, if a mapping has them in the older one; else what was given.
+
+    Raises:
+        ValueError: several graphs, or nodes that are not clear.
+    """
+    if not isinstance(values, Mapping):
+        return values
+    if "nodes" in values and not _has_older_nodes(values["nodes"]):
+        return values
+    found = find(values)
+    if not found:
+        return values
+    graph = choose(found, None, "")
+    nodes, wrong = nodes_today(graph)
+    if wrong:
+        raise Wrong(*wrong)
+    title = {"name": graph.title} if graph.title else {}
+    return {**title, **graph.fields, "nodes": [fields for _, fields, _ in nodes]}
+
+
+def _has_older_nodes(nodes: Any) -> bool:
+    if isinstance(nodes, Mapping):
+        return True
+    is_list = isinstance(nodes, list | tuple)
+    return is_list and any(is_older(node) or isinstance(node, list | tuple) for node in nodes)

@@ -1,0 +1,123 @@
+"""A file of rows that grows beside checkpoints, each of which marks how far the file goes by then."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from n2n.monitor.files import append_row, is_sound, parse, read_rows, sync, write_atomic
+
+Mark = dict[str, int]  # "bytes" of a file from its start, and their checksum "crc"
+NOTHING: Mark = {"bytes": 0, "crc": 0}
+_BLOCK = 2**20
+
+
+class Changed(RuntimeError):
+    """A file of rows that someone else changed while a run was writing it."""
+
+
+class Journal:
+    """The rows that a run appends to a file.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._bytes = self._crc = 0
+
+    def holds(self, mark: Mark) -> bool:
+        """Whether the file begins with the rows of a mark; damaged lines between them do not count."""
+        if not mark["bytes"] or self._starts_with(mark):
+            return True
+        return self._sound.get(mark["bytes"]) == mark["crc"]
+
+    def restore(self, mark: Mark, keep: Callable[[dict[str, Any]], bool] | None = None) -> list[str]:
+        """Make the file what it was at a mark that it holds; of the rows after it only those to ``keep`` stay.
+
+        Damaged lines go to a file beside it, ``<name>.damaged``.
+
+        Returns:
+            a sentence for people if there are damaged lines.
+        """
+        told = []
+        whole = self._starts_with(mark)
+        if any(not is_sound(line) for line in self._lines(mark["bytes"] if whole else 0)):
+            told.append(self._set_aside())
+        kept = [line for line in self._lines(mark["bytes"]) if keep(parse(line))] if keep else []
+        size = mark["bytes"] + sum(map(len, kept))
+        if self.path.is_file() and self.path.stat().st_size != size:
+            if kept:
+                write_atomic(self.path, lambda file: file.writelines([*self._lines(0, mark["bytes"]), *kept]))
+            else:
+                os.truncate(self.path, size)
+        self._bytes, self._crc = size, zlib.crc32(b"".join(kept), mark["crc"])
+        return told
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add a row."""
+        line = append_row(self.path, row)
+        self._bytes, self._crc = self._bytes + len(line), zlib.crc32(line, self._crc)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows."""
+        return read_rows(self.path)
+
+    def mark(self) -> Mark:
+        """How far the file goes, once that is on the disk.
+
+        Raises:
+            Changed: it is not as long as this run left it.
+        """
+        size = self.path.stat().st_size if self.path.is_file() else 0
+        if size != self._bytes:
+            raise Changed(f"{self.path} has {size} bytes, but this run left it with {self._bytes}: someone changed it")
+        if size:
+            sync(self.path)
+        return {"bytes": self._bytes, "crc": self._crc}
+
+    def _starts_with(self, mark: Mark) -> bool:
+        crc, left = 0, mark["bytes"]
+        if not self.path.is_file():
+            return not left
+        with open(self.path, "rb") as file:
+            while block := file.read(min(left, _BLOCK)):
+                crc, left = zlib.crc32(block, crc), left - len(block)
+        return (crc, left) == (mark["crc"], 0)
+
+    def _lines(self, start: int, end: int | None = None) -> Iterator[bytes]:
+        """Finished lines between two places in the file."""
+        if not self.path.is_file():
+            return
+        with open(self.path, "rb") as file:
+            file.seek(start)
+            for line in file:
+                start += len(line)
+                if not line.endswith(b"\n") or (end is not None and start > end):
+                    return
+                yield line
+
+    @cached_property
+    def _sound(self) -> dict[int, int]:
+        """For each number of bytes after which the file without its damaged lines has a line's end: their checksum."""
+        found, size, crc = {}, 0, 0
+        for line in self._lines(0):
+            if is_sound(line):
+                size, crc = size + len(line), zlib.crc32(line, crc)
+                found[size] = crc
+        return found
+
+    def _set_aside(self) -> str:
+        damaged = [(number, line) for number, line in enumerate(self._lines(0), start=1) if not is_sound(line)]
+        aside = self.path.with_name(f"{self.path.name}.damaged")
+        with open(aside, "ab") as file:
+            file.writelines(line for _, line in damaged)
+        sync(aside)
+        write_atomic(self.path, lambda file: file.writelines(line for line in self._lines(0) if is_sound(line)))
+        numbers = ", ".join(str(number) for number, _ in damaged[:10]) + (", ..." if len(damaged) > 10 else "")
+        return f"{self.path}: damaged at line {numbers}; moved to {aside.name}"

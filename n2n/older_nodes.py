@@ -1,0 +1,56 @@
+"""The older spelling of a node: ``state_dim``, ``kernel_type``, and a kernel that is a product if nothing is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+OLDER = {"state_dim": "num_states", "kernel_type": "kernel"}
+SIZES = ("num_states", "state_dim")
+OPTIONAL = {"kernel", "mode", "alpha", "stickiness", "recurrent", "observed"}
+_YES = {"true", "t", "yes", "y", "on", "1"}  # of which pydantic makes True
+
+
+def is_older(spec: Any) -> bool:
+    """Whether a node has a key of the older spelling."""
+    return isinstance(spec, Mapping) and any(key in spec for key in OLDER)
+
+
+def is_observed(spec: Any) -> bool:
+    """Whether a node, not yet checked, says that it is observed."""
+    given = spec.get("observed") if isinstance(spec, Mapping) else getattr(spec, "observed", None)
+    return str(given).lower() in _YES
+
+
+def has_kernel(spec: Any) -> bool:
+    """Whether a node says which kernel it has; one that is no mapping is left to others to judge."""
+    return not isinstance(spec, Mapping) or any(spec.get(key) is not None for key in ("kernel", "kernel_type"))
+
+
+def twice(spec: Any) -> list[str]:
+    """The older keys of a node that has the same field in today's spelling too."""
+    return [key for key, field in OLDER.items() if key in spec and field in spec] if isinstance(spec, Mapping) else []
+
+
+def today(spec: Any, kernel: str | None) -> tuple[Any, dict[str, str]]:
+    """A node's fields in today's spelling, and the key that each was spelt by; values stay for ``Node`` to judge.
+
+    Args:
+        spec: the node; one that is no mapping is left as it is.
+        kernel: what a missing one means; None: what ``Node`` takes it for.
+    """
+    if not isinstance(spec, Mapping):
+        return spec, {}
+    spelt = {OLDER.get(key, key): key for key in spec}
+    fields = {field: _value(key, spec[key]) for field, key in spelt.items()}
+    if is_older(spec) or kernel:  # there null is a field that is left out
+        fields = {field: value for field, value in fields.items() if value is not None or field not in OPTIONAL}
+    return {**({"kernel": kernel} if kernel else {}), **fields}, spelt
+
+
+def _value(key: str, value: Any) -> Any:
+    if key == "parents" and value is None:
+        return ()
+    if key in ("mode", "kernel_type") and isinstance(value, str):
+        return "full" if key == "kernel_type" and value.lower() == "fullrank" else value.lower()
+    return value

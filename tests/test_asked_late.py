@@ -1,0 +1,72 @@
+"""What a later cell of a notebook would refuse, its configuration cell refuses."""
+
+import pytest
+
+import n2n
+from n2n.launch import SweepConfig
+from n2n.strict import Refused
+
+SWEEP = {"notebook": "train.ipynb", "name": "s", "grid": {"seed": [0, 1]}}
+CONTEXT = n2n.Graph.chain(2, mode="context")
+NO_LATENT = n2n.Graph([n2n.Node("X", 3, observed=True, recurrent=True)])
+
+
+@pytest.mark.parametrize(
+    ("cls", "given", "said"),
+    [
+        (n2n.EvaluateConfig, {"runs": ["example:mamba", "example:mess3"]}, "example:mess3 has another process than"),
+        (n2n.EvaluateConfig, {"orders": [1, 65]}, "orders: saw 65; sequences of 64 tokens show no longer n-grams"),
+        (n2n.EvaluateConfig, {"sequences": 2**40}, "sequences: saw 1099511627776; it must be less"),
+        (n2n.EvaluateConfig, {"step": 7}, "step: saw 7; the checkpoints of example:transformer are 20"),
+        (n2n.EvaluateConfig, {"runs": ["nowhere"]}, "saw 'nowhere': no run in"),
+        (n2n.ProbeConfig, {"last": 64}, "last: saw 64; a sequence has 63 before its last one"),
+        (n2n.ProbeConfig, {"simplex": "example:nothing"}, "unknown example 'nothing'"),
+        (n2n.AttentionConfig, {"query": 63}, "query: saw 63; this has 63, from 0 to 62"),
+        (n2n.AttentionConfig, {"sequences": 2**20, "layer": 2}, "layer: saw 2; this has 2, from 0 to 1"),
+        (n2n.DifficultyConfig, {"graph": CONTEXT}, "graph: process: mode 'context' redraws"),
+        (n2n.DifficultyConfig, {"graphs": ["sparse", CONTEXT]}, "mode 'context' redraws"),
+        (n2n.DifficultyConfig, {"graph": NO_LATENT}, "graph: saw no latent node"),
+        (n2n.DifficultyConfig, {"target": 3.5}, r"target: saw 3.5 nats per token for two_chains, which 32 symbols"),
+        (n2n.ReportConfig, {"sweep": "nowhere"}, "no sweep 'nowhere'"),
+        (n2n.ReportConfig, {"export": __file__}, "export: saw .* a file"),
+        (n2n.ReportConfig, {"by": ["architecture"]}, "unknown field of a run 'architecture'"),
+        (n2n.DatasetConfig, {"graph": "sparse", "seq_len": 2**40}, "seq_len: saw 1099511627776"),
+        (n2n.TrainConfig, {"graph": "sparse", "data": "nowhere.npy"}, "data: no dataset at"),
+        (n2n.TrainConfig, {"graph": CONTEXT}, "mode 'context' redraws"),
+        (n2n.benchmark.Settings, {"dim": 12}, "dim: saw 12; it must be a multiple of 8"),
+        (n2n.benchmark.Settings, {"length": 2**40}, "length: saw 1099511627776"),
+        (SweepConfig, {**SWEEP, "notebook": "trian.ipynb"}, "notebook: no file .*trian.ipynb"),
+        (SweepConfig, {**SWEEP, "grid": {"seed": [0, -1]}}, "1 of 2 points are wrong"),
+        (SweepConfig, {**SWEEP, "grid": {"sed": [0, 1]}}, "unknown parameter 'sed'; did you mean 'seed'"),
+        (SweepConfig, {**SWEEP, "fixed": {"data": "nowhere.npy"}}, "no dataset at"),
+        (SweepConfig, {**SWEEP, "fixed": {"graph": CONTEXT.model_dump(mode="json")}}, "mode 'context' redraws"),
+        (SweepConfig, {**SWEEP, "name": "../x"}, "name: saw '../x'"),
+        (SweepConfig, {**SWEEP, "cluster": "slrum"}, "cluster: unknown cluster 'slrum'; did you mean 'slurm'"),
+    ],
+)
+def test_it_is_said_by_the_configuration(cls, given, said):
+    with pytest.raises(Refused, match=said):
+        cls(**given)
+
+
+def test_what_lies_between_fields_is_said_at_once():
+    with pytest.raises(Refused) as caught:
+        SweepConfig(**{**SWEEP, "name": "../x", "cluster": "x", "grid": {"seed": [-1]}})
+    assert len(caught.value.wrong) == 3
+    with pytest.raises(Refused) as caught:
+        n2n.TrainConfig("sparse", batch_size=7, processes=2, sequences=3, keep_every=2, heads=5, eval_sequences=2**40)
+    said = str(caught.value)
+    for field in ("batch_size", "sequences", "keep_every", "heads", "eval_sequences"):
+        assert f"{field}: saw" in said
+    with pytest.raises(Refused) as caught:
+        n2n.TrainConfig("sparse", lr=-1, batch_size=7, processes=2, data="nowhere.npy", seq_len=2**13 + 2)
+    assert len(caught.value.wrong) == 4
+
+
+def test_a_run_without_latents_is_refused_where_beliefs_are_looked_for(small):
+    run = n2n.train(small(graph=NO_LATENT)).path
+    for cls in (n2n.ProbeConfig, n2n.DynamicsConfig, n2n.WelcomeConfig, n2n.EvaluateConfig):
+        with pytest.raises(Refused, match="a process without latents"):
+            cls([run] if cls is n2n.EvaluateConfig else run)
+    with pytest.raises(Refused, match=r"simplex: saw .*, whose latents have \{\} states; one of 3 is needed"):
+        n2n.ProbeConfig(simplex=run)

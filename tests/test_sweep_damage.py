@@ -1,0 +1,190 @@
+"""A sweep in which something is damaged: every other point has its row, and the bad one says what is wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import n2n
+from n2n import launch
+from n2n.launch.clusters import CLUSTERS, Debug
+from n2n.launch.command import main
+from n2n.launch.slurm import Live
+from n2n.launch.states import COLUMNS
+from n2n.monitor.files import append_row
+
+POINTS = ("seed=0", "seed=1", "seed=2")
+BAD = "seed=1"
+CONFIG = {"steps": 100, "batch_size": 4, "seq_len": 8}
+METRICS = {"step": 49, "excess_loss": 0.5, "tokens_per_second": 160.0}
+JOB = {"state": "running", "job_id": "7", "error": None}
+
+
+@pytest.fixture
+def folder(monkeypatch) -> Path:
+    """A sweep of three points that all run, saved at step 40 and made 50 steps of 100."""
+    monkeypatch.setattr(Debug, "live", lambda self, sweep: dict.fromkeys(POINTS, Live(True, "1:00")))
+    folder = n2n.runs.root() / "s"
+    for i, point in enumerate(POINTS):
+        (folder / point).mkdir(parents=True)
+        for name, value in (("job.json", JOB), ("config.json", CONFIG), ("status.json", {"step": 40, "steps": 100})):
+            (folder / point / name).write_text(json.dumps(value))
+        append_row(folder / point / "metrics.jsonl", METRICS)
+        append_row(folder / point / "evals.jsonl", {"step": 40, "excess_loss": 0.25 + i})
+    about = {
+        "notebook": "t.ipynb",
+        "cluster": "debug",
+        "points": {point: {"seed": i} for i, point in enumerate(POINTS)},
+    }
+    about |= {"parameters": about["points"], "environment": {}, "resources": launch.Resources().model_dump()}
+    (folder / "sweep.json").write_text(json.dumps(about))
+    (folder / "jobs.json").write_text(json.dumps(dict.fromkeys(POINTS, "7")))
+    return folder
+
+
+def assert_the_others_stand(folder: Path) -> dict:
+    """Their rows are whole, in Python and in a shell; the row of the bad point."""
+    table = launch.load("s").table()
+    assert list(table.columns) == COLUMNS
+    assert table.index.tolist() == list(POINTS)
+    for i in (0, 2):
+        row = table.iloc[i].to_dict()
+        known = {"state": "running", "step": 50, "steps": 100, "excess_loss": 0.25 + i, "time_left": "0:00:10"}
+        assert row == {**known, "limit": "1:00", "job": "7", "log": "", "error": ""}
+    assert main(["status", "s"]) == 0
+    return table.loc[BAD].to_dict()
+
+
+def test_a_sound_sweep(folder, capsys):
+    assert assert_the_others_stand(folder)["error"] == ""
+    assert "3 running" in capsys.readouterr().out
+
+
+def test_an_evaluation_row_longer_than_any_buffer(folder, capsys):
+    """Sequences of 1,500 tokens: 68 kB; and one of several hundred kB."""
+    for length in (1_500, 30_000):
+        row = {"step": 50, "excess_loss": 0.125, "excess_by_position": [1 / 3] * length, "oracle": [1 / 7] * length}
+        append_row(folder / BAD / "evals.jsonl", row)
+        assert (folder / BAD / "evals.jsonl").stat().st_size > 2**15
+        found = assert_the_others_stand(folder)
+        assert (found["excess_loss"], found["error"]) == (0.125, "")
+    assert "0.1250" in capsys.readouterr().out
+
+
+CONTENTS = {
+    "empty": b"",
+    "no JSON": b"garbage\n",
+    "a list": b"[]\n",
+    "a number": b"5\n",
+    "no text": b"\xff\xfe\x00\n",
+    "nested": b"[" * 100_000 + b"\n",
+    "cut off": b'{"step": 4',
+    "zeros": b"\0" * 4096 + b"\n",
+}
+NO_ERROR = {
+    ("evals.jsonl", "empty"),
+    ("evals.jsonl", "cut off"),
+    ("metrics.jsonl", "empty"),
+    ("metrics.jsonl", "cut off"),
+}
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+@pytest.mark.parametrize("name", ["job.json", "status.json", "config.json", "metrics.jsonl", "evals.jsonl"])
+def test_a_damaged_file_is_said_in_its_own_row(folder, name, content):
+    (folder / BAD / name).write_bytes(CONTENTS[content])
+    found = assert_the_others_stand(folder)
+    assert found["state"] == "running"
+    if name.endswith("jsonl") and content in ("empty", "cut off"):  # a row that was never finished is no damage
+        assert found["error"] == ""
+    else:
+        assert found["error"].startswith(f"damaged: {name}")
+    if name in ("job.json", "config.json"):
+        assert (found["step"], found["excess_loss"]) == (50, 1.25)
+    if name == "metrics.jsonl":
+        assert (found["step"], found["excess_loss"]) == (40, 1.25)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("job.json", {"state": ["done"], "job_id": {}}),
+        ("job.json", {"state": "failed", "job_id": "7", "error": [1]}),
+        ("job.json", {"state": "no such", "job_id": "7"}),
+        ("status.json", {"step": "x", "steps": 3}),
+        ("status.json", {"step": None, "steps": [1]}),
+        ("config.json", {**CONFIG, "steps": "many"}),
+        ("config.json", {**CONFIG, "batch_size": None}),
+        ("config.json", {**CONFIG, "seq_len": 10**300}),
+        ("metrics.jsonl", {**METRICS, "step": "x"}),
+        ("metrics.jsonl", {**METRICS, "tokens_per_second": 0}),
+        ("metrics.jsonl", {**METRICS, "tokens_per_second": "fast"}),
+        ("metrics.jsonl", {**METRICS, "tokens_per_second": 1e-300}),
+        ("metrics.jsonl", {"loss": 1}),
+        ("evals.jsonl", {"excess_loss": "low"}),
+        ("evals.jsonl", {"excess_loss": None}),
+        ("evals.jsonl", {"excess_loss": [1]}),
+        ("evals.jsonl", {"loss": 1}),
+    ],
+)
+def test_a_strange_value_leaves_the_others_alone(folder, name, value):
+    path = folder / BAD / name
+    path.unlink()
+    append_row(path, value)
+    found = assert_the_others_stand(folder)
+    assert isinstance(found["excess_loss"], float)
+    strange = [
+        given for given in value.values() if isinstance(given, str | list | None) and given not in ("7", "failed")
+    ]
+    if name != "job.json" and strange:
+        assert found["error"].startswith(f"damaged: {name}: ")
+
+
+def test_a_point_that_is_no_folder(folder):
+    for path in (folder / BAD).iterdir():
+        path.unlink()
+    (folder / BAD).rmdir()
+    assert assert_the_others_stand(folder)["step"] == ""
+    (folder / BAD).write_text("a file")
+    assert_the_others_stand(folder)
+    (folder / BAD).unlink()
+    (folder / BAD).symlink_to(folder / BAD)
+    assert_the_others_stand(folder)
+
+
+@pytest.mark.parametrize("name", ["status.json", "evals.jsonl", "job.json"])
+def test_a_folder_in_the_place_of_a_file(folder, name):
+    (folder / BAD / name).unlink()
+    (folder / BAD / name).mkdir()
+    assert_the_others_stand(folder)
+
+
+@pytest.mark.parametrize("name", ["sweep.json", "jobs.json"])
+@pytest.mark.parametrize("content", [b"", b"garbage", b"[]", b"[" * 100_000, b"\xff\xfe", b'{"points": 3}'])
+def test_a_damaged_sweep_is_named(folder, name, content, capsys):
+    """What belongs to all points stops the whole: to take it for empty would start jobs twice."""
+    (folder / name).write_bytes(content)
+    assert main(["status", "s"]) == 2
+    assert f"{folder / name} is damaged: " in capsys.readouterr().err
+
+
+def test_an_error_does_not_steer_the_terminal(folder, monkeypatch, capsys):
+    monkeypatch.setattr(Debug, "live", lambda self, sweep: {p: Live(True, "1:00") for p in POINTS if p != BAD})
+    said = "ValueError: \x1b]0;title\x07\x1b[2Jgone\u202e \u00fcber"
+    (folder / BAD / "job.json").write_text(json.dumps({"state": "failed", "job_id": "7", "error": f"one\n{said}"}))
+    found = assert_the_others_stand(folder)
+    assert found["error"] == "ValueError: \\x1b]0;title\\x07\\x1b[2Jgone\\u202e \u00fcber"
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_every_cluster_looks_at_a_damaged_sweep(folder, monkeypatch):
+    """Local jobs are looked up by what ``job.json`` says of them."""
+    monkeypatch.undo()
+    monkeypatch.setenv("N2N_RUNS", str(folder.parent))
+    about = json.loads((folder / "sweep.json").read_text())
+    (folder / "sweep.json").write_text(json.dumps({**about, "cluster": "local"}))
+    assert about["cluster"] in CLUSTERS
+    for content in CONTENTS.values():
+        (folder / BAD / "job.json").write_bytes(content)
+        table = launch.load("s").table()
+        assert table["excess_loss"].tolist() == [0.25, 1.25, 2.25]
