@@ -123,8 +123,9 @@ def written(path: Path, first: str, *cells: str, tagged: bool = True) -> Path:
 def executed(path: Path, parameters: dict | None = None, **given) -> list[dict]:
     """What ``ASK`` printed, each time."""
     papermill.execute_notebook(path, path.with_name("out.ipynb"), parameters, progress_bar=False, **given)
-    outputs = [out for cell in nbformat.read(path.with_name("out.ipynb"), 4).cells for out in cell.get("outputs", [])]
-    lines = [line for out in outputs for line in out.get("text", "").splitlines() if line.startswith("ASKED")]
+    cells = nbformat.read(path.with_name("out.ipynb"), 4).cells
+    printed = ["".join(out.get("text", "") for out in cell.get("outputs", [])) for cell in cells]  # in parts, if slow
+    lines = [line for text in printed for line in text.splitlines() if line.startswith("ASKED")]
     return [json.loads(line.removeprefix("ASKED")) for line in lines]
 
 

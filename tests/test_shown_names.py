@@ -81,7 +81,7 @@ def difficulty() -> EqualDifficulty:
     table = pd.DataFrame(
         {"alpha given": 0.01, "entropy given": 0.5, "alpha": 0.1, "entropy": 1.49}, index=[EVIL, OTHER]
     )
-    table = table.assign(standard_error=0.01, fresh=1.6, fresh_se=0.1, fresh_low=1.3, fresh_high=2.0)
+    table = table.assign(standard_error=0.01, low=1.4, high=1.6, fresh=1.6, fresh_se=0.1, fresh_low=1.3, fresh_high=2.0)
     processes = pd.DataFrame({"graph": [EVIL, OTHER], "seed": [4, 5], "entropy": [1.5, 1.7], "standard_error": 0.01})
     return EqualDifficulty(1.5, table, processes, 4)
 
