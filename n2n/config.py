@@ -14,20 +14,19 @@ from n2n import models
 from n2n.asked import Asked
 from n2n.checks import check_budget, check_fixed
 from n2n.classic import CLASSICS
-from n2n.config_fields import Device, Fraction, GraphOrName, Switch, Tables
+from n2n.config_fields import Device, Fraction, GraphOrName, Span, Switch, Tables
 from n2n.data import Epochs, TokenStore
 from n2n.fields import Path
 from n2n.graph import Graph
 from n2n.models.lm import LanguageModel
 from n2n.models.mixer import Depth, Frame, Width
 from n2n.models.ops import Kernels
-from n2n.needs import wrong_sizes
+from n2n.needs import wrong_counts, wrong_sizes
 from n2n.process import Process
 from n2n.strict import (
     RECORDED,
     Count,
     NonNegative,
-    NonNegativeInt,
     Positive,
     Refused,
     Seed,
@@ -42,7 +41,6 @@ CHANGEABLE = frozenset(
     | {"tensorboard", "profile_steps", "processes", "parallel", "device", "kernels", "compile", "run_dir"}
 )
 ONLINE = "online"  # data drawn as it is consumed
-
 # Fields that are checked together: those of a group are said at once with the wrong fields of other groups.
 TOGETHER = (
     {"arch", "dim", "layers", "heads", "kernels", "model_options", "seq_len"},
@@ -138,7 +136,7 @@ class TrainConfig(Asked):
     keep_last: Count | None = None
     keep_every: Count | None = None
     tensorboard: bool = False
-    profile_steps: tuple[NonNegativeInt, NonNegativeInt] | None = None
+    profile_steps: Span | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     kernels: Kernels = "auto"
     compile: Switch = "auto"
@@ -172,16 +170,12 @@ class TrainConfig(Asked):
         check_budget(graph)
         return graph
 
-    @field_validator("profile_steps")
-    @classmethod
-    def _ordered(cls, steps: tuple[int, int] | None) -> tuple[int, int] | None:
-        if steps is not None and steps[0] >= steps[1]:
-            raise ValueError(f"saw {steps}; a first step from 0 and a later one are needed, such as (10, 15)")
-        return steps
-
     @model_validator(mode="after")
     def _consistent(self, info: ValidationInfo) -> TrainConfig:
-        wrong = [*self._wrong_tables(), *self._wrong_counts(), *self._wrong_model(), *wrong_sizes(dict(self))]
+        given = dict(self)
+        wrong = [*self._wrong_tables(), *wrong_counts(given), *self._wrong_model(), *wrong_sizes(given)]
+        if self.sequences is not None and self.data == ONLINE:
+            wrong.append(f"sequences: saw {self.sequences}, but data is 'online', which has no end")
         if self.data != ONLINE and not (info.context or {}).get(RECORDED):
             wrong += self._wrong_data()
         if wrong:
@@ -196,18 +190,6 @@ class TrainConfig(Asked):
         except ValueError as error:
             return [f"tables: {error}"]
         return []
-
-    def _wrong_counts(self) -> list[str]:
-        wrong, (own, rest) = [], divmod(self.batch_size, self.processes)
-        if rest:
-            wrong.append(f"batch_size: saw {self.batch_size}, which {self.processes} processes do not divide")
-        elif own % self.accumulate:
-            wrong.append(f"accumulate: saw {self.accumulate}, which does not divide a process's {own} sequences")
-        if self.sequences is not None and self.data == ONLINE:
-            wrong.append(f"sequences: saw {self.sequences}, but data is 'online', which has no end")
-        if self.keep_every is not None and self.keep_last is None:
-            wrong.append(f"keep_every: saw {self.keep_every}, but all checkpoints stay while keep_last is None")
-        return wrong
 
     def _wrong_model(self) -> list[str]:
         taken = sorted(self.model_options.keys() & {"vocab_size", "dim", "layers", "heads", "kernels", "seed"})

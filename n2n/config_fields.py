@@ -1,11 +1,11 @@
-"""What single fields of a ``TrainConfig`` take: a graph by its name, tables, a switch, a device."""
+"""What single fields of a ``TrainConfig`` take: a graph by its name, tables, a switch, a device, a span of steps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from n2n.arrays import probabilities
 from n2n.classic import CLASSICS
@@ -13,7 +13,7 @@ from n2n.fields import preset
 from n2n.graph import Graph
 from n2n.presets import PRESETS
 from n2n.process import Process
-from n2n.strict import NonNegative, shown, unknown
+from n2n.strict import NonNegative, NonNegativeInt, shown, unknown
 
 
 def _named(graph: object) -> object:
@@ -45,8 +45,15 @@ def _no_gpu(device: object) -> object:
     return device
 
 
+def _rising(steps: tuple[int, int]) -> tuple[int, int]:
+    if steps[0] >= steps[1]:
+        raise ValueError(f"saw {steps}; a first step from 0 and a later one are needed, such as (10, 15)")
+    return steps
+
+
 GraphOrName = Annotated[Graph, BeforeValidator(_named)]
 Tables = Annotated[dict[str, Any], BeforeValidator(_plain)]
 Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)]
 Device = Annotated[Literal["auto", "cpu", "cuda"], BeforeValidator(_no_gpu)]
+Span = Annotated[tuple[NonNegativeInt, NonNegativeInt], AfterValidator(_rising)]
 Fraction = Annotated[NonNegative, Field(le=1)]

@@ -1,4 +1,4 @@
-"""The memory that a run needs at least, by arithmetic, so that what fits nowhere is refused before it is asked for."""
+"""What the numbers of a run need: of each other, and of memory at least, so that what fits nowhere is not asked for."""
 
 from __future__ import annotations
 
@@ -44,6 +44,18 @@ def wrong_sizes(given: Mapping[str, Any]) -> list[str]:
         wrong.append(
             f"steps: saw {given['steps']} with batch_size {given['batch_size']}; sequences are numbered to 2**62 - 1"
         )
+    return wrong
+
+
+def wrong_counts(given: Mapping[str, Any]) -> list[str]:
+    """Which counts of a ``TrainConfig`` do not go together, a sentence each."""
+    wrong, (own, rest) = [], divmod(given["batch_size"], given["processes"])
+    if rest:
+        wrong.append(f"batch_size: saw {given['batch_size']}, which {given['processes']} processes do not divide")
+    elif own % given["accumulate"]:
+        wrong.append(f"accumulate: saw {given['accumulate']}, which does not divide a process's {own} sequences")
+    if given["keep_every"] is not None and given["keep_last"] is None:
+        wrong.append(f"keep_every: saw {given['keep_every']}, but all checkpoints stay while keep_last is None")
     return wrong
 
 
