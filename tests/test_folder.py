@@ -174,7 +174,6 @@ def test_rows_after_the_checkpoint_are_made_again_without_a_word(whole, run):
         ({"schedule": "wsd"}, False),
         ({"model_options": {"dropout": 0.1}}, False),
         ({"graph": "two_chains"}, False),
-        ({"data": "/somewhere/train.npy"}, False),
         ({"lr": 1e-2, "batch_size": 4, "model_options": {}}, True),
         ({"steps": 5, "log_every": 1, "device": "auto", "run_dir": "elsewhere", "keep_last": 1}, True),
         ({"graph": n2n.Graph.preset("four_chains").model_copy(update={"name": "mine"})}, True),
@@ -184,6 +183,15 @@ def test_the_identity_is_equal_where_nothing_differs(fields, same):
     one, other = config(), config(**fields)
     assert (one.identity == other.identity) is (not one.differences(other)) is same
     assert n2n.TrainConfig(**dict(reversed(json.loads(other.model_dump_json()).items()))).identity == other.identity
+
+
+def test_where_a_dataset_lies_is_no_part_of_the_identity():
+    """Its hash is in the checkpoints; but a run on a dataset is another one than a run without."""
+    recorded = config().model_dump(mode="json")
+    one, other = (n2n.TrainConfig.recorded({**recorded, "data": path}) for path in ("/here/train.npy", "/there/x.npy"))
+    assert not one.differences(other)
+    assert one.identity == other.identity != config().identity
+    assert one.differences(config())
 
 
 def test_equal_numbers_are_the_same_run():
