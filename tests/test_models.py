@@ -410,7 +410,7 @@ def test_a_hybrid_has_the_layers_of_its_pattern():
         ({"pattern": "mamba,transfomer"}, "pattern: unknown architecture 'transfomer'; did you mean 'transformer'"),
         ({"pattern": ""}, "pattern: unknown architecture ''"),
         ({}, r"pattern: saw \(\); architectures' names are needed"),
-        ({"pattern": 3}, "pattern: saw 3; names"),
+        ({"pattern": 3}, "pattern: saw 3; architectures' names are needed"),
         ({"pattern": ["mamba", 3]}, "pattern: unknown architecture 3"),
         ({"pattern": "mamba,mamba,hawk"}, "layers: saw 2; the pattern of 3 needs a multiple of 3"),
         ({"pattern": "mamba,hawk", "rotary_base": 3.0}, "unknown parameter of mamba, hawk 'rotary_base'"),
