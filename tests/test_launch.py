@@ -397,10 +397,10 @@ def test_waiting_has_an_end(monkeypatch, tmp_path):
 def test_a_local_job_whose_time_is_up_is_queued_again(runs):
     """submitit's own controller ends it after so many seconds and starts it anew."""
     given = {**SMALL, "steps": 10**6, "eval_every": None}
-    jobs = launch.submit(TRAIN, [given], name="timed", cluster="local", cpus=1, time=0.3, grace=8)
+    jobs = launch.submit(TRAIN, [given], name="timed", cluster="local", cpus=1, time=0.8, grace=8)
     (point,) = jobs.sweep.points
     log = jobs.path / point / "logs" / "rank0.log"
-    waited(lambda: log.exists() and "resumed at step" in log.read_text(), 90)
+    waited(lambda: log.exists() and "resumed at step" in log.read_text(), 180)
     assert jobs.table()["state"].tolist() == ["running"]
     jobs.cancel()
     waited(lambda: jobs.table()["state"].tolist() == ["preempted"])

@@ -127,7 +127,7 @@ def test_a_configuration_is_read_on_a_machine_without_its_folders(links):
     """A run whose data have gone can still be looked at; a new configuration of it is refused."""
     config = n2n.TrainConfig.recorded({"graph": GRAPH, "data": "gone/t.npy", "run_dir": "gone/run"})
     assert n2n.TrainConfig.recorded(config.model_dump(mode="json")) == config
-    with pytest.raises(ValueError, match="data: .*gone is a link to"):
+    with pytest.raises(ValueError, match=r"data: .*gone is a link to"):
         n2n.TrainConfig(**config.model_dump(mode="json"))
 
 
