@@ -12,7 +12,7 @@ from n2n.checks import check_budget, check_fixed
 from n2n.difficulty import entropies_by_seed, mean_and_error, student
 from n2n.graph import Graph
 from n2n.monitor.progress import track
-from n2n.strict import shown, unknown, whole
+from n2n.strict import positive, shown, unknown, whole
 
 LOWEST, HIGHEST = 1e-4, 1e3  # concentrations between which the target is looked for
 STEPS = 30  # halvings of that interval, on a logarithmic scale
@@ -113,8 +113,7 @@ def _refuse(graph: Graph, target: float, names: list[str], length, seeds, sequen
         if name not in known:
             raise ValueError(unknown("node", name, known))
     for what, value in (("target", target), ("tolerance", tolerance)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise ValueError(f"{what}: saw {shown(value)}; a positive number of nats per token is needed")
+        positive(what, value, "nats per token")
     seeds = [whole("seeds", seed, 0) for seed in seeds]
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds: saw {shown(seeds)}; no seed may be there twice")

@@ -15,7 +15,7 @@ from n2n.checks import check_device, check_fixed, check_process
 from n2n.graph import Graph
 from n2n.inference import filter
 from n2n.process import Process
-from n2n.strict import shown, whole
+from n2n.strict import positive, whole
 
 PILOT = 256  # sequences drawn before it is known how many are needed
 MOST_SEQUENCES = 2**17
@@ -85,8 +85,7 @@ def check_question(process: Process, length: int, precision: float, most_sequenc
     check_device(device)
     whole("most_sequences", most_sequences, 2)
     whole("length", length, 2)
-    if not (isinstance(precision, float | int) and 0 < precision < math.inf):
-        raise ValueError(f"precision: saw {shown(precision)}; a positive number of nats per token is needed")
+    positive("precision", precision, "nats per token")
 
 
 def predictive_entropies(

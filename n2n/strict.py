@@ -9,10 +9,11 @@ import linecache
 import os
 import re
 import reprlib
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
@@ -84,6 +85,13 @@ def whole(what: str, value: object, least: int, most: int = MOST) -> int:
         limit = "2**62 - 1" if most == MOST else most
         raise ValueError(f"{what}: saw {shown(value)}; a whole number from {least} to {limit} is needed")
     return int(value)
+
+
+def positive(what: str, value: object, unit: str) -> float:
+    """``value`` as a float, or a ``ValueError`` if it is not a positive number that a float holds."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value <= sys.float_info.max:
+        raise ValueError(f"{what}: saw {shown(value)}; a positive number of {unit} is needed")
+    return float(value)
 
 
 def _no_bool(value: object) -> object:
