@@ -17,6 +17,7 @@ from n2n.monitor.columns import read_columns
 from n2n.monitor.files import Damaged, read_json, read_object, read_rows
 from n2n.monitor.status import read_status
 from n2n.paths import folder_name, usable
+from n2n.strict import Refused
 
 if TYPE_CHECKING:
     from n2n.config import TrainConfig
@@ -190,11 +191,12 @@ class Run:
         rows = self.evaluations
         if not rows:
             status = self.status
-            raise ValueError(
+            said = (
                 f"{self.path} has no evaluation yet; its state is {status['state']!r} at step {status['step']} of "
                 f"{status['steps']}. To resume it, train again with run_dir={str(self.path)!r}; to judge it as it is, "
                 f"call n2n.evaluate({str(self.path)!r})"
             )
+            raise Refused("n2n.Run.evaluation", ("", said))  # in a notebook the sentence, without a traceback
         return rows[-1]
 
     @property
