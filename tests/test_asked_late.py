@@ -22,7 +22,7 @@ NO_LATENT = n2n.Graph([n2n.Node("X", 3, observed=True, recurrent=True)])
         (n2n.ProbeConfig, {"last": 64}, "last: saw 64; a sequence has 63 before its last one"),
         (n2n.ProbeConfig, {"simplex": "example:nothing"}, "unknown example 'nothing'"),
         (n2n.AttentionConfig, {"query": 63}, "query: saw 63; this has 63, from 0 to 62"),
-        (n2n.AttentionConfig, {"sequences": 2**20, "layer": 2}, "layer: saw 2; this has 2, from 0 to 1"),
+        (n2n.AttentionConfig, {"sequences": 2**20, "layer": 3}, "layer: saw 3; this has 2, from 1 to 2"),
         (n2n.DifficultyConfig, {"graph": CONTEXT}, "graph: process: mode 'context' redraws"),
         (n2n.DifficultyConfig, {"graphs": ["sparse", CONTEXT]}, "mode 'context' redraws"),
         (n2n.DifficultyConfig, {"graph": NO_LATENT}, "graph: saw no latent node"),

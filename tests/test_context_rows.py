@@ -173,7 +173,7 @@ def test_a_state_set_at_every_step_is_a_constant():
 @pytest.mark.parametrize(
     ("do", "said"),
     [
-        ({"Z9": (1, 0)}, r"do: unknown node 'Z9'; did you mean 'Z2'\? \(allowed: Z1, Z2, X\)"),
+        ({"Z9": (1, 0)}, r"do: unknown node 'Z9' \(allowed: Z1, Z2, X\)"),
         ({"Z1": (0, 0)}, "do: Z1: time: saw 0; a whole number from 1 to 19"),
         ({"Z1": (20, 0)}, "do: Z1: time: saw 20"),
         ({"Z1": (1, 16)}, "do: Z1: state: saw 16; a whole number from 0 to 15"),

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import os
+import sys
 import time
 
 import hostile
@@ -70,7 +71,8 @@ def public(kind: type[Strict]) -> set[type[Strict]]:
 
 def test_every_configuration_of_n2n_is_tried():
     tried = {base for cls, _ in VALID for base in cls.__mro__}
-    assert {cls.__name__ for cls in public(Strict) - tried if cls.__module__.startswith("n2n.")} == set()
+    ours = {cls for cls in public(Strict) - tried if cls.__module__.startswith("n2n.")}
+    assert {cls.__name__ for cls in ours if cls.__module__ in sys.modules} == set()  # other tests make architectures
 
 
 @pytest.mark.parametrize(("cls", "valid"), VALID, ids=lambda part: getattr(part, "__qualname__", ""))

@@ -251,7 +251,12 @@ def papermill(folder: Path) -> subprocess.Popen:
     arguments = [part for name, value in given.items() for part in ("-p", name, str(value))]
     command = [sys.executable, "-m", "papermill", str(TRAIN), str(folder.parent / "out.ipynb"), *arguments]
     streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, **streams)
+    heard = {
+        "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    }  # pytest in a shell's background ignores it
+    return subprocess.Popen(
+        command, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, **streams, **heard
+    )
 
 
 def test_a_notebook_saves_and_ends(tmp_path):
