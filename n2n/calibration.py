@@ -107,6 +107,14 @@ def _listed(what: str, values) -> list:
     return listed
 
 
+def different_seeds(what: str, seeds: Iterable[int]) -> list[int]:
+    """Seeds as whole numbers, none of them twice: a process that counts twice makes a standard error too small."""
+    seeds = [whole(what, seed, 0) for seed in seeds]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"{what}: saw {shown(seeds)}; no seed may be there twice")
+    return seeds
+
+
 def _refuse(graph: Graph, target: float, names: list[str], length, seeds, sequences, tolerance: float) -> None:
     known = [node.name for node in graph.nodes]
     for name in names:
@@ -114,9 +122,7 @@ def _refuse(graph: Graph, target: float, names: list[str], length, seeds, sequen
             raise ValueError(unknown("node", name, known))
     for what, value in (("target", target), ("tolerance", tolerance)):
         positive(what, value, "nats per token")
-    seeds = [whole("seeds", seed, 0) for seed in seeds]
-    if len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds: saw {shown(seeds)}; no seed may be there twice")
+    different_seeds("seeds", seeds)
     whole("length", length, 2)
     whole("sequences", sequences, 2)
     check_fixed(graph)

@@ -45,6 +45,23 @@ def feedback_step(graph: Graph, node: Node) -> tuple[str, str]:
     return f"{before},{kernel}->{after}", f"{after},{kernel}->{before}"
 
 
+def backward(equation: str, batch: str = "") -> tuple[str, bool]:
+    """Of a step of ``law_step`` or ``emitting``: the one that takes a function of the next states back.
+
+    Args:
+        equation: of a law with a node's kernel.
+        batch: letters of further axes of the function, its last ones.
+
+    Returns:
+        the equation of the function with the kernel, and whether its result lacks X's axis, the last of the states:
+        that of a previous token which X itself does not see, but others may.
+    """
+    given, after = equation.split("->")
+    before, kernel = given.split(",")
+    known = "".join(letter for letter in before if letter in after + kernel)
+    return f"{after}{batch},{kernel}->{known}{batch}", known != before
+
+
 def moving(graph: Graph) -> tuple[Node, ...]:
     """The nodes whose law a step needs: the latents in order, and X last where the previous token is seen."""
     return graph.order if x_is_seen(graph) else graph.latents

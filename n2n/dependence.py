@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from n2n.checks import check_fixed, check_process
-from n2n.contraction import BATCH, emitting, law_step, x_is_seen
+from n2n.contraction import BATCH, backward, emitting, law_step, x_is_seen
 from n2n.graph import Graph
 from n2n.process import Process
 from n2n.stationary import check_law, emitted, moved
@@ -132,11 +132,9 @@ def ahead(process: Process, name: str, states: slice) -> np.ndarray:
     table = np.broadcast_to(chosen.reshape(shape), (*sizes, chosen.shape[1]))
     back = [*law_step(graph), *([] if x_is_seen(graph) else [(graph.observed, emitting(graph))])]
     for node, equation in reversed(back):
-        given, after = equation.split("->")
-        before, kernel = given.split(",")
-        known = "".join(letter for letter in before if letter in after + kernel)
-        table = np.einsum(f"{after}{BATCH},{kernel}->{known}{BATCH}", table, process.kernel(node.name))
-        if known != before:  # X's last token, which X itself does not see, but others may
+        equation, lost = backward(equation, BATCH)
+        table = np.einsum(equation, table, process.kernel(node.name))
+        if lost:
             table = np.broadcast_to(table[..., None, :], (*sizes, chosen.shape[1]))
     return table
 

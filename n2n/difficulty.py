@@ -89,12 +89,12 @@ def check_question(process: Process, length: int, precision: float, most_sequenc
 
 
 def predictive_entropies(
-    process: Process, tokens: np.ndarray, device: str = "cpu", *, start: dict | None = None, last: int | None = None
+    process: Process, tokens: np.ndarray, device: str = "cpu", *, start: dict | None = None, last: int = 0
 ) -> np.ndarray:
-    """Entropies of the oracle's predictives, ``(batch, T - 1)``, or of the ``last`` so many alone."""
+    """Entropies of the oracle's predictives, ``(batch, T - 1)``, or of the ``last`` so many alone (0: all)."""
     on_device = torch.from_numpy(tokens.astype(np.int64)).to(device)
     predictive = filter(process, on_device, predictive=True, start=start).predictive
-    return _entropy_of(predictive[:, -(last or 0) :]).cpu().numpy()
+    return _entropy_of(predictive[:, -last:]).cpu().numpy()
 
 
 def entropies_by_seed(graph: Graph, seeds: Sequence[int], sequences: int, length: int) -> tuple[np.ndarray, np.ndarray]:

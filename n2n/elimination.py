@@ -9,8 +9,6 @@ Operations Research 33 (1985), in blocks whose updates are matrix products.
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from n2n.compiling import compiled
 
@@ -52,6 +50,9 @@ def _classes(support: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
     """The states of each closed class, and the states that belong to none."""
     if support.all():
         return [np.arange(len(support))], np.empty(0, np.int64)
+    from scipy.sparse import csr_array  # slow to import, and most chains need none of it
+    from scipy.sparse.csgraph import connected_components
+
     count, label = connected_components(csr_array(support), connection="strong")
     leaves = [(label[row] != own).any() for row, own in zip(support, label, strict=True)]
     is_open = np.bincount(label, leaves, minlength=count) > 0

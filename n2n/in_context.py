@@ -117,9 +117,9 @@ def _refuse_products(graph: Graph) -> None:
 
 def _first(process: Process, tokens: Tensor) -> Tensor:
     """log P(x_0) of each sequence, ``(batch,)``."""
-    if process.initial_law is None:
+    law = process.first_token_law
+    if law is None:
         return torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
-    law = process.initial_law.reshape(-1, process.graph.vocab_size).sum(axis=0)
     return torch.from_numpy(law).log().to(tokens.device)[tokens[:, 0]]
 
 

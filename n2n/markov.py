@@ -13,7 +13,7 @@ import numpy as np
 
 from n2n.checks import check_fixed, check_process, check_tokens
 from n2n.difficulty import mean_and_error
-from n2n.inference import filter
+from n2n.inference import Filtered, filter
 from n2n.process import Process
 from n2n.strict import whole
 
@@ -128,19 +128,14 @@ def settled(process: Process) -> Process:
     return process.with_initial("stationary")
 
 
-def _unigram(process: Process) -> np.ndarray:
-    """The stationary P(x_t), ``(V,)``."""
-    return process.initial_law.reshape(-1, process.graph.vocab_size).sum(axis=0)
-
-
 def _nll_of_last(process: Process, windows: np.ndarray) -> np.ndarray:
     """``-log P(last token | those before it)`` of each of ``windows (count, k + 1)``: ``(count,)``."""
     if windows.shape[1] == 1:
         with np.errstate(divide="ignore"):
-            return np.maximum(-np.log(_unigram(process)), 0.0)[windows[:, 0]] + 0.0
+            return np.maximum(-np.log(process.first_token_law), 0.0)[windows[:, 0]] + 0.0
     distinct, place = _distinct(windows, process.graph.vocab_size)
     nll = filter(process, distinct).nll[:, -1].cpu().numpy()
-    undefined = np.isnan(nll) | (_unigram(process)[distinct[:, 0]] == 0)  # the context has probability 0
+    undefined = np.isnan(nll) | (process.first_token_law[distinct[:, 0]] == 0)  # the context has probability 0
     if undefined.any():
         nll[undefined] = _nll_of_last(process, distinct[undefined, 1:])
     return nll[place]
@@ -156,17 +151,27 @@ def _distinct(windows: np.ndarray, vocab_size: int) -> tuple[np.ndarray, np.ndar
 
 def _contexts(process: Process, contexts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each context's stationary probability and the entropy of what follows it, of ``contexts (count, k)``."""
-    unigram = _unigram(process)
+    unigram = process.first_token_law
     if contexts.shape[1] == 0:
         return np.ones(1), entropy_of(unigram[None])
     padded = np.column_stack(
         [contexts, np.zeros(len(contexts), np.int64)]
     )  # any token, for a prediction after the last
     filtered = filter(process, padded, predictive=True)
-    follows = unigram[contexts[:, 0]] * np.exp(-filtered.nll[:, :-1].cpu().numpy().sum(axis=1))
-    possible = follows > 0  # else nan, or 0
-    law = np.where(possible[:, None], filtered.predictive[:, -1].cpu().numpy(), 0.0)
-    return np.where(possible, follows, 0.0), entropy_of(law)
+    return followed(filtered, unigram[contexts[:, 0]])
+
+
+def followed(found: Filtered, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each sequence's probability without its last token, and the entropy of that token: ``(batch,)`` both.
+
+    Args:
+        found: what the filter said of the sequences, with its predictives.
+        start: the probability of what comes before the first predicted token, ``(batch,)``.
+    """
+    probability = start * np.exp(-found.nll[:, :-1].cpu().numpy().sum(axis=1))
+    possible = probability > 0  # else nan, or 0
+    law = np.where(possible[:, None], found.predictive[:, -1].cpu().numpy(), 0.0)
+    return np.where(possible, probability, 0.0), entropy_of(law)
 
 
 def entropy_of(laws: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from n2n import strict
 from n2n.asked import Asked
-from n2n.calibration import calibrate, with_alphas
+from n2n.calibration import calibrate, different_seeds, with_alphas
 from n2n.checks import check_budget, check_fixed
 from n2n.compressed import PowersOfTwo, named, whole_sequences
 from n2n.difficulty import entropies_by_seed, mean_and_error, student
@@ -151,10 +151,7 @@ def _with_both(graph: Graph, alpha_z: float, alpha_x: float) -> Graph:
 
 
 def _different(what: str, seeds: Sequence[int], least: int) -> list[int]:
-    """Seeds as whole numbers, none of them twice: a process that counts twice makes a standard error too small."""
-    seeds = [whole(what, seed, 0) for seed in seeds]
-    if len(set(seeds)) < len(seeds):
-        raise ValueError(f"{what}: saw {shown(seeds)}; no seed may be there twice")
+    seeds = different_seeds(what, seeds)
     if len(seeds) < least:
         raise ValueError(f"{what}: saw {shown(seeds)}; a standard error over processes needs at least 2")
     return seeds

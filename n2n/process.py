@@ -167,11 +167,13 @@ class Process:
         return Process.from_kernels(fixed, {**self.kernels, **redrawn}, self.seed)
 
     def with_initial(self, initial: str) -> Process:
-        """The same kernels and seed from another start: "zero", "uniform" or "stationary".
+        """The same kernels and seed from a start: "zero", "uniform" or "stationary"; this process if it has that one.
 
         Raises:
             ValueError: an unknown start.
         """
+        if initial == self.graph.initial:
+            return self  # which may have found its law already
         return Process(self.graph.model_copy(update={"initial": initial}), self.seed, given=self.kernels)
 
     def _context_keys(self, split: str) -> np.ndarray:
@@ -201,6 +203,12 @@ class Process:
             ValueError: a law too large for 1 GiB, or a stationary law whose accuracy cannot be proven.
         """
         return initial_law(self.graph, self.kernels)
+
+    @cached_property
+    def first_token_law(self) -> np.ndarray | None:
+        """P(x_0), ``(V,)``, or None where x_0 is 0; it raises what ``initial_law`` raises."""
+        law = self.initial_law
+        return None if law is None else law.reshape(-1, self.graph.vocab_size).sum(axis=0)
 
     def sample(
         self,

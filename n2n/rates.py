@@ -10,7 +10,7 @@ import numpy as np
 from n2n.contraction import x_is_seen
 from n2n.difficulty import MOST_SEQUENCES, SPLIT, check_question, mean_and_error, predictive_entropies, until_precise
 from n2n.inference import filter
-from n2n.markov import PART, entropy_of, settled, settled_entropy
+from n2n.markov import PART, followed, settled, settled_entropy
 from n2n.process import Process
 from n2n.stationary import law_error
 
@@ -90,7 +90,7 @@ def _late_losses(process: Process, length: int, device: str, start: int, count: 
     """What an oracle that is not told the start, and one that is, expect to lose: ``(count, 2)``."""
     sample = process.sample(count, length=length, split=SPLIT, start=start)
     first = {name: states[:, 0] for name, states in sample.latents.items()}
-    late = max(1, min(LATE, length // 2))
+    late = min(LATE, length // 2)
     losses = [predictive_entropies(process, sample.tokens, device, start=at, last=late) for at in (None, first)]
     return np.stack([loss.mean(axis=1) for loss in losses], axis=1)
 
@@ -98,8 +98,7 @@ def _late_losses(process: Process, length: int, device: str, start: int, count: 
 def _bounds(process: Process, precision: float) -> tuple[float, float, int]:
     """Lower and upper bound, and the tokens in the last contexts enumerated."""
     states, vocab_size = process.graph.num_joint_states, process.graph.vocab_size
-    starts = _starts(process)
-    rows = max(vocab_size, len(starts[1]))
+    rows = max(vocab_size, np.count_nonzero(_start_law(process)))
     lower, upper, context = 0.0, settled_entropy(process, 0) + _slack(process, 0), 0
     while upper - lower > precision:
         if rows * vocab_size**context * states * (context + 1) > WORK:
@@ -107,7 +106,7 @@ def _bounds(process: Process, precision: float) -> tuple[float, float, int]:
         context += 1
         slack = _slack(process, context)
         upper = min(upper, settled_entropy(process, context) + slack)
-        lower = max(lower, _told_entropy(process, starts, context) - slack)
+        lower = max(lower, _told_entropy(process, _starts(process), context) - slack)
     return lower, upper, context
 
 
@@ -121,14 +120,18 @@ def _slack(process: Process, context: int) -> float:
     return rounding + 2 * error * ((context + 1) * largest - math.log(error or 1.0))
 
 
-def _starts(process: Process) -> tuple[np.ndarray, np.ndarray]:
-    """What an oracle may be told, ``(starts, nodes)`` states at t = 0 with X's last, and the probability of each.
+def _start_law(process: Process) -> np.ndarray:
+    """P(z_0, x_0) of what an oracle may be told, ``(n_1, .., n_K, V)``.
 
     Where no node sees the previous token, x_0 tells nothing beside z_0, and one token stands for all.
     """
     law = process.initial_law
-    if not x_is_seen(process.graph):
-        law = law.sum(axis=-1, keepdims=True)
+    return law if x_is_seen(process.graph) else law.sum(axis=-1, keepdims=True)
+
+
+def _starts(process: Process) -> tuple[np.ndarray, np.ndarray]:
+    """What an oracle may be told, ``(starts, nodes)`` states at t = 0 with X's last, and the probability of each."""
+    law = _start_law(process)
     places = np.argwhere(law > 0)
     return places, law[tuple(places.T)]
 
@@ -145,8 +148,6 @@ def _told_entropy(process: Process, starts: tuple[np.ndarray, np.ndarray], conte
         tokens = np.column_stack([start[:, -1], between, np.zeros_like(numbers)])  # any token, to be predicted
         told = {node.name: start[:, k] for k, node in enumerate(process.graph.latents)}
         found = filter(process, tokens, start=told, predictive=True)
-        probability = law[numbers // words] * np.exp(-found.nll[:, :-1].numpy().sum(axis=1))
-        possible = probability > 0  # else nan, or 0
-        laws = np.where(possible[:, None], found.predictive[:, -1].numpy(), 0.0)
-        total += float(np.where(possible, probability, 0.0) @ entropy_of(laws))
+        probability, entropy = followed(found, law[numbers // words])
+        total += float(probability @ entropy)
     return total

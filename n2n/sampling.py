@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,6 +26,7 @@ WIDTH = 256  # sequences side by side, at most; under 32 the calls cost more tha
 _SEQUENTIAL_BELOW = 50_000  # tokens; under it, handing out threads costs more than it saves
 _CONTEXT_BUDGET = 2**28  # bytes for the tables that one thread keeps of its sequences' own kernels
 
+VARIABLE = "OMP_NUM_THREADS"
 CONTROL_GROUP = "/sys/fs/cgroup/cpu.max"  # microseconds that a container may compute in each period of so many
 
 NO_KEYS = np.empty((0, 2), np.uint64)
@@ -85,14 +87,20 @@ def cores() -> int:
     A container's limit of processor time counts as so many cores, rounded up.
     """
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min([there, *_quota(), *([int(told)] if told.isdecimal() else [])]))
+    return max(1, min([there, *_quota(CONTROL_GROUP), *named_threads()]))
 
 
-def _quota() -> list[int]:
+def named_threads() -> list[int]:
+    """The number of threads that the user names by ``$OMP_NUM_THREADS``, or none."""
+    value = os.environ.get(VARIABLE, "")
+    return [int(value)] if value.isdecimal() else []
+
+
+@cache
+def _quota(path: str | os.PathLike) -> list[int]:
     """The limit that a container's control group sets, in cores, or none."""
     try:
-        share, period = Path(CONTROL_GROUP).read_text().split()
+        share, period = Path(path).read_text().split()
     except (OSError, ValueError):
         return []
     return [-(-int(share) // int(period))] if share.isdecimal() else []

@@ -8,7 +8,7 @@ from math import prod
 import networkx as nx
 import numpy as np
 
-from n2n.contraction import emitting, law_step, moving, x_is_seen
+from n2n.contraction import backward, emitting, law_step, moving, x_is_seen
 from n2n.elimination import Unresolved, long_run_law
 from n2n.graph import Graph, Node
 
@@ -68,8 +68,12 @@ def check_law(graph: Graph, what: str) -> None:
 
 def moved(graph: Graph, kernels: Mapping[str, np.ndarray], law: np.ndarray) -> np.ndarray:
     """A law over the latents, and over X where the previous token is seen, one time step on."""
-    for node, equation in law_step(graph):
-        law = np.einsum(equation, law, kernels[node.name])
+    return _image([(equation, kernels[node.name]) for node, equation in law_step(graph)], law)
+
+
+def _image(steps: list[tuple[str, np.ndarray]], law: np.ndarray) -> np.ndarray:
+    for equation, kernel in steps:
+        law = np.einsum(equation, law, kernel)
     return law
 
 
@@ -210,9 +214,7 @@ def iterate(steps: list[tuple[str, np.ndarray]], nodes: tuple[Node, ...]) -> tup
     law /= law.size
     rounding = np.finfo(float).eps * (len(nodes) + sum(node.num_states for node in nodes))
     for _ in range(ITERATIONS):
-        image = law
-        for equation, kernel in steps:
-            image = np.einsum(equation, image, kernel)
+        image = _image(steps, law)
         change = np.abs(image - law).sum()
         law = 0.5 * (law + image)
         if change <= rounding:
@@ -245,10 +247,7 @@ def _expected(steps: list[tuple[str, np.ndarray]], values: np.ndarray) -> np.nda
     """The expectation of a function of the next joint state, given the present one."""
     shape = values.shape
     for equation, kernel in reversed(steps):
-        given, after = equation.split("->")
-        before, seen = given.split(",")
-        known = "".join(letter for letter in before if letter in after + seen)
-        values = np.einsum(f"{after},{seen}->{known}", values, kernel)
-        axes = [size if letter in known else 1 for letter, size in zip(before, shape, strict=True)]
-        values = np.broadcast_to(values.reshape(axes), shape)  # an X that does not see itself is not known
+        back, lost = backward(equation)
+        values = np.einsum(back, values, kernel)
+        values = np.broadcast_to(values[..., None], shape) if lost else values
     return values

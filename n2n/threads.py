@@ -7,26 +7,19 @@ are: a small operation can take a hundred times as long on two threads as on one
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 
-from n2n.sampling import cores
+from n2n.sampling import VARIABLE, cores, named_threads
 
-VARIABLE = "OMP_NUM_THREADS"
 ROUNDS = 2  # of timings, at least
 SECONDS = 1.0  # that timings may take, once there are so many
 SHARE = 0.03  # of the work to come that may be spent on timings, once there are so many
 CLEAR = 3.0  # times as long as the fastest: no further timings are needed
 WORTH = 0.9  # more threads are taken where they need at most this share of the time of fewer
-
-
-def chosen_by_user() -> bool:
-    """Whether ``$OMP_NUM_THREADS`` is set, which is then respected."""
-    return os.environ.get(VARIABLE, "").isdecimal()
 
 
 @dataclass(frozen=True)
@@ -56,7 +49,7 @@ def of_run(work: Callable[[], object], calls: int, most: int, before: int | None
         most: threads that it may take; the cores at hand limit them too, unless the user named a number.
         before: those of the run that is resumed, if one is.
     """
-    if chosen_by_user():
+    if named_threads():
         return Threads(most, f"by {VARIABLE}")
     most = min(most, cores())
     other = f"{VARIABLE} sets another number"

@@ -118,11 +118,12 @@ def matched(plan: Plan, parameters: int, options: dict[str, Any]) -> Matched:
     most = WIDEST // multiple
     step = _nearest(lambda k: count({"dim": k * multiple}), parameters, most)
     around = sorted(range(max(1, step - AROUND), min(most, step + AROUND) + 1), key=lambda k: abs(k - step))
-    tried = [{"dim": step * multiple}]
-    while apart(count(tried[-1]), parameters) and around:
-        tried.append(_finer(plan, options, count, around.pop(0) * multiple, parameters))
-    found = min(tried, key=lambda chosen: abs(count(chosen) - parameters))
-    size = count(found)
+    found = {"dim": step * multiple}
+    tried = [(count(found), found)]
+    while apart(tried[-1][0], parameters) and around:
+        found = _finer(plan, options, count, around.pop(0) * multiple, parameters)
+        tried.append((count(found), found))
+    size, found = min(tried, key=lambda sized: abs(sized[0] - parameters))
     if apart(size, parameters) and step in (1, most) and (size > parameters) == (step == 1):
         raise ValueError(
             f"parameters: saw {parameters:,}; the {'smallest' if step == 1 else 'largest'} model with these options "
