@@ -19,11 +19,12 @@ from n2n.config import TrainConfig
 from n2n.learner import Learner
 from n2n.live import shown
 from n2n.monitor import checkpoint
-from n2n.monitor.files import Damaged, last_row
+from n2n.monitor.files import Damaged, last_row, tail
 from n2n.monitor.lock import Held, locked
 from n2n.monitor.metrics import METRICS, told
 from n2n.monitor.parents import end_with_parent
 from n2n.monitor.preemption import FILE, Preempted, Stop
+from n2n.monitor.status import STATUS
 from n2n.ranks import LAUNCHED, Ranks
 from n2n.recording import ANSWERS, TRAINS, describe, line_logger, owned, resumable, threads_before, write_status
 from n2n.runs import Run
@@ -33,7 +34,7 @@ from n2n.threads import VARIABLE, Threads, of_run, using
 PERIOD = 0.2  # seconds between looks at the run's folder
 PATIENCE = 60.0  # seconds that processes may take to save once their launcher is gone
 START = 300.0  # seconds that processes may take until the first of them has joined the others
-TAIL = 4000  # characters of torchrun's log in an error
+TORCHRUN, TAIL = "torchrun.log", 4000  # its log, and bytes of it in an error
 
 
 def launch(config: TrainConfig, folder: Path | None, learner: Learner, device: torch.device) -> Run:
@@ -109,20 +110,19 @@ def _prepare(config: TrainConfig, folder: Path, learner: Learner, device: torch.
         with using(chosen.number):
             describe(folder, config)
         write_status(folder, config, "running", step)
-    (folder / "logs").mkdir(exist_ok=True)
     line_logger(folder)(f"of each process: {chosen}")
     return chosen.number
 
 
 def _started(config: TrainConfig, folder: Path, threads: int) -> subprocess.Popen:
     environment = {**os.environ, VARIABLE: str(threads), LAUNCHED: "1"}
-    with open(folder / "logs" / "torchrun.log", "ab") as output:
+    with open(folder / "logs" / TORCHRUN, "ab") as output:
         said = {"stdout": output, "stderr": output, "env": environment}
         return subprocess.Popen(_command(config, folder), start_new_session=True, **said)
 
 
 def _saved(folder: Path) -> int:
-    return max(checkpoint.steps(folder / "checkpoints"), default=0)
+    return checkpoint.last(folder / "checkpoints")
 
 
 def _command(config: TrainConfig, folder: Path) -> list[str]:
@@ -179,7 +179,7 @@ class _Start:
     def __init__(self, folder: Path) -> None:
         self._folder, self._began = folder, time.monotonic()
         self._logs = self._logged()
-        self._status = (folder / "status.json").read_bytes()
+        self._status = (folder / STATUS).read_bytes()
 
     def _logged(self) -> int:
         return sum(path.stat().st_size for path in (self._folder / "logs").glob("rank*.log"))
@@ -187,20 +187,19 @@ class _Start:
     @property
     def trains(self) -> bool:
         """Whether the first process has written ``status.json``, after which it hears of the file ``STOP``."""
-        return (self._folder / "status.json").read_bytes() != self._status
+        return (self._folder / STATUS).read_bytes() != self._status
 
     def refuse_late(self) -> None:
         """Raise a ``RuntimeError`` if none has joined in time; each that has joined writes a line into its log."""
         if time.monotonic() - self._began > START and self._logged() == self._logs:
             raise RuntimeError(
                 f"no process of {self._folder} has joined the others within {START:g} s. torchrun's log ends with:\n"
-                f"{_tail(self._folder)}"
+                f"{_log_tail(self._folder)}"
             )
 
 
-def _tail(folder: Path) -> str:
-    """The end of torchrun's log."""
-    return (folder / "logs" / "torchrun.log").read_text(errors="replace")[-TAIL:]
+def _log_tail(folder: Path) -> str:
+    return tail(folder / "logs" / TORCHRUN, TAIL)
 
 
 def _end(process: subprocess.Popen) -> None:
@@ -221,7 +220,7 @@ def _result(config: TrainConfig, folder: Path, stop: Stop, code: int) -> Run:
     run = Run(folder)
     status = run.status
     if status["state"] == "running":  # killed before it could tell
-        said = f"torchrun ended with {code}:\n{_tail(folder)}"
+        said = f"torchrun ended with {code}:\n{_log_tail(folder)}"
         write_status(folder, config, "failed", _saved(folder), error=said)
         status = run.status
     if status["state"] == "failed":

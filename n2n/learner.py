@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from n2n.data.sidecar import same_kernels
 from n2n.models.lm import LanguageModel
 from n2n.models.sizes import forward_flops
 from n2n.monitor import checkpoint
+from n2n.monitor.journal import Marks
 from n2n.monitor.profiler import Clock
 from n2n.optimization import Objective, learning_rate, make_optimizer, step_seed, update
 from n2n.ranks import Ranks
@@ -87,7 +89,7 @@ class Learner:
             return
         found = torch.stack([torch.stack([loss.float(), norm.float()]) for _, loss, norm in self._unchecked])
         for (step, _, _), (loss, norm) in zip(self._unchecked, found.tolist(), strict=True):
-            if not torch.isfinite(torch.tensor([loss, norm])).all():
+            if not (math.isfinite(loss) and math.isfinite(norm)):
                 rate = learning_rate(self.config, step)
                 raise FloatingPointError(
                     f"at step {step} the loss is {loss:.4g} and its gradient has norm {norm:.4g}, at a learning rate "
@@ -147,7 +149,7 @@ class Learner:
             )
         self._refuse_other_model(state["model"], folder)
 
-    def save(self, folder: Path, marks: checkpoint.Marks) -> None:
+    def save(self, folder: Path, marks: Marks) -> None:
         """Write a checkpoint of weights that are finite; every rank has to call, the first one writes.
 
         Args:

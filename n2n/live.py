@@ -64,7 +64,7 @@ class Live:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._button.close()
-        saved = max(checkpoint.steps(self._folder / "checkpoints"), default=0)
+        saved = checkpoint.last(self._folder / "checkpoints")
         self._say(f"{'' if kind is None else f'ended by {kind.__name__}, '}saved at step {saved} of {self._total}")
         self._attempt(self._keep)
 

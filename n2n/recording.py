@@ -15,7 +15,7 @@ from n2n import runs
 from n2n.config import TrainConfig
 from n2n.monitor import checkpoint
 from n2n.monitor.environment import describe_environment
-from n2n.monitor.files import make_folder, read_json, read_object, remove_empty, write_json
+from n2n.monitor.files import make_folder, read_object, remove_empty, write_json
 from n2n.monitor.lock import Gone, Held, NoLocks, Opened, locked, opened_folder
 from n2n.monitor.metrics import rows_missing
 from n2n.monitor.preemption import FILE
@@ -163,11 +163,8 @@ def label_of(config: TrainConfig) -> str:
 
 
 def _holder(folder: Path) -> str:
-    try:
-        status = read_json(folder / STATUS)
-        return f"process {status['pid']} on {status['host']}"
-    except (OSError, ValueError, KeyError):
-        return "another process"
+    status = read_object(folder / STATUS)
+    return f"process {status['pid']} on {status['host']}" if {"pid", "host"} <= status.keys() else "another process"
 
 
 def describe(folder: Path, config: TrainConfig) -> None:

@@ -45,12 +45,13 @@ class Reporter:
         self._trace = Trace(folder / "profile" / f"rank{ranks.rank}.json.gz", config.profile_steps)
         self._held_out: dict[Split, HeldOut] = {}
         self._inside = contextlib.ExitStack()
-        self._flops = forward_flops(config.build_model("torch"), config.seq_len - 1)["Global"] * (1 + BACKWARD)
 
     def __enter__(self) -> Reporter:
         done, steps = self._learner.done, self._config.steps
         self._log(f"rank {self._ranks.rank} of {self._ranks.count} on {self._learner.device}, from step {done}")
         if self._ranks.first:
+            model, length = self._config.build_model("torch"), self._config.seq_len - 1
+            self._flops = forward_flops(model, length)["Global"] * (1 + BACKWARD)
             self._rate = matrix_rate(str(self._learner.device), self._config.precision)
             self._describe_speed()
             rows = Rows(self._folder, self._config.identity, done, self._marks, tensorboard=self._config.tensorboard)

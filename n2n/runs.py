@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from n2n.monitor.columns import read_columns
-from n2n.monitor.files import Damaged, read_json, read_object, read_rows
+from n2n.monitor.files import Damaged, object_in, read_object, read_rows
 from n2n.monitor.status import read_status
 from n2n.paths import folder_name, usable
 from n2n.strict import Refused
@@ -82,10 +82,10 @@ def table(name: str | os.PathLike) -> pd.DataFrame:
         damaged, ``error`` names it.
 
     Raises:
-        ValueError: no such folder, or one without runs.
+        ValueError: no such folder, one without runs, or one whose ``sweep.json`` is damaged.
     """
     folder = sweep_folder(name)
-    points = read_json(folder / SWEEP)["points"] if (folder / SWEEP).exists() else {}
+    points = _points(folder / SWEEP)
     found = sorted((path.parent.name for path in folder.glob("*/config.json")), key=_counted)
     rows = {
         name: _row(folder / name, points.get(name, {})) for name in [*points, *(n for n in found if n not in points)]
@@ -93,6 +93,14 @@ def table(name: str | os.PathLike) -> pd.DataFrame:
     if not rows:
         raise ValueError(f"{folder} holds no runs")
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
+
+
+def _points(path: Path) -> dict[str, dict[str, Any]]:
+    """The points of a sweep; empty for a folder of runs that were not submitted together."""
+    try:
+        return object_in(path)["points"] if path.exists() else {}
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
 
 
 def _counted(name: str) -> list[tuple[int, str]]:
@@ -146,10 +154,7 @@ class Run:
 
         path = self.path / "config.json"
         try:
-            given = read_json(path)
-            if not isinstance(given, dict):
-                raise ValueError(f"it holds {type(given).__name__!r}, not names and values")
-            return TrainConfig.recorded(given)
+            return TrainConfig.recorded(object_in(path))
         except (OSError, ValueError) as error:
             raise ValueError(f"{path} is no configuration of a run: {error}") from None
 

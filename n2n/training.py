@@ -18,7 +18,7 @@ from n2n.learner import Learner
 from n2n.memory import keep_freed_memory
 from n2n.monitor import checkpoint
 from n2n.monitor.files import clean, read_object
-from n2n.monitor.metrics import NO_ROWS, check_tensorboard
+from n2n.monitor.metrics import NO_ROWS, Marks, check_tensorboard
 from n2n.monitor.preemption import Preempted, Stop
 from n2n.monitor.progress import in_watched_notebook
 from n2n.monitor.status import STATUS
@@ -85,9 +85,8 @@ def train(config: TrainConfig) -> Run:
     locks = [TRAINS] if started_by_launcher() else [ANSWERS, TRAINS]
     with ranks.joined(device):
         if folder and started_by_launcher():
-            line_logger(folder, ranks.rank)(
-                f"rank {ranks.rank} of {ranks.count} has joined"
-            )  # the launcher waits for it
+            # The launcher waits for this line.
+            line_logger(folder, ranks.rank)(f"rank {ranks.rank} of {ranks.count} has joined")
         learner = Learner(config, device, ranks)
         with owned(folder, config, ranks, locks) as ours:
             return _train_in(ours, learner)
@@ -153,7 +152,7 @@ def _threads(folder: Path, learner: Learner) -> Iterator[None]:
         yield
 
 
-def _resume(folder: Path, learner: Learner) -> checkpoint.Marks:
+def _resume(folder: Path, learner: Learner) -> Marks:
     """Load the newest checkpoint that can be used, which the first rank finds; the marks of its rows."""
     config, told = learner.config, []
     found = resumable(folder, config, told.append) if learner.ranks.first else None
@@ -178,7 +177,7 @@ def _failures_told(ours: Owned, learner: Learner) -> Iterator[None]:
     except BaseException as error:
         if not ours.in_place:  # what lies there now may be another run's
             raise
-        saved = max(checkpoint.steps(folder / "checkpoints"), default=0)
+        saved = checkpoint.last(folder / "checkpoints")
         told = "" if learner.ranks.count == 1 else f"rank {learner.ranks.rank} of {learner.ranks.count}:\n"
         state = "preempted" if isinstance(error, KeyboardInterrupt) else "failed"
         with contextlib.suppress(OSError):  # a full disk is told by the error itself
@@ -187,7 +186,7 @@ def _failures_told(ours: Owned, learner: Learner) -> Iterator[None]:
         raise
 
 
-def _steps(ours: Owned, learner: Learner, stop: Stop, marks: checkpoint.Marks) -> bool:
+def _steps(ours: Owned, learner: Learner, stop: Stop, marks: Marks) -> bool:
     """Train to the end, or until someone asks for it; whether someone did."""
     config, ranks = learner.config, learner.ranks
     batches = learner.batches.ahead(learner.done, config.steps)

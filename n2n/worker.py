@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import signal
 import sys
 from pathlib import Path
@@ -50,7 +49,7 @@ def _configuration(path: Path) -> TrainConfig:
         raise ValueError(f"saw {path}; a file named config.json is needed, whose folder becomes the run's")
     try:
         given = read_json(path)
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
     if not isinstance(given, dict):
         raise ValueError(f"{path} holds no object of names and values")

@@ -27,6 +27,13 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         n2n.Run(tmp_path)
 
 
+@pytest.mark.parametrize("content", ["[]", "{}", "{", "[" * 100_000])
+def test_a_damaged_sweep_is_refused_by_its_file(tmp_path, content):
+    (tmp_path / "sweep.json").write_text(content)
+    with pytest.raises(ValueError, match=r"sweep\.json is damaged: "):
+        runs.table(tmp_path)
+
+
 def test_what_is_not_there_yet_is_said(small, tmp_path, monkeypatch):
     from n2n import training
 

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from n2n.graph import Graph
-from n2n.monitor.files import read_json
+from n2n.monitor.files import object_in
 from n2n.process import Process, Split
 from n2n.strict import Refused, Strict
 
@@ -57,13 +57,11 @@ def described(path: Path, kind: type[Plan]) -> dict[str, Any]:
         ValueError: with the file and each field at fault.
     """
     try:
-        found = read_json(path)
-        if not isinstance(found, dict):
-            raise ValueError(f"saw a {type(found).__name__}; an object is needed")
+        found = object_in(path)
         kind(**found)
     except Refused as error:
         said = "; ".join(" ".join(said.split()) for _, said in error.wrong)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         said = f"{type(error).__name__}: {error}"
     else:
         return found

@@ -12,7 +12,8 @@ import pandas as pd
 from n2n.launch.clusters import WAITING, Cluster, Live
 from n2n.launch.job import STATE
 from n2n.launch.sweep import LOGS, UNFINISHED, Sweep
-from n2n.monitor.files import last_row, read_json
+from n2n.monitor.files import last_row, object_in, tail
+from n2n.monitor.status import STATUS
 from n2n.strict import shown
 
 ENDED = ("done", *UNFINISHED)
@@ -58,8 +59,9 @@ def _row(sweep: Sweep, point: str, job: str | None, live: Live | None) -> dict[s
     state = _state(str(heard) if heard else None, job, live, log.exists())
     read = [_attempted(part, folder) for part in (_status, _loss, *((_made, _time_left) if state == "running" else ()))]
     damage = [said for _, said in [(last, damage), *read] if said]
-    error = last.get("error") if heard else _tail(log.with_suffix(".err"))
-    said = damage[0] if damage else _last_line(error) if state in ("failed", "killed") else ""
+    said = damage[0] if damage else ""
+    if not damage and state in ("failed", "killed"):
+        said = _last_line(last.get("error") if heard else tail(log.with_suffix(".err"), TAIL))
     found = {name: value for part, _ in read for name, value in part.items()}
     return {"state": state, **found, "log": os.path.relpath(log) if log.exists() else "", "error": said}
 
@@ -74,8 +76,8 @@ def _attempted(read: Callable[[Path], dict[str, Any]], path: Path) -> tuple[dict
 
 def _status(folder: Path) -> dict[str, Any]:
     """The step that a run has saved, and its steps."""
-    found = _object(folder / "status.json")
-    return {name: _number(found, name, "status.json") for name in ("step", "steps")}
+    found = _object(folder / STATUS)
+    return {name: _number(found, name, STATUS) for name in ("step", "steps")}
 
 
 def _loss(folder: Path) -> dict[str, Any]:
@@ -93,27 +95,24 @@ def _made(folder: Path) -> dict[str, Any]:
 
 def _object(path: Path) -> dict[str, Any]:
     """A JSON file's object; empty if there is no file."""
-    return _checked(path, lambda: read_json(path) if path.exists() else {})
+    return _checked(path, lambda: object_in(path) if path.exists() else {})
 
 
 def _last(path: Path) -> dict[str, Any]:
     """The last row of a file; empty if there is none."""
-    return _checked(path, lambda: {} if (row := last_row(path)) is None else row)
+    return _checked(path, lambda: last_row(path) or {})
 
 
-def _checked(path: Path, read: Callable[[], Any]) -> dict[str, Any]:
-    """An object from a file.
+def _checked(path: Path, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What is read from a file.
 
     Raises:
-        ValueError: it holds something else; the message begins with the file's name.
+        ValueError: what ``read`` raises; the message begins with the file's name.
     """
     try:
-        found = read()
-    except (ValueError, RecursionError) as error:
+        return read()
+    except ValueError as error:
         raise ValueError(f"{path.name}: {str(error).removeprefix(f'{path}, ')}") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{path.name}: saw {shown(found)}; an object is needed")
-    return found
 
 
 def _number(given: dict[str, Any], name: str, file: str, without: Any = "") -> Any:
@@ -134,16 +133,6 @@ def _state(heard: str | None, job: str | None, live: Live | None, began: bool) -
     if heard is None:
         return "killed" if began else "cancelled"
     return {"failed": "failed", "preempted": "preempted", "requeued": "preempted"}.get(heard, "killed")
-
-
-def _tail(path: Path) -> str:
-    """The end of a log."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL))
-            return file.read().decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def _last_line(error: Any) -> str:

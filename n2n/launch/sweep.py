@@ -11,9 +11,8 @@ from typing import Any
 
 from n2n import runs
 from n2n.launch.points import Point
-from n2n.monitor.files import read_json, write_json
+from n2n.monitor.files import object_in, write_json
 from n2n.monitor.lock import locked
-from n2n.paths import short
 from n2n.runs import SWEEP
 from n2n.strict import shown
 
@@ -81,12 +80,9 @@ class Sweep:
 
 def _object(path: Path) -> dict[str, Any]:
     try:
-        found = read_json(path)
-    except (ValueError, RecursionError) as error:
+        return object_in(path)
+    except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} is damaged: saw {shown(found)}; an object is needed")
-    return found
 
 
 def folder_of(name: str) -> Path:
@@ -97,7 +93,7 @@ def folder_of(name: str) -> Path:
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,199}", name) or name.endswith(".ipynb"):
         raise ValueError(
-            f"name: saw {short(name)}; letters, digits and any of _.+- are needed, 200 at most, a letter or digit first"
+            f"name: saw {shown(name)}; letters, digits and any of _.+- are needed, 200 at most, a letter or digit first"
         )
     return (runs.root() / name).resolve()
 

@@ -10,18 +10,18 @@ import stat
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
 from n2n.monitor.files import from_json, sync, write_json
+from n2n.monitor.journal import Marks
 
 _STATE, _MANIFEST = "state.pt", "manifest.json"
 _LONGEST_MANIFEST = 2**20  # bytes
 
-
-Marks = dict[str, dict[str, int]]  # how far files beside the checkpoints go, by their names
 Missing = Callable[[Marks], str | None]
 
 
@@ -95,10 +95,15 @@ def set_aside(folder: Path, after: int) -> None:
     for step in steps(folder):
         if step > after:
             name = f"aside_{_path(folder, step).name}"
-            free = (folder / (name + suffix) for suffix in ["", *(f"-{n}" for n in range(2, 10**6))])
+            free = chain([folder / name], (folder / f"{name}-{n}" for n in count(2)))
             _path(folder, step).rename(next(path for path in free if not path.exists()))
     for unfinished in folder.glob(".step_*.part"):
         shutil.rmtree(unfinished)
+
+
+def last(folder: Path) -> int:
+    """The newest step that has a checkpoint; 0 if none has."""
+    return max(steps(folder), default=0)
 
 
 def steps(folder: Path) -> list[int]:

@@ -146,13 +146,34 @@ def from_json(text: bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def object_in(path: Path) -> dict[str, Any]:
+    """A JSON file's object.
+
+    Raises:
+        OSError, ValueError: as ``read_json``, or it holds something else.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise ValueError(f"saw a {type(found).__name__}; an object is needed")
+    return found
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON file's object; empty if the file is not there or holds none."""
     try:
-        found = read_json(path)
-    except (OSError, ValueError, RecursionError):
+        return object_in(path)
+    except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+
+
+def tail(path: Path, most: int) -> str:
+    """At most the last ``most`` bytes of a text file; empty if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - most))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 class Damaged(ValueError):
@@ -235,7 +256,7 @@ def last_row(path: Path) -> dict[str, Any] | None:
 
 def parse(line: bytes) -> dict[str, Any]:
     """The row that a sound line holds, without its checksum."""
-    row = json.loads(line)
+    row = from_json(line)
     del row["crc"]
     return row
 

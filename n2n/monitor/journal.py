@@ -12,6 +12,7 @@ from typing import Any
 from n2n.monitor.files import append_row, is_sound, parse, read_rows, sync, write_atomic
 
 Mark = dict[str, int]  # "bytes" of a file from its start, and their checksum "crc"
+Marks = dict[str, Mark]  # of the files beside a run's checkpoints, by name
 NOTHING: Mark = {"bytes": 0, "crc": 0}
 _BLOCK = 2**20
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from n2n.monitor.journal import NOTHING, Journal, Mark
+from n2n.monitor.journal import NOTHING, Journal, Marks
 
 METRICS, EVALS = "metrics.jsonl", "evals.jsonl"
-Marks = dict[str, Mark]  # of each file
 NO_ROWS: Marks = {METRICS: NOTHING, EVALS: NOTHING}
 
 
