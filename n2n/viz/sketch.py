@@ -7,7 +7,7 @@ import base64
 import numpy as np
 import pandas as pd
 
-from n2n.viz.style import GRID, MODEL, ORACLE
+from n2n.viz.style import GRID, MODEL, ORACLE, TEXT
 
 WIDTH, HEIGHT, LEFT, BELOW = 760, 260, 50, 24  # pixels
 MOST = 400  # points of a line
@@ -45,5 +45,5 @@ def _line(x: np.ndarray, y: np.ndarray, colour: str) -> str:
     return f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
 
 
-def _text(x: float, y: float, text: str, colour: str = "#444") -> str:
+def _text(x: float, y: float, text: str, colour: str = TEXT) -> str:
     return f'<text x="{x}" y="{y}" fill="{colour}">{text}</text>'
