@@ -6,12 +6,13 @@ Nothing is read that its owner has hidden or does not have: masked and missing v
 from __future__ import annotations
 
 import math
-import reprlib
 import sys
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from n2n.strict import shown
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +35,7 @@ def integers(given: Any, what: str = "tokens") -> np.ndarray:
     array = _integral(_array(given, what), given, what)
     for value in (array.min(), array.max()) if array.size and array.dtype in (np.uint64, object) else ():
         if not -MOST <= value <= MOST:
-            raise ValueError(f"{what}: saw {reprlib.repr(int(value))}; integers below 2**63 are needed")
+            raise ValueError(f"{what}: saw {shown(int(value))}; integers below 2**63 are needed")
     return np.array(array, dtype=np.int64, order="C")
 
 
@@ -125,9 +126,9 @@ def _of_list(given: list | tuple, what: str, level: int) -> np.ndarray:
         except ValueError as error:
             if str(error).startswith(f"{what}: "):
                 raise
-            raise ValueError(f"{what}: saw rows of unequal lengths in {reprlib.repr(given)}") from None
+            raise ValueError(f"{what}: saw rows of unequal lengths in {shown(given)}") from None
     if kinds & {bool, np.bool_}:
-        raise ValueError(f"{what}: saw a boolean in {reprlib.repr(given)}; numbers are needed")
+        raise ValueError(f"{what}: saw a boolean in {shown(given)}; numbers are needed")
     return np.array(given)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import types
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import ValidationError
@@ -24,14 +23,12 @@ class Asked(Strict):
 
     @classmethod
     def _wrong(cls, error: ValidationError, values: dict[str, Any]) -> list[tuple[str, str]]:
-        told = super()._wrong(error, values)
-        hints = {name: _hint(name, cls.model_fields[name].annotation, values[name]) for name in _fields(cls, values)}
-        last = {field: i for i, (field, _) in enumerate(told)}  # a hint once, however much is wrong with a value
-        return [(field, said + hints.get(field, "") * (last[field] == i)) for i, (field, said) in enumerate(told)]
-
-
-def _fields(model: type[Strict], values: Mapping[str, Any]) -> list[str]:
-    return [name for name in values if name in model.model_fields]
+        wrong = super()._wrong(error, values)
+        last = {field: i for i, (field, _) in enumerate(wrong)}  # a hint once, however much is wrong with a value
+        for field in last.keys() & values.keys() & cls.model_fields.keys():
+            _, said = wrong[last[field]]
+            wrong[last[field]] = field, said + _hint(field, cls.model_fields[field].annotation, values[field])
+        return wrong
 
 
 def _hint(name: str, annotation: Any, value: Any) -> str:

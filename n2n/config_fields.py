@@ -12,16 +12,13 @@ from n2n.classic import CLASSICS
 from n2n.fields import preset
 from n2n.graph import Graph
 from n2n.presets import PRESETS
-from n2n.process import Process
 from n2n.strict import NonNegative, NonNegativeInt, shown, unknown
 
 
 def _named(graph: object) -> object:
-    """A graph, or that of a preset or a classic process by its name."""
+    """A graph, or that of a preset by its name; ``TrainConfig`` has replaced a classic process's name by then."""
     if isinstance(graph, str) and graph not in PRESETS:
-        if graph not in CLASSICS:
-            raise ValueError(unknown("graph", graph, [*PRESETS, *CLASSICS]))
-        return Process.classic(graph).graph
+        raise ValueError(unknown("graph", graph, [*PRESETS, *CLASSICS]))
     return preset(graph)
 
 

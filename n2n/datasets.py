@@ -12,10 +12,10 @@ from n2n import runs
 from n2n.asked import Asked
 from n2n.data.generation import generate_part
 from n2n.data.store import TokenStore
-from n2n.fields import GraphOrPreset, Path
+from n2n.fields import Folder, GraphOrPreset
 from n2n.paths import folder_name, usable
 from n2n.process import SPLITS, Process
-from n2n.strict import Count, NonNegativeInt, Seed, shown
+from n2n.strict import Count, NonNegativeInt, Seed
 
 
 class DatasetConfig(Asked):
@@ -43,15 +43,15 @@ class DatasetConfig(Asked):
     train: NonNegativeInt = 100_000
     valid: NonNegativeInt = 1_000
     test: NonNegativeInt = 1_000
-    folder: Path = ""
+    folder: Folder = ""
     part: NonNegativeInt = 0
     parts: Count = 1
 
     @field_validator("folder")
     @classmethod
     def _there(cls, folder: str) -> str:
-        if folder and (place := usable(folder, "folder")).exists() and not place.is_dir():
-            raise ValueError(f"saw {shown(folder)}, which is a file; a folder is needed")
+        if folder:
+            usable(folder, "folder")
         return folder
 
     @model_validator(mode="after")

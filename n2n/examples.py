@@ -128,12 +128,14 @@ class Inspected(OneRun):
 
 def check_step(name: str, step: int | None) -> None:
     """Raise a ``ValueError`` that lists the checkpoints of a run if ``step`` is none of them; None is the last one."""
+    if step is None:
+        return
     if name.startswith(PREFIX):
         given = configured(name)
         known = list(range(given.checkpoint_every, given.steps + 1, given.checkpoint_every))
     else:
         known = named(name).steps
-    if step is not None and step not in known:
+    if step not in known:
         raise ValueError(f"step: saw {step}; the checkpoints of {name} are {', '.join(map(str, known))}")
 
 

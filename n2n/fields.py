@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from n2n.graph import Graph
 from n2n.paths import readable
@@ -39,5 +40,12 @@ def graph_of(value: Any) -> Graph:
     return found
 
 
+def _no_file(folder: str) -> str:
+    if folder and (place := pathlib.Path(folder)).exists() and not place.is_dir():
+        raise ValueError(f"saw {shown(folder)}, which is a file; a folder is needed")
+    return folder
+
+
 Path = Annotated[str, BeforeValidator(path)]
+Folder = Annotated[Path, AfterValidator(_no_file)]
 GraphOrPreset = Annotated[Graph, BeforeValidator(preset)]

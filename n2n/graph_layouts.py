@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Literal
 
+from n2n.nested import Route
 from n2n.older_nodes import OLDER, SIZES, has_kernel, is_observed, is_older, today, twice
 from n2n.strict import shown, unknown
 
-Route = tuple[str | int, ...]  # the keys and indices that lead to a value
 Placed = tuple[Route, Any]
 
 GSSM = "gssm"
@@ -74,10 +74,9 @@ def choose(found: list[Found], name: str | None, hint: str) -> Found:
     """The graph of a name, or the only one.
 
     Raises:
-        Wrong: there is none, none of that name, or without a name there are several.
+        Wrong: there is none of that name, or without a name there are several.
     """
-    if not found:
-        raise Wrong(((), "no graph under 'nodes' or 'gssm'"))
+    assert found, "callers say where they looked"
     if name is not None:
         chosen = [graph for graph in found if graph.name == name]
         if not chosen:

@@ -16,8 +16,9 @@ from ruamel.yaml.representer import SafeRepresenter
 from n2n import marked_yaml
 from n2n.core_schema import TAG
 from n2n.graph_layouts import Found, Wrong, choose, find, nodes_today
-from n2n.marked_yaml import Faults, Page, Route
+from n2n.marked_yaml import Faults, Page
 from n2n.monitor.files import write_atomic
+from n2n.nested import Route
 from n2n.older_nodes import OLDER
 from n2n.paths import usable
 from n2n.strict import Refused, Strict, shown, unknown

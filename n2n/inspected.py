@@ -105,7 +105,16 @@ class ProbeConfig(Inspected):
         return self
 
 
-class DynamicsConfig(OneRun):
+class _WithLatents(OneRun):
+    """A run of a process with a latent that a probe could look for."""
+
+    @model_validator(mode="after")
+    def _probed(self) -> _WithLatents:
+        _with_latents(self.run)
+        return self
+
+
+class DynamicsConfig(_WithLatents):
     """A run whose checkpoints are looked at one after another, from the untrained model on.
 
     Args:
@@ -119,23 +128,13 @@ class DynamicsConfig(OneRun):
 
     most: Annotated[Count, Field(ge=2)] = 10
 
-    @model_validator(mode="after")
-    def _probed(self) -> DynamicsConfig:
-        _with_latents(self.run)
-        return self
 
-
-class WelcomeConfig(OneRun):
+class WelcomeConfig(_WithLatents):
     """The run that ``notebooks/welcome.ipynb`` takes its pictures of.
 
     Raises:
         ValueError: as ``OneRun``, or a run of a process without latents.
     """
-
-    @model_validator(mode="after")
-    def _probed(self) -> WelcomeConfig:
-        _with_latents(self.run)
-        return self
 
 
 def _with_latents(name: str) -> TrainConfig:

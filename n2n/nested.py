@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+Route = tuple[str | int, ...]  # the keys and indices that lead to a value
 DEEPEST = 100  # levels: far more than a graph has, far fewer than Python's own limit
 LARGEST = 2_000_000  # values in a text, where one that stands in several places counts in each
 VAST = 2**27  # values in memory, where a process's tables may be large

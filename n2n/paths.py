@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import reprlib
 from pathlib import Path
+
+from n2n.strict import shown
 
 LONGEST_PART, LONGEST = 255, 4095  # bytes of a name and of a path, as Linux has them
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")  # pathlib makes s3:/ of s3://
@@ -21,25 +22,25 @@ def readable(given: str | os.PathLike) -> str:
     """
     text = os.fspath(given) if isinstance(given, str | os.PathLike) else given
     if not isinstance(text, str):
-        raise ValueError(f"saw {reprlib.repr(given)}; the path of a file or folder is needed")
+        raise ValueError(f"saw {shown(given)}; the path of a file or folder is needed")
     if scheme := _SCHEME.match(text):
-        raise ValueError(f"saw {short(text)}, a URL of scheme {scheme[1]!r}; a path on this machine is needed")
+        raise ValueError(f"saw {shown(text)}, a URL of scheme {scheme[1]!r}; a path on this machine is needed")
     if "\0" in text:
-        raise ValueError(f"saw {short(text)}, which has a null character; no path can have one")
+        raise ValueError(f"saw {shown(text)}, which has a null character; no path can have one")
     if text.startswith("~"):
         try:
             text = str(Path(text).expanduser())
         except RuntimeError:
             user = text.split("/")[0]
-            raise ValueError(f"saw {short(text)}, but there is no home {user}; ./{user} is a folder here") from None
+            raise ValueError(f"saw {shown(text)}, but there is no home {user}; ./{user} is a folder here") from None
     try:
         parts = [len(part) for part in os.fsencode(text).split(b"/")]
     except UnicodeEncodeError:
-        raise ValueError(f"saw {short(text)}, which has a character that no path can have") from None
+        raise ValueError(f"saw {shown(text)}, which has a character that no path can have") from None
     if max(parts) > LONGEST_PART:
-        raise ValueError(f"saw {short(text)}, a name of {max(parts)} bytes in a path; at most {LONGEST_PART} can be")
+        raise ValueError(f"saw {shown(text)}, a name of {max(parts)} bytes in a path; at most {LONGEST_PART} can be")
     if sum(parts) + len(parts) - 1 > LONGEST:
-        raise ValueError(f"saw {short(text)}, a path of {len(text)} characters; at most {LONGEST} bytes can be")
+        raise ValueError(f"saw {shown(text)}, a path of {len(text)} characters; at most {LONGEST} bytes can be")
     return text
 
 
@@ -80,8 +81,3 @@ def shortened(name: str, most: int, whole: str) -> str:
 def cut(name: str, most: int, whole: str) -> str:
     """The beginning of a name and a hash of ``whole``, ``most`` characters at the most."""
     return f"{name[: most - 9]}-{hashlib.sha256(whole.encode(errors='surrogatepass')).hexdigest()[:8]}"
-
-
-def short(text: str) -> str:
-    """A text in quotes, its middle left out if it is long."""
-    return repr(text if len(text) <= 60 else f"{text[:40]}...{text[-15:]}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pathlib
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
@@ -12,15 +11,19 @@ from n2n import fields, runs
 from n2n.asked import Asked
 from n2n.config import TrainConfig
 from n2n.examples import PREFIX, SWEEP, opened_sweep
-from n2n.strict import Count, Ordered, shown, unknown
+from n2n.strict import Count, Ordered, unknown
 from n2n.sweep_results import SweepResults, read_folder
+
+
+def _known_example(name: str) -> str:
+    if name.startswith(PREFIX) and name != SWEEP:
+        raise ValueError(unknown("example of a sweep", name, [SWEEP]))
+    return name
 
 
 def _there(name: str) -> str:
     """A sweep as a notebook's parameter names it."""
-    if name.startswith(PREFIX) and name != SWEEP:
-        raise ValueError(unknown("example of a sweep", name, [SWEEP]))
-    if name != SWEEP:
+    if _known_example(name) != SWEEP:
         runs.table(name)  # refuses a folder that is missing or holds no runs
     return name
 
@@ -30,12 +33,6 @@ def _known(by: tuple[str, ...]) -> tuple[str, ...]:
         if name not in TrainConfig.model_fields:
             raise ValueError(unknown("field of a run", name, TrainConfig.model_fields))
     return by
-
-
-def _no_file(folder: str) -> str:
-    if folder and (place := pathlib.Path(folder).expanduser()).exists() and not place.is_dir():
-        raise ValueError(f"saw {shown(folder)}, which is a file; a folder is needed")
-    return folder
 
 
 class ReportConfig(Asked):
@@ -60,7 +57,7 @@ class ReportConfig(Asked):
     by: Annotated[Ordered[str], Field(min_length=1), AfterValidator(_known)] = ("arch",)
     parameters: Count | None = None
     resamples: Annotated[Count, Field(ge=100, le=10**6)] = 1000
-    export: Annotated[fields.Path, AfterValidator(_no_file)] = ""
+    export: fields.Folder = ""
 
 
 def read_sweep(name: str | os.PathLike) -> SweepResults:
@@ -72,4 +69,4 @@ def read_sweep(name: str | os.PathLike) -> SweepResults:
     Raises:
         ValueError: no such sweep, one without runs, or one in which nothing was evaluated yet.
     """
-    return read_folder(opened_sweep(_there(os.fspath(name))))
+    return read_folder(opened_sweep(_known_example(os.fspath(name))))

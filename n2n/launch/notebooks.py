@@ -81,12 +81,12 @@ class Notebook:
                 return found
         return None
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """What a point may give."""
         return sorted(self._known - {RUN_DIR})
 
-    @property
+    @cached_property
     def _known(self) -> set[str]:
         return set(self._assigned.values) | set(self.strict.model_fields if self.strict else ())
 
