@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from n2n.arrays import reals
-from n2n.difficulty import mean_and_error, ratio_error
-from n2n.strict import whole
+from n2n.utils.arrays import reals
+from n2n.utils.statistics import mean_and_error, ratio_error
+from n2n.utils.strict import whole
 
 PAIRS = ("batch", "T", "T")
 HEADS = ("batch", "layers", "heads", "T", "T")

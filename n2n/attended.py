@@ -13,7 +13,7 @@ from n2n.influence import token_influence
 from n2n.models.lm import LanguageModel
 from n2n.process import Process
 from n2n.reading import check_vocabulary, read_in_parts
-from n2n.strict import whole
+from n2n.utils.strict import whole
 
 SPLIT = "test"
 PART = 16  # sequences inspected at once

@@ -11,7 +11,7 @@ from n2n.examples import Inspected, Sequences, configured
 from n2n.needs import LARGEST
 from n2n.runs import Run
 from n2n.shown import output
-from n2n.strict import Count, NonNegative, NonNegativeInt, Several
+from n2n.utils.strict import Count, NonNegative, NonNegativeInt, Several
 from n2n.viz import unrolled_mixing
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from n2n.arrays import integers
 from n2n.sampling import smallest_dtype
-from n2n.strict import whole
+from n2n.utils.arrays import integers
+from n2n.utils.strict import whole
 
 ITERATIONS = 1000  # of the fixed point for the strengths, at most
 TOLERANCE = 1e-4  # largest relative change of a strength at which it stops; the loss is flat there

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from n2n.arrays import reals
-from n2n.strict import whole
+from n2n.utils.arrays import reals
+from n2n.utils.strict import whole
 
 FEWEST_SIZES = 3  # different abscissas that a line is fitted to; through two it always goes
 FEWEST_RUNS = 8  # that are resampled; of fewer, too many resamples hold two or three and tell nothing of the scatter

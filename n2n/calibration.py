@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from n2n.checks import check_budget, check_fixed
-from n2n.difficulty import entropies_by_seed, mean_and_error, student
+from n2n.difficulty import entropies_by_seed
 from n2n.graph import Graph
-from n2n.monitor.progress import track
-from n2n.strict import positive, shown, unknown, whole
+from n2n.utils.progress import track
+from n2n.utils.statistics import mean_and_error, student
+from n2n.utils.strict import positive, shown, unknown, whole
 
 LOWEST, HIGHEST = 1e-4, 1e3  # concentrations between which the target is looked for
 STEPS = 30  # halvings of that interval, on a logarithmic scale

@@ -8,12 +8,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from n2n.arrays import integer_tensor
 from n2n.contraction import MOST_LATENTS, sees_x
 from n2n.graph import Graph
 from n2n.process import Process
-from n2n.strict import whole
 from n2n.transition import table_entries
+from n2n.utils.arrays import integer_tensor
+from n2n.utils.strict import whole
 
 MEMORY_BUDGET = 2**30  # bytes that the tables and the beliefs of one part of the batch may take
 COPIES = 4  # beliefs alive at once within a step

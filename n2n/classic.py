@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from n2n.strict import shown, unknown
+from n2n.utils.strict import shown, unknown
 
 Labelled = np.ndarray  # (symbols, states, next states)
 

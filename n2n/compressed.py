@@ -13,9 +13,9 @@ from n2n.checks import check_fixed
 from n2n.difficulty import entropy
 from n2n.fields import preset
 from n2n.graph import Graph
-from n2n.monitor.progress import track
 from n2n.process import Process
-from n2n.strict import Count, Ordered, whole
+from n2n.utils.progress import track
+from n2n.utils.strict import Count, Ordered, whole
 
 MOST = 24  # 2^24 tokens are compressed at most
 PowersOfTwo = Annotated[Ordered[Annotated[Count, Field(le=MOST)]], Field(min_length=1)]

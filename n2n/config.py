@@ -11,29 +11,19 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from n2n import models
-from n2n.asked import Asked
 from n2n.checks import check_budget, check_fixed
 from n2n.classic import CLASSICS
 from n2n.config_fields import Device, Fraction, GraphOrName, Span, Switch, Tables
 from n2n.data import Epochs, TokenStore
-from n2n.fields import Path
 from n2n.graph import Graph
 from n2n.models.lm import LanguageModel
 from n2n.models.mixer import Depth, Frame, Width
 from n2n.models.ops import Kernels
 from n2n.needs import wrong_counts, wrong_sizes
 from n2n.process import Process
-from n2n.strict import (
-    RECORDED,
-    Count,
-    NonNegative,
-    Positive,
-    Refused,
-    Seed,
-    Several,
-    shown,
-    unknown,
-)
+from n2n.utils.configuration import Asked
+from n2n.utils.paths import PathText
+from n2n.utils.strict import RECORDED, Count, NonNegative, Positive, Refused, Seed, Several, shown, unknown
 
 # What may change between one call of train() and the next on the same folder: how long, how often, on what.
 CHANGEABLE = frozenset(
@@ -114,7 +104,7 @@ class TrainConfig(Asked):
     layers: Depth = 2
     heads: Count = 4
     model_options: dict[str, Any] = Field(default_factory=dict)
-    data: Path = ONLINE
+    data: PathText = ONLINE
     sequences: Count | None = None
     seq_len: Annotated[Count, Field(ge=2, le=2**20 + 1)] = 64
     batch_size: Count = 32
@@ -143,7 +133,7 @@ class TrainConfig(Asked):
     processes: Annotated[Count, Field(le=2**16)] = 1
     parallel: Literal["ddp", "fsdp"] = "ddp"
     device: Device = "auto"
-    run_dir: Path = ""
+    run_dir: PathText = ""
 
     @model_validator(mode="before")
     @classmethod

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from n2n.arrays import probabilities
 from n2n.classic import CLASSICS
 from n2n.fields import preset
 from n2n.graph import Graph
 from n2n.presets import PRESETS
-from n2n.strict import NonNegative, NonNegativeInt, shown, unknown
+from n2n.utils.arrays import probabilities
+from n2n.utils.strict import NonNegative, NonNegativeInt, shown, unknown
 
 
 def _named(graph: object) -> object:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ruamel.yaml.nodes import Node, ScalarNode
 
-from n2n.strict import LONGEST, cut, shown
+from n2n.utils.strict import LONGEST, cut, shown
 
 TAG = "tag:yaml.org,2002:"
 SCHEMA = {

@@ -9,13 +9,13 @@ import pandas as pd
 from pydantic import Field, field_validator, model_validator
 
 from n2n import runs
-from n2n.asked import Asked
 from n2n.data.generation import generate_part
 from n2n.data.store import TokenStore
-from n2n.fields import Folder, GraphOrPreset
-from n2n.paths import folder_name, usable
+from n2n.fields import GraphOrPreset
 from n2n.process import SPLITS, Process
-from n2n.strict import Count, NonNegativeInt, Seed
+from n2n.utils.configuration import Asked
+from n2n.utils.paths import FolderText, folder_name, usable
+from n2n.utils.strict import Count, NonNegativeInt, Seed
 
 
 class DatasetConfig(Asked):
@@ -43,7 +43,7 @@ class DatasetConfig(Asked):
     train: NonNegativeInt = 100_000
     valid: NonNegativeInt = 1_000
     test: NonNegativeInt = 1_000
-    folder: Folder = ""
+    folder: FolderText = ""
     part: NonNegativeInt = 0
     parts: Count = 1
 

@@ -12,7 +12,7 @@ from n2n.checks import MEMORY_BUDGET, check_budget, check_fixed, check_tokens, r
 from n2n.emission import Emission
 from n2n.graph import Graph, Node
 from n2n.process import Process
-from n2n.threads import using
+from n2n.utils.threads import using
 
 _CHUNK = 2**22  # bytes of sums compared at once: few enough to stay near a CPU's cache
 _COPIES = 6  # numbers for each joint state alive at once within a step, besides the sums compared

@@ -14,7 +14,7 @@ from n2n.contraction import BATCH, backward, emitting, law_step, x_is_seen
 from n2n.graph import Graph
 from n2n.process import Process
 from n2n.stationary import check_law, emitted, moved
-from n2n.strict import whole
+from n2n.utils.strict import whole
 
 Edge = tuple[str, str, int]  # (parent, child, lag)
 PART = 2**26  # bytes of what lies a step ahead that is kept at once

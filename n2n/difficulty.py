@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 
 import numpy as np
 import torch
@@ -15,7 +14,8 @@ from n2n.checks import check_device, check_fixed, check_process
 from n2n.graph import Graph
 from n2n.inference import filter
 from n2n.process import Process
-from n2n.strict import positive, whole
+from n2n.utils.statistics import mean_and_error
+from n2n.utils.strict import positive, whole
 
 PILOT = 256  # sequences drawn before it is known how many are needed
 MOST_SEQUENCES = 2**17
@@ -133,26 +133,3 @@ def until_precise(measure: Callable[[int, int], np.ndarray], precision: float, m
                 f"{most}; {len(losses)} of them give {error:.2g}"
             )
         losses = np.concatenate([losses, measure(len(losses), needed - len(losses))])
-
-
-def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over the first axis and its standard error."""
-    return values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(len(values))
-
-
-def ratio_error(above: np.ndarray, below: np.ndarray, ratio: float | np.ndarray) -> np.ndarray:
-    """Standard error of ``ratio = sum(above) / sum(below)``, sums over the first axis, of independent sequences.
-
-    Source: Cochran, "Sampling techniques" (1977), section 6.4 (the linearised ratio).
-    """
-    squares, count = ((above - ratio * below) ** 2).sum(axis=0), len(above)
-    return np.sqrt(count / (count - 1) * squares) / below.sum(axis=0)
-
-
-@cache
-def student(freedom: int) -> float:
-    """The 97.5% quantile of Student's t: arctan(t / sqrt(freedom)) has a density of cos ** (freedom - 1)."""
-    angles = np.linspace(0, math.pi / 2, 20_001)
-    density = np.cos(angles) ** (freedom - 1)
-    below = np.cumsum(density[1:] + density[:-1])
-    return math.sqrt(freedom) * math.tan(np.interp(0.95, below / below[-1], angles[1:]))

@@ -8,7 +8,7 @@ from typing import Any
 import networkx as nx
 
 from n2n.presets import NodeSpec
-from n2n.strict import shown, unknown
+from n2n.utils.strict import shown, unknown
 
 _EDGE_FIELDS = ("lag", "position")
 _FILE_EDGE_FIELDS = ("id",)  # what GraphML and GEXF files give an edge, which says nothing of the graph

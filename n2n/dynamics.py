@@ -12,10 +12,10 @@ from n2n.agreement import mixing_by_lag
 from n2n.attended import token_mixing
 from n2n.comparison import Comparison, by_position, summary
 from n2n.models.lm import LanguageModel
-from n2n.monitor.progress import track
 from n2n.probes import ProbeData, variance_explained
 from n2n.runs import Run
-from n2n.strict import whole
+from n2n.utils.progress import track
+from n2n.utils.strict import whole
 
 
 @dataclass(frozen=True, eq=False)

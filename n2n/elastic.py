@@ -19,17 +19,17 @@ from n2n.config import TrainConfig
 from n2n.learner import Learner
 from n2n.live import shown
 from n2n.monitor import checkpoint
-from n2n.monitor.files import Damaged, last_row, tail
-from n2n.monitor.lock import Held, locked
 from n2n.monitor.metrics import METRICS, told
-from n2n.monitor.parents import end_with_parent
 from n2n.monitor.preemption import FILE, Preempted, Stop
 from n2n.monitor.status import STATUS
 from n2n.ranks import LAUNCHED, Ranks
 from n2n.recording import ANSWERS, TRAINS, describe, line_logger, owned, resumable, threads_before, write_status
 from n2n.runs import Run
-from n2n.sampling import cores
-from n2n.threads import VARIABLE, Threads, of_run, using
+from n2n.utils.cpu import cores
+from n2n.utils.files import Damaged, last_row, tail
+from n2n.utils.lock import Held, locked
+from n2n.utils.processes import end_with_parent
+from n2n.utils.threads import VARIABLE, Threads, of_run, using
 
 PERIOD = 0.2  # seconds between looks at the run's folder
 PATIENCE = 60.0  # seconds that processes may take to save once their launcher is gone

@@ -10,13 +10,13 @@ import numpy as np
 
 from n2n.baselines import fit_ngram
 from n2n.config import TrainConfig
-from n2n.difficulty import mean_and_error
 from n2n.inference import filter
 from n2n.models.lm import LanguageModel
 from n2n.process import Process, Split
 from n2n.reading import check_vocabulary, read_in_parts
 from n2n.runs import Run
-from n2n.strict import unknown
+from n2n.utils.statistics import mean_and_error
+from n2n.utils.strict import unknown
 
 HELD_OUT: tuple[Split, ...] = ("test", "valid")
 BASELINE_TOKENS = 2**21  # training tokens that the baselines are fitted on, at most

@@ -12,18 +12,17 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import AfterValidator, Field, model_validator
 
-from n2n.asked import Asked
 from n2n.config import TrainConfig
-from n2n.fields import Path
 from n2n.graph import Graph, Node
-from n2n.monitor.files import making
-from n2n.monitor.lock import locked
-from n2n.monitor.progress import say, track
 from n2n.monitor.status import read_status
-from n2n.paths import usable
 from n2n.runs import Run, root, sweep_folder
-from n2n.strict import Count, NonNegativeInt, shown, unknown
 from n2n.training import train
+from n2n.utils.configuration import Asked
+from n2n.utils.files import making
+from n2n.utils.lock import locked
+from n2n.utils.paths import PathText, usable
+from n2n.utils.progress import say, track
+from n2n.utils.strict import Count, NonNegativeInt, shown, unknown
 
 PREFIX = "example:"
 # A slow regime that steers a quick chain, a chain of its own beside it, and X that sees both chains.
@@ -85,7 +84,7 @@ def configured(name: str) -> TrainConfig:
     return named(name).config
 
 
-RunName = Annotated[Path, AfterValidator(_there)]
+RunName = Annotated[PathText, AfterValidator(_there)]
 Sequences = Annotated[Count, Field(ge=2, le=2**20)]  # a million held-out sequences tell all digits that there are
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import plotly.graph_objects as go
 from pydantic import Field, field_validator, model_validator
 
-from n2n.asked import Asked
 from n2n.checks import check_budget, check_fixed
 from n2n.dependence import edge_information
 from n2n.fields import GraphOrPreset
@@ -20,7 +19,8 @@ from n2n.predictors import best_losses
 from n2n.presets import ALPHA_X, ALPHA_Z, PRESETS
 from n2n.process import Process
 from n2n.shown import View, output, paragraph
-from n2n.strict import Count, NonNegativeInt
+from n2n.utils.configuration import Asked
+from n2n.utils.strict import Count, NonNegativeInt
 from n2n.viz import draw_beliefs, draw_graph, draw_kernels, draw_losses
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from torch import Tensor
 from n2n.checks import MEMORY_BUDGET, check_tokens, rows_at_once
 from n2n.inference import Oracle, by_name, given_first, marginals_of, nll_of
 from n2n.process import Process
-from n2n.threads import using
+from n2n.utils.threads import using
 
 
 @dataclass(frozen=True, eq=False)

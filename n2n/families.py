@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from n2n.presets import ALPHA_X, ALPHA_Z, NodeSpec
-from n2n.strict import Count, NonNegative, Positive, Seed, Strict
+from n2n.utils.strict import Count, NonNegative, Positive, Seed, Strict
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import BeforeValidator
 
 from n2n.graph import Graph
-from n2n.paths import readable
 from n2n.presets import PRESETS
-from n2n.strict import shown
-
-
-def path(value: object) -> object:
-    """A path as text, ``~`` expanded; "" stands for a default, and is left."""
-    return value if value == "" else readable(value)
+from n2n.utils.strict import shown
 
 
 def preset(value: object) -> object:
@@ -40,12 +33,4 @@ def graph_of(value: Any) -> Graph:
     return found
 
 
-def _no_file(folder: str) -> str:
-    if folder and (place := pathlib.Path(folder)).exists() and not place.is_dir():
-        raise ValueError(f"saw {shown(folder)}, which is a file; a folder is needed")
-    return folder
-
-
-Path = Annotated[str, BeforeValidator(path)]
-Folder = Annotated[Path, AfterValidator(_no_file)]
 GraphOrPreset = Annotated[Graph, BeforeValidator(preset)]

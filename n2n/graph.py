@@ -15,8 +15,8 @@ from n2n.digraph import node_specs
 from n2n.families import Families, Family
 from n2n.graph_yaml import YamlFiles
 from n2n.presets import ALPHA_X, ALPHA_Z, PRESETS
-from n2n.strict import Count, NonNegative, Ordered, Positive, Refused, Strict, cut, shown, unknown
 from n2n.table import aligned
+from n2n.utils.strict import Count, NonNegative, Ordered, Positive, Refused, Strict, cut, shown, unknown
 
 Mode = Literal["default", "slow", "dead", "context"]
 Kernel = Literal["full", "product"]

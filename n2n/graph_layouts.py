@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Literal
 
-from n2n.nested import Route
 from n2n.older_nodes import OLDER, SIZES, has_kernel, is_observed, is_older, today, twice
-from n2n.strict import shown, unknown
+from n2n.utils.nested import Route
+from n2n.utils.strict import shown, unknown
 
 Placed = tuple[Route, Any]
 

@@ -17,11 +17,11 @@ from n2n import marked_yaml
 from n2n.core_schema import TAG
 from n2n.graph_layouts import Found, Wrong, choose, find, nodes_today
 from n2n.marked_yaml import Faults, Page
-from n2n.monitor.files import write_atomic
-from n2n.nested import Route
 from n2n.older_nodes import OLDER
-from n2n.paths import usable
-from n2n.strict import Refused, Strict, shown, unknown
+from n2n.utils.files import write_atomic
+from n2n.utils.nested import Route
+from n2n.utils.paths import usable
+from n2n.utils.strict import Refused, Strict, shown, unknown
 
 if TYPE_CHECKING:
     from typing import Self

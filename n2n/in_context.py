@@ -14,11 +14,11 @@ from n2n.contraction import MOST_LATENTS
 from n2n.counts import places
 from n2n.graph import Graph
 from n2n.inference import filter, given_first, likelihood_of_all
-from n2n.monitor.progress import track
 from n2n.particles import Cloud, Streams, bytes_of_tables, bytes_per_filter
 from n2n.process import Process
-from n2n.strict import whole
-from n2n.threads import using
+from n2n.utils.progress import track
+from n2n.utils.strict import whole
+from n2n.utils.threads import using
 
 MOST_PARTICLES, MOST_REPEATS = 2**20, 2**12
 _CACHE = 2**23  # bytes of laws worked on at once by a CPU, so that they stay near it

@@ -13,8 +13,8 @@ from n2n.checks import COPIES, MEMORY_BUDGET, check_budget, check_fixed, check_t
 from n2n.emission import Emission
 from n2n.graph import Node
 from n2n.process import Process
-from n2n.threads import using
 from n2n.transition import steps
+from n2n.utils.threads import using
 
 
 @dataclass(frozen=True, eq=False)

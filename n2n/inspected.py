@@ -7,13 +7,13 @@ from typing import Annotated, ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from n2n import evaluation
-from n2n.asked import Asked
 from n2n.comparison import Comparison
 from n2n.config import TrainConfig
 from n2n.examples import PREFIX, Inspected, OneRun, RunName, Sequences, check_step, configured, named
 from n2n.probes import ProbeData
 from n2n.runs import Run, labels
-from n2n.strict import Count, NonNegativeInt, Ordered, Several, shown, unknown
+from n2n.utils.configuration import Asked
+from n2n.utils.strict import Count, NonNegativeInt, Ordered, Several, shown, unknown
 
 
 class EvaluateConfig(Asked):

@@ -9,12 +9,12 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import ArrayLike
 
-from n2n.arrays import SUM_TOLERANCE, probabilities
-from n2n.compiling import compiled
 from n2n.context_rows import log_gamma, normalise
 from n2n.graph import Graph, Node
-from n2n.philox import derive_key
-from n2n.strict import unknown
+from n2n.utils.arrays import SUM_TOLERANCE, probabilities
+from n2n.utils.cpu import compiled
+from n2n.utils.philox import derive_key
+from n2n.utils.strict import unknown
 
 _MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 

@@ -18,8 +18,8 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.resolver import VersionedResolver
 
 from n2n.core_schema import TAG, refuse_tag, resolvers, scalar
-from n2n.nested import DEEPEST, LARGEST, TOO_DEEP, TOO_LARGE, Route
-from n2n.strict import LONGEST_SENTENCE, MOST_SENTENCES, cut, nearest, shown
+from n2n.utils.nested import DEEPEST, LARGEST, TOO_DEEP, TOO_LARGE, Route
+from n2n.utils.strict import LONGEST_SENTENCE, MOST_SENTENCES, cut, nearest, shown
 
 Entries = dict[str, tuple[ScalarNode, Node]]  # of a mapping: each key with its own node and its value's
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from n2n.checks import check_fixed, check_process, check_tokens
-from n2n.difficulty import mean_and_error
 from n2n.inference import Filtered, filter
 from n2n.process import Process
-from n2n.strict import whole
+from n2n.utils.statistics import mean_and_error
+from n2n.utils.strict import whole
 
 LIMIT = 2**22  # windows of context_length + 1 tokens that are enumerated, at most
 PART = 2**12  # contexts filtered at once; their predictions take memory on top of the beliefs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from n2n.strict import MOST
+from n2n.utils.strict import MOST
 
 LARGEST = 2**40  # bytes, more than one machine or GPU has for a run
 LARGER_BY_OPTIONS = 2**12  # times that a model's options make it larger: mlp_ratio 1,024 is 3,072 square matrices

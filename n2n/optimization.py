@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from n2n.config import TrainConfig
 from n2n.models.lm import LanguageModel
 from n2n.monitor.profiler import Clock
-from n2n.philox import derive_key
 from n2n.ranks import shared_at_the_end
+from n2n.utils.philox import derive_key
 
 BETAS = (0.9, 0.98)
 

@@ -16,7 +16,7 @@ import nbformat
 import papermill
 from nbformat import NotebookNode
 
-from n2n.monitor.files import write_atomic
+from n2n.utils.files import write_atomic
 
 MOST_BYTES = 300_000  # of a notebook with its outputs
 IGNORED = "NBVAL_IGNORE_OUTPUT"  # marks a cell whose outputs no test compares

@@ -12,16 +12,17 @@ import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, Field, model_validator
 
-from n2n import strict
-from n2n.asked import Asked
 from n2n.calibration import calibrate, different_seeds, with_alphas
 from n2n.checks import check_budget, check_fixed
 from n2n.compressed import PowersOfTwo, named, whole_sequences
-from n2n.difficulty import entropies_by_seed, mean_and_error, student
+from n2n.difficulty import entropies_by_seed
 from n2n.fields import GraphOrPreset, preset
 from n2n.graph import Graph
-from n2n.monitor.progress import track
-from n2n.strict import Count, Ordered, Positive, shown, whole
+from n2n.utils import strict
+from n2n.utils.configuration import Asked
+from n2n.utils.progress import track
+from n2n.utils.statistics import mean_and_error, student
+from n2n.utils.strict import Count, Ordered, Positive, shown, whole
 
 
 def _no_number_twice(values: tuple[float, ...]) -> tuple[float, ...]:

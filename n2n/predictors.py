@@ -10,8 +10,8 @@ import pandas as pd
 from n2n.dependence import first_law, laws, one_step_apart
 from n2n.difficulty import entropy
 from n2n.process import Process
-from n2n.runs import Z95
-from n2n.strict import whole
+from n2n.utils.statistics import Z95
+from n2n.utils.strict import whole
 
 
 def best_losses(process: Process, length: int, *, precision: float = 0.02) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from n2n.arrays import reals
+from n2n.utils.arrays import reals
 
 RESAMPLES = 1000  # of the judged sequences, for an interval
 PENALTY = 1e-5  # half of it times the squared weights is added to the mean cross-entropy, in nats

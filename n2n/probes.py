@@ -12,11 +12,11 @@ import pandas as pd
 from n2n.factored import mean_field
 from n2n.inference import filter
 from n2n.models.lm import LanguageModel
-from n2n.monitor.progress import track
 from n2n.probe_fits import Parts, classify, divergence, explained, regress
 from n2n.process import Process, Split
 from n2n.reading import read_in_parts
-from n2n.strict import whole
+from n2n.utils.progress import track
+from n2n.utils.strict import whole
 
 FITTED, JUDGED = "valid", "test"  # splits that probes are fitted on and judged on
 CONSTANT = "constant"  # the source that knows nothing

@@ -11,15 +11,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from n2n.arrays import integers
 from n2n.classic import CLASSICS, classic_states, classic_tables
 from n2n.graph import Graph, Node
 from n2n.kernels import checked, drawn, sequence_kernel
-from n2n.philox import derive_key
 from n2n.program import Program, compile_program
 from n2n.sampling import NOTHING_DONE, draw
 from n2n.stationary import initial_law
-from n2n.strict import shown, unknown, whole
+from n2n.utils.arrays import integers
+from n2n.utils.philox import derive_key
+from n2n.utils.strict import shown, unknown, whole
 
 Split = Literal["train", "valid", "test"]
 Intervention = tuple[int, int]  # (time, state)

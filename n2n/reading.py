@@ -9,9 +9,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from n2n.arrays import integer_tensor
 from n2n.models.lm import LanguageModel
 from n2n.process import Process
+from n2n.utils.arrays import integer_tensor
 
 PART = 64  # sequences in one forward pass
 

@@ -15,14 +15,14 @@ from n2n import runs
 from n2n.config import TrainConfig
 from n2n.monitor import checkpoint
 from n2n.monitor.environment import describe_environment
-from n2n.monitor.files import make_folder, read_object, remove_empty, write_json
-from n2n.monitor.lock import Gone, Held, NoLocks, Opened, locked, opened_folder
 from n2n.monitor.metrics import rows_missing
 from n2n.monitor.preemption import FILE
 from n2n.monitor.status import ANSWERS, STATUS, TRAINS, machine
-from n2n.paths import folder_name, usable
 from n2n.ranks import Ranks
 from n2n.runs import Run
+from n2n.utils.files import make_folder, read_object, remove_empty, write_json
+from n2n.utils.lock import Gone, Held, NoLocks, Opened, locked, opened_folder
+from n2n.utils.paths import folder_name, usable
 
 _WELCOME = ("*.ipynb", "job.json", ".*", "logs", FILE)  # what a folder may hold before its run does
 

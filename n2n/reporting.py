@@ -18,13 +18,13 @@ from n2n.live import shown
 from n2n.models.lm import LanguageModel
 from n2n.models.sizes import BACKWARD, forward_flops
 from n2n.monitor import checkpoint
-from n2n.monitor.files import read_json, write_json
 from n2n.monitor.journal import Changed
 from n2n.monitor.metrics import NO_ROWS, Marks, Rows, told
 from n2n.monitor.profiler import Clock, Trace, matrix_rate, memory_held
-from n2n.monitor.progress import announce
 from n2n.process import Split
 from n2n.recording import Owned, line_logger, warn, write_status
+from n2n.utils.files import read_json, write_json
+from n2n.utils.progress import announce
 
 
 class Reporter:

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from n2n.monitor.columns import read_columns
-from n2n.monitor.files import Damaged, object_in, read_object, read_rows
 from n2n.monitor.status import read_status
-from n2n.paths import folder_name, usable
-from n2n.strict import Refused
+from n2n.utils.files import Damaged, object_in, read_object, read_rows
+from n2n.utils.paths import folder_name, usable
+from n2n.utils.statistics import Z95
+from n2n.utils.strict import Refused
 
 if TYPE_CHECKING:
     from n2n.config import TrainConfig
     from n2n.models.lm import LanguageModel
 
-Z95 = 1.959964  # a normal's two-sided 95% quantile
 LONGEST_LABEL = 120  # characters of what a new folder is called beside its time
 SWEEP = "sweep.json"  # in a sweep's folder: what was submitted
 RESULTS = ("split", "parameters", "cross_entropy", "oracle_nll", "excess_loss", "excess_se", "bigram", "unigram")

@@ -8,26 +8,21 @@ latents, and the second one then draws X from its kernel's row. Its readable twi
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
-from n2n.compiling import compiled
 from n2n.context_rows import accumulate, fill_row
-from n2n.philox import fill_uniforms, philox, uniform
 from n2n.program import Program, smallest_dtype, table_size
+from n2n.utils.cpu import compiled, cores
+from n2n.utils.philox import fill_uniforms, philox, uniform
 
 _MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)  # an index fills two 32-bit words of Philox's counter
 WIDTH = 256  # sequences side by side, at most; under 32 the calls cost more than the numbers
 _SEQUENTIAL_BELOW = 50_000  # tokens; under it, handing out threads costs more than it saves
 _CONTEXT_BUDGET = 2**28  # bytes for the tables that one thread keeps of its sequences' own kernels
 
-VARIABLE = "OMP_NUM_THREADS"
-CONTROL_GROUP = "/sys/fs/cgroup/cpu.max"  # microseconds that a container may compute in each period of so many
 
 NO_KEYS = np.empty((0, 2), np.uint64)
 NOTHING_DONE = np.empty((0, 3), np.int64)
@@ -79,31 +74,6 @@ def draw(
         for job in jobs:
             job.result()
     return tokens, states
-
-
-def cores() -> int:
-    """The cores that this process may use, no more than ``$OMP_NUM_THREADS``, which limits torch's threads too.
-
-    A container's limit of processor time counts as so many cores, rounded up.
-    """
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([there, *_quota(CONTROL_GROUP), *named_threads()]))
-
-
-def named_threads() -> list[int]:
-    """The number of threads that the user names by ``$OMP_NUM_THREADS``, or none."""
-    value = os.environ.get(VARIABLE, "")
-    return [int(value)] if value.isdecimal() else []
-
-
-@cache
-def _quota(path: str | os.PathLike) -> list[int]:
-    """The limit that a container's control group sets, in cores, or none."""
-    try:
-        share, period = Path(path).read_text().split()
-    except (OSError, ValueError):
-        return []
-    return [-(-int(share) // int(period))] if share.isdecimal() else []
 
 
 def empty_sample(program: Program, count: int, length: int, latents: bool) -> tuple[np.ndarray, np.ndarray]:

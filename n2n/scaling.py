@@ -11,9 +11,9 @@ import pandas as pd
 
 from n2n.bootstrap import FEWEST_RUNS, FEWEST_SIZES, Line, fit_line
 from n2n.models.sizes import TOLERANCE, apart
-from n2n.runs import Z95
-from n2n.strict import unknown, whole
 from n2n.sweep_results import SweepResults
+from n2n.utils.statistics import Z95
+from n2n.utils.strict import unknown, whole
 
 AXES = ("parameters", "tokens", "flops")
 STEPS = 40  # points of a fitted line

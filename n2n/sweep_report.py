@@ -7,12 +7,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from n2n import fields, runs
-from n2n.asked import Asked
+from n2n import runs
 from n2n.config import TrainConfig
 from n2n.examples import PREFIX, SWEEP, opened_sweep
-from n2n.strict import Count, Ordered, unknown
 from n2n.sweep_results import SweepResults, read_folder
+from n2n.utils.configuration import Asked
+from n2n.utils.paths import FolderText, PathText
+from n2n.utils.strict import Count, Ordered, unknown
 
 
 def _known_example(name: str) -> str:
@@ -53,11 +54,11 @@ class ReportConfig(Asked):
 
     positional: ClassVar[tuple[str, ...]] = ("sweep",)
 
-    sweep: Annotated[fields.Path, AfterValidator(_there)] = SWEEP
+    sweep: Annotated[PathText, AfterValidator(_there)] = SWEEP
     by: Annotated[Ordered[str], Field(min_length=1), AfterValidator(_known)] = ("arch",)
     parameters: Count | None = None
     resamples: Annotated[Count, Field(ge=100, le=10**6)] = 1000
-    export: fields.Folder = ""
+    export: FolderText = ""
 
 
 def read_sweep(name: str | os.PathLike) -> SweepResults:

@@ -11,16 +11,12 @@ from pathlib import Path
 import psutil
 import torch
 
-from n2n import threads
 from n2n.config import TrainConfig
 from n2n.elastic import launch, processes_per_node
 from n2n.learner import Learner
-from n2n.memory import keep_freed_memory
 from n2n.monitor import checkpoint
-from n2n.monitor.files import clean, read_object
 from n2n.monitor.metrics import NO_ROWS, Marks, check_tensorboard
 from n2n.monitor.preemption import Preempted, Stop
-from n2n.monitor.progress import in_watched_notebook
 from n2n.monitor.status import STATUS
 from n2n.needs import LARGER_BY_OPTIONS, LEARNED, beyond, least_bytes, least_parameters
 from n2n.ranks import Ranks, started_by_launcher, started_by_torchrun
@@ -39,7 +35,11 @@ from n2n.recording import (
 )
 from n2n.reporting import Reporter
 from n2n.runs import Run
-from n2n.strict import refusing, shown
+from n2n.utils import threads
+from n2n.utils.cpu import keep_freed_memory
+from n2n.utils.files import clean, read_object
+from n2n.utils.progress import in_watched_notebook
+from n2n.utils.strict import refusing, shown
 
 
 def train(config: TrainConfig) -> Run:

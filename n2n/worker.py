@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 from n2n.config import TrainConfig
-from n2n.monitor.files import read_json
-from n2n.monitor.parents import end_with_parent
 from n2n.monitor.preemption import Preempted
 from n2n.ranks import started_by_torchrun
 from n2n.training import train
+from n2n.utils.files import read_json
+from n2n.utils.processes import end_with_parent
 
 
 def main(arguments: list[str] | None = None) -> int:

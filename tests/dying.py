@@ -11,7 +11,8 @@ import torch
 from run_folders import config
 
 from n2n import learner, training
-from n2n.monitor import checkpoint, files, journal
+from n2n.monitor import checkpoint, journal
+from n2n.utils import files
 
 # Where a process can be killed by its own hand, at a call of choice: name -> (object, attribute).
 PLACES = {

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import n2n
-from n2n import arrays
 from n2n.agreement import head_agreement, influence_by_lag
 from n2n.attended import token_mixing
 from n2n.baselines import compression_nats, fit_ngram
@@ -19,6 +18,7 @@ from n2n.factored import mean_field
 from n2n.graph import Graph, Node
 from n2n.probe_fits import Parts
 from n2n.probes import ProbeData, probe
+from n2n.utils import arrays
 
 GRAPH = Graph(
     nodes=(Node(name="Z", num_states=4), Node(name="X", num_states=4, parents=("Z",), observed=True)),
@@ -262,5 +262,5 @@ def test_masked_matrices_do_not_agree():
 
 
 def test_the_door_needs_no_torch():
-    code = "import sys, n2n.arrays; assert n2n.arrays.integers([[0, 1]]).sum() == 1; assert 'torch' not in sys.modules"
+    code = "import sys, n2n.utils.arrays; assert n2n.utils.arrays.integers([[0, 1]]).sum() == 1; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

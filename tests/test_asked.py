@@ -11,8 +11,8 @@ import yaml
 from papermill.cli import _resolve_type
 
 import n2n
-from n2n.asked import Asked
 from n2n.launch.notebooks import Notebook
+from n2n.utils.configuration import Asked
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 BOOKS = {path.stem: Notebook(path) for path in NOTEBOOKS if '"papermill"' not in path.read_text()}

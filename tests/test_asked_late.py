@@ -4,7 +4,7 @@ import pytest
 
 import n2n
 from n2n.launch import SweepConfig
-from n2n.strict import Refused
+from n2n.utils.strict import Refused
 
 SWEEP = {"notebook": "train.ipynb", "name": "s", "grid": {"seed": [0, 1]}}
 CONTEXT = n2n.Graph.chain(2, mode="context")

@@ -13,7 +13,7 @@ import pytest
 
 import n2n
 from n2n import outputs, report_page
-from n2n.monitor.files import append_row, clean, making, read_rows, write_atomic, write_json
+from n2n.utils.files import append_row, clean, making, read_rows, write_atomic, write_json
 
 GRAPH = n2n.Graph.preset("single")
 
@@ -119,7 +119,7 @@ def test_a_new_file_has_the_mode_that_the_umask_leaves(tmp_path):
     code = f"""
 import os
 from pathlib import Path
-from n2n.monitor.files import write_json
+from n2n.utils.files import write_json
 os.umask(0o027)
 write_json(Path({str(tmp_path / "new.json")!r}), 1)
 """

@@ -5,9 +5,10 @@ import pytest
 from scipy.special import digamma
 
 import n2n
-from n2n.difficulty import entropies_by_seed, student
+from n2n.difficulty import entropies_by_seed
 from n2n.graph import Graph, Node
 from n2n.process import Process
+from n2n.utils.statistics import student
 
 
 @pytest.mark.parametrize(("name", "nodes", "target"), [("four_chains", "X", 2.0), ("two_chains", ["Z1", "Z2"], 1.2)])

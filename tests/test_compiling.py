@@ -12,7 +12,7 @@ from unittest import mock
 import numba
 import pytest
 
-from n2n.compiling import Forgiving, compiled
+from n2n.utils.cpu import Forgiving, compiled
 
 
 def add(a, b):
@@ -107,7 +107,7 @@ def test_an_error_of_the_function_itself_is_not_swallowed(cache):
 
 CODE = """
 import numpy as np
-from n2n.philox import philox
+from n2n.utils.philox import philox
 print(*(int(word) for word in philox(*(np.uint64(0) for _ in range(6)))))
 """
 FULL = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))"

@@ -17,7 +17,7 @@ from n2n.benchmark import Settings
 from n2n.data import sidecar
 from n2n.models.generation import Sampling
 from n2n.models.mixer import Hybrid
-from n2n.strict import LONGEST_SENTENCE, MOST_SENTENCES, Refused, Strict
+from n2n.utils.strict import LONGEST_SENTENCE, MOST_SENTENCES, Refused, Strict
 
 Z = {"name": "Z", "num_states": 2}
 X = {"name": "X", "num_states": 2, "parents": ["Z"], "observed": True}

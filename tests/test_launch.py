@@ -20,8 +20,8 @@ import n2n
 from n2n import launch
 from n2n.launch import clusters, command, job, points, slurm, states
 from n2n.launch.notebooks import Notebook
-from n2n.monitor.files import read_json
-from n2n.monitor.lock import locked
+from n2n.utils.files import read_json
+from n2n.utils.lock import locked
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 TRAIN = NOTEBOOKS / "train.ipynb"
@@ -332,7 +332,7 @@ def test_a_sweep_on_this_machine_is_bounded_and_outlives_its_submitter(tmp_path,
         return counts.get("done", 0) == 3
 
     waited(all_done, 120)
-    assert max(seen) == min(2, n2n.sampling.cores())
+    assert max(seen) == min(2, n2n.utils.cpu.cores())
     assert sorted(path.name for path in runs.glob("wide/*/notebook.ipynb")) == ["notebook.ipynb"] * 3
     waited(lambda: not still_there(str(runs)))
 

@@ -10,7 +10,7 @@ import n2n
 from n2n import examples, runs
 from n2n.data import generate
 from n2n.datasets import DatasetConfig, generate_splits
-from n2n.monitor.lock import NoLocks, locked
+from n2n.utils.lock import NoLocks, locked
 
 GRAPH = n2n.Graph.preset("single")
 SAID = r"lies on a file system without locks \((Function not implemented|No locks available|Operation not supported)\)"

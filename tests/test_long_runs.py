@@ -13,8 +13,8 @@ from run_folders import config
 import n2n
 from n2n.monitor import journal
 from n2n.monitor.columns import read_columns
-from n2n.monitor.files import append_row, read_rows
 from n2n.monitor.journal import NOTHING, Journal
+from n2n.utils.files import append_row, read_rows
 from n2n.viz.thinning import MOST, thinned
 
 

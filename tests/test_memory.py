@@ -9,7 +9,7 @@ import pytest
 
 CODE = """
 import resource, torch
-from n2n.memory import keep_freed_memory
+from n2n.utils.cpu import keep_freed_memory
 
 def faults():
     def step():

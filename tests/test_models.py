@@ -10,7 +10,7 @@ from torch.testing import assert_close
 import n2n
 from n2n import models
 from n2n.models import convolution, mamba, ops, recurrence
-from n2n.strict import nearest
+from n2n.utils.strict import nearest
 
 VOCAB = 11
 RECURRENT = ["hawk", "mingru", "minlstm"]

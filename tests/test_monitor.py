@@ -13,9 +13,10 @@ import pytest
 import torch
 
 import n2n
-from n2n.monitor import checkpoint, progress
+from n2n.monitor import checkpoint
 from n2n.monitor.environment import SNAPSHOT, describe_environment, git_state
-from n2n.monitor.files import Damaged, append_row, last_row, read_json, read_rows, write_atomic, write_json
+from n2n.utils import progress
+from n2n.utils.files import Damaged, append_row, last_row, read_json, read_rows, write_atomic, write_json
 
 MARKS = {"rows.jsonl": {"bytes": 120, "crc": 7}}
 

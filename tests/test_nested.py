@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import n2n
-from n2n.nested import DEEPEST, refuse_tangled
+from n2n.utils.nested import DEEPEST, refuse_tangled
 
 TANGLED, ITSELF, MANY = [], [], [0] * 9
 for _ in range(5000):

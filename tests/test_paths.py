@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import n2n
-from n2n import paths, recording, runs
+from n2n import recording, runs
 from n2n.data import generate
 from n2n.datasets import DatasetConfig
 from n2n.examples import OneRun
 from n2n.launch import points
+from n2n.utils import paths
 
 GRAPH = n2n.Graph.preset("single")
 PROCESS = n2n.Process(GRAPH)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import n2n
-from n2n.difficulty import student
 from n2n.graph import Graph, Node
 from n2n.process import Process
+from n2n.utils.statistics import student
 
 
 def iid_graph(vocab_size: int) -> Graph:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from n2n.philox import derive_key, fill_uniforms, philox, uniform
+from n2n.utils.philox import derive_key, fill_uniforms, philox, uniform
 
 # Known answers of Random123's philox4x32-10: counter and key, then the output (its file kat_vectors).
 KNOWN = [

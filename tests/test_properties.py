@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 import n2n
 from n2n import sampling
 from n2n.graph import Graph, Node
-from n2n.philox import derive_key
 from n2n.process import SPLITS, Process
 from n2n.reference import every_path, first_law, forward_nll, joint_states
 from n2n.sampling import draw
 from n2n.twins import draw_numpy
+from n2n.utils.philox import derive_key
 
 LENGTH = 4
 

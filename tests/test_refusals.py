@@ -10,7 +10,7 @@ import pytest
 from nbclient import NotebookClient
 
 import n2n
-from n2n.strict import LONGEST, Refused, nearest, shown, unknown
+from n2n.utils.strict import LONGEST, Refused, nearest, shown, unknown
 
 OURS = n2n.Graph.preset("two_chains")
 

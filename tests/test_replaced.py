@@ -10,7 +10,7 @@ from run_folders import assert_same_run, config, contents, logged, waited
 
 import n2n
 from n2n.monitor import checkpoint
-from n2n.monitor.lock import Held, is_locked, locked
+from n2n.utils.lock import Held, is_locked, locked
 
 STEPS = 40
 FIELDS = {"steps": STEPS}
@@ -128,7 +128,7 @@ def test_a_look_at_the_wrong_moment_keeps_no_trainer_out(tmp_path, monkeypatch):
     """One that looks holds the lock for an instant, in which a trainer may want it."""
     import fcntl
 
-    from n2n.monitor import lock
+    from n2n.utils import lock
 
     path = tmp_path / "lock"
     path.touch()

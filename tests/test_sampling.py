@@ -4,12 +4,12 @@ from helpers import mixing_graph, random_graph
 
 from n2n import sampling
 from n2n.graph import Graph, Node
-from n2n.philox import derive_key
 from n2n.presets import PRESETS
 from n2n.process import SPLITS, Process
 from n2n.program import cumulative, smallest_dtype
 from n2n.sampling import draw
 from n2n.twins import draw_numpy
+from n2n.utils.philox import derive_key
 
 
 def assert_twins_agree(process: Process, start: int = 0) -> None:

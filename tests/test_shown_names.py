@@ -14,11 +14,11 @@ import n2n
 from n2n import viz
 from n2n.attended import Attended
 from n2n.dynamics import Dynamics
-from n2n.monitor.files import append_row
 from n2n.phase import EqualDifficulty
 from n2n.report_page import PLOTLY, Part, page_of
 from n2n.scaling import at_equal_size, scaling_fits
 from n2n.sweep_results import SweepResults
+from n2n.utils.files import append_row
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = '<b>B</b><a href="javascript:hit=1">&lt;%{x}</a></script><script>hit=1</script>$a$'

@@ -21,7 +21,7 @@ import n2n
 from n2n import launch
 from n2n.launch import slurm
 from n2n.monitor import checkpoint
-from n2n.monitor.files import read_json
+from n2n.utils.files import read_json
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "there is a Slurm")
 TRAIN = Path(__file__).parents[1] / "notebooks" / "train.ipynb"

@@ -232,7 +232,7 @@ def test_a_kernel_whose_papermill_is_gone_saves_and_leaves(tmp_path, steps):
 
 def test_a_script_outlives_the_one_that_started_it(tmp_path, monkeypatch):
     """As those do that a shell started in the background, or a kernel."""
-    from n2n.monitor.parents import KernelParent
+    from n2n.utils.processes import KernelParent
 
     for named in (None, "1", str(os.getppid() + 1)):
         if named is None:

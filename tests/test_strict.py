@@ -4,7 +4,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from n2n.strict import Count, Positive, Refused, Strict, nearest, whole
+from n2n.utils.strict import Count, Positive, Refused, Strict, nearest, whole
 
 
 class Inner(Strict):

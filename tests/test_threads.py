@@ -9,7 +9,7 @@ import torch
 from run_folders import config
 
 import n2n
-from n2n import sampling, threads
+from n2n.utils import cpu, threads
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def _four_threads(monkeypatch):
     """As on a machine of four cores whose user has set nothing."""
     before = torch.get_num_threads()
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(sampling.os, "sched_getaffinity", lambda _: range(4), raising=False)
+    monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda _: range(4), raising=False)
     torch.set_num_threads(4)
     yield
     torch.set_num_threads(before)
@@ -133,8 +133,8 @@ def test_a_resumed_run_keeps_its_number_as_far_as_there_are_cores(before, taken)
 @pytest.mark.parametrize(("said", "cores"), [("200000 100000", 2), ("150000 100000", 2), ("max 100000", 4), ("", 4)])
 def test_a_container_s_limit_counts(said, cores, tmp_path, monkeypatch):
     (tmp_path / "cpu.max").write_text(said)
-    monkeypatch.setattr(sampling, "CONTROL_GROUP", tmp_path / "cpu.max")
-    assert sampling.cores() == cores
+    monkeypatch.setattr(cpu, "CONTROL_GROUP", tmp_path / "cpu.max")
+    assert cpu.cores() == cores
 
 
 def told(run: n2n.Run) -> list[str]:

@@ -12,11 +12,11 @@ from n2n import models
 from n2n.benchmark.stock import StockTransformer
 from n2n.benchmark.timing import Settings, matrix_rate, medians, peak_memory
 from n2n.config import TrainConfig
-from n2n.memory import keep_freed_memory
 from n2n.models.ops import require_fused
 from n2n.models.sizes import BACKWARD, forward_flops
-from n2n.monitor.progress import track
 from n2n.optimization import Objective, make_optimizer, update
+from n2n.utils.cpu import keep_freed_memory
+from n2n.utils.progress import track
 
 STOCK = "stock transformer"
 VOCAB_SIZE, HEADS = 32, 4

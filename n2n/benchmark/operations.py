@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from n2n.benchmark.timing import Settings, medians, peak_memory
-from n2n.memory import keep_freed_memory
 from n2n.models import ops
-from n2n.monitor.progress import track
+from n2n.utils.cpu import keep_freed_memory
+from n2n.utils.progress import track
 
 LONGEST = 64  # times ``length``, in steps of 4; with 256 tokens up to 16,384
 TWINS_LONGEST = 4  # times ``length``, beyond which the twins are left out

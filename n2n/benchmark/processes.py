@@ -9,18 +9,18 @@ import pandas as pd
 import torch
 
 from n2n.benchmark.timing import Settings, medians, peak_memory
-from n2n.compiling import compiled
 from n2n.emission import Emission
 from n2n.graph import Graph, Node
 from n2n.inference import filter
-from n2n.monitor.progress import track
-from n2n.philox import derive_key, fill_uniforms
 from n2n.presets import ALPHA_X, ALPHA_Z
 from n2n.process import Process
 from n2n.reference import textbook_nll
-from n2n.sampling import WIDTH, cores, draw
+from n2n.sampling import WIDTH, draw
 from n2n.transition import whole_table
 from n2n.twins import draw_numpy
+from n2n.utils.cpu import compiled, cores
+from n2n.utils.philox import derive_key, fill_uniforms
+from n2n.utils.progress import track
 
 SAMPLED = {"single": 20, "two_chains": 20, "four_chains": 20, "sparse": 20, "slow_switch": 20, "debug": 40}
 FILTERED = {"single": 15, "four_chains": 60, "slow_switch": 100, "dense": 1000, "sparse": 1000}

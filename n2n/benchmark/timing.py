@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field, field_validator
 
-from n2n.asked import Asked
 from n2n.checks import check_device
-from n2n.strict import Count, Ordered
+from n2n.utils.configuration import Asked
+from n2n.utils.strict import Count, Ordered
 
 MATRIX = 2048  # rows and columns of the matrices whose product says how fast the machine multiplies
 PRODUCTS = 5  # of them in one timing

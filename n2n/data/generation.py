@@ -15,12 +15,12 @@ import numpy as np
 
 from n2n.data.sidecar import Plan, described, differing, is_description, plan
 from n2n.data.store import TokenStore, described_by, opened, sha256_of, work_folder
-from n2n.monitor.files import making, write_atomic, write_json
-from n2n.monitor.lock import locked
-from n2n.monitor.progress import Progress
-from n2n.paths import usable
 from n2n.process import SPLITS, Process, Split
-from n2n.strict import shown, unknown, whole
+from n2n.utils.files import making, write_atomic, write_json
+from n2n.utils.lock import locked
+from n2n.utils.paths import usable
+from n2n.utils.progress import Progress
+from n2n.utils.strict import shown, unknown, whole
 
 BLOCK = 2**22  # tokens written at once
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from n2n.data.store import TokenStore
-from n2n.philox import derive_key
+from n2n.utils.philox import derive_key
 
 
 class Epochs:

@@ -10,9 +10,9 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from n2n.graph import Graph
-from n2n.monitor.files import object_in
 from n2n.process import Process, Split
-from n2n.strict import Refused, Strict
+from n2n.utils.files import object_in
+from n2n.utils.strict import Refused, Strict
 
 FORMAT = 1
 LONG = ("graph", "kernels")  # of a plan, too long to be told

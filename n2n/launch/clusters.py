@@ -19,8 +19,8 @@ from n2n.launch.job import NotebookJob, told
 from n2n.launch.resources import Resources
 from n2n.launch.slurm import Live
 from n2n.launch.sweep import CODE, LOGS, Sweep
-from n2n.sampling import cores
-from n2n.strict import unknown
+from n2n.utils.cpu import cores
+from n2n.utils.strict import unknown
 
 FOREVER = 60 * 24 * 365  # minutes
 TIMEOUTS = 10**6  # that submitit bears; a job that gets nowhere is ended by ``NotebookJob.checkpoint``

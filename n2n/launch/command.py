@@ -15,7 +15,7 @@ from n2n.launch.points import Point, crossed, grid, parse_axis, read_points
 from n2n.launch.resources import Resources
 from n2n.launch.submission import Jobs, Plan, load, plan
 from n2n.launch.watching import counted
-from n2n.strict import nearest
+from n2n.utils.strict import nearest
 
 VERBS = ("status", "cancel", "resubmit")
 

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
-from n2n.fields import Path
 from n2n.launch.clusters import CLUSTERS
 from n2n.launch.notebooks import Notebook
 from n2n.launch.points import Point, named
@@ -15,7 +14,8 @@ from n2n.launch.points import grid as every_combination
 from n2n.launch.resources import Resources
 from n2n.launch.submission import refuse_wrong
 from n2n.launch.sweep import folder_of
-from n2n.strict import Several, shown, unknown
+from n2n.utils.paths import PathText
+from n2n.utils.strict import Several, shown, unknown
 
 
 class SweepConfig(Resources):
@@ -34,7 +34,7 @@ class SweepConfig(Resources):
 
     positional: ClassVar[tuple[str, ...]] = ("notebook",)
 
-    notebook: Path
+    notebook: PathText
     name: str
     grid: dict[str, Any]
     fixed: dict[str, Any] = Field(default_factory=dict)

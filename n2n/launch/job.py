@@ -20,9 +20,9 @@ from typing import Any
 
 import psutil
 
-from n2n.monitor.files import read_object, write_json
-from n2n.monitor.lock import Held, locked
 from n2n.monitor.preemption import FILE
+from n2n.utils.files import read_object, write_json
+from n2n.utils.lock import Held, locked
 
 STATE = "job.json"  # in a point's folder
 NOTEBOOK = "notebook.ipynb"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from n2n.launch.clusters import DISPATCHER, FOREVER, TIMEOUTS, WAITING, controller, job_of, python_of, resources_of
 from n2n.launch.job import told
 from n2n.launch.sweep import LOGS, Sweep
-from n2n.monitor.lock import locked
+from n2n.utils.lock import locked
 
 PERIOD = 0.2  # seconds between looks
 

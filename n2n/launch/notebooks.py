@@ -13,13 +13,12 @@ from typing import Any
 import nbformat
 
 import n2n
-from n2n import fields
 from n2n.assigned import Assigned, assigned, constant, statements
 from n2n.launch.points import Point
 from n2n.launch.resources import Resources
 from n2n.notebook import TAG
-from n2n.paths import readable, usable
-from n2n.strict import Refused, Strict, unknown
+from n2n.utils.paths import path_or_default, readable, usable
+from n2n.utils.strict import Refused, Strict, unknown
 
 RUN_DIR, PROCESSES = "run_dir", "processes"  # parameters that launching sets
 
@@ -135,7 +134,7 @@ class Notebook:
 
     def _absolute(self, name: str, value: Any) -> Any:
         field = self.strict.model_fields.get(name) if self.strict else None
-        is_path = field is not None and any(getattr(part, "func", None) is fields.path for part in field.metadata)
+        is_path = field is not None and any(getattr(part, "func", None) is path_or_default for part in field.metadata)
         if not is_path or value in ("", field.default):
             return value
         try:

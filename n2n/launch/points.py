@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from n2n import strict
 from n2n.marked_yaml import Faults, Page, read
-from n2n.nested import refuse_tangled
-from n2n.paths import cut, shortened, slug, usable
-from n2n.strict import LONGEST, shown
+from n2n.utils import strict
+from n2n.utils.nested import refuse_tangled
+from n2n.utils.paths import cut, shortened, slug, usable
+from n2n.utils.strict import LONGEST, shown
 
 Point = dict[str, Any]
 

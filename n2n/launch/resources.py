@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from n2n.asked import Asked
-from n2n.strict import Count, NonNegativeInt, Positive, shown
+from n2n.utils.configuration import Asked
+from n2n.utils.strict import Count, NonNegativeInt, Positive, shown
 
 LEAST_GRACE, MOST_GRACE = 5, 24 * 60 * 60  # seconds
 MOST_TIME = 10 * 366 * 24 * 60  # minutes

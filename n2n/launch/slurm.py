@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from n2n.launch.resources import MOST_TIME, Resources, minutes
-from n2n.strict import unknown
+from n2n.utils.strict import unknown
 
 SECONDS = 60  # that a command may take
 FALLBACK_TIME = 60  # minutes, where neither the caller nor the cluster says

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import n2n
 from n2n.monitor.environment import SNAPSHOT, git_state
-from n2n.monitor.files import write_json
+from n2n.utils.files import write_json
 
 _IGNORED = shutil.ignore_patterns("*.pyc", "*.pyo", ".*")  # what numba compiled stays: it would take each job seconds
 

@@ -12,9 +12,9 @@ import pandas as pd
 from n2n.launch.clusters import WAITING, Cluster, Live
 from n2n.launch.job import STATE
 from n2n.launch.sweep import LOGS, UNFINISHED, Sweep
-from n2n.monitor.files import last_row, object_in, tail
 from n2n.monitor.status import STATUS
-from n2n.strict import shown
+from n2n.utils.files import last_row, object_in, tail
+from n2n.utils.strict import shown
 
 ENDED = ("done", *UNFINISHED)
 COLUMNS = ["state", "step", "steps", "excess_loss", "time_left", "limit", "job", "log", "error"]

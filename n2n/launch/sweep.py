@@ -11,10 +11,10 @@ from typing import Any
 
 from n2n import runs
 from n2n.launch.points import Point
-from n2n.monitor.files import object_in, write_json
-from n2n.monitor.lock import locked
 from n2n.runs import SWEEP
-from n2n.strict import shown
+from n2n.utils.files import object_in, write_json
+from n2n.utils.lock import locked
+from n2n.utils.strict import shown
 
 JOBS = "jobs.json"
 _KEPT = ("notebook", "cluster", "points", "parameters", "environment", "resources")  # of a sweep, in its file

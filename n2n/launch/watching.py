@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from n2n.monitor.progress import in_watched_notebook, say
+from n2n.utils.progress import in_watched_notebook, say
 
 
 def counted(table: pd.DataFrame) -> str:

@@ -10,7 +10,7 @@ import pkgutil
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from n2n.strict import shown, unknown, whole
+from n2n.utils.strict import shown, unknown, whole
 
 if TYPE_CHECKING:
     import pandas as pd

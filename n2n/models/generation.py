@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from n2n.strict import Count, NonNegative, Positive, Seed, Strict
+from n2n.utils.strict import Count, NonNegative, Positive, Seed, Strict
 
 
 class Sampling(Strict):

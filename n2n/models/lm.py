@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from n2n.arrays import integer_tensor
 from n2n.models.generation import Sampling
 from n2n.models.inspection import Inspection
 from n2n.models.mixer import Frame, ModelConfig, SequenceMixer, widened
 from n2n.models.ops import RMSNorm
-from n2n.strict import whole
+from n2n.utils.arrays import integer_tensor
+from n2n.utils.strict import whole
 
 MLP_MULTIPLE = 8  # hidden widths are rounded up to it
 Layer = tuple[ModelConfig, type[SequenceMixer]]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from n2n.models.convolution import ShortConvolution
 from n2n.models.mixer import ConvWidth, Mixing, ModelConfig, SequenceMixer
 from n2n.models.ops import RMSNorm, ssd, ssd_matrix
-from n2n.strict import Count
+from n2n.utils.strict import Count
 
 STEP_RANGE = (1e-3, 1e-1)  # initial steps are log-uniform in it
 RATE_RANGE = (1.0, 16.0)  # initial -A is uniform in it

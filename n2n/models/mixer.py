@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from n2n.models.ops import Kernels, require_fused
-from n2n.strict import Count, NonNegative, Strict
+from n2n.utils.strict import Count, NonNegative, Strict
 
 ConvWidth = Literal[0, 2, 3, 4]  # 0: no convolution
 Width = Annotated[Count, Field(le=2**20)]

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from n2n.models.lm import MLP_MULTIPLE, LanguageModel, Layer
 from n2n.models.mixer import Frame
-from n2n.strict import whole
+from n2n.utils.strict import whole
 
 BACKWARD = 2  # forward passes that a backward pass counts as
 TOLERANCE = 0.02  # models within a factor of 1.02 of a number of parameters count as that large

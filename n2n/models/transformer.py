@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from n2n.models.mixer import Mixing, ModelConfig, Ratio, SequenceMixer
 from n2n.models.ops import rotary_turns, rotate
-from n2n.strict import Positive
+from n2n.utils.strict import Positive
 
 State = tuple[Tensor, Tensor]  # keys and values of all tokens so far, (batch, heads, T, head_dim)
 

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 
 import torch
 
-from n2n.monitor.files import from_json, sync, write_json
 from n2n.monitor.journal import Marks
+from n2n.utils.files import from_json, sync, write_json
 
 _STATE, _MANIFEST = "state.pt", "manifest.json"
 _LONGEST_MANIFEST = 2**20  # bytes

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from n2n.monitor.files import read_json
+from n2n.utils.files import read_json
 
 SNAPSHOT = "snapshot.json"  # beside a copy of n2n: the state of git when it was made
 _PACKAGES = ("n2n", "numpy", "numba", "networkx", "pydantic", "pandas", "plotly", "papermill", "mamba-ssm")

@@ -9,8 +9,8 @@ from typing import Any
 
 import psutil
 
-from n2n.monitor.files import read_object
-from n2n.monitor.lock import is_locked
+from n2n.utils.files import read_object
+from n2n.utils.lock import is_locked
 
 STATUS = "status.json"
 # Whoever answers for a run's folder holds the first lock; whoever trains in it, maybe a process of theirs, the second.

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from n2n.runs import Z95
+from n2n.utils.statistics import Z95
 from n2n.viz.style import ACCENT, BASELINE, MODEL, NATS, ORACLE, SCALE, TEXT, bars, figure, lines, plain, rounded
 
 if TYPE_CHECKING:

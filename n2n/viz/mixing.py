@@ -11,8 +11,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from n2n.runs import Z95
-from n2n.strict import whole
+from n2n.utils.statistics import Z95
+from n2n.utils.strict import whole
 from n2n.viz.style import (
     BASELINE,
     COLOURS,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from n2n.runs import Z95
+from n2n.utils.statistics import Z95
 from n2n.viz.style import EXCESS, add_band, add_oracle_at_zero, bars, figure, lines, plain, rounded
 
 if TYPE_CHECKING:

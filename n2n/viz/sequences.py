@@ -9,8 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from n2n.arrays import integers
-from n2n.strict import whole
+from n2n.utils.arrays import integers
+from n2n.utils.strict import whole
 from n2n.viz.style import ORACLE, SCALE, TEMPLATE, figure, plain, reduced
 
 if TYPE_CHECKING:

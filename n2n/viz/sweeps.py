@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from n2n.runs import Z95
+from n2n.utils.statistics import Z95
 from n2n.viz.style import EXCESS, MODEL, add_oracle_at_zero, figure, plain
 
 

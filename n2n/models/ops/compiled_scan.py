@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from n2n.compiling import compiled
-from n2n.sampling import cores
+from n2n.utils.cpu import compiled, cores
 
 _ALONE = 2**16  # entries that one thread does sooner than it hands them out
 _LEAST_CHANNELS = 32  # of one thread's share: neighbours in memory

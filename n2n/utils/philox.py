@@ -10,7 +10,7 @@ import hashlib
 
 import numpy as np
 
-from n2n.compiling import compiled
+from n2n.utils.cpu import compiled
 
 _MASK = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)

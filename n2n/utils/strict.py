@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from n2n.nested import tangled
+from n2n.utils.nested import tangled
 
 if TYPE_CHECKING:
     from typing import Self
@@ -32,7 +32,7 @@ MOST_SENTENCES = 20  # in one refusal
 MOST_NAMES = 60  # in one list of names allowed
 ALIKE = 0.65  # difflib's ratio, from which a name is taken for a misspelling of another
 RECORDED = "recorded"  # key of pydantic's context: the values were written down earlier, maybe on another machine
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = str(Path(__file__).parents[1])
 
 
 class _Short(reprlib.Repr):

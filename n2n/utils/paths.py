@@ -6,8 +6,11 @@ import hashlib
 import os
 import re
 from pathlib import Path
+from typing import Annotated
 
-from n2n.strict import shown
+from pydantic import AfterValidator, BeforeValidator
+
+from n2n.utils.strict import shown
 
 LONGEST_PART, LONGEST = 255, 4095  # bytes of a name and of a path, as Linux has them
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")  # pathlib makes s3:/ of s3://
@@ -81,3 +84,18 @@ def shortened(name: str, most: int, whole: str) -> str:
 def cut(name: str, most: int, whole: str) -> str:
     """The beginning of a name and a hash of ``whole``, ``most`` characters at the most."""
     return f"{name[: most - 9]}-{hashlib.sha256(whole.encode(errors='surrogatepass')).hexdigest()[:8]}"
+
+
+def path_or_default(value: object) -> object:
+    """A path as text, ``~`` expanded; "" stands for a default, and is left."""
+    return value if value == "" else readable(value)
+
+
+def _no_file(folder: str) -> str:
+    if folder and (place := Path(folder)).exists() and not place.is_dir():
+        raise ValueError(f"saw {shown(folder)}, which is a file; a folder is needed")
+    return folder
+
+
+PathText = Annotated[str, BeforeValidator(path_or_default)]
+FolderText = Annotated[PathText, AfterValidator(_no_file)]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
-from n2n.strict import Strict
+from n2n.utils.strict import Strict
 
 LONGEST_EXAMPLE, LARGEST_EXAMPLE = 80, 128  # characters and bits of a value that is repeated in an example
 MOST_PARTS = 100  # of a list that are looked at for one

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from n2n.strict import shown
+from n2n.utils.strict import shown
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from n2n.sampling import VARIABLE, cores, named_threads
+from n2n.utils.cpu import VARIABLE, cores, named_threads
 
 ROUNDS = 2  # of timings, at least
 SECONDS = 1.0  # that timings may take, once there are so many
