@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from n2n.graph import Graph
+from n2n.graph.graph import Graph
 from n2n.influence import token_influence
 from n2n.models.lm import LanguageModel
 from n2n.process import Process

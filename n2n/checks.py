@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from n2n.contraction import MOST_LATENTS, sees_x
-from n2n.graph import Graph
+from n2n.graph.graph import Graph
 from n2n.process import Process
 from n2n.transition import table_entries
 from n2n.utils.arrays import integer_tensor

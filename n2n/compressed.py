@@ -11,8 +11,8 @@ from pydantic import Field
 from n2n.baselines import compression_nats
 from n2n.checks import check_fixed
 from n2n.difficulty import entropy
-from n2n.fields import preset
-from n2n.graph import Graph
+from n2n.graph.by_name import named
+from n2n.graph.graph import Graph
 from n2n.process import Process
 from n2n.utils.progress import track
 from n2n.utils.strict import Count, Ordered, whole
@@ -62,19 +62,6 @@ def compression_table(
         _sizes(Process(graph, seed), counts, length, samples, precision) for graph in track(graphs.values(), "graph")
     ]
     return pd.concat(parts, keys=graphs, names=["graph"]).reset_index("graph").reset_index(drop=True)
-
-
-def named(graphs: Iterable[Graph | str]) -> dict[str, Graph]:
-    """Graphs by name; the second of them is ``"graph 2"`` if it has none.
-
-    Raises:
-        ValueError: an unknown preset, no graph at all, or two of one name.
-    """
-    graphs = [preset(graph) for graph in graphs]
-    names = [graph.name or f"graph {i}" for i, graph in enumerate(graphs, start=1)]
-    if len(set(names)) < len(names) or not names:
-        raise ValueError(f"saw graphs of the names {names}; at least one is needed, and no name twice")
-    return dict(zip(names, graphs, strict=True))
 
 
 def whole_sequences(tokens: Sequence[int], length: int) -> list[int]:

@@ -15,7 +15,7 @@ from n2n.checks import check_budget, check_fixed
 from n2n.classic import CLASSICS
 from n2n.config_fields import Device, Fraction, GraphOrName, Span, Switch, Tables
 from n2n.data import Epochs, TokenStore
-from n2n.graph import Graph
+from n2n.graph.graph import Graph
 from n2n.models.lm import LanguageModel
 from n2n.models.mixer import Depth, Frame, Width
 from n2n.models.ops import Kernels

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from n2n.classic import CLASSICS
-from n2n.fields import preset
-from n2n.graph import Graph
-from n2n.presets import PRESETS
+from n2n.graph.by_name import preset
+from n2n.graph.graph import Graph
+from n2n.graph.presets import PRESETS
 from n2n.utils.arrays import probabilities
 from n2n.utils.strict import NonNegative, NonNegativeInt, shown, unknown
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator
 
-from n2n.graph import Graph, Node
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 
 BATCH, _X, _NEW, _STATE = "a", "b", "c", string.ascii_letters[3:]
 MOST_LATENTS = len(_STATE)

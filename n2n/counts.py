@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from n2n.contraction import sees_x
-from n2n.graph import Graph, Node
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 from n2n.process import Process
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from n2n.checks import MEMORY_BUDGET, check_budget, check_fixed, check_tokens, rows_at_once
 from n2n.emission import Emission
-from n2n.graph import Graph, Node
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 from n2n.process import Process
 from n2n.utils.threads import using
 

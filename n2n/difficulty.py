@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from n2n.checks import check_device, check_fixed, check_process
-from n2n.graph import Graph
+from n2n.graph.graph import Graph
 from n2n.inference import filter
 from n2n.process import Process
 from n2n.utils.statistics import mean_and_error

@@ -13,7 +13,8 @@ import torch
 from pydantic import AfterValidator, Field, model_validator
 
 from n2n.config import TrainConfig
-from n2n.graph import Graph, Node
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 from n2n.monitor.status import read_status
 from n2n.runs import Run, root, sweep_folder
 from n2n.training import train

@@ -12,7 +12,7 @@ from torch import Tensor
 from n2n.checks import MEMORY_BUDGET, check_tokens
 from n2n.contraction import MOST_LATENTS
 from n2n.counts import places
-from n2n.graph import Graph
+from n2n.graph.graph import Graph
 from n2n.inference import filter, given_first, likelihood_of_all
 from n2n.particles import Cloud, Streams, bytes_of_tables, bytes_per_filter
 from n2n.process import Process

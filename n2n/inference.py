@@ -11,7 +11,7 @@ from torch import Tensor
 
 from n2n.checks import COPIES, MEMORY_BUDGET, check_budget, check_fixed, check_tokens, joint_start, rows_at_once
 from n2n.emission import Emission
-from n2n.graph import Node
+from n2n.graph.node import Node
 from n2n.process import Process
 from n2n.transition import steps
 from n2n.utils.threads import using

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from n2n.counts import Counts, Moment, Place
-from n2n.graph import Graph
+from n2n.graph.graph import Graph
 from n2n.stationary import shows_latents_first
 
 _COPIES = 6  # laws over the joint states alive at once within a step

@@ -14,10 +14,10 @@ from pydantic import AfterValidator, Field, model_validator
 
 from n2n.calibration import calibrate, different_seeds, with_alphas
 from n2n.checks import check_budget, check_fixed
-from n2n.compressed import PowersOfTwo, named, whole_sequences
+from n2n.compressed import PowersOfTwo, whole_sequences
 from n2n.difficulty import entropies_by_seed
-from n2n.fields import GraphOrPreset, preset
-from n2n.graph import Graph
+from n2n.graph.by_name import GraphOrPreset, named, preset
+from n2n.graph.graph import Graph
 from n2n.utils import strict
 from n2n.utils.configuration import Asked
 from n2n.utils.progress import track

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from n2n.classic import CLASSICS, classic_states, classic_tables
-from n2n.graph import Graph, Node
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 from n2n.kernels import checked, drawn, sequence_kernel
 from n2n.program import Program, compile_program
 from n2n.sampling import NOTHING_DONE, draw

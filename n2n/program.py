@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from n2n.graph import Graph
+from n2n.graph.graph import Graph
 from n2n.stationary import shows_latents_first
 from n2n.utils.cpu import compiled
 

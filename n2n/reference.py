@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from n2n.graph import Node
+from n2n.graph.node import Node
 from n2n.process import Process
 
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from n2n.contraction import feedback_step, sees_x
-from n2n.graph import Graph, Node
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 from n2n.process import Process
 
 # What a move costs for each joint state and sequence, in nanoseconds on one core: a pass over memory, and an arithmetic

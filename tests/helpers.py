@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from n2n.graph import Graph, Node
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 from n2n.process import Process
 from n2n.reference import first_law
 

@@ -6,7 +6,8 @@ import pytest
 
 import n2n
 from n2n.baselines import compression_nats, fit_ngram
-from n2n.graph import Graph, Node
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 from n2n.process import Process
 
 

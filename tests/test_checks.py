@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import n2n
-from n2n.graph import Graph, Node
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 
 GRAPH = Graph.preset("two_chains")
 PROCESS = n2n.Process(GRAPH)

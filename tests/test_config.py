@@ -5,7 +5,7 @@ import torch
 
 import n2n
 from n2n.config import CHANGEABLE
-from n2n.graph import Graph
+from n2n.graph.graph import Graph
 
 
 def refusal(**values) -> str:

@@ -9,7 +9,8 @@ from helpers import random_graph
 import n2n
 from n2n import sampling
 from n2n.context_rows import log_gamma
-from n2n.graph import Graph, Node
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 from n2n.kernels import sequence_kernel
 from n2n.process import Process
 

@@ -5,8 +5,9 @@ from helpers import chain_seen_through, mixing_graph, path_log_probability, rand
 
 import n2n
 from n2n import checks, decoding
-from n2n.graph import Graph, Node
-from n2n.presets import PRESETS
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
+from n2n.graph.presets import PRESETS
 from n2n.process import Process
 from n2n.reference import every_path, viterbi
 

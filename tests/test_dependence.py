@@ -6,7 +6,8 @@ from helpers import chain_seen_through, mixing_graph
 
 import n2n
 from n2n import dependence
-from n2n.graph import Graph, Node
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 from n2n.process import Process
 from n2n.reference import first_law, flatten, joint_states, sees_previous_token
 

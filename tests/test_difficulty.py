@@ -10,8 +10,8 @@ from helpers import chain_seen_through, mixing_graph
 
 import n2n
 from n2n import difficulty
-from n2n.graph import Graph
-from n2n.presets import PRESETS
+from n2n.graph.graph import Graph
+from n2n.graph.presets import PRESETS
 from n2n.process import Process
 from n2n.reference import flatten, initial_belief
 

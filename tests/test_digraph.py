@@ -7,7 +7,7 @@ import networkx as nx
 import pytest
 from helpers import random_graph
 
-from n2n.graph import Graph
+from n2n.graph.graph import Graph
 
 
 def read_json_graph(path: Path) -> nx.DiGraph:

@@ -6,8 +6,8 @@ import pytest
 
 import n2n
 from n2n.explorer import GIVEN, MOST_STATES, RANDOM, VIEWS
-from n2n.graph import Graph
-from n2n.presets import PRESETS
+from n2n.graph.graph import Graph
+from n2n.graph.presets import PRESETS
 from n2n.shown import output, paragraph
 
 FIGURE = "application/vnd.plotly.v1+json"

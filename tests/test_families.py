@@ -4,9 +4,9 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from n2n.families import MOST_LATENTS
-from n2n.graph import Graph
-from n2n.presets import ALPHA_X, ALPHA_Z
+from n2n.graph.families import MOST_LATENTS
+from n2n.graph.graph import Graph
+from n2n.graph.presets import ALPHA_X, ALPHA_Z
 
 
 def latent_view(graph: Graph) -> nx.DiGraph:

@@ -5,8 +5,9 @@ import plotly.io
 import pytest
 from IPython.core.formatters import DisplayFormatter
 
-from n2n.graph import Graph, Node
-from n2n.presets import ALPHA_X, ALPHA_Z, PRESETS
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
+from n2n.graph.presets import ALPHA_X, ALPHA_Z, PRESETS
 
 X = Node(name="X", num_states=4, parents=("A",), observed=True)
 

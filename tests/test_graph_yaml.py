@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from n2n.graph import Graph, Node
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 
 EXPERIMENT = """\
 model: {name: transformer, n_layer: 2}

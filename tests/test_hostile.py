@@ -12,9 +12,10 @@ import pytest
 import torch
 
 import n2n
-from n2n import families, launch
+from n2n import launch
 from n2n.benchmark import Settings
 from n2n.data import sidecar
+from n2n.graph import families
 from n2n.models.generation import Sampling
 from n2n.models.mixer import Hybrid
 from n2n.utils.strict import LONGEST_SENTENCE, MOST_SENTENCES, Refused, Strict

@@ -7,7 +7,8 @@ import torch
 import n2n
 from n2n import in_context
 from n2n.counts import places
-from n2n.graph import Graph, Node
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 from n2n.particles import Cloud
 from n2n.process import Process
 from n2n.reference import brute_force_in_context, first_law

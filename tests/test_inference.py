@@ -5,8 +5,9 @@ from helpers import chain_seen_through, mixing_graph, random_graph
 
 import n2n
 from n2n import checks, inference, transition
-from n2n.graph import Graph, Node
-from n2n.presets import PRESETS
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
+from n2n.graph.presets import PRESETS
 from n2n.process import Process
 from n2n.reference import brute_force_likelihood, flatten, forward_nll, joint_states
 

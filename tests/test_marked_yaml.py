@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from n2n.marked_yaml import Faults, Page, read
+from n2n.graph.yaml_marks import Faults, Page, read
 
 properties = settings(
     deadline=None, max_examples=150, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]

@@ -5,7 +5,8 @@ import pytest
 from helpers import mixing_graph
 
 import n2n
-from n2n.graph import Graph, Node
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 from n2n.markov import markov_entropy, markov_entropy_estimate, markov_nll
 from n2n.process import Process
 from n2n.reference import flatten, sees_previous_token

@@ -7,8 +7,9 @@ import pytest
 from helpers import random_graph
 
 import n2n
-from n2n.graph import Graph, Node
-from n2n.marked_yaml import Page
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
+from n2n.graph.yaml_marks import Page
 
 Z = "{name: Z, state_dim: 4, alpha: 1e-3, mode: SLOW}"
 X = "{name: X, state_dim: 8, parents: [Z], observed: true}"

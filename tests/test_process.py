@@ -3,8 +3,9 @@ import pytest
 import torch
 from helpers import random_graph
 
-from n2n.graph import Graph, Node
-from n2n.presets import PRESETS
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
+from n2n.graph.presets import PRESETS
 from n2n.process import Process
 
 

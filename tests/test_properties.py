@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import n2n
 from n2n import sampling
-from n2n.graph import Graph, Node
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 from n2n.process import SPLITS, Process
 from n2n.reference import every_path, first_law, forward_nll, joint_states
 from n2n.sampling import draw

@@ -10,7 +10,8 @@ from test_difficulty import enumerated, flips
 
 import n2n
 from n2n import rates
-from n2n.graph import Graph, Node
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 from n2n.process import Process
 from n2n.reference import flatten, sees_previous_token
 

@@ -3,8 +3,9 @@ import pytest
 from helpers import mixing_graph, random_graph
 
 from n2n import sampling
-from n2n.graph import Graph, Node
-from n2n.presets import PRESETS
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
+from n2n.graph.presets import PRESETS
 from n2n.process import SPLITS, Process
 from n2n.program import cumulative, smallest_dtype
 from n2n.sampling import draw

@@ -8,7 +8,8 @@ import torch
 from helpers import chain_seen_through, random_graph
 
 import n2n
-from n2n.graph import Graph, Node
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 from n2n.process import Process
 from n2n.reference import joint_states
 

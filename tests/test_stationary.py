@@ -11,8 +11,9 @@ from test_elimination import time_averages
 import n2n
 from n2n import stationary
 from n2n.contraction import law_step, moving, x_is_seen
-from n2n.graph import Graph, Node
-from n2n.presets import PRESETS
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
+from n2n.graph.presets import PRESETS
 from n2n.process import Process
 from n2n.reference import flatten, sees_previous_token
 from n2n.stationary import joint_chain, moved

@@ -10,9 +10,9 @@ from helpers import random_graph
 
 from n2n import transition
 from n2n.contraction import sees_x
-from n2n.graph import Graph
+from n2n.graph.graph import Graph
+from n2n.graph.presets import PRESETS
 from n2n.inference import Oracle
-from n2n.presets import PRESETS
 from n2n.process import Process
 from n2n.reference import flatten
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 import n2n
-from n2n.graph import Graph
-from n2n.presets import PRESETS
+from n2n.graph.graph import Graph
+from n2n.graph.presets import PRESETS
 from n2n.viz.layout import layout, radius
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import n2n
-from n2n.graph import Graph
+from n2n.graph.graph import Graph
 from n2n.process import Process
 
 FEEDBACK = Graph(

@@ -10,9 +10,10 @@ import torch
 
 from n2n.benchmark.timing import Settings, medians, peak_memory
 from n2n.emission import Emission
-from n2n.graph import Graph, Node
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
+from n2n.graph.presets import ALPHA_X, ALPHA_Z
 from n2n.inference import filter
-from n2n.presets import ALPHA_X, ALPHA_Z
 from n2n.process import Process
 from n2n.reference import textbook_nll
 from n2n.sampling import WIDTH, draw

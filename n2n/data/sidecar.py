@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from n2n.graph import Graph
+from n2n.graph.graph import Graph
 from n2n.process import Process, Split
 from n2n.utils.files import object_in
 from n2n.utils.strict import Refused, Strict

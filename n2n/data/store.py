@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from n2n.data.sidecar import Sidecar, described, differing, plan, without_kernels
-from n2n.graph import Graph
+from n2n.graph.graph import Graph
 from n2n.process import Process
 from n2n.utils.paths import usable
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from n2n.marked_yaml import Faults, Page, read
+from n2n.graph.yaml_marks import Faults, Page, read
 from n2n.utils import strict
 from n2n.utils.nested import refuse_tangled
 from n2n.utils.paths import cut, shortened, slug, usable

@@ -10,7 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from n2n.graph import Graph, Node
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 from n2n.viz.style import SCALE, TEMPLATE, plain, reduced
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from itertools import product
 import networkx as nx
 import numpy as np
 
-from n2n.graph import Graph, Node
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 
 Point = tuple[float, float]
 

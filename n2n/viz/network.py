@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-from n2n.fields import graph_of
-from n2n.graph import Graph, Node
+from n2n.graph.by_name import graph_of
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 from n2n.viz.layout import Point, layout, radius
 from n2n.viz.style import ACCENT, AMBER, CLEAR, MODEL, ORACLE, PINK, SCALE, TEMPLATE, plain
 

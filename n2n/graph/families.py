@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 import numpy as np
 from pydantic import Field, model_validator
 
-from n2n.presets import ALPHA_X, ALPHA_Z, NodeSpec
+from n2n.graph.presets import ALPHA_X, ALPHA_Z, NodeSpec
 from n2n.utils.strict import Count, NonNegative, Positive, Seed, Strict
 
 if TYPE_CHECKING:

@@ -1,14 +1,14 @@
-"""Fields that several configurations have: graphs by name, paths."""
+"""Graphs by name: what a preset's name, a graph or a process stands for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from n2n.graph import Graph
-from n2n.presets import PRESETS
+from n2n.graph.graph import Graph
+from n2n.graph.presets import PRESETS
 from n2n.utils.strict import shown
 
 
@@ -34,3 +34,16 @@ def graph_of(value: Any) -> Graph:
 
 
 GraphOrPreset = Annotated[Graph, BeforeValidator(preset)]
+
+
+def named(graphs: Iterable[Graph | str]) -> dict[str, Graph]:
+    """Graphs by name; the second of them is ``"graph 2"`` if it has none.
+
+    Raises:
+        ValueError: an unknown preset, no graph at all, or two of one name.
+    """
+    graphs = [preset(graph) for graph in graphs]
+    names = [graph.name or f"graph {i}" for i, graph in enumerate(graphs, start=1)]
+    if len(set(names)) < len(names) or not names:
+        raise ValueError(f"saw graphs of the names {names}; at least one is needed, and no name twice")
+    return dict(zip(names, graphs, strict=True))

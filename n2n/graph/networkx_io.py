@@ -7,7 +7,7 @@ from typing import Any
 
 import networkx as nx
 
-from n2n.presets import NodeSpec
+from n2n.graph.presets import NodeSpec
 from n2n.utils.strict import shown, unknown
 
 _EDGE_FIELDS = ("lag", "position")

@@ -17,7 +17,7 @@ from ruamel.yaml.error import MarkedYAMLError, StreamMark
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.resolver import VersionedResolver
 
-from n2n.core_schema import TAG, refuse_tag, resolvers, scalar
+from n2n.graph.yaml_schema import TAG, refuse_tag, resolvers, scalar
 from n2n.utils.nested import DEEPEST, LARGEST, TOO_DEEP, TOO_LARGE, Route
 from n2n.utils.strict import LONGEST_SENTENCE, MOST_SENTENCES, cut, nearest, shown
 

@@ -13,11 +13,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 
-from n2n import marked_yaml
-from n2n.core_schema import TAG
-from n2n.graph_layouts import Found, Wrong, choose, find, nodes_today
-from n2n.marked_yaml import Faults, Page
-from n2n.older_nodes import OLDER
+from n2n.graph import yaml_marks
+from n2n.graph.older_nodes import OLDER
+from n2n.graph.yaml_layouts import Found, Wrong, choose, find, nodes_today
+from n2n.graph.yaml_marks import Faults, Page
+from n2n.graph.yaml_schema import TAG
 from n2n.utils.files import write_atomic
 from n2n.utils.nested import Route
 from n2n.utils.paths import usable
@@ -123,7 +123,7 @@ _Representer.add_representer(_Line, _Representer.line)
 
 def _of(path: str | os.PathLike, work: Callable[[Page], T]) -> T:
     try:
-        page = marked_yaml.read(usable(path, "path"))
+        page = yaml_marks.read(usable(path, "path"))
         try:
             return work(page)
         except Wrong as error:

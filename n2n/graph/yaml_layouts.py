@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Literal
 
-from n2n.older_nodes import OLDER, SIZES, has_kernel, is_observed, is_older, today, twice
+from n2n.graph.older_nodes import OLDER, SIZES, has_kernel, is_observed, is_older, today, twice
 from n2n.utils.nested import Route
 from n2n.utils.strict import shown, unknown
 

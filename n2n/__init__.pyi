@@ -1,0 +1,143 @@
+from . import (
+    attended as attended,
+)
+from . import (
+    attention as attention,
+)
+from . import (
+    benchmark as benchmark,
+)
+from . import (
+    comparison as comparison,
+)
+from . import (
+    data as data,
+)
+from . import (
+    datasets as datasets,
+)
+from . import (
+    dynamics as dynamics,
+)
+from . import (
+    examples as examples,
+)
+from . import (
+    inspected as inspected,
+)
+from . import (
+    launch as launch,
+)
+from . import (
+    models as models,
+)
+from . import (
+    probes as probes,
+)
+from . import (
+    runs as runs,
+)
+from . import (
+    viz as viz,
+)
+from .agreement import (
+    head_agreement as head_agreement,
+)
+from .agreement import (
+    influence_by_lag as influence_by_lag,
+)
+from .agreement import (
+    mixing_by_lag as mixing_by_lag,
+)
+from .attention import AttentionConfig as AttentionConfig
+from .baselines import NGram as NGram
+from .baselines import compression_nats as compression_nats
+from .baselines import fit_ngram as fit_ngram
+from .calibration import Calibration as Calibration
+from .calibration import calibrate as calibrate
+from .compressed import compression_table as compression_table
+from .config import TrainConfig as TrainConfig
+from .data import Stream as Stream
+from .data import TokenStore as TokenStore
+from .datasets import DatasetConfig as DatasetConfig
+from .decoding import Decoded as Decoded
+from .decoding import decode as decode
+from .dependence import edge_information as edge_information
+from .difficulty import Entropy as Entropy
+from .difficulty import entropy as entropy
+from .evaluation import Evaluation as Evaluation
+from .evaluation import evaluate as evaluate
+from .explorer import ExploreConfig as ExploreConfig
+from .explorer import Explorer as Explorer
+from .explorer import explore as explore
+from .factored import MeanField as MeanField
+from .factored import mean_field as mean_field
+from .graph.graph import Graph as Graph
+from .graph.node import Node as Node
+from .in_context import InContext as InContext
+from .in_context import in_context_nll as in_context_nll
+from .inference import Filtered as Filtered
+from .inference import filter as filter
+from .influence import token_influence as token_influence
+from .inspected import (
+    DynamicsConfig as DynamicsConfig,
+)
+from .inspected import (
+    EvaluateConfig as EvaluateConfig,
+)
+from .inspected import (
+    ProbeConfig as ProbeConfig,
+)
+from .inspected import (
+    WelcomeConfig as WelcomeConfig,
+)
+from .markov import (
+    Estimate as Estimate,
+)
+from .markov import (
+    markov_entropy as markov_entropy,
+)
+from .markov import (
+    markov_entropy_estimate as markov_entropy_estimate,
+)
+from .markov import (
+    markov_nll as markov_nll,
+)
+from .notebook import parameters as parameters
+from .phase import (
+    DifficultyConfig as DifficultyConfig,
+)
+from .phase import (
+    EqualDifficulty as EqualDifficulty,
+)
+from .phase import (
+    entropy_grid as entropy_grid,
+)
+from .phase import (
+    equal_difficulty as equal_difficulty,
+)
+from .predictors import best_losses as best_losses
+from .process import Process as Process
+from .process import Sample as Sample
+from .rates import EntropyRate as EntropyRate
+from .rates import entropy_rate as entropy_rate
+from .report_page import write_report as write_report
+from .runs import Run as Run
+from .scaling import (
+    EqualSize as EqualSize,
+)
+from .scaling import (
+    Scaling as Scaling,
+)
+from .scaling import (
+    at_equal_size as at_equal_size,
+)
+from .scaling import (
+    scaling_fits as scaling_fits,
+)
+from .smoothing import Smoothed as Smoothed
+from .smoothing import smooth as smooth
+from .sweep_report import ReportConfig as ReportConfig
+from .sweep_report import read_sweep as read_sweep
+from .sweep_results import SweepResults as SweepResults
+from .training import train as train

@@ -1,0 +1,1 @@
+"""Latent graphs: nodes and edges, presets, random families, networkx graphs, YAML files."""
