@@ -7,7 +7,8 @@ from published import MINGRU, MINLSTM, RGLRU, index
 from torch.testing import assert_close
 
 from n2n import models
-from n2n.models import hawk, mamba, mingru, minlstm, ops, transformer
+from n2n.models import ops
+from n2n.models.architectures import hawk, mamba, mingru, minlstm, transformer
 
 VOCAB = 11
 

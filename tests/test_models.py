@@ -9,7 +9,8 @@ from torch.testing import assert_close
 
 import n2n
 from n2n import models
-from n2n.models import convolution, mamba, ops, recurrence
+from n2n.models import architectures, convolution, ops, recurrence
+from n2n.models.architectures import mamba
 from n2n.utils.strict import nearest
 
 VOCAB = 11
@@ -449,9 +450,9 @@ class Mixer(SequenceMixer):
 @pytest.fixture
 def sixth(tmp_path, monkeypatch):
     (tmp_path / "summer.py").write_text(SIXTH)
-    monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
+    monkeypatch.setattr(architectures, "__path__", [*architectures.__path__, str(tmp_path)])
     yield "summer"
-    sys.modules.pop("n2n.models.summer", None)
+    sys.modules.pop("n2n.models.architectures.summer", None)
 
 
 def test_an_architecture_is_registered_by_being_there(sixth, small):
@@ -464,7 +465,7 @@ def test_an_architecture_is_registered_by_being_there(sixth, small):
     assert model.generate(tokens, 3).shape == (2, 12)
     assert models.match(sixth, parameters=30_000, vocab_size=VOCAB).options["dim"] > 16
     assert build("hybrid", pattern=f"{sixth},mamba", gain=2.0).blocks[0].mixer.gain == 2.0
-    with pytest.raises(ValueError, match=r"n2n\.models\.summer does not say how it mixes tokens"):
+    with pytest.raises(ValueError, match=r"n2n\.models\.architectures\.summer does not say how it mixes tokens"):
         model.inspect(tokens)
     assert model.inspect(tokens, attention=False).residual.shape == (2, 3, 9, 16)
     assert n2n.train(small(arch=sixth, model_options={"gain": 0.5})).status["state"] == "done"
