@@ -60,8 +60,6 @@ from .config import TrainConfig as TrainConfig
 from .data import Stream as Stream
 from .data import TokenStore as TokenStore
 from .datasets import DatasetConfig as DatasetConfig
-from .decoding import Decoded as Decoded
-from .decoding import decode as decode
 from .dependence import edge_information as edge_information
 from .difficulty import Entropy as Entropy
 from .difficulty import entropy as entropy
@@ -70,15 +68,8 @@ from .evaluation import evaluate as evaluate
 from .explorer import ExploreConfig as ExploreConfig
 from .explorer import Explorer as Explorer
 from .explorer import explore as explore
-from .factored import MeanField as MeanField
-from .factored import mean_field as mean_field
 from .graph.graph import Graph as Graph
 from .graph.node import Node as Node
-from .in_context import InContext as InContext
-from .in_context import in_context_nll as in_context_nll
-from .inference import Filtered as Filtered
-from .inference import filter as filter
-from .influence import token_influence as token_influence
 from .inspected import (
     DynamicsConfig as DynamicsConfig,
 )
@@ -104,6 +95,17 @@ from .markov import (
     markov_nll as markov_nll,
 )
 from .notebook import parameters as parameters
+from .oracle.decoding import Decoded as Decoded
+from .oracle.decoding import decode as decode
+from .oracle.filtering import Filtered as Filtered
+from .oracle.filtering import filter as filter
+from .oracle.in_context import InContext as InContext
+from .oracle.in_context import in_context_nll as in_context_nll
+from .oracle.influence import token_influence as token_influence
+from .oracle.mean_field import MeanField as MeanField
+from .oracle.mean_field import mean_field as mean_field
+from .oracle.smoothing import Smoothed as Smoothed
+from .oracle.smoothing import smooth as smooth
 from .phase import (
     DifficultyConfig as DifficultyConfig,
 )
@@ -117,8 +119,8 @@ from .phase import (
     equal_difficulty as equal_difficulty,
 )
 from .predictors import best_losses as best_losses
-from .process import Process as Process
-from .process import Sample as Sample
+from .process.process import Process as Process
+from .process.process import Sample as Sample
 from .rates import EntropyRate as EntropyRate
 from .rates import entropy_rate as entropy_rate
 from .report_page import write_report as write_report
@@ -135,8 +137,6 @@ from .scaling import (
 from .scaling import (
     scaling_fits as scaling_fits,
 )
-from .smoothing import Smoothed as Smoothed
-from .smoothing import smooth as smooth
 from .sweep_report import ReportConfig as ReportConfig
 from .sweep_report import read_sweep as read_sweep
 from .sweep_results import SweepResults as SweepResults

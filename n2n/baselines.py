@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from n2n.sampling import smallest_dtype
+from n2n.process.sampler import smallest_dtype
 from n2n.utils.arrays import integers
 from n2n.utils.strict import whole
 

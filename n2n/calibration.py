@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from n2n.checks import check_budget, check_fixed
 from n2n.difficulty import entropies_by_seed
 from n2n.graph.graph import Graph
+from n2n.oracle.checks import check_budget, check_fixed
 from n2n.utils.progress import track
 from n2n.utils.statistics import mean_and_error, student
 from n2n.utils.strict import positive, shown, unknown, whole

@@ -11,10 +11,10 @@ import pandas as pd
 
 from n2n.baselines import fit_ngram
 from n2n.evaluation import baseline_tokens
-from n2n.inference import filter
 from n2n.markov import markov_nll
 from n2n.models.lm import LanguageModel
-from n2n.process import Process, Sample
+from n2n.oracle.filtering import filter
+from n2n.process.process import Process, Sample
 from n2n.reading import check_vocabulary, read_in_parts
 from n2n.utils.progress import track
 from n2n.utils.statistics import ratio_error, student

@@ -9,11 +9,11 @@ import pandas as pd
 from pydantic import Field
 
 from n2n.baselines import compression_nats
-from n2n.checks import check_fixed
 from n2n.difficulty import entropy
 from n2n.graph.by_name import named
 from n2n.graph.graph import Graph
-from n2n.process import Process
+from n2n.oracle.checks import check_fixed
+from n2n.process.process import Process
 from n2n.utils.progress import track
 from n2n.utils.strict import Count, Ordered, whole
 

@@ -11,8 +11,6 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from n2n import models
-from n2n.checks import check_budget, check_fixed
-from n2n.classic import CLASSICS
 from n2n.config_fields import Device, Fraction, GraphOrName, Span, Switch, Tables
 from n2n.data import Epochs, TokenStore
 from n2n.graph.graph import Graph
@@ -20,7 +18,9 @@ from n2n.models.lm import LanguageModel
 from n2n.models.mixer import Depth, Frame, Width
 from n2n.models.ops import Kernels
 from n2n.needs import wrong_counts, wrong_sizes
-from n2n.process import Process
+from n2n.oracle.checks import check_budget, check_fixed
+from n2n.process.classic import CLASSICS
+from n2n.process.process import Process
 from n2n.utils.configuration import Asked
 from n2n.utils.paths import PathText
 from n2n.utils.strict import RECORDED, Count, NonNegative, Positive, Refused, Seed, Several, shown, unknown

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from n2n.classic import CLASSICS
 from n2n.graph.by_name import preset
 from n2n.graph.graph import Graph
 from n2n.graph.presets import PRESETS
+from n2n.process.classic import CLASSICS
 from n2n.utils.arrays import probabilities
 from n2n.utils.strict import NonNegative, NonNegativeInt, shown, unknown
 

@@ -12,7 +12,7 @@ from n2n import runs
 from n2n.data.generation import generate_part
 from n2n.data.store import TokenStore
 from n2n.graph.by_name import GraphOrPreset
-from n2n.process import SPLITS, Process
+from n2n.process.process import SPLITS, Process
 from n2n.utils.configuration import Asked
 from n2n.utils.paths import FolderText, folder_name, usable
 from n2n.utils.strict import Count, NonNegativeInt, Seed

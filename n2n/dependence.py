@@ -9,11 +9,11 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 
-from n2n.checks import check_fixed, check_process
-from n2n.contraction import BATCH, backward, emitting, law_step, x_is_seen
 from n2n.graph.graph import Graph
-from n2n.process import Process
-from n2n.stationary import check_law, emitted, moved
+from n2n.oracle.checks import check_fixed, check_process
+from n2n.process.einsums import BATCH, backward, emitting, law_step, x_is_seen
+from n2n.process.initial_law import check_law, emitted, moved
+from n2n.process.process import Process
 from n2n.utils.strict import whole
 
 Edge = tuple[str, str, int]  # (parent, child, lag)

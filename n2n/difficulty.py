@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from n2n.checks import check_device, check_fixed, check_process
 from n2n.graph.graph import Graph
-from n2n.inference import filter
-from n2n.process import Process
+from n2n.oracle.checks import check_device, check_fixed, check_process
+from n2n.oracle.filtering import filter
+from n2n.process.process import Process
 from n2n.utils.statistics import mean_and_error
 from n2n.utils.strict import positive, whole
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from n2n.baselines import fit_ngram
 from n2n.config import TrainConfig
-from n2n.inference import filter
 from n2n.models.lm import LanguageModel
-from n2n.process import Process, Split
+from n2n.oracle.filtering import filter
+from n2n.process.process import Process, Split
 from n2n.reading import check_vocabulary, read_in_parts
 from n2n.runs import Run
 from n2n.utils.statistics import mean_and_error

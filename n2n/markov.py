@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from n2n.checks import check_fixed, check_process, check_tokens
-from n2n.inference import Filtered, filter
-from n2n.process import Process
+from n2n.oracle.checks import check_fixed, check_process, check_tokens
+from n2n.oracle.filtering import Filtered, filter
+from n2n.process.process import Process
 from n2n.utils.statistics import mean_and_error
 from n2n.utils.strict import whole
 

@@ -13,11 +13,11 @@ import pandas as pd
 from pydantic import AfterValidator, Field, model_validator
 
 from n2n.calibration import calibrate, different_seeds, with_alphas
-from n2n.checks import check_budget, check_fixed
 from n2n.compressed import PowersOfTwo, whole_sequences
 from n2n.difficulty import entropies_by_seed
 from n2n.graph.by_name import GraphOrPreset, named, preset
 from n2n.graph.graph import Graph
+from n2n.oracle.checks import check_budget, check_fixed
 from n2n.utils import strict
 from n2n.utils.configuration import Asked
 from n2n.utils.progress import track

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from n2n.contraction import x_is_seen
 from n2n.difficulty import MOST_SEQUENCES, SPLIT, check_question, predictive_entropies, until_precise
-from n2n.inference import filter
 from n2n.markov import PART, followed, settled, settled_entropy
-from n2n.process import Process
-from n2n.stationary import law_error
+from n2n.oracle.filtering import filter
+from n2n.process.einsums import x_is_seen
+from n2n.process.initial_law import law_error
+from n2n.process.process import Process
 from n2n.utils.statistics import mean_and_error
 
 LATE = 32  # positions at the end of a sequence that the estimate averages over, at most; never more than half of them

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from n2n.models.lm import LanguageModel
-from n2n.process import Process
+from n2n.process.process import Process
 from n2n.utils.arrays import integer_tensor
 
 PART = 64  # sequences in one forward pass

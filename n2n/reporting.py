@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from n2n.evaluation import HeldOut, evaluate_model, held_out
-from n2n.inference import filter
 from n2n.learner import Learner
 from n2n.live import shown
 from n2n.models.lm import LanguageModel
@@ -21,7 +20,8 @@ from n2n.monitor import checkpoint
 from n2n.monitor.journal import Changed
 from n2n.monitor.metrics import NO_ROWS, Marks, Rows, told
 from n2n.monitor.profiler import Clock, Trace, matrix_rate, memory_held
-from n2n.process import Split
+from n2n.oracle.filtering import filter
+from n2n.process.process import Split
 from n2n.recording import Owned, line_logger, warn, write_status
 from n2n.utils.files import read_json, write_json
 from n2n.utils.progress import announce

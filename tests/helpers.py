@@ -4,8 +4,8 @@ import numpy as np
 
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.process import Process
-from n2n.reference import first_law
+from n2n.oracle.reference import first_law
+from n2n.process.process import Process
 
 
 def random_graph(seed: int) -> Graph:

@@ -14,9 +14,9 @@ from n2n.agreement import head_agreement, influence_by_lag
 from n2n.attended import token_mixing
 from n2n.baselines import compression_nats, fit_ngram
 from n2n.bootstrap import fit_line
-from n2n.factored import mean_field
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
+from n2n.oracle.mean_field import mean_field
 from n2n.probe_fits import Parts
 from n2n.probes import ProbeData, probe
 from n2n.utils import arrays

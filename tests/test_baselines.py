@@ -8,7 +8,7 @@ import n2n
 from n2n.baselines import compression_nats, fit_ngram
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.process import Process
+from n2n.process.process import Process
 
 
 class Twin:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import n2n
-from n2n.classic import CLASSICS, classic_tables
+from n2n.process.classic import CLASSICS, classic_tables
 
 LN2 = np.log(2)
 

@@ -7,12 +7,12 @@ import pytest
 from helpers import random_graph
 
 import n2n
-from n2n import sampling
-from n2n.context_rows import log_gamma
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.kernels import sequence_kernel
-from n2n.process import Process
+from n2n.process import sampler
+from n2n.process.context_kernels import log_gamma
+from n2n.process.kernels import sequence_kernel
+from n2n.process.process import Process
 
 
 def in_context(seed: int) -> Graph:
@@ -128,7 +128,7 @@ def test_narrow_tiles_change_nothing(budget, monkeypatch):
     """Where kernels are large, fewer sequences are drawn side by side."""
     process = Process(in_context(2), 2)
     whole = process.sample(70, length=20)
-    monkeypatch.setattr(sampling, "_CONTEXT_BUDGET", budget)
+    monkeypatch.setattr(sampler, "_CONTEXT_BUDGET", budget)
     narrow = process.sample(70, length=20)
     assert np.array_equal(whole.tokens, narrow.tokens)
     assert all(np.array_equal(whole.latents[name], narrow.latents[name]) for name in whole.latents)

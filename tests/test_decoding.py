@@ -4,12 +4,12 @@ import torch
 from helpers import chain_seen_through, mixing_graph, path_log_probability, random_graph
 
 import n2n
-from n2n import checks, decoding
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.graph.presets import PRESETS
-from n2n.process import Process
-from n2n.reference import every_path, viterbi
+from n2n.oracle import checks, decoding
+from n2n.oracle.reference import every_path, viterbi
+from n2n.process.process import Process
 
 
 def assert_decoded(process: Process, tokens: np.ndarray, expected: list[float]) -> None:

@@ -8,8 +8,8 @@ import n2n
 from n2n import dependence
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.process import Process
-from n2n.reference import first_law, flatten, joint_states, sees_previous_token
+from n2n.oracle.reference import first_law, flatten, joint_states, sees_previous_token
+from n2n.process.process import Process
 
 Step = tuple[dict[str, int], dict[str, int], float]  # before, after, probability
 

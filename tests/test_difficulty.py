@@ -12,8 +12,8 @@ import n2n
 from n2n import difficulty
 from n2n.graph.graph import Graph
 from n2n.graph.presets import PRESETS
-from n2n.process import Process
-from n2n.reference import flatten, initial_belief
+from n2n.oracle.reference import flatten, initial_belief
+from n2n.process.process import Process
 
 
 def flips(p: float, q: float) -> Process:

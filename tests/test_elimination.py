@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from n2n import stationary
-from n2n.elimination import Unresolved, long_run_law
+from n2n.process import initial_law
+from n2n.process.elimination import Unresolved, long_run_law
 
 properties = settings(deadline=None, max_examples=150, derandomize=True, database=None)
 
@@ -124,4 +124,4 @@ def test_the_largest_elimination_lies_within_the_budget():
     _ = long_run_law(rates.copy(), rates > 0)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak / rates.size * stationary.ELIMINATED**2 < stationary.BUDGET
+    assert peak / rates.size * initial_law.ELIMINATED**2 < initial_law.BUDGET

@@ -8,9 +8,9 @@ import torch
 from helpers import random_graph
 
 import n2n
-from n2n.factored import mean_field
-from n2n.process import Process
-from n2n.reference import emission_row, initial_belief, joint_states, transition_probability
+from n2n.oracle.mean_field import mean_field
+from n2n.oracle.reference import emission_row, initial_belief, joint_states, transition_probability
+from n2n.process.process import Process
 
 
 def by_hand(process: Process, tokens: np.ndarray) -> tuple[list[float], list[dict[str, np.ndarray]]]:

@@ -49,7 +49,10 @@ VALID = [
     (families.Chain, {"length": 2}),
     (families.Tree, {"depth": 2, "branching": 2}),
     (families.Dag, {"nodes": 2, "probability": 0.5, "seed": 0}),
-    *((importlib.import_module(f"n2n.models.architectures.{arch}").Config, {"vocab_size": 3}) for arch in n2n.models.names()),
+    *(
+        (importlib.import_module(f"n2n.models.architectures.{arch}").Config, {"vocab_size": 3})
+        for arch in n2n.models.names()
+    ),
 ]
 LONGEST = 4000  # characters of a whole refusal of one or two faults
 

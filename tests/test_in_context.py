@@ -5,13 +5,13 @@ import pytest
 import torch
 
 import n2n
-from n2n import in_context
-from n2n.counts import places
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.particles import Cloud
-from n2n.process import Process
-from n2n.reference import brute_force_in_context, first_law
+from n2n.oracle import in_context
+from n2n.oracle.kernel_counts import places
+from n2n.oracle.particle_filter import Cloud
+from n2n.oracle.reference import brute_force_in_context, first_law
+from n2n.process.process import Process
 
 
 def latent(name: str, *parents: str, **fields) -> Node:

@@ -4,12 +4,12 @@ import torch
 from helpers import chain_seen_through, mixing_graph, random_graph
 
 import n2n
-from n2n import checks, inference, transition
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.graph.presets import PRESETS
-from n2n.process import Process
-from n2n.reference import brute_force_likelihood, flatten, forward_nll, joint_states
+from n2n.oracle import checks, filtering, transition
+from n2n.oracle.reference import brute_force_likelihood, flatten, forward_nll, joint_states
+from n2n.process.process import Process
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -189,16 +189,16 @@ def test_the_cut_of_the_batch_changes_nothing(name, monkeypatch):
     process = Process(Graph.preset(name))
     given = process.sample(7, length=10).tokens
     whole = n2n.filter(process, given, predictive=True, beliefs=True)
-    parts, real = [], inference._filter_part
+    parts, real = [], filtering._filter_part
 
     def spy(oracle, part, known, **asked):
         parts.append(len(part))
         return real(oracle, part, known, **asked)
 
-    monkeypatch.setattr(inference, "_filter_part", spy)
+    monkeypatch.setattr(filtering, "_filter_part", spy)
     for rows in (1, 2, 5):
         parts.clear()
-        monkeypatch.setattr(inference, "rows_at_once", lambda *_, rows=rows: rows)
+        monkeypatch.setattr(filtering, "rows_at_once", lambda *_, rows=rows: rows)
         cut = n2n.filter(process, given, predictive=True, beliefs=True)
         assert parts == {1: [1] * 7, 2: [2, 2, 2, 1], 5: [5, 2]}[rows]
         assert torch.allclose(whole.nll, cut.nll, atol=1e-12)

@@ -9,9 +9,9 @@ from helpers import mixing_graph, random_graph
 import n2n
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.influence import token_influence
-from n2n.process import Process
-from n2n.reference import every_path
+from n2n.oracle.influence import token_influence
+from n2n.oracle.reference import every_path
+from n2n.process.process import Process
 
 LENGTH, VOCAB = 4, 3
 

@@ -8,8 +8,8 @@ import n2n
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.markov import markov_entropy, markov_entropy_estimate, markov_nll
-from n2n.process import Process
-from n2n.reference import flatten, sees_previous_token
+from n2n.oracle.reference import flatten, sees_previous_token
+from n2n.process.process import Process
 
 MESS3 = (1.098612, 1.091068, 1.089391, 1.089004)
 

@@ -8,7 +8,7 @@ import pytest
 import n2n
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.process import Process
+from n2n.process.process import Process
 from n2n.utils.statistics import student
 
 

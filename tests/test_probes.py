@@ -6,9 +6,9 @@ import torch
 
 import n2n
 from n2n import probes
-from n2n.classic import classic_states
 from n2n.probe_fits import PENALTY, Parts, classify, divergence, explained, regress
 from n2n.probes import ProbeData
+from n2n.process.classic import classic_states
 
 
 @pytest.fixture(scope="module", params=["zero", "stationary"])

@@ -6,7 +6,7 @@ from helpers import random_graph
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.graph.presets import PRESETS
-from n2n.process import Process
+from n2n.process.process import Process
 
 
 def entropy_of(table: np.ndarray) -> np.ndarray:

@@ -9,13 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import n2n
-from n2n import sampling
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.process import SPLITS, Process
-from n2n.reference import every_path, first_law, forward_nll, joint_states
-from n2n.sampling import draw
-from n2n.twins import draw_numpy
+from n2n.oracle.reference import every_path, first_law, forward_nll, joint_states
+from n2n.process import sampler
+from n2n.process.process import SPLITS, Process
+from n2n.process.sampler import draw
+from n2n.process.sampler_reference import draw_numpy
 from n2n.utils.philox import derive_key
 
 LENGTH = 4
@@ -172,7 +172,7 @@ def test_threads_change_nothing(graph, seed):
     process = Process(graph, seed)
     keys = process._context_keys("train")
     asked = (process.program, derive_key("sequences", seed, "train"), 0, 200, 5, True)
-    one, many = (sampling.draw(*asked, context_keys=keys, threads=threads) for threads in (1, 5))
+    one, many = (sampler.draw(*asked, context_keys=keys, threads=threads) for threads in (1, 5))
     assert all(np.array_equal(a, b) for a, b in zip(one, many, strict=True))
 
 

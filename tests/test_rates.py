@@ -12,8 +12,8 @@ import n2n
 from n2n import rates
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.process import Process
-from n2n.reference import flatten, sees_previous_token
+from n2n.oracle.reference import flatten, sees_previous_token
+from n2n.process.process import Process
 
 MESS3 = 1.0888882  # published, for x = 0.15 and a = 0.6
 
@@ -106,7 +106,7 @@ def test_bounds_never_cross_and_longer_contexts_lie_within(seed, monkeypatch):
 def test_the_slack_covers_an_iterated_law(monkeypatch):
     process = Process(mixing_graph(3, "stationary"), 3)
     exact = rates._bounds(process, 1e-9)
-    monkeypatch.setattr("n2n.stationary.ELIMINATED", 1)
+    monkeypatch.setattr("n2n.process.initial_law.ELIMINATED", 1)
     iterated = rates._bounds(Process(process.graph, 3), 1e-9)
     assert iterated[0] < exact[0] < exact[1] < iterated[1]
     assert iterated[1] - iterated[0] < exact[1] - exact[0] + 1e-6

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 from helpers import mixing_graph, random_graph
 
-from n2n import sampling
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.graph.presets import PRESETS
-from n2n.process import SPLITS, Process
-from n2n.program import cumulative, smallest_dtype
-from n2n.sampling import draw
-from n2n.twins import draw_numpy
+from n2n.process import sampler
+from n2n.process.process import SPLITS, Process
+from n2n.process.sampler import draw
+from n2n.process.sampler_reference import draw_numpy
+from n2n.process.sampler_tables import cumulative, smallest_dtype
 from n2n.utils.philox import derive_key
 
 
@@ -62,10 +62,10 @@ def test_twins_agree_beyond_32_bits_of_index():
 def test_a_sequence_does_not_depend_on_how_it_is_asked_for(monkeypatch):
     process = Process(Graph.preset("dense"))
     whole = process.sample(100, length=50)
-    monkeypatch.setattr(sampling, "_SEQUENTIAL_BELOW", 0)
+    monkeypatch.setattr(sampler, "_SEQUENTIAL_BELOW", 0)
     monkeypatch.delenv("OMP_NUM_THREADS")
     for threads in (1, 2, 3, 7):
-        monkeypatch.setattr(sampling.os, "sched_getaffinity", lambda _, threads=threads: range(threads), raising=False)
+        monkeypatch.setattr(sampler.os, "sched_getaffinity", lambda _, threads=threads: range(threads), raising=False)
         assert np.array_equal(process.sample(100, length=50).tokens, whole.tokens)
     for start, count in [(0, 1), (41, 7), (99, 1)]:
         part = process.sample(count, length=50, start=start)
@@ -127,4 +127,4 @@ def test_impossible_states_are_never_drawn():
     assert rows[2].cumsum()[-1] < 1.0  # a sum that rounds down must not let the impossible last state in
     for row, cdf in zip(rows, cumulative(rows), strict=True):
         for value in (0.0, 1e-300, 0.4999, 0.5, 0.999, 1 - 2.0**-53):
-            assert row[sampling._search(cdf, value)] > 0
+            assert row[sampler._search(cdf, value)] > 0

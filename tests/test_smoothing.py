@@ -4,13 +4,13 @@ import torch
 from helpers import chain_seen_through, mixing_graph, random_graph
 
 import n2n
-from n2n import checks, smoothing
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.graph.presets import PRESETS
-from n2n.inference import Oracle
-from n2n.process import Process
-from n2n.reference import every_path, forward_backward, joint_states
+from n2n.oracle import checks, smoothing
+from n2n.oracle.filtering import Oracle
+from n2n.oracle.reference import every_path, forward_backward, joint_states
+from n2n.process.process import Process
 
 
 def marginals(process: Process, joint: np.ndarray) -> dict[str, np.ndarray]:

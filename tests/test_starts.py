@@ -10,8 +10,8 @@ from helpers import chain_seen_through, random_graph
 import n2n
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.process import Process
-from n2n.reference import joint_states
+from n2n.oracle.reference import joint_states
+from n2n.process.process import Process
 
 INITIALS = ["zero", "uniform", "stationary"]
 

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from test_elimination import time_averages
 
 import n2n
-from n2n import stationary
-from n2n.contraction import law_step, moving, x_is_seen
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.graph.presets import PRESETS
-from n2n.process import Process
-from n2n.reference import flatten, sees_previous_token
-from n2n.stationary import joint_chain, moved
+from n2n.oracle.reference import flatten, sees_previous_token
+from n2n.process import initial_law
+from n2n.process.einsums import law_step, moving, x_is_seen
+from n2n.process.initial_law import joint_chain, moved
+from n2n.process.process import Process
 
 properties = settings(deadline=None, max_examples=60, derandomize=True, database=None)
 
@@ -150,28 +150,28 @@ def test_an_iterated_law_is_as_near_as_its_bound(seed, monkeypatch):
     """Against elimination, where the iteration stops early too."""
     graph = mixing_graph(seed, "stationary")
     kernels, nodes = Process(graph, seed).kernels, moving(graph)
-    monkeypatch.setattr(stationary, "_sets", lambda graph: [nodes])
-    exact, bounds = stationary._stationary(graph, kernels), []
+    monkeypatch.setattr(initial_law, "_sets", lambda graph: [nodes])
+    exact, bounds = initial_law._stationary(graph, kernels), []
     for iterations in (3, 6, 12, 24, 1000):
-        monkeypatch.setattr(stationary, "ITERATIONS", iterations)
-        law, bound = stationary.iterate([(step, kernels[node.name]) for node, step in law_step(graph, nodes)], nodes)
+        monkeypatch.setattr(initial_law, "ITERATIONS", iterations)
+        law, bound = initial_law.iterate([(step, kernels[node.name]) for node, step in law_step(graph, nodes)], nodes)
         assert np.abs(law - exact).sum() <= bound
         bounds.append(bound)
-    assert bounds[-1] < stationary.ERROR < bounds[-2] < 2.0
+    assert bounds[-1] < initial_law.ERROR < bounds[-2] < 2.0
 
 
 def test_large_sets_are_iterated():
     graph = Graph.chain(7, num_states=4, vocab_size=8, alpha_z=1.0, initial="stationary")
-    assert prod(node.num_states for node in graph.latents) > stationary.ELIMINATED
+    assert prod(node.num_states for node in graph.latents) > initial_law.ELIMINATED
     law = Process(graph).initial_law
     roots = law.sum(tuple(range(1, law.ndim)))
-    assert roots == pytest.approx(time_averages(Process(graph).kernel("Z1") * (1 - np.eye(4))), abs=stationary.ERROR)
+    assert roots == pytest.approx(time_averages(Process(graph).kernel("Z1") * (1 - np.eye(4))), abs=initial_law.ERROR)
 
 
 @pytest.mark.parametrize(("rates", "least"), [((1e-7, 3e-7), 0.01), ((0.0, 0.0), 2.0)])
 def test_an_iteration_that_proves_too_little_is_refused(rates, least, monkeypatch):
     """The message gives the bound reached: of two closed classes no law is near, whatever a step changes."""
-    monkeypatch.setattr(stationary, "ELIMINATED", 1)
+    monkeypatch.setattr(initial_law, "ELIMINATED", 1)
     with pytest.raises(ValueError, match=r"of 2 joint states is at most .* after 4096 iterations, and more than 1e-09"):
         _ = flips(*rates).initial_law
     with pytest.raises(ValueError, match="joint states is at most") as refused:
@@ -215,7 +215,7 @@ def test_nodes_of_one_state_take_no_axis():
 
 
 def test_a_law_too_large_is_refused(monkeypatch):
-    monkeypatch.setattr(stationary, "BUDGET", 1000)
+    monkeypatch.setattr(initial_law, "BUDGET", 1000)
     process = Process(Graph.preset("sparse").model_copy(update={"initial": "uniform"}))
     with pytest.raises(ValueError, match="41472 joint values takes 331776 bytes, more than 1000"):
         process.sample(1, length=2)

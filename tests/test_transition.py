@@ -8,13 +8,13 @@ import pytest
 import torch
 from helpers import random_graph
 
-from n2n import transition
-from n2n.contraction import sees_x
 from n2n.graph.graph import Graph
 from n2n.graph.presets import PRESETS
-from n2n.inference import Oracle
-from n2n.process import Process
-from n2n.reference import flatten
+from n2n.oracle import transition
+from n2n.oracle.filtering import Oracle
+from n2n.oracle.reference import flatten
+from n2n.process.einsums import sees_x
+from n2n.process.process import Process
 
 CPU, F64 = torch.device("cpu"), torch.float64
 

@@ -6,7 +6,7 @@ import pytest
 
 import n2n
 from n2n.graph.graph import Graph
-from n2n.process import Process
+from n2n.process.process import Process
 
 FEEDBACK = Graph(
     nodes=[

@@ -9,16 +9,16 @@ import pandas as pd
 import torch
 
 from n2n.benchmark.timing import Settings, medians, peak_memory
-from n2n.emission import Emission
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.graph.presets import ALPHA_X, ALPHA_Z
-from n2n.inference import filter
-from n2n.process import Process
-from n2n.reference import textbook_nll
-from n2n.sampling import WIDTH, draw
-from n2n.transition import whole_table
-from n2n.twins import draw_numpy
+from n2n.oracle.emission import Emission
+from n2n.oracle.filtering import filter
+from n2n.oracle.reference import textbook_nll
+from n2n.oracle.transition import whole_table
+from n2n.process.process import Process
+from n2n.process.sampler import WIDTH, draw
+from n2n.process.sampler_reference import draw_numpy
 from n2n.utils.cpu import compiled, cores
 from n2n.utils.philox import derive_key, fill_uniforms
 from n2n.utils.progress import track

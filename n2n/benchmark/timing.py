@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field, field_validator
 
-from n2n.checks import check_device
+from n2n.oracle.checks import check_device
 from n2n.utils.configuration import Asked
 from n2n.utils.strict import Count, Ordered
 

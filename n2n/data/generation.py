@@ -15,7 +15,7 @@ import numpy as np
 
 from n2n.data.sidecar import Plan, described, differing, is_description, plan
 from n2n.data.store import TokenStore, described_by, opened, sha256_of, work_folder
-from n2n.process import SPLITS, Process, Split
+from n2n.process.process import SPLITS, Process, Split
 from n2n.utils.files import making, write_atomic, write_json
 from n2n.utils.lock import locked
 from n2n.utils.paths import usable

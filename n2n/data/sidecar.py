@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from n2n.graph.graph import Graph
-from n2n.process import Process, Split
+from n2n.process.process import Process, Split
 from n2n.utils.files import object_in
 from n2n.utils.strict import Refused, Strict
 

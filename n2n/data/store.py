@@ -12,7 +12,7 @@ import numpy as np
 
 from n2n.data.sidecar import Sidecar, described, differing, plan, without_kernels
 from n2n.graph.graph import Graph
-from n2n.process import Process
+from n2n.process.process import Process
 from n2n.utils.paths import usable
 
 PIECE = 2**24  # bytes read at once

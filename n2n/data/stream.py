@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from n2n.process import Process, Split
+from n2n.process.process import Process, Split
 
 
 class Source(Protocol):

@@ -15,7 +15,7 @@ from n2n.graph.node import Node
 from n2n.viz.style import SCALE, TEMPLATE, plain, reduced
 
 if TYPE_CHECKING:
-    from n2n.process import Process
+    from n2n.process.process import Process
 
 MOST_PANELS = 12
 _ACROSS = 3  # panels side by side

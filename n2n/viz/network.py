@@ -17,7 +17,7 @@ from n2n.viz.style import ACCENT, AMBER, CLEAR, MODEL, ORACLE, PINK, SCALE, TEMP
 if TYPE_CHECKING:
     import pandas as pd
 
-    from n2n.process import Process
+    from n2n.process.process import Process
 
 _BY_MODE = {"default": MODEL, "slow": ACCENT, "dead": PINK, "context": AMBER}
 _PLAIN_LINE = {"color": "#888888", "width": 1.5}

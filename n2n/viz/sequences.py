@@ -14,8 +14,8 @@ from n2n.utils.strict import whole
 from n2n.viz.style import ORACLE, SCALE, TEMPLATE, figure, plain, reduced
 
 if TYPE_CHECKING:
-    from n2n.inference import Filtered
-    from n2n.process import Sample
+    from n2n.oracle.filtering import Filtered
+    from n2n.process.process import Sample
 
 MOST_TOKENS = 20_000  # of a figure of tokens; a cell of theirs cannot be averaged
 MOST_WRITTEN = 40  # tokens in a row, up to which their numbers are written into the cells

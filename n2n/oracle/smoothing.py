@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from n2n.checks import MEMORY_BUDGET, check_tokens, rows_at_once
-from n2n.inference import Oracle, by_name, likelihood_of_all, marginals_of
-from n2n.process import Process
+from n2n.oracle.checks import MEMORY_BUDGET, check_tokens, rows_at_once
+from n2n.oracle.filtering import Oracle, by_name, likelihood_of_all, marginals_of
+from n2n.process.process import Process
 from n2n.utils.threads import using
 
 _COPIES = 5  # beliefs alive at once within a step, besides the one kept for each token

@@ -12,10 +12,10 @@ from math import prod
 import torch
 from torch import Tensor
 
-from n2n.contraction import feedback_step, sees_x
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.process import Process
+from n2n.process.einsums import feedback_step, sees_x
+from n2n.process.process import Process
 
 # What a move costs for each joint state and sequence, in nanoseconds on one core: a pass over memory, and an arithmetic
 # part that grows with the block's states. Measured on products of blocks of 2 to 64 states; only their ratio matters.

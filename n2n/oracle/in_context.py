@@ -9,13 +9,13 @@ from math import log
 import torch
 from torch import Tensor
 
-from n2n.checks import MEMORY_BUDGET, check_tokens
-from n2n.contraction import MOST_LATENTS
-from n2n.counts import places
 from n2n.graph.graph import Graph
-from n2n.inference import filter, given_first, likelihood_of_all
-from n2n.particles import Cloud, Streams, bytes_of_tables, bytes_per_filter
-from n2n.process import Process
+from n2n.oracle.checks import MEMORY_BUDGET, check_tokens
+from n2n.oracle.filtering import filter, given_first, likelihood_of_all
+from n2n.oracle.kernel_counts import places
+from n2n.oracle.particle_filter import Cloud, Streams, bytes_of_tables, bytes_per_filter
+from n2n.process.einsums import MOST_LATENTS
+from n2n.process.process import Process
 from n2n.utils.progress import track
 from n2n.utils.strict import whole
 from n2n.utils.threads import using

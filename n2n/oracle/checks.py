@@ -8,10 +8,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from n2n.contraction import MOST_LATENTS, sees_x
 from n2n.graph.graph import Graph
-from n2n.process import Process
-from n2n.transition import table_entries
+from n2n.oracle.transition import table_entries
+from n2n.process.einsums import MOST_LATENTS, sees_x
+from n2n.process.process import Process
 from n2n.utils.arrays import integer_tensor
 from n2n.utils.strict import whole
 

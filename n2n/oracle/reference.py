@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from n2n.graph.node import Node
-from n2n.process import Process
+from n2n.process.process import Process
 
 
 def joint_states(process: Process) -> list[dict[str, int]]:

@@ -8,10 +8,10 @@ from math import prod
 import networkx as nx
 import numpy as np
 
-from n2n.contraction import backward, emitting, law_step, moving, x_is_seen
-from n2n.elimination import Unresolved, long_run_law
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
+from n2n.process.einsums import backward, emitting, law_step, moving, x_is_seen
+from n2n.process.elimination import Unresolved, long_run_law
 
 BUDGET = 2**30  # bytes
 ELIMINATED = 2**12  # joint states of a set up to which its law is found by elimination, within BUDGET

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from n2n.checks import COPIES, MEMORY_BUDGET, check_budget, check_fixed, check_tokens, joint_start, rows_at_once
-from n2n.emission import Emission
 from n2n.graph.node import Node
-from n2n.process import Process
-from n2n.transition import steps
+from n2n.oracle.checks import COPIES, MEMORY_BUDGET, check_budget, check_fixed, check_tokens, joint_start, rows_at_once
+from n2n.oracle.emission import Emission
+from n2n.oracle.transition import steps
+from n2n.process.process import Process
 from n2n.utils.threads import using
 
 

@@ -9,9 +9,9 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import ArrayLike
 
-from n2n.context_rows import log_gamma, normalise
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
+from n2n.process.context_kernels import log_gamma, normalise
 from n2n.utils.arrays import SUM_TOLERANCE, probabilities
 from n2n.utils.cpu import compiled
 from n2n.utils.philox import derive_key

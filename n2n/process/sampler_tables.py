@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from n2n.graph.graph import Graph
-from n2n.stationary import shows_latents_first
+from n2n.process.initial_law import shows_latents_first
 from n2n.utils.cpu import compiled
 
 GUIDE_ENTRIES = 2**18  # of a node, under which finer cells are worth their memory

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from n2n.contraction import sees_x
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.process import Process
+from n2n.process.einsums import sees_x
+from n2n.process.process import Process
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from n2n.program import Program
-from n2n.sampling import NOTHING_DONE, empty_sample
+from n2n.process.sampler import NOTHING_DONE, empty_sample
+from n2n.process.sampler_tables import Program
 from n2n.utils.philox import philox, uniform
 
 _MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)

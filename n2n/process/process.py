@@ -11,13 +11,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from n2n.classic import CLASSICS, classic_states, classic_tables
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.kernels import checked, drawn, sequence_kernel
-from n2n.program import Program, compile_program
-from n2n.sampling import NOTHING_DONE, draw
-from n2n.stationary import initial_law
+from n2n.process.classic import CLASSICS, classic_states, classic_tables
+from n2n.process.initial_law import initial_law
+from n2n.process.kernels import checked, drawn, sequence_kernel
+from n2n.process.sampler import NOTHING_DONE, draw
+from n2n.process.sampler_tables import Program, compile_program
 from n2n.utils.arrays import integers
 from n2n.utils.philox import derive_key
 from n2n.utils.strict import shown, unknown, whole

@@ -8,11 +8,11 @@ from math import prod
 import torch
 from torch import Tensor
 
-from n2n.checks import MEMORY_BUDGET, check_budget, check_fixed, check_tokens, rows_at_once
-from n2n.emission import Emission
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.process import Process
+from n2n.oracle.checks import MEMORY_BUDGET, check_budget, check_fixed, check_tokens, rows_at_once
+from n2n.oracle.emission import Emission
+from n2n.process.process import Process
 from n2n.utils.threads import using
 
 _CHUNK = 2**22  # bytes of sums compared at once: few enough to stay near a CPU's cache

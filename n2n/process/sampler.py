@@ -13,8 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from n2n.context_rows import accumulate, fill_row
-from n2n.program import Program, smallest_dtype, table_size
+from n2n.process.context_kernels import accumulate, fill_row
+from n2n.process.sampler_tables import Program, smallest_dtype, table_size
 from n2n.utils.cpu import compiled, cores
 from n2n.utils.philox import fill_uniforms, philox, uniform
 

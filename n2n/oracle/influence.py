@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from n2n.checks import MEMORY_BUDGET, check_tokens, rows_at_once
-from n2n.contraction import x_is_seen
-from n2n.inference import Oracle
-from n2n.process import Process
+from n2n.oracle.checks import MEMORY_BUDGET, check_tokens, rows_at_once
+from n2n.oracle.filtering import Oracle
+from n2n.process.einsums import x_is_seen
+from n2n.process.process import Process
 from n2n.utils.threads import using
 
 RESOLUTION = 1e-24  # nats; what is less is told apart from rounding by nobody, and is 0

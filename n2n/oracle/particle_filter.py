@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from n2n.counts import Counts, Moment, Place
 from n2n.graph.graph import Graph
-from n2n.stationary import shows_latents_first
+from n2n.oracle.kernel_counts import Counts, Moment, Place
+from n2n.process.initial_law import shows_latents_first
 
 _COPIES = 6  # laws over the joint states alive at once within a step
 _NUMBERS = 24  # other numbers that a particle needs within a step

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from n2n.process import Process
+from n2n.process.process import Process
 
 _CHUNK = 2**21  # bytes of likelihoods looked up at once: few enough to stay in the cache
 
