@@ -56,7 +56,7 @@ from .baselines import fit_ngram as fit_ngram
 from .calibration import Calibration as Calibration
 from .calibration import calibrate as calibrate
 from .compressed import compression_table as compression_table
-from .config import TrainConfig as TrainConfig
+from .config.train_config import TrainConfig as TrainConfig
 from .data import Stream as Stream
 from .data import TokenStore as TokenStore
 from .datasets import DatasetConfig as DatasetConfig

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import model_validator
 
 from n2n.attended import Attended, attend
+from n2n.config.limits import LARGEST
 from n2n.examples import Inspected, Sequences, configured
-from n2n.needs import LARGEST
 from n2n.runs import Run
 from n2n.shown import output
 from n2n.utils.strict import Count, NonNegative, NonNegativeInt, Several

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from n2n.config import TrainConfig
+from n2n.config.train_config import TrainConfig
 from n2n.learner import Learner
 from n2n.live import shown
 from n2n.monitor import checkpoint

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import AfterValidator, Field, model_validator
 
-from n2n.config import TrainConfig
+from n2n.config.train_config import TrainConfig
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.monitor.status import read_status

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from n2n import evaluation
 from n2n.comparison import Comparison
-from n2n.config import TrainConfig
+from n2n.config.train_config import TrainConfig
 from n2n.examples import PREFIX, Inspected, OneRun, RunName, Sequences, check_step, configured, named
 from n2n.probes import ProbeData
 from n2n.runs import Run, labels

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
-from n2n.config import TrainConfig
+from n2n.config.train_config import TrainConfig
 from n2n.data import Batches, Epochs, Stream
 from n2n.data.sidecar import same_kernels
 from n2n.models.lm import LanguageModel

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from n2n.config import TrainConfig
+from n2n.config.train_config import TrainConfig
 from n2n.models.lm import LanguageModel
 from n2n.monitor.profiler import Clock
 from n2n.ranks import shared_at_the_end

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from n2n import runs
-from n2n.config import TrainConfig
+from n2n.config.train_config import TrainConfig
 from n2n.monitor import checkpoint
 from n2n.monitor.environment import describe_environment
 from n2n.monitor.metrics import rows_missing

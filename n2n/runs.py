@@ -21,7 +21,7 @@ from n2n.utils.statistics import Z95
 from n2n.utils.strict import Refused
 
 if TYPE_CHECKING:
-    from n2n.config import TrainConfig
+    from n2n.config.train_config import TrainConfig
     from n2n.models.lm import LanguageModel
 
 LONGEST_LABEL = 120  # characters of what a new folder is called beside its time
@@ -150,7 +150,7 @@ class Run:
         Raises:
             ValueError: ``config.json`` holds none.
         """
-        from n2n.config import TrainConfig
+        from n2n.config.train_config import TrainConfig
 
         path = self.path / "config.json"
         try:

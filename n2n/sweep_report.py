@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from n2n import runs
-from n2n.config import TrainConfig
+from n2n.config.train_config import TrainConfig
 from n2n.examples import PREFIX, SWEEP, opened_sweep
 from n2n.sweep_results import SweepResults, read_folder
 from n2n.utils.configuration import Asked

@@ -11,14 +11,14 @@ from pathlib import Path
 import psutil
 import torch
 
-from n2n.config import TrainConfig
+from n2n.config.limits import LARGER_BY_OPTIONS, LEARNED, beyond, least_bytes, least_parameters
+from n2n.config.train_config import TrainConfig
 from n2n.elastic import launch, processes_per_node
 from n2n.learner import Learner
 from n2n.monitor import checkpoint
 from n2n.monitor.metrics import NO_ROWS, Marks, check_tensorboard
 from n2n.monitor.preemption import Preempted, Stop
 from n2n.monitor.status import STATUS
-from n2n.needs import LARGER_BY_OPTIONS, LEARNED, beyond, least_bytes, least_parameters
 from n2n.ranks import Ranks, started_by_launcher, started_by_torchrun
 from n2n.recording import (
     ANSWERS,

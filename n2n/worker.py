@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from n2n.config import TrainConfig
+from n2n.config.train_config import TrainConfig
 from n2n.monitor.preemption import Preempted
 from n2n.ranks import started_by_torchrun
 from n2n.training import train

@@ -160,7 +160,7 @@ def test_what_no_machine_holds_is_refused_before_it_is_asked_for():
 
 def test_the_least_memory_is_no_more_than_what_training_takes():
     """A bound from below, held to the parameters of real models."""
-    from n2n.needs import least_bytes, least_parameters
+    from n2n.config.limits import least_bytes, least_parameters
 
     for arch in n2n.models.names():
         config = n2n.TrainConfig("sparse", arch, dim=32, layers=3)

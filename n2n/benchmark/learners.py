@@ -11,7 +11,7 @@ import torch
 from n2n import models
 from n2n.benchmark.stock import StockTransformer
 from n2n.benchmark.timing import Settings, matrix_rate, medians, peak_memory
-from n2n.config import TrainConfig
+from n2n.config.train_config import TrainConfig
 from n2n.models.ops import require_fused
 from n2n.models.sizes import BACKWARD, forward_flops
 from n2n.optimization import Objective, make_optimizer, update

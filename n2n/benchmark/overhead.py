@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from n2n.benchmark.timing import Settings
-from n2n.config import TrainConfig
+from n2n.config.train_config import TrainConfig
 from n2n.learner import Learner
 from n2n.monitor.profiler import Clock
 from n2n.ranks import Ranks

@@ -11,13 +11,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from n2n import models
-from n2n.config_fields import Device, Fraction, GraphOrName, Span, Switch, Tables
+from n2n.config.fields import Device, Fraction, GraphOrName, Span, Switch, Tables
+from n2n.config.limits import wrong_counts, wrong_sizes
 from n2n.data import Epochs, TokenStore
 from n2n.graph.graph import Graph
 from n2n.models.lm import LanguageModel
 from n2n.models.mixer import Depth, Frame, Width
 from n2n.models.ops import Kernels
-from n2n.needs import wrong_counts, wrong_sizes
 from n2n.oracle.checks import check_budget, check_fixed
 from n2n.process.classic import CLASSICS
 from n2n.process.process import Process
