@@ -50,19 +50,46 @@ from .agreement import (
     mixing_by_lag as mixing_by_lag,
 )
 from .attention import AttentionConfig as AttentionConfig
-from .baselines import NGram as NGram
-from .baselines import compression_nats as compression_nats
-from .baselines import fit_ngram as fit_ngram
-from .calibration import Calibration as Calibration
-from .calibration import calibrate as calibrate
-from .compressed import compression_table as compression_table
 from .config.train_config import TrainConfig as TrainConfig
 from .data import Stream as Stream
 from .data import TokenStore as TokenStore
 from .datasets import DatasetConfig as DatasetConfig
-from .dependence import edge_information as edge_information
-from .difficulty import Entropy as Entropy
-from .difficulty import entropy as entropy
+from .difficulty.alpha_grid import DifficultyConfig as DifficultyConfig
+from .difficulty.alpha_grid import entropy_grid as entropy_grid
+from .difficulty.best_losses import best_losses as best_losses
+from .difficulty.calibration import (
+    Calibration as Calibration,
+)
+from .difficulty.calibration import (
+    EqualDifficulty as EqualDifficulty,
+)
+from .difficulty.calibration import (
+    calibrate as calibrate,
+)
+from .difficulty.calibration import (
+    equal_difficulty as equal_difficulty,
+)
+from .difficulty.compression import compression_nats as compression_nats
+from .difficulty.compression import compression_table as compression_table
+from .difficulty.entropies import Entropy as Entropy
+from .difficulty.entropies import entropy as entropy
+from .difficulty.entropy_rates import EntropyRate as EntropyRate
+from .difficulty.entropy_rates import entropy_rate as entropy_rate
+from .difficulty.markov import (
+    Estimate as Estimate,
+)
+from .difficulty.markov import (
+    markov_entropy as markov_entropy,
+)
+from .difficulty.markov import (
+    markov_entropy_estimate as markov_entropy_estimate,
+)
+from .difficulty.markov import (
+    markov_nll as markov_nll,
+)
+from .difficulty.mutual_information import edge_information as edge_information
+from .difficulty.ngrams import NGram as NGram
+from .difficulty.ngrams import fit_ngram as fit_ngram
 from .evaluation import Evaluation as Evaluation
 from .evaluation import evaluate as evaluate
 from .explorer import ExploreConfig as ExploreConfig
@@ -82,18 +109,6 @@ from .inspected import (
 from .inspected import (
     WelcomeConfig as WelcomeConfig,
 )
-from .markov import (
-    Estimate as Estimate,
-)
-from .markov import (
-    markov_entropy as markov_entropy,
-)
-from .markov import (
-    markov_entropy_estimate as markov_entropy_estimate,
-)
-from .markov import (
-    markov_nll as markov_nll,
-)
 from .notebook import parameters as parameters
 from .oracle.decoding import Decoded as Decoded
 from .oracle.decoding import decode as decode
@@ -106,23 +121,8 @@ from .oracle.mean_field import MeanField as MeanField
 from .oracle.mean_field import mean_field as mean_field
 from .oracle.smoothing import Smoothed as Smoothed
 from .oracle.smoothing import smooth as smooth
-from .phase import (
-    DifficultyConfig as DifficultyConfig,
-)
-from .phase import (
-    EqualDifficulty as EqualDifficulty,
-)
-from .phase import (
-    entropy_grid as entropy_grid,
-)
-from .phase import (
-    equal_difficulty as equal_difficulty,
-)
-from .predictors import best_losses as best_losses
 from .process.process import Process as Process
 from .process.process import Sample as Sample
-from .rates import EntropyRate as EntropyRate
-from .rates import entropy_rate as entropy_rate
 from .report_page import write_report as write_report
 from .runs import Run as Run
 from .scaling import (

@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from n2n.baselines import fit_ngram
+from n2n.difficulty.markov import markov_nll
+from n2n.difficulty.ngrams import fit_ngram
 from n2n.evaluation import baseline_tokens
-from n2n.markov import markov_nll
 from n2n.models.lm import LanguageModel
 from n2n.oracle.filtering import filter
 from n2n.process.process import Process, Sample

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from n2n.baselines import fit_ngram
 from n2n.config.train_config import TrainConfig
+from n2n.difficulty.ngrams import fit_ngram
 from n2n.models.lm import LanguageModel
 from n2n.oracle.filtering import filter
 from n2n.process.process import Process, Split

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import plotly.graph_objects as go
 from pydantic import Field, field_validator, model_validator
 
-from n2n.dependence import edge_information
+from n2n.difficulty.best_losses import best_losses
+from n2n.difficulty.mutual_information import edge_information
 from n2n.graph.by_name import GraphOrPreset
 from n2n.graph.graph import Graph
 from n2n.graph.presets import ALPHA_X, ALPHA_Z, PRESETS
 from n2n.oracle.checks import check_budget, check_fixed
 from n2n.oracle.filtering import filter
-from n2n.predictors import best_losses
 from n2n.process.process import Process
 from n2n.shown import View, output, paragraph
 from n2n.utils.configuration import Asked

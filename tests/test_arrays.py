@@ -12,8 +12,9 @@ import torch
 import n2n
 from n2n.agreement import head_agreement, influence_by_lag
 from n2n.attended import token_mixing
-from n2n.baselines import compression_nats, fit_ngram
 from n2n.bootstrap import fit_line
+from n2n.difficulty.compression import compression_nats
+from n2n.difficulty.ngrams import fit_ngram
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.oracle.mean_field import mean_field

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import n2n
-from n2n.baselines import compression_nats, fit_ngram
+from n2n.difficulty.compression import compression_nats
+from n2n.difficulty.ngrams import fit_ngram
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.process.process import Process

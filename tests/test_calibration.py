@@ -5,7 +5,7 @@ import pytest
 from scipy.special import digamma
 
 import n2n
-from n2n.difficulty import entropies_by_seed
+from n2n.difficulty.entropies import entropies_by_seed
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.process.process import Process

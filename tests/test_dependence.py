@@ -5,7 +5,7 @@ import pytest
 from helpers import chain_seen_through, mixing_graph
 
 import n2n
-from n2n import dependence
+from n2n.difficulty import mutual_information
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.oracle.reference import first_law, flatten, joint_states, sees_previous_token
@@ -76,7 +76,7 @@ def test_against_the_sum_over_everything(seed, length, initial):
 def test_a_step_ahead_in_small_parts(seed, monkeypatch):
     process = Process(mixing_graph(seed, "zero"), seed)
     whole = by_edge(process, 5)
-    monkeypatch.setattr(dependence, "PART", 1)
+    monkeypatch.setattr(mutual_information, "PART", 1)
     assert by_edge(process, 5) == pytest.approx(whole, abs=1e-12)
 
 

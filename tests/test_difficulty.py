@@ -9,7 +9,7 @@ import torch
 from helpers import chain_seen_through, mixing_graph
 
 import n2n
-from n2n import difficulty
+from n2n.difficulty import entropies
 from n2n.graph.graph import Graph
 from n2n.graph.presets import PRESETS
 from n2n.oracle.reference import flatten, initial_belief
@@ -77,7 +77,7 @@ def test_the_mean_is_the_oracle_s_loss(name):
 
 
 def test_more_sequences_are_drawn_for_more_precision(monkeypatch):
-    monkeypatch.setattr(difficulty, "PILOT", 16)
+    monkeypatch.setattr(entropies, "PILOT", 16)
     process = Process(Graph.preset("two_chains"))
     rough, fine = (n2n.entropy(process, 32, precision=precision) for precision in (0.2, 0.02))
     assert rough.sequences < fine.sequences

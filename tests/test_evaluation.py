@@ -4,7 +4,7 @@ import torch
 
 import n2n
 from n2n import evaluation
-from n2n.baselines import fit_ngram
+from n2n.difficulty.ngrams import fit_ngram
 from n2n.evaluation import HeldOut, evaluate_model
 from n2n.models.lm import ModelConfig
 

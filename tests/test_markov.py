@@ -5,9 +5,9 @@ import pytest
 from helpers import mixing_graph
 
 import n2n
+from n2n.difficulty.markov import markov_entropy, markov_entropy_estimate, markov_nll
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.markov import markov_entropy, markov_entropy_estimate, markov_nll
 from n2n.oracle.reference import flatten, sees_previous_token
 from n2n.process.process import Process
 

@@ -9,7 +9,7 @@ from helpers import chain_seen_through, mixing_graph, random_graph
 from test_difficulty import enumerated, flips
 
 import n2n
-from n2n import rates
+from n2n.difficulty import entropy_rates
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.oracle.reference import flatten, sees_previous_token
@@ -80,11 +80,11 @@ def given_start(process: Process, length: int) -> float:
 def test_the_bounds_equal_enumeration(seed):
     process = Process(mixing_graph(seed, "stationary"), seed)
     for context in (1, 2, 3):
-        slack = rates._slack(process, context)
+        slack = entropy_rates._slack(process, context)
         assert slack < 1e-11
-        upper = rates.settled_entropy(process, context)
+        upper = entropy_rates.settled_entropy(process, context)
         assert upper == pytest.approx(enumerated(process, context + 1)[-1], abs=slack)
-        lower = rates._told_entropy(process, rates._starts(process), context)
+        lower = entropy_rates._told_entropy(process, entropy_rates._starts(process), context)
         assert lower == pytest.approx(given_start(process, context + 1), abs=slack)
 
 
@@ -93,8 +93,8 @@ def test_bounds_never_cross_and_longer_contexts_lie_within(seed, monkeypatch):
     """All kinds of graphs, at a precision that only the limit of work ends."""
     process, found = Process(random_graph(seed), seed), []
     for work in (0, 2**8, 2**11, 2**14):
-        monkeypatch.setattr(rates, "WORK", work)
-        lower, upper, context = rates._bounds(process.with_initial("stationary"), 1e-15)
+        monkeypatch.setattr(entropy_rates, "WORK", work)
+        lower, upper, context = entropy_rates._bounds(process.with_initial("stationary"), 1e-15)
         assert lower <= upper
         found.append((lower, upper, context))
     lowers, uppers, contexts = zip(*found, strict=True)
@@ -105,9 +105,9 @@ def test_bounds_never_cross_and_longer_contexts_lie_within(seed, monkeypatch):
 
 def test_the_slack_covers_an_iterated_law(monkeypatch):
     process = Process(mixing_graph(3, "stationary"), 3)
-    exact = rates._bounds(process, 1e-9)
+    exact = entropy_rates._bounds(process, 1e-9)
     monkeypatch.setattr("n2n.process.initial_law.ELIMINATED", 1)
-    iterated = rates._bounds(Process(process.graph, 3), 1e-9)
+    iterated = entropy_rates._bounds(Process(process.graph, 3), 1e-9)
     assert iterated[0] < exact[0] < exact[1] < iterated[1]
     assert iterated[1] - iterated[0] < exact[1] - exact[0] + 1e-6
 
@@ -119,7 +119,7 @@ def test_the_interval_holds_the_rate_as_often_as_it_says(shown, monkeypatch):
         process, rate = Process.classic("mess3", x=0.15, a=0.6), MESS3
     else:
         process, rate = flips(0.2, 0.3), 0.544587
-    monkeypatch.setattr(rates, "WORK", 0)
+    monkeypatch.setattr(entropy_rates, "WORK", 0)
     scores = []
     for seed in range(150):
         repeat = Process.from_kernels(process.graph, process.kernels, seed=seed)
@@ -135,7 +135,7 @@ def test_the_start_s_effect_bounds_the_bias(monkeypatch):
     """A bit that flips once in 50 steps and is told wrongly one time in four: 8 tokens do not forget the start."""
     process = chain_seen_through([[0.98, 0.02], [0.02, 0.98]], [[0.75, 0.25], [0.25, 0.75]])
     exact = n2n.entropy_rate(process, 2, precision=1e-3)
-    monkeypatch.setattr(rates, "WORK", 0)
+    monkeypatch.setattr(entropy_rates, "WORK", 0)
     found = n2n.entropy_rate(process, 8, precision=5e-4)
     assert found.start_effect > 0.01
     off = abs(found.estimate - exact.estimate)
@@ -148,9 +148,9 @@ def test_the_start_s_effect_bounds_the_bias(monkeypatch):
 def test_late_positions_are_averaged(monkeypatch):
     """One position alone has many times the variance."""
     process = Process(Graph.preset("four_chains"))
-    monkeypatch.setattr(rates, "WORK", 0)
+    monkeypatch.setattr(entropy_rates, "WORK", 0)
     many = n2n.entropy_rate(process, 64, precision=0.1)
-    monkeypatch.setattr(rates, "LATE", 1)
+    monkeypatch.setattr(entropy_rates, "LATE", 1)
     one = n2n.entropy_rate(process, 64, precision=0.1)
     assert one.sequences == many.sequences == 256
     assert one.standard_error > 3 * many.standard_error

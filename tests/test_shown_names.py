@@ -13,8 +13,8 @@ import pytest
 import n2n
 from n2n import viz
 from n2n.attended import Attended
+from n2n.difficulty.calibration import EqualDifficulty
 from n2n.dynamics import Dynamics
-from n2n.phase import EqualDifficulty
 from n2n.report_page import PLOTLY, Part, page_of
 from n2n.scaling import at_equal_size, scaling_fits
 from n2n.sweep_results import SweepResults

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import n2n
-from n2n.phase import EqualDifficulty
+from n2n.difficulty.calibration import EqualDifficulty
 from n2n.scaling import AXES
 from n2n.sweep_results import SweepResults
 from n2n.viz.scaling import LABELS

@@ -14,7 +14,7 @@ from n2n.utils.statistics import Z95
 from n2n.viz.style import ACCENT, BASELINE, MODEL, NATS, ORACLE, SCALE, TEXT, bars, figure, lines, plain, rounded
 
 if TYPE_CHECKING:
-    from n2n.phase import EqualDifficulty
+    from n2n.difficulty.calibration import EqualDifficulty
 
 SYMBOLS = ("circle", "diamond", "square", "cross")  # of compressors
 DECADES = {"type": "log", "dtick": 1, "exponentformat": "power"}

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pandas as pd
 
-from n2n.dependence import first_law, laws, one_step_apart
-from n2n.difficulty import entropy
+from n2n.difficulty.entropies import entropy
+from n2n.difficulty.mutual_information import first_law, laws, one_step_apart
 from n2n.process.process import Process
 from n2n.utils.statistics import Z95
 from n2n.utils.strict import whole

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import product
 from typing import Annotated, ClassVar
 
-import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, Field, model_validator
 
-from n2n.calibration import calibrate, different_seeds, with_alphas
-from n2n.compressed import PowersOfTwo, whole_sequences
-from n2n.difficulty import entropies_by_seed
+from n2n.difficulty.calibration import several_seeds, with_alphas
+from n2n.difficulty.compression import PowersOfTwo, whole_sequences
+from n2n.difficulty.entropies import entropies_by_seed
 from n2n.graph.by_name import GraphOrPreset, named, preset
 from n2n.graph.graph import Graph
 from n2n.oracle.checks import check_budget, check_fixed
 from n2n.utils import strict
 from n2n.utils.configuration import Asked
 from n2n.utils.progress import track
-from n2n.utils.statistics import mean_and_error, student
+from n2n.utils.statistics import mean_and_error
 from n2n.utils.strict import Count, Ordered, Positive, shown, whole
 
 
@@ -122,7 +120,7 @@ def entropy_grid(
         ValueError: an unknown preset, no latent, kernels redrawn for every sequence, a concentration that a node
             refuses, or a number out of range.
     """
-    graph, seeds = preset(graph), _different("seeds", seeds, 2)
+    graph, seeds = preset(graph), several_seeds("seeds", seeds, 2)
     _refuse(graph, sequences, length)
     cells = [(z, x, _with_both(graph, z, x)) for z, x in product(alphas_z, alphas_x)]  # all are checked before any work
     if not cells:
@@ -151,13 +149,6 @@ def _with_both(graph: Graph, alpha_z: float, alpha_x: float) -> Graph:
     return with_alphas(graph, {node.name: alpha_x if node.observed else alpha_z for node in graph.nodes})
 
 
-def _different(what: str, seeds: Sequence[int], least: int) -> list[int]:
-    seeds = different_seeds(what, seeds)
-    if len(seeds) < least:
-        raise ValueError(f"{what}: saw {shown(seeds)}; a standard error over processes needs at least 2")
-    return seeds
-
-
 def _refuse(graph: Graph, sequences: int, length: int) -> None:
     if not graph.latents:
         raise ValueError("graph: saw no latent node; alphas_z are concentrations of latents")
@@ -165,70 +156,3 @@ def _refuse(graph: Graph, sequences: int, length: int) -> None:
     whole("length", length, 2)
     check_fixed(graph)
     check_budget(graph)
-
-
-@dataclass(frozen=True, eq=False)
-class EqualDifficulty:
-    """Several graphs before and after they were brought to one difficulty.
-
-    Attributes:
-        target: nats per token.
-        table: a row for each graph: ``alpha given`` of the observed node and ``entropy given``; the ``alpha`` found,
-            the ``entropy`` there, a mean over the processes of the search, its ``standard_error`` over these, and
-            ``low`` to ``high``, its 95% interval by Student's t; and ``fresh``, ``fresh_se``, ``fresh_low`` and
-            ``fresh_high``, the same of processes that had no part in the search. Nats per token.
-        processes: a row for each graph and each of those processes: ``graph``, ``seed``, ``entropy``, and its
-            ``standard_error`` over sequences.
-        searched: processes that the search averaged over.
-    """
-
-    target: float
-    table: pd.DataFrame
-    processes: pd.DataFrame
-    searched: int
-
-
-def equal_difficulty(
-    graphs: Iterable[Graph | str],
-    target: float,
-    *,
-    seeds: Sequence[int] = range(16),
-    fresh: Sequence[int] = range(16, 32),
-    sequences: int = 64,
-    length: int = 64,
-) -> EqualDifficulty:
-    """Bring graphs to one difficulty by the concentration of the observed node, and judge it on other processes.
-
-    Args:
-        graphs: or presets' names.
-        target: nats per token.
-        seeds: of the processes that ``n2n.calibrate`` averages over, two at least.
-        fresh: seeds of the processes that it is then judged by, two at least and none of ``seeds``.
-        sequences, length: of each process.
-
-    Raises:
-        ValueError: as ``n2n.calibrate`` and ``n2n.compressed.named``, or a seed that is there twice.
-    """
-    graphs, seeds, fresh = named(graphs), _different("seeds", seeds, 2), _different("fresh", fresh, 2)
-    if set(seeds) & set(fresh):
-        raise ValueError(f"fresh: saw {shown(fresh)} beside seeds {shown(seeds)}; none of these is a fresh one")
-    for graph in graphs.values():
-        check_fixed(graph)
-    rows, processes = {}, []
-    for name, graph in graphs.items():
-        found = calibrate(graph, target, graph.observed.name, length=length, seeds=seeds, sequences=sequences)
-        before, _ = entropies_by_seed(graph, seeds, sequences, length)
-        means, errors = entropies_by_seed(found.graph, fresh, sequences, length)
-        given = {"alpha given": graph.observed.alpha, "entropy given": float(np.mean(before)), "alpha": found.alpha}
-        searched = _judged(found.by_seed, "entropy", "standard_error", "low", "high")
-        rows[name] = {**given, **searched, **_judged(means, "fresh", "fresh_se", "fresh_low", "fresh_high")}
-        processes.append(pd.DataFrame({"graph": name, "seed": fresh, "entropy": means, "standard_error": errors}))
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("graph")
-    return EqualDifficulty(target, table, pd.concat(processes, ignore_index=True), len(seeds))
-
-
-def _judged(means: np.ndarray, *names: str) -> dict[str, float]:
-    """Mean, standard error and 95% interval over processes, by these names."""
-    mean, error = mean_and_error(means)
-    half = student(len(means) - 1) * error
-    return dict(zip(names, (mean, error, mean - half, mean + half), strict=True))

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import bz2
+import lzma
+import math
 from collections.abc import Iterable, Sequence
 from typing import Annotated
 
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from n2n.baselines import compression_nats
-from n2n.difficulty import entropy
+from n2n.difficulty.entropies import entropy
+from n2n.difficulty.ngrams import _refuse_strangers
 from n2n.graph.by_name import named
 from n2n.graph.graph import Graph
 from n2n.oracle.checks import check_fixed
 from n2n.process.process import Process
+from n2n.process.sampler import smallest_dtype
+from n2n.utils.arrays import integers
 from n2n.utils.progress import track
 from n2n.utils.strict import Count, Ordered, whole
 
@@ -94,3 +100,23 @@ def _compressed(process: Process, count: int, length: int, samples: int) -> list
         {"compressor": name, **shared, "nats": nats.mean(), "lowest": nats.min(), "highest": nats.max()}
         for name, nats in sizes.items()
     ]
+
+
+def compression_nats(tokens: np.ndarray, vocab_size: int) -> dict[str, float]:
+    """What general compressors make of the tokens, one sequence after another: ``{"lzma": .., "bz2": ..}``.
+
+    Bytes of xz (LZMA2, preset 9, extreme) and of bzip2 (level 9), containers included, of the tokens in the smallest
+    unsigned integer type, in nats per token. An estimate of the entropy rate from above: it is well above it where
+    there are few tokens, and these programs find repeated strings rather than probabilities.
+
+    Raises:
+        ValueError: no tokens, or tokens that are not integers of the vocabulary.
+    """
+    tokens = integers(tokens)
+    _refuse_strangers(tokens, whole("vocab_size", vocab_size, 1))
+    data = tokens.astype(smallest_dtype(vocab_size).newbyteorder("<")).tobytes()
+    sizes = {
+        "lzma": len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)),
+        "bz2": len(bz2.compress(data, compresslevel=9)),
+    }
+    return {name: size * 8 * math.log(2) / tokens.size for name, size in sizes.items()}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from n2n.difficulty import MOST_SEQUENCES, SPLIT, check_question, predictive_entropies, until_precise
-from n2n.markov import PART, followed, settled, settled_entropy
+from n2n.difficulty.entropies import MOST_SEQUENCES, SPLIT, check_question, predictive_entropies, until_precise
+from n2n.difficulty.markov import PART, followed, settled, settled_entropy
 from n2n.oracle.filtering import filter
 from n2n.process.einsums import x_is_seen
 from n2n.process.initial_law import law_error

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import bz2
-import lzma
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from n2n.process.sampler import smallest_dtype
 from n2n.utils.arrays import integers
 from n2n.utils.strict import whole
 
@@ -160,26 +156,6 @@ def _strengths(counts: np.ndarray, others: np.ndarray, laws: np.ndarray) -> np.n
         if (np.abs(strengths - before) <= TOLERANCE * strengths.max()).all():
             break
     return strengths
-
-
-def compression_nats(tokens: np.ndarray, vocab_size: int) -> dict[str, float]:
-    """What general compressors make of the tokens, one sequence after another: ``{"lzma": .., "bz2": ..}``.
-
-    Bytes of xz (LZMA2, preset 9, extreme) and of bzip2 (level 9), containers included, of the tokens in the smallest
-    unsigned integer type, in nats per token. An estimate of the entropy rate from above: it is well above it where
-    there are few tokens, and these programs find repeated strings rather than probabilities.
-
-    Raises:
-        ValueError: no tokens, or tokens that are not integers of the vocabulary.
-    """
-    tokens = integers(tokens)
-    _refuse_strangers(tokens, whole("vocab_size", vocab_size, 1))
-    data = tokens.astype(smallest_dtype(vocab_size).newbyteorder("<")).tobytes()
-    sizes = {
-        "lzma": len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)),
-        "bz2": len(bz2.compress(data, compresslevel=9)),
-    }
-    return {name: size * 8 * math.log(2) / tokens.size for name, size in sizes.items()}
 
 
 def _checked(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
