@@ -124,7 +124,7 @@ from .oracle.smoothing import smooth as smooth
 from .process.process import Process as Process
 from .process.process import Sample as Sample
 from .report_page import write_report as write_report
-from .runs import Run as Run
+from .runs.run import Run as Run
 from .scaling import (
     EqualSize as EqualSize,
 )

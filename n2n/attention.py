@@ -9,7 +9,7 @@ from pydantic import model_validator
 from n2n.attended import Attended, attend
 from n2n.config.limits import LARGEST
 from n2n.examples import Inspected, Sequences, configured
-from n2n.runs import Run
+from n2n.runs.run import Run
 from n2n.shown import output
 from n2n.utils.strict import Count, NonNegative, NonNegativeInt, Several
 from n2n.viz import unrolled_mixing

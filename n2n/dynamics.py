@@ -13,7 +13,7 @@ from n2n.attended import token_mixing
 from n2n.comparison import Comparison, by_position, summary
 from n2n.models.lm import LanguageModel
 from n2n.probes import ProbeData, variance_explained
-from n2n.runs import Run
+from n2n.runs.run import Run
 from n2n.utils.progress import track
 from n2n.utils.strict import whole
 

@@ -20,11 +20,11 @@ from n2n.learner import Learner
 from n2n.live import shown
 from n2n.monitor import checkpoint
 from n2n.monitor.metrics import METRICS, told
-from n2n.monitor.preemption import FILE, Preempted, Stop
 from n2n.monitor.status import STATUS
+from n2n.monitor.stop import FILE, Preempted, Stop
 from n2n.ranks import LAUNCHED, Ranks
 from n2n.recording import ANSWERS, TRAINS, describe, line_logger, owned, resumable, threads_before, write_status
-from n2n.runs import Run
+from n2n.runs.run import Run
 from n2n.utils.cpu import cores
 from n2n.utils.files import Damaged, last_row, tail
 from n2n.utils.lock import Held, locked

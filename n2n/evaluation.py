@@ -14,7 +14,7 @@ from n2n.models.lm import LanguageModel
 from n2n.oracle.filtering import filter
 from n2n.process.process import Process, Split
 from n2n.reading import check_vocabulary, read_in_parts
-from n2n.runs import Run
+from n2n.runs.run import Run
 from n2n.utils.statistics import mean_and_error
 from n2n.utils.strict import unknown
 

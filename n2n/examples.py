@@ -16,7 +16,8 @@ from n2n.config.train_config import TrainConfig
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.monitor.status import read_status
-from n2n.runs import Run, root, sweep_folder
+from n2n.runs.paths import root, sweep_folder
+from n2n.runs.run import Run
 from n2n.training import train
 from n2n.utils.configuration import Asked
 from n2n.utils.files import making

@@ -11,7 +11,7 @@ from n2n.comparison import Comparison
 from n2n.config.train_config import TrainConfig
 from n2n.examples import PREFIX, Inspected, OneRun, RunName, Sequences, check_step, configured, named
 from n2n.probes import ProbeData
-from n2n.runs import Run, labels
+from n2n.runs.run import Run, labels
 from n2n.utils.configuration import Asked
 from n2n.utils.strict import Count, NonNegativeInt, Ordered, Several, shown, unknown
 

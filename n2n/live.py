@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from n2n.monitor import checkpoint
-from n2n.monitor.preemption import FILE
-from n2n.runs import Run
+from n2n.monitor.stop import FILE
+from n2n.runs.run import Run
 from n2n.utils.progress import Progress, in_watched_notebook
 from n2n.viz.curves import learning_curve
 from n2n.viz.sketch import sketch

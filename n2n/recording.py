@@ -16,10 +16,10 @@ from n2n.config.train_config import TrainConfig
 from n2n.monitor import checkpoint
 from n2n.monitor.environment import describe_environment
 from n2n.monitor.metrics import rows_missing
-from n2n.monitor.preemption import FILE
 from n2n.monitor.status import ANSWERS, STATUS, TRAINS, machine
+from n2n.monitor.stop import FILE
 from n2n.ranks import Ranks
-from n2n.runs import Run
+from n2n.runs.run import Run
 from n2n.utils.files import make_folder, read_object, remove_empty, write_json
 from n2n.utils.lock import Gone, Held, NoLocks, Opened, locked, opened_folder
 from n2n.utils.paths import folder_name, usable

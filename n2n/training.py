@@ -17,8 +17,8 @@ from n2n.elastic import launch, processes_per_node
 from n2n.learner import Learner
 from n2n.monitor import checkpoint
 from n2n.monitor.metrics import NO_ROWS, Marks, check_tensorboard
-from n2n.monitor.preemption import Preempted, Stop
 from n2n.monitor.status import STATUS
+from n2n.monitor.stop import Preempted, Stop
 from n2n.ranks import Ranks, started_by_launcher, started_by_torchrun
 from n2n.recording import (
     ANSWERS,
@@ -34,7 +34,7 @@ from n2n.recording import (
     write_status,
 )
 from n2n.reporting import Reporter
-from n2n.runs import Run
+from n2n.runs.run import Run
 from n2n.utils import threads
 from n2n.utils.cpu import keep_freed_memory
 from n2n.utils.files import clean, read_object

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from n2n.config.train_config import TrainConfig
-from n2n.monitor.preemption import Preempted
+from n2n.monitor.stop import Preempted
 from n2n.ranks import started_by_torchrun
 from n2n.training import train
 from n2n.utils.files import read_json

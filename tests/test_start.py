@@ -12,7 +12,7 @@ from run_folders import config, still_there, waited
 
 import n2n
 from n2n import elastic
-from n2n.monitor.preemption import Preempted
+from n2n.monitor.stop import Preempted
 from n2n.recording import line_logger
 
 OTHER_NAME = [

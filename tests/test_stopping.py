@@ -17,8 +17,8 @@ from run_folders import assert_same_run, config, logged, still_there, waited
 from small_notebook import trivial
 
 import n2n
-from n2n.monitor import checkpoint, preemption
-from n2n.monitor.preemption import SIGNALS, Preempted, Stop
+from n2n.monitor import checkpoint, stop
+from n2n.monitor.stop import SIGNALS, Preempted, Stop
 
 TRAIN = Path(__file__).parents[1] / "notebooks" / "train.ipynb"
 STEPS = 40
@@ -107,7 +107,7 @@ def test_handlers_are_put_back(tmp_path):
 
 def test_another_thread_installs_none(tmp_path, monkeypatch):
     """And can be stopped by the file."""
-    monkeypatch.setattr(preemption.signal, "signal", None)
+    monkeypatch.setattr(stop.signal, "signal", None)
     folder, runs = tmp_path / "run", []
     thread = threading.Thread(target=lambda: runs.append(n2n.train(config(steps=10**6, run_dir=folder))))
     thread.start()

@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from n2n.monitor.preemption import FILE
+from n2n.monitor.stop import FILE
 from n2n.utils.files import read_object, write_json
 from n2n.utils.lock import Held, locked
 

@@ -21,8 +21,8 @@ from n2n.launch.resources import Resources
 from n2n.launch.states import ENDED, states
 from n2n.launch.sweep import CODE, UNFINISHED, Sweep, check_folder, folder_of, other_points
 from n2n.launch.watching import Watcher, counted
-from n2n.monitor.preemption import FILE
-from n2n.runs import SWEEP
+from n2n.monitor.stop import FILE
+from n2n.runs.paths import SWEEP
 from n2n.utils.files import making, write_json
 from n2n.utils.lock import locked
 from n2n.utils.strict import shown

@@ -11,7 +11,7 @@ from typing import Any
 
 from n2n import runs
 from n2n.launch.points import Point
-from n2n.runs import SWEEP
+from n2n.runs.paths import SWEEP
 from n2n.utils.files import object_in, write_json
 from n2n.utils.lock import locked
 from n2n.utils.strict import shown

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from n2n.runs import Run, labels
+from n2n.runs.run import Run, labels
 from n2n.utils.statistics import Z95
 from n2n.utils.strict import shown
 from n2n.viz.style import BASELINE, EXCESS, MODEL, NATS, ORACLE, add_band, add_oracle_at_zero, figure, lines, plain

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,114 +13,14 @@ import pandas as pd
 
 from n2n.monitor.columns import read_columns
 from n2n.monitor.status import read_status
-from n2n.utils.files import Damaged, object_in, read_object, read_rows
-from n2n.utils.paths import folder_name, usable
+from n2n.utils.files import object_in, read_rows
+from n2n.utils.paths import usable
 from n2n.utils.statistics import Z95
 from n2n.utils.strict import Refused
 
 if TYPE_CHECKING:
     from n2n.config.train_config import TrainConfig
     from n2n.models.lm import LanguageModel
-
-LONGEST_LABEL = 120  # characters of what a new folder is called beside its time
-SWEEP = "sweep.json"  # in a sweep's folder: what was submitted
-RESULTS = ("split", "parameters", "cross_entropy", "oracle_nll", "excess_loss", "excess_se", "bigram", "unigram")
-
-
-def root() -> Path:
-    """Where new runs go: ``$N2N_RUNS`` if set, else ``runs/`` of the checkout, else ``runs/`` here.
-
-    Raises:
-        ValueError: ``$N2N_RUNS`` is no path on this machine.
-    """
-    given = os.environ.get("N2N_RUNS")
-    if given:
-        return usable(given, "N2N_RUNS")
-    checkout = Path(__file__).parents[1]
-    return (checkout if (checkout / "pyproject.toml").exists() else Path.cwd()) / "runs"
-
-
-def new_folder(label: str) -> Path:
-    """Make and return an empty folder under ``root()``, named by the time and a label."""
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{folder_name(label, LONGEST_LABEL)}"
-    root().mkdir(parents=True, exist_ok=True)
-    for suffix in ["", *(f"-{n}" for n in range(2, 1000))]:
-        try:
-            (folder := root() / (stem + suffix)).mkdir()
-        except FileExistsError:
-            continue
-        return folder
-    raise OSError(f"no free name for {stem} under {root()}")
-
-
-def sweep_folder(name: str | os.PathLike) -> Path:
-    """The folder of a sweep, by its name under ``root()`` or its path.
-
-    Raises:
-        ValueError: there is none.
-    """
-    here = usable(name, "sweep")
-    folder = here if here.is_dir() else root() / name
-    if not folder.is_dir():
-        raise ValueError(f"no sweep {os.fspath(name)!r}: there is no folder {folder}")
-    return folder
-
-
-def table(name: str | os.PathLike) -> pd.DataFrame:
-    """Every run of a sweep, or of any folder of runs, with its configuration and its results.
-
-    Args:
-        name: of the sweep under ``root()``, or the path of a folder whose folders are runs.
-
-    Returns:
-        a row for each folder, by its name: its ``state``, as ``Run.status`` has it (of a point without a run its job's,
-        else ``"missing"``; ``"damaged"`` where ``config.json`` holds no configuration), the step saved, all fields of
-        its configuration as it was written (of a point without a run those that the sweep gives), and of its last
-        evaluation the losses in nats per token with their standard error, and the model's parameters. Where a file is
-        damaged, ``error`` names it.
-
-    Raises:
-        ValueError: no such folder, one without runs, or one whose ``sweep.json`` is damaged.
-    """
-    folder = sweep_folder(name)
-    points = _points(folder / SWEEP)
-    found = sorted((path.parent.name for path in folder.glob("*/config.json")), key=_counted)
-    rows = {
-        name: _row(folder / name, points.get(name, {})) for name in [*points, *(n for n in found if n not in points)]
-    }
-    if not rows:
-        raise ValueError(f"{folder} holds no runs")
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
-
-
-def _points(path: Path) -> dict[str, dict[str, Any]]:
-    """The points of a sweep; empty for a folder of runs that were not submitted together."""
-    try:
-        return object_in(path)["points"] if path.exists() else {}
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
-
-
-def _counted(name: str) -> list[tuple[int, str]]:
-    """A key by which ``dim=8`` comes before ``dim=16``."""
-    return [(int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
-
-
-def _row(folder: Path, point: dict[str, Any]) -> dict[str, Any]:
-    status, path = read_status(folder), folder / "config.json"
-    state = status.get("state") or read_object(folder / "job.json").get("state") or "missing"
-    if not path.exists():
-        return {"state": state, **point}
-    config = read_object(path)
-    if not isinstance(config.get("graph"), dict):
-        return {"state": "damaged", **point, "error": f"{path} is no configuration of a run"}
-    config["graph"] = config["graph"].get("name") or "graph"
-    row = {"state": state, "step": status.get("step"), **config}
-    try:
-        evaluation = (read_rows(folder / "evals.jsonl") or [{}])[-1]
-    except Damaged as error:
-        return {**row, "error": str(error)}
-    return {**row, **{name: evaluation[name] for name in RESULTS if name in evaluation}}
 
 
 @dataclass(frozen=True)

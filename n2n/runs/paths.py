@@ -1,0 +1,51 @@
+"""Where runs and sweeps lie."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from n2n.utils.paths import folder_name, usable
+
+LONGEST_LABEL = 120  # characters of what a new folder is called beside its time
+SWEEP = "sweep.json"  # in a sweep's folder: what was submitted
+
+
+def root() -> Path:
+    """Where new runs go: ``$N2N_RUNS`` if set, else ``runs/`` of the checkout, else ``runs/`` here.
+
+    Raises:
+        ValueError: ``$N2N_RUNS`` is no path on this machine.
+    """
+    given = os.environ.get("N2N_RUNS")
+    if given:
+        return usable(given, "N2N_RUNS")
+    checkout = Path(__file__).parents[2]
+    return (checkout if (checkout / "pyproject.toml").exists() else Path.cwd()) / "runs"
+
+
+def new_folder(label: str) -> Path:
+    """Make and return an empty folder under ``root()``, named by the time and a label."""
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{folder_name(label, LONGEST_LABEL)}"
+    root().mkdir(parents=True, exist_ok=True)
+    for suffix in ["", *(f"-{n}" for n in range(2, 1000))]:
+        try:
+            (folder := root() / (stem + suffix)).mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise OSError(f"no free name for {stem} under {root()}")
+
+
+def sweep_folder(name: str | os.PathLike) -> Path:
+    """The folder of a sweep, by its name under ``root()`` or its path.
+
+    Raises:
+        ValueError: there is none.
+    """
+    here = usable(name, "sweep")
+    folder = here if here.is_dir() else root() / name
+    if not folder.is_dir():
+        raise ValueError(f"no sweep {os.fspath(name)!r}: there is no folder {folder}")
+    return folder
