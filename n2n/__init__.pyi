@@ -1,23 +1,14 @@
 from . import (
-    attended as attended,
-)
-from . import (
     attention as attention,
 )
 from . import (
     benchmark as benchmark,
 )
 from . import (
-    comparison as comparison,
-)
-from . import (
     data as data,
 )
 from . import (
     datasets as datasets,
-)
-from . import (
-    dynamics as dynamics,
 )
 from . import (
     examples as examples,
@@ -32,23 +23,26 @@ from . import (
     models as models,
 )
 from . import (
-    probes as probes,
-)
-from . import (
     runs as runs,
 )
 from . import (
     viz as viz,
 )
-from .agreement import (
+from .analysis import comparison as comparison
+from .analysis import dynamics as dynamics
+from .analysis import mixing as mixing
+from .analysis import probes as probes
+from .analysis.agreement import (
     head_agreement as head_agreement,
 )
-from .agreement import (
+from .analysis.agreement import (
     influence_by_lag as influence_by_lag,
 )
-from .agreement import (
+from .analysis.agreement import (
     mixing_by_lag as mixing_by_lag,
 )
+from .analysis.evaluation import Evaluation as Evaluation
+from .analysis.evaluation import evaluate as evaluate
 from .attention import AttentionConfig as AttentionConfig
 from .config.train_config import TrainConfig as TrainConfig
 from .data import Stream as Stream
@@ -90,8 +84,6 @@ from .difficulty.markov import (
 from .difficulty.mutual_information import edge_information as edge_information
 from .difficulty.ngrams import NGram as NGram
 from .difficulty.ngrams import fit_ngram as fit_ngram
-from .evaluation import Evaluation as Evaluation
-from .evaluation import evaluate as evaluate
 from .explorer import ExploreConfig as ExploreConfig
 from .explorer import Explorer as Explorer
 from .explorer import explore as explore
@@ -125,19 +117,11 @@ from .process.process import Process as Process
 from .process.process import Sample as Sample
 from .report_page import write_report as write_report
 from .runs.run import Run as Run
-from .scaling import (
-    EqualSize as EqualSize,
-)
-from .scaling import (
-    Scaling as Scaling,
-)
-from .scaling import (
-    at_equal_size as at_equal_size,
-)
-from .scaling import (
-    scaling_fits as scaling_fits,
-)
 from .sweep_report import ReportConfig as ReportConfig
 from .sweep_report import read_sweep as read_sweep
-from .sweep_results import SweepResults as SweepResults
+from .sweeps.equal_size import EqualSize as EqualSize
+from .sweeps.equal_size import at_equal_size as at_equal_size
+from .sweeps.results import SweepResults as SweepResults
+from .sweeps.scaling_laws import Scaling as Scaling
+from .sweeps.scaling_laws import scaling_fits as scaling_fits
 from .training import train as train

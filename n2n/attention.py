@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import model_validator
 
-from n2n.attended import Attended, attend
+from n2n.analysis.mixing import Attended, attend
 from n2n.config.limits import LARGEST
 from n2n.examples import Inspected, Sequences, configured
 from n2n.runs.run import Run

@@ -6,11 +6,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
-from n2n import evaluation
-from n2n.comparison import Comparison
+from n2n.analysis import evaluation
+from n2n.analysis.comparison import Comparison
+from n2n.analysis.probes import ProbeData
 from n2n.config.train_config import TrainConfig
 from n2n.examples import PREFIX, Inspected, OneRun, RunName, Sequences, check_step, configured, named
-from n2n.probes import ProbeData
 from n2n.runs.run import Run, labels
 from n2n.utils.configuration import Asked
 from n2n.utils.strict import Count, NonNegativeInt, Ordered, Several, shown, unknown

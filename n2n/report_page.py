@@ -12,8 +12,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from n2n.scaling import EqualSize, Scaling
-from n2n.sweep_results import SweepResults
+from n2n.sweeps.equal_size import EqualSize
+from n2n.sweeps.results import SweepResults
+from n2n.sweeps.scaling_laws import Scaling
 from n2n.utils.files import clean, write_atomic
 from n2n.utils.paths import usable
 from n2n.viz.scaling import LABELS, equal_size, scaling_law

@@ -11,7 +11,7 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from n2n.evaluation import HeldOut, evaluate_model, held_out
+from n2n.analysis.evaluation import HeldOut, evaluate_model, held_out
 from n2n.learner import Learner
 from n2n.live import shown
 from n2n.models.lm import LanguageModel

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from n2n import runs
 from n2n.config.train_config import TrainConfig
 from n2n.examples import PREFIX, SWEEP, opened_sweep
-from n2n.sweep_results import SweepResults, read_folder
+from n2n.sweeps.results import SweepResults, read_folder
 from n2n.utils.configuration import Asked
 from n2n.utils.paths import FolderText, PathText
 from n2n.utils.strict import Count, Ordered, unknown

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import n2n
-from n2n.agreement import head_agreement, influence_by_lag, mixing_by_lag
+from n2n.analysis.agreement import head_agreement, influence_by_lag, mixing_by_lag
 
 SEQUENCES, QUERIES = 40, 16
 

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 import n2n
-from n2n.agreement import head_agreement, influence_by_lag
-from n2n.attended import token_mixing
-from n2n.bootstrap import fit_line
+from n2n.analysis.agreement import head_agreement, influence_by_lag
+from n2n.analysis.mixing import token_mixing
+from n2n.analysis.probe_fits import Parts
+from n2n.analysis.probes import ProbeData, probe
 from n2n.difficulty.compression import compression_nats
 from n2n.difficulty.ngrams import fit_ngram
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.oracle.mean_field import mean_field
-from n2n.probe_fits import Parts
-from n2n.probes import ProbeData, probe
+from n2n.sweeps.line_fit import fit_line
 from n2n.utils import arrays
 
 GRAPH = Graph(

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import n2n
-from n2n import comparison
-from n2n.comparison import Comparison
+from n2n.analysis import comparison
+from n2n.analysis.comparison import Comparison
 
 
 @pytest.fixture(scope="module")

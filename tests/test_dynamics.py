@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import n2n
-from n2n import comparison, dynamics, probes
-from n2n.agreement import mixing_by_lag
-from n2n.attended import token_mixing
+from n2n.analysis import comparison, dynamics, probes
+from n2n.analysis.agreement import mixing_by_lag
+from n2n.analysis.mixing import token_mixing
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 import n2n
-from n2n import evaluation
+from n2n.analysis import evaluation
+from n2n.analysis.evaluation import HeldOut, evaluate_model
 from n2n.difficulty.ngrams import fit_ngram
-from n2n.evaluation import HeldOut, evaluate_model
 from n2n.models.lm import ModelConfig
 
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import n2n
-from n2n import probes
-from n2n.probe_fits import PENALTY, Parts, classify, divergence, explained, regress
-from n2n.probes import ProbeData
+from n2n.analysis import probes
+from n2n.analysis.probe_fits import PENALTY, Parts, classify, divergence, explained, regress
+from n2n.analysis.probes import ProbeData
 from n2n.process.classic import classic_states
 
 

@@ -130,7 +130,7 @@ def test_tensorboard_is_loaded_only_when_asked_for():
 
 def test_evaluations_by_the_way(small, monkeypatch):
     """On the valid split every so often, the oracle computed once, and as a separate job later."""
-    from n2n import evaluation
+    from n2n.analysis import evaluation
 
     asked, real = [], evaluation.filter
     monkeypatch.setattr(evaluation, "filter", lambda *given: asked.append(1) or real(*given))

@@ -10,10 +10,10 @@ import torch
 
 import n2n
 from n2n import models
-from n2n.bootstrap import FEWEST_RUNS, fit_line
-from n2n.scaling import PowerLaw
 from n2n.sweep_report import read_sweep
-from n2n.sweep_results import SweepResults
+from n2n.sweeps.line_fit import FEWEST_RUNS, fit_line
+from n2n.sweeps.results import SweepResults
+from n2n.sweeps.scaling_laws import PowerLaw
 
 SIZES = (1000, 3000, 10_000, 30_000)
 
@@ -57,7 +57,7 @@ def test_least_squares_by_hand():
 
 def test_a_resample_is_a_fit_to_the_runs_drawn():
     """The slopes that the quantiles are of, against numpy's polyfit on rows repeated as often as they were drawn."""
-    from n2n.bootstrap import _lines
+    from n2n.sweeps.line_fit import _lines
 
     rng = np.random.default_rng(3)
     x, y, runs = rng.normal(size=12), rng.normal(size=12), np.repeat(np.arange(6), 2)

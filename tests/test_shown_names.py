@@ -12,12 +12,13 @@ import pytest
 
 import n2n
 from n2n import viz
-from n2n.attended import Attended
+from n2n.analysis.dynamics import Dynamics
+from n2n.analysis.mixing import Attended
 from n2n.difficulty.calibration import EqualDifficulty
-from n2n.dynamics import Dynamics
 from n2n.report_page import PLOTLY, Part, page_of
-from n2n.scaling import at_equal_size, scaling_fits
-from n2n.sweep_results import SweepResults
+from n2n.sweeps.equal_size import at_equal_size
+from n2n.sweeps.results import SweepResults
+from n2n.sweeps.scaling_laws import scaling_fits
 from n2n.utils.files import append_row
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

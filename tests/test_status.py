@@ -18,7 +18,7 @@ from run_folders import config, contents, logged, waited
 import n2n
 from n2n.monitor import status
 from n2n.monitor.status import ANSWERS, TRAINS, read_status
-from n2n.sweep_results import read_folder
+from n2n.sweeps.results import read_folder
 from n2n.utils.files import read_json, write_json
 from n2n.utils.lock import locked
 

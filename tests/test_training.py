@@ -8,7 +8,7 @@ from run_folders import assert_same_run, contents
 
 import n2n
 from n2n import learner
-from n2n.evaluation import HeldOut, evaluate_model
+from n2n.analysis.evaluation import HeldOut, evaluate_model
 from n2n.monitor import checkpoint
 from n2n.optimization import learning_rate
 

@@ -9,7 +9,7 @@ import torch
 
 import n2n
 from n2n import models
-from n2n.attended import Attended, attend, token_mixing
+from n2n.analysis.mixing import Attended, attend, token_mixing
 from n2n.graph.graph import Graph
 from n2n.process.process import Process
 from n2n.viz.mixing import MOST_QUERIES

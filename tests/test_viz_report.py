@@ -8,8 +8,8 @@ import pytest
 
 import n2n
 from n2n.difficulty.calibration import EqualDifficulty
-from n2n.scaling import AXES
-from n2n.sweep_results import SweepResults
+from n2n.sweeps.results import SweepResults
+from n2n.sweeps.scaling_laws import AXES
 from n2n.viz.scaling import LABELS
 from n2n.viz.style import ORACLE
 

@@ -25,7 +25,7 @@ from n2n.viz.style import (
 )
 
 if TYPE_CHECKING:
-    from n2n.dynamics import Dynamics
+    from n2n.analysis.dynamics import Dynamics
 
 _FRAME_MS = 500
 _STEPS = "step of the checkpoint (0: untrained), evenly spaced"

@@ -30,7 +30,7 @@ from n2n.viz.style import (
 )
 
 if TYPE_CHECKING:
-    from n2n.attended import Attended
+    from n2n.analysis.mixing import Attended
 
 MOST_COLUMNS = 6  # of heads' panels
 MOST_WEIGHTS = 5000  # of all panels together, so that the figure stays small; and of one panel 24 x 24

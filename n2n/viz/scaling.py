@@ -12,7 +12,8 @@ from n2n.utils.statistics import Z95
 from n2n.viz.style import EXCESS, add_band, add_oracle_at_zero, bars, figure, lines, plain, rounded
 
 if TYPE_CHECKING:
-    from n2n.scaling import EqualSize, PowerLaw, Scaling
+    from n2n.sweeps.equal_size import EqualSize
+    from n2n.sweeps.scaling_laws import PowerLaw, Scaling
 
 LABELS = {  # of ``n2n.scaling.AXES``: the axis in a title, and as an axis's name
     "parameters": ("parameters", "parameters"),

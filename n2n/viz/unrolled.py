@@ -12,7 +12,7 @@ from n2n.viz.layout import layout
 from n2n.viz.style import AMBER, MODEL, ORACLE, TEMPLATE, plain
 
 if TYPE_CHECKING:
-    from n2n.attended import Attended
+    from n2n.analysis.mixing import Attended
 
 MOST_STEPS = 16
 _FAINT = "rgba(127, 127, 127, 0.45)"

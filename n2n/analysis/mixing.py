@@ -8,11 +8,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
+from n2n.analysis.batched import check_vocabulary, read_in_parts
 from n2n.graph.graph import Graph
 from n2n.models.lm import LanguageModel
 from n2n.oracle.influence import token_influence
 from n2n.process.process import Process
-from n2n.reading import check_vocabulary, read_in_parts
 from n2n.utils.strict import whole
 
 SPLIT = "test"

@@ -9,12 +9,12 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from n2n.analysis.batched import read_in_parts
+from n2n.analysis.probe_fits import Parts, classify, divergence, explained, regress
 from n2n.models.lm import LanguageModel
 from n2n.oracle.filtering import filter
 from n2n.oracle.mean_field import mean_field
-from n2n.probe_fits import Parts, classify, divergence, explained, regress
 from n2n.process.process import Process, Split
-from n2n.reading import read_in_parts
 from n2n.utils.progress import track
 from n2n.utils.strict import whole
 

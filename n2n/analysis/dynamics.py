@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from n2n.agreement import mixing_by_lag
-from n2n.attended import token_mixing
-from n2n.comparison import Comparison, by_position, summary
+from n2n.analysis.agreement import mixing_by_lag
+from n2n.analysis.comparison import Comparison, by_position, summary
+from n2n.analysis.mixing import token_mixing
+from n2n.analysis.probes import ProbeData, variance_explained
 from n2n.models.lm import LanguageModel
-from n2n.probes import ProbeData, variance_explained
 from n2n.runs.run import Run
 from n2n.utils.progress import track
 from n2n.utils.strict import whole

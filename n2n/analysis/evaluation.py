@@ -8,12 +8,12 @@ from functools import cached_property
 
 import numpy as np
 
+from n2n.analysis.batched import check_vocabulary, read_in_parts
 from n2n.config.train_config import TrainConfig
 from n2n.difficulty.ngrams import fit_ngram
 from n2n.models.lm import LanguageModel
 from n2n.oracle.filtering import filter
 from n2n.process.process import Process, Split
-from n2n.reading import check_vocabulary, read_in_parts
 from n2n.runs.run import Run
 from n2n.utils.statistics import mean_and_error
 from n2n.utils.strict import unknown

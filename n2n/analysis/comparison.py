@@ -9,13 +9,13 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from n2n.analysis.batched import check_vocabulary, read_in_parts
+from n2n.analysis.evaluation import baseline_tokens
 from n2n.difficulty.markov import markov_nll
 from n2n.difficulty.ngrams import fit_ngram
-from n2n.evaluation import baseline_tokens
 from n2n.models.lm import LanguageModel
 from n2n.oracle.filtering import filter
 from n2n.process.process import Process, Sample
-from n2n.reading import check_vocabulary, read_in_parts
 from n2n.utils.progress import track
 from n2n.utils.statistics import ratio_error, student
 from n2n.utils.strict import unknown, whole

@@ -1,0 +1,7 @@
+"""A learner beside the oracle: evaluation, comparison, token mixing, agreement, probes, dynamics."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, ["agreement", "comparison", "dynamics", "evaluation", "mixing", "of_runs", "probes"]
+)
