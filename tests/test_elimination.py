@@ -5,8 +5,7 @@ import tracemalloc
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from n2n.process import initial_law
 from n2n.process.elimination import Unresolved, long_run_law

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 from helpers import random_graph
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from ruamel.yaml import YAML
 
 from n2n.graph.graph import Graph

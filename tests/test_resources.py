@@ -1,8 +1,7 @@
 """What goes into a batch script: every text on its own line, every number of a size that Slurm can have."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from small_notebook import trivial
 
 import n2n

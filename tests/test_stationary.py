@@ -4,8 +4,7 @@ from math import prod
 import numpy as np
 import pytest
 from helpers import chain_seen_through, mixing_graph, random_graph
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from test_elimination import time_averages
 
 import n2n

@@ -9,8 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from n2n.launch.clusters import CLUSTERS
 from n2n.launch.notebooks import Notebook
-from n2n.launch.points import Point, named
-from n2n.launch.points import grid as every_combination
+from n2n.launch.points import Point, grid as every_combination, named
 from n2n.launch.resources import Resources
 from n2n.launch.submission import refuse_wrong
 from n2n.launch.sweep import folder_of

@@ -1,4 +1,4 @@
-"""The run folder: where runs lie, what is in one, and a view of it."""
+"""A view of a run's folder."""
 
 from __future__ import annotations
 

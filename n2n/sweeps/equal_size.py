@@ -11,11 +11,12 @@ import pandas as pd
 
 from n2n.models.sizes import TOLERANCE, apart
 from n2n.sweeps.results import SweepResults
-from n2n.sweeps.scaling_laws import _absent, at_end, groups
+from n2n.sweeps.scaling_laws import absent, at_end, groups
 from n2n.utils.statistics import Z95
 from n2n.utils.strict import whole
 
 COMPARED = {"group": object, "seed": "Int64", "excess_loss": float, "low": float, "high": float}
+COMPARED |= {"between": object, "note": object}
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ def at_equal_size(results: SweepResults, *, by: Sequence[str] = ("arch",), param
     chosen, note = _common(ranges, parameters)
     curves = [] if note else points.groupby(["group", "seed"], sort=True)
     rows = [{"group": group, "seed": seed, "note": "", **_at(_curve(own), chosen)} for (group, seed), own in curves]
-    rows += [{"group": group, "note": told} for group, told in _absent(results, names, points, tokens)]
+    rows += [{"group": group, "note": told} for group, told in absent(results, names, points, tokens)]
     table = pd.DataFrame([{"between": "", **row} for row in rows], columns=list(COMPARED)).astype(COMPARED)
     runs = len(results.table)
     return EqualSize(chosen, tokens, table, runs, runs - points["run"].nunique(), note)

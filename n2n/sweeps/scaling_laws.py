@@ -1,4 +1,4 @@
-"""Scaling laws: how the excess loss falls with parameters, data and compute, and architectures at equal size."""
+"""Scaling laws: how the excess loss falls with parameters, data and compute."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from n2n.sweeps.equal_size import COMPARED
 from n2n.sweeps.line_fit import FEWEST_RUNS, FEWEST_SIZES, Line, fit_line
 from n2n.sweeps.results import SweepResults
 from n2n.utils.strict import unknown, whole
 
 AXES = ("parameters", "tokens", "flops")
 STEPS = 40  # points of a fitted line
-COMPARED |= {"between": object, "note": object}
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +106,7 @@ def scaling_fits(
     names = groups(results, by)
     points = points.assign(group=points["run"].map(names))
     fits = [_fit(group, rows, axis, resamples, seed) for group, rows in points.groupby("group", sort=True)]
-    fits += [PowerLaw(group, 0, 0, 0, f"no fit: {note}") for group, note in _absent(results, names, points, tokens)]
+    fits += [PowerLaw(group, 0, 0, 0, f"no fit: {note}") for group, note in absent(results, names, points, tokens)]
     runs = len(results.table)
     fits = sorted(fits, key=lambda fit: fit.group)
     return Scaling(axis, points, fits, runs, runs - points["run"].nunique(), tokens, resamples)
@@ -128,7 +126,7 @@ def groups(results: SweepResults, by: Sequence[str]) -> pd.Series:
     return pd.Series([", ".join(part) for part in parts], index=known.index, dtype=object)
 
 
-def _absent(
+def absent(
     results: SweepResults, names: pd.Series, points: pd.DataFrame, tokens: int | None
 ) -> Iterator[tuple[str, str]]:
     """Groups of runs without a point, and what became of their runs."""
