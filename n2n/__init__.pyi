@@ -57,10 +57,10 @@ from .oracle.influence import token_influence as token_influence
 from .oracle.mean_field import MeanField as MeanField, mean_field as mean_field
 from .oracle.smoothing import Smoothed as Smoothed, smooth as smooth
 from .process.process import Process as Process, Sample as Sample
-from .report_page import write_report as write_report
 from .runs.run import Run as Run
 from .sweep_report import ReportConfig as ReportConfig, read_sweep as read_sweep
 from .sweeps.equal_size import EqualSize as EqualSize, at_equal_size as at_equal_size
 from .sweeps.results import SweepResults as SweepResults
 from .sweeps.scaling_laws import Scaling as Scaling, scaling_fits as scaling_fits
 from .training import train as train
+from .viz.report_page import write_report as write_report

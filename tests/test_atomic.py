@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 import n2n
-from n2n import outputs, report_page
+from n2n import outputs
 from n2n.utils.files import append_row, clean, making, read_rows, write_atomic, write_json
+from n2n.viz import report_page
 
 GRAPH = n2n.Graph.preset("single")
 

@@ -21,7 +21,7 @@ PROCESS = n2n.Process(GRAPH)
 
 
 def _report(folder):
-    from n2n.report_page import write_report
+    from n2n.viz.report_page import write_report
 
     return write_report(None, {}, None, folder)
 

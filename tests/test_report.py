@@ -12,9 +12,9 @@ import papermill
 import pytest
 
 import n2n
-from n2n.report_page import Part, page_of
 from n2n.sweep_report import read_sweep
 from n2n.utils.files import append_row
+from n2n.viz.report_page import Part, page_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"

@@ -7,7 +7,7 @@ import pytest
 import n2n
 from n2n.graph.graph import Graph
 from n2n.graph.presets import PRESETS
-from n2n.viz.layout import layout, radius
+from n2n.viz.graph_layout import layout, radius
 
 
 @pytest.fixture

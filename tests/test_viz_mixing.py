@@ -13,7 +13,7 @@ from n2n.analysis.mixing import Attended, attend, token_mixing
 from n2n.graph.graph import Graph
 from n2n.process.process import Process
 from n2n.viz.mixing import MOST_QUERIES
-from n2n.viz.unrolled import MOST_STEPS
+from n2n.viz.unrolled_graph import MOST_STEPS
 
 LENGTH = 33
 

@@ -10,8 +10,8 @@ import n2n
 from n2n.difficulty.calibration import EqualDifficulty
 from n2n.sweeps.results import SweepResults
 from n2n.sweeps.scaling_laws import AXES
-from n2n.viz.scaling import LABELS
 from n2n.viz.style import ORACLE
+from n2n.viz.sweeps import LABELS
 
 SIZES = np.geomspace(1000, 100_000, 9)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import cycle, islice
+from itertools import cycle, islice, pairwise
 
 import numpy as np
 import plotly.graph_objects as go
@@ -39,6 +39,9 @@ TEMPLATE = go.layout.Template(
         "colorway": COLOURS,
     }
 )
+
+
+MOST_POINTS = 2000  # points of a curve; a screen has about as many columns
 
 
 def layer_name(layer: int) -> str:
@@ -131,3 +134,26 @@ def reduced(matrix: np.ndarray, most: int = MOST_CELLS) -> tuple[np.ndarray, lis
             matrix = np.stack([matrix.take(cut, axis=axis).mean(axis=axis) for cut in cuts], axis=axis)
             told.append(f"{size} {what} averaged to {most}")
     return matrix, centres, "; ".join(told)
+
+
+def thinned(*curves: np.ndarray, most: int = MOST_POINTS) -> np.ndarray:
+    """Which points to draw of curves that share an axis: in each part of it the least and the largest of each curve.
+
+    Args:
+        curves: values at the same points, ``(points,)`` each.
+        most: points to draw; where there are no more, all are.
+
+    Returns:
+        rising indices: the first point, the last, and the extremes between them.
+    """
+    points = len(curves[0])
+    if points <= most:
+        return np.arange(points)
+    parts = max(1, (most - 2) // (2 * len(curves)))
+    edges = np.linspace(0, points, parts + 1).astype(int)
+    found = [0, points - 1]
+    for curve in curves:
+        for begin, end in pairwise(edges):
+            part = curve[begin:end]
+            found += [begin + int(np.argmin(part)), begin + int(np.argmax(part))]
+    return np.unique(found)

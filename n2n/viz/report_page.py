@@ -17,8 +17,7 @@ from n2n.sweeps.results import SweepResults
 from n2n.sweeps.scaling_laws import Scaling
 from n2n.utils.files import clean, write_atomic
 from n2n.utils.paths import usable
-from n2n.viz.scaling import LABELS, equal_size, scaling_law
-from n2n.viz.sweeps import excess_by_run
+from n2n.viz.sweeps import LABELS, equal_size, excess_by_run, scaling_law
 
 PAGE, PLOTLY = "index.html", "plotly.min.js"
 STYLE = """
