@@ -62,5 +62,5 @@ from .sweep_report import ReportConfig as ReportConfig, read_sweep as read_sweep
 from .sweeps.equal_size import EqualSize as EqualSize, at_equal_size as at_equal_size
 from .sweeps.results import SweepResults as SweepResults
 from .sweeps.scaling_laws import Scaling as Scaling, scaling_fits as scaling_fits
-from .training import train as train
+from .training.trainer import train as train
 from .viz.report_page import write_report as write_report

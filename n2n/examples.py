@@ -18,7 +18,7 @@ from n2n.graph.node import Node
 from n2n.monitor.status import read_status
 from n2n.runs.paths import root, sweep_folder
 from n2n.runs.run import Run
-from n2n.training import train
+from n2n.training.trainer import train
 from n2n.utils.configuration import Asked
 from n2n.utils.files import making
 from n2n.utils.lock import locked

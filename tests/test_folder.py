@@ -10,8 +10,8 @@ import pytest
 from run_folders import assert_same_run, config, contents
 
 import n2n
-from n2n import learner
 from n2n.monitor import checkpoint
+from n2n.training import learner
 from n2n.utils.files import append_row, read_rows
 
 STEPS = 20

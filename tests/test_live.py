@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import n2n
-from n2n import live, training
-from n2n.viz.sketch import MOST, sketch
+from n2n.training import live_curve, trainer
+from n2n.training.sketch import MOST, sketch
 
 
 def curves(picture: str) -> list[np.ndarray]:
@@ -42,7 +42,7 @@ def test_a_long_run_s_picture_stays_small():
 
 
 def test_lines_are_escaped():
-    assert "<img" not in live._line("ended by <img src=x onerror=alert(1)>")
+    assert "<img" not in live_curve._line("ended by <img src=x onerror=alert(1)>")
 
 
 def test_a_run_that_a_person_stops_is_evaluated_where_it_stands(small, tmp_path, monkeypatch):
@@ -51,7 +51,7 @@ def test_a_run_that_a_person_stops_is_evaluated_where_it_stands(small, tmp_path,
         folder = tmp_path / str(watched)
         folder.mkdir()
         (folder / "STOP").touch()
-        monkeypatch.setattr(training, "in_watched_notebook", lambda watched=watched: watched)
+        monkeypatch.setattr(trainer, "in_watched_notebook", lambda watched=watched: watched)
         run = n2n.train(small(run_dir=folder))
         assert run.status["state"] == "preempted"
         if watched:

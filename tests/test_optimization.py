@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import n2n
-from n2n.optimization import Objective, learning_rate, make_optimizer, update
+from n2n.training.optimization import Objective, learning_rate, make_optimizer, update
 
 
 def test_the_update_is_a_clipped_step_at_the_given_rate(small):

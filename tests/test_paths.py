@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import n2n
-from n2n import recording, runs
+from n2n import runs
 from n2n.data import generate
 from n2n.datasets import DatasetConfig
 from n2n.examples import OneRun
 from n2n.launch import points
+from n2n.training import run_folder
 from n2n.utils import paths
 
 GRAPH = n2n.Graph.preset("single")
@@ -27,7 +28,7 @@ def _report(folder):
 
 
 def _config(folder):
-    return recording.existing_folder(n2n.TrainConfig(graph=GRAPH, run_dir=folder))
+    return run_folder.existing_folder(n2n.TrainConfig(graph=GRAPH, run_dir=folder))
 
 
 def _root(folder, monkeypatch):
@@ -176,7 +177,7 @@ def test_a_graph_s_name_is_one_folder_inside(name, tmp_path):
     graph = n2n.Graph(nodes=GRAPH.nodes, name=name)
     dataset = DatasetConfig(graph=graph).path("train")
     assert dataset.parent.parent == runs.root()
-    label = recording.label_of(n2n.TrainConfig(graph=graph, seed=2**62 - 1, arch="transformer"))
+    label = run_folder.label_of(n2n.TrainConfig(graph=graph, seed=2**62 - 1, arch="transformer"))
     made = runs.new_folder(label)
     assert made.parent == runs.root()
     assert made.name.endswith(f"-transformer-s{2**62 - 1}")

@@ -37,7 +37,7 @@ def torchrun(path: Path, ranks: int = 2, before: str = "") -> subprocess.Popen:
     worker = ["-m", "n2n.train"]
     if before:
         script = path.with_name(".worker.py")
-        script.write_text(f"{before}\nimport sys\nfrom n2n.worker import main\nsys.exit(main())\n")
+        script.write_text(f"{before}\nimport sys\nfrom n2n.training.cli import main\nsys.exit(main())\n")
         worker = [str(script)]
     command = [*launcher, *worker, str(path)]
     streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}

@@ -88,9 +88,9 @@ def test_rows_that_vanish_end_the_run(whole, tmp_path, name):
 
 
 def test_a_run_without_its_last_checkpoint_is_not_done(whole, tmp_path, monkeypatch):
-    from n2n import reporting
+    from n2n.training import reporter
 
-    real, folder = reporting.evaluate_model, tmp_path / "a"
+    real, folder = reporter.evaluate_model, tmp_path / "a"
 
     def deleting(model, data):
         if data.split == "test":
@@ -98,7 +98,7 @@ def test_a_run_without_its_last_checkpoint_is_not_done(whole, tmp_path, monkeypa
         return real(model, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(reporting, "evaluate_model", deleting)
+        patch.setattr(reporter, "evaluate_model", deleting)
         with pytest.raises(RuntimeError, match=f"the checkpoint of step {STEPS} was deleted from"):
             n2n.train(config(**FIELDS, run_dir=folder))
     assert n2n.Run(folder).status["state"] == "failed"

@@ -35,12 +35,12 @@ def test_a_damaged_sweep_is_refused_by_its_file(tmp_path, content):
 
 
 def test_what_is_not_there_yet_is_said(small, tmp_path, monkeypatch):
-    from n2n import training
+    from n2n.training import trainer
 
     def fail(*arguments):
         raise RuntimeError("early")
 
-    monkeypatch.setattr(training.Learner, "update", fail)
+    monkeypatch.setattr(trainer.Learner, "update", fail)
     with pytest.raises(RuntimeError, match="early"):
         n2n.train(small(run_dir=str(tmp_path / "run")))
     run = n2n.Run(tmp_path / "run")

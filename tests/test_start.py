@@ -11,9 +11,9 @@ import pytest
 from run_folders import config, still_there, waited
 
 import n2n
-from n2n import elastic
 from n2n.monitor.stop import Preempted
-from n2n.recording import line_logger
+from n2n.training import torchrun
+from n2n.training.run_folder import line_logger
 
 OTHER_NAME = [
     "unshare",
@@ -52,12 +52,12 @@ def hung(tmp_path, monkeypatch) -> Path:
     """The folder of a run whose processes say something and then hang."""
     folder = tmp_path / "run"
     code = "import sys, time; print('no route to nowhere', flush=True); time.sleep(600)"
-    monkeypatch.setattr(elastic, "_command", lambda *_: [sys.executable, "-c", code, str(folder)])
+    monkeypatch.setattr(torchrun, "_command", lambda *_: [sys.executable, "-c", code, str(folder)])
     return folder
 
 
 def test_processes_that_do_not_join_are_ended_with_the_end_of_their_log(hung, monkeypatch):
-    monkeypatch.setattr(elastic, "START", 2.0)
+    monkeypatch.setattr(torchrun, "START", 2.0)
     with pytest.raises(RuntimeError, match=r"no process of .*run has joined the others within 2 s.*\n.*no route to"):
         n2n.train(config(steps=4, batch_size=8, processes=2, run_dir=hung))
     status = n2n.Run(hung).status
@@ -68,8 +68,8 @@ def test_processes_that_do_not_join_are_ended_with_the_end_of_their_log(hung, mo
 
 def test_processes_that_have_joined_may_take_their_time(hung, monkeypatch):
     """To look through a dataset, say."""
-    monkeypatch.setattr(elastic, "START", 0.5)
-    real = elastic._started
+    monkeypatch.setattr(torchrun, "START", 0.5)
+    real = torchrun._started
 
     def joined(*given):
         (hung / "logs" / "rank0.log").write_text("an older run's\n")
@@ -78,7 +78,7 @@ def test_processes_that_have_joined_may_take_their_time(hung, monkeypatch):
         threading.Timer(2.5, process.kill).start()
         return process
 
-    monkeypatch.setattr(elastic, "_started", joined)
+    monkeypatch.setattr(torchrun, "_started", joined)
     with pytest.raises(RuntimeError, match="torchrun ended with -9"):
         n2n.train(config(steps=4, batch_size=8, processes=2, run_dir=hung))
 

@@ -126,22 +126,22 @@ def test_under_torchrun_a_ctrl_c_may_come_twice(tmp_path, monkeypatch):
 
 
 def test_a_signal_during_the_last_evaluation_is_not_lost(tmp_path, monkeypatch):
-    from n2n import reporting
+    from n2n.training import reporter
 
-    real = reporting.evaluate_model
-    monkeypatch.setattr(reporting, "evaluate_model", lambda *g: os.kill(os.getpid(), signal.SIGTERM) or real(*g))
+    real = reporter.evaluate_model
+    monkeypatch.setattr(reporter, "evaluate_model", lambda *g: os.kill(os.getpid(), signal.SIGTERM) or real(*g))
     with pytest.raises(Preempted, match="SIGTERM: the run is done"):
         n2n.train(config(steps=4, eval_every=None, run_dir=tmp_path / "run"))
     assert n2n.Run(tmp_path / "run").status["state"] == "done"
 
 
 def test_the_command_tells_how_it_left(tmp_path):
-    """``python -m n2n.train`` exits as one that the signal had ended."""
+    """``python -m n2n.training`` exits as one that the signal had ended."""
     folder = tmp_path / "run"
     folder.mkdir()
     path = folder / "config.json"
     path.write_text(json.dumps(config(steps=10**6).model_dump(mode="json")))
-    process = subprocess.Popen([sys.executable, "-m", "n2n.train", str(path)], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-m", "n2n.training", str(path)], stderr=subprocess.PIPE, text=True)
     waited(lambda: logged(folder) >= 6)
     process.terminate()
     _, said = process.communicate(timeout=60)
@@ -161,7 +161,7 @@ def test_the_command_tells_how_it_left(tmp_path):
     ],
 )
 def test_the_command_refuses_what_is_no_configuration(tmp_path, capsys, name, content, said):
-    from n2n.worker import main
+    from n2n.training.cli import main
 
     if content is not None:
         (tmp_path / name).write_text(content)
@@ -176,7 +176,7 @@ def test_a_closed_terminal_makes_it_save_and_leave(whole, tmp_path):
     folder.mkdir()
     fields = config(steps=10**6).model_dump(mode="json")
     (folder / "config.json").write_text(json.dumps(fields))
-    command = [sys.executable, "-m", "n2n.train", str(folder / "config.json")]
+    command = [sys.executable, "-m", "n2n.training", str(folder / "config.json")]
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(sys.executable, command)

@@ -146,7 +146,7 @@ def test_a_run_takes_the_fastest_and_goes_on_with_it(tmp_path, monkeypatch):
     seen, number = [], itertools.count()
     clock = lambda: next(number) * 1.0  # noqa: E731
     monkeypatch.setattr(threads.timed, "__defaults__", (clock,))  # all take as long: one thread is taken
-    from n2n import learner
+    from n2n.training import learner
 
     real = learner.Learner.update
     monkeypatch.setattr(learner.Learner, "update", lambda *given: seen.append(torch.get_num_threads()) or real(*given))

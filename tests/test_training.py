@@ -7,10 +7,10 @@ import torch
 from run_folders import assert_same_run, contents
 
 import n2n
-from n2n import learner
 from n2n.analysis.evaluation import HeldOut, evaluate_model
 from n2n.monitor import checkpoint
-from n2n.optimization import learning_rate
+from n2n.training import learner
+from n2n.training.optimization import learning_rate
 
 WIDE = n2n.Graph(
     nodes=[{"name": "Z", "num_states": 10**7}, {"name": "X", "num_states": 2, "parents": ["Z"], "observed": True}]
@@ -260,39 +260,39 @@ def test_divergence_stops_the_run_before_it_is_saved(small, tmp_path, fields, sa
 
 
 def test_a_stop_that_comes_too_late_does_not_stop_the_next_run(small, tmp_path, monkeypatch):
-    from n2n import reporting
+    from n2n.training import reporter
 
-    real = reporting.evaluate_model
+    real = reporter.evaluate_model
     config = small(run_dir=str(tmp_path / "run"))
     with monkeypatch.context() as patch:
-        patch.setattr(reporting, "evaluate_model", lambda *g: (tmp_path / "run" / "STOP").touch() or real(*g))
+        patch.setattr(reporter, "evaluate_model", lambda *g: (tmp_path / "run" / "STOP").touch() or real(*g))
         assert n2n.train(config).status["state"] == "done"
     assert n2n.train(config.model_copy(update={"steps": 12})).status["step"] == 12
 
 
 def test_a_folder_that_becomes_another_run_s_meanwhile_is_refused(small, tmp_path, monkeypatch):
     """Between the first look and the lock, while data and model are made."""
-    from n2n import training
+    from n2n.training import trainer
 
     mine, other = (small(run_dir=str(tmp_path / "run"), lr=lr) for lr in (0.1, 0.2))
-    real = training.Learner
+    real = trainer.Learner
     with monkeypatch.context() as patch:
-        meanwhile = [lambda: patch.setattr(training, "Learner", real), lambda: n2n.train(other)]
-        patch.setattr(training, "Learner", lambda *given: [act() for act in meanwhile] and real(*given))
+        meanwhile = [lambda: patch.setattr(trainer, "Learner", real), lambda: n2n.train(other)]
+        patch.setattr(trainer, "Learner", lambda *given: [act() for act in meanwhile] and real(*given))
         with pytest.raises(ValueError, match=r"another configuration:\n  - lr: 0.2 there, 0.1 now"):
             n2n.train(mine)
     assert n2n.Run(tmp_path / "run").config == other
 
 
 def test_a_figure_that_cannot_be_drawn_ends_no_run(small, tmp_path, monkeypatch):
-    from n2n import live
+    from n2n.training import live_curve
 
     def broken(run):
         raise ZeroDivisionError("of plotly")
 
-    monkeypatch.setattr(live, "learning_curve", broken)
-    monkeypatch.setattr(live, "in_watched_notebook", lambda: True)
-    monkeypatch.setattr(live, "_hear_while_busy", lambda button: None)
+    monkeypatch.setattr(live_curve, "learning_curve", broken)
+    monkeypatch.setattr(live_curve, "in_watched_notebook", lambda: True)
+    monkeypatch.setattr(live_curve, "_hear_while_busy", lambda button: None)
     run = n2n.train(small(run_dir=str(tmp_path / "run")))
     assert run.status["state"] == "done"
     assert "the figure was not drawn: ZeroDivisionError('of plotly')" in (run.path / "logs" / "rank0.log").read_text()

@@ -14,7 +14,7 @@ from n2n.benchmark.timing import Settings, matrix_rate, medians, peak_memory
 from n2n.config.train_config import TrainConfig
 from n2n.models.ops import require_fused
 from n2n.models.sizes import BACKWARD, forward_flops
-from n2n.optimization import Objective, make_optimizer, update
+from n2n.training.optimization import Objective, make_optimizer, update
 from n2n.utils.cpu import keep_freed_memory
 from n2n.utils.progress import track
 

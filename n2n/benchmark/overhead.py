@@ -13,10 +13,10 @@ import torch
 
 from n2n.benchmark.timing import Settings
 from n2n.config.train_config import TrainConfig
-from n2n.learner import Learner
 from n2n.monitor.profiler import Clock
-from n2n.ranks import Ranks
-from n2n.training import train
+from n2n.training.learner import Learner
+from n2n.training.ranks import Ranks
+from n2n.training.trainer import train
 
 PARTS = ("data", "forward", "backward", "optimizer", "oracle", "monitor", "checkpoint")
 REPEATS = 3  # at most, as each takes seconds

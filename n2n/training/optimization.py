@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from n2n.config.train_config import TrainConfig
 from n2n.models.lm import LanguageModel
 from n2n.monitor.profiler import Clock
-from n2n.ranks import shared_at_the_end
+from n2n.training.ranks import shared_at_the_end
 from n2n.utils.philox import derive_key
 
 BETAS = (0.9, 0.98)

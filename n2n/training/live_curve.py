@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from n2n.monitor import checkpoint
 from n2n.monitor.stop import FILE
 from n2n.runs.run import Run
+from n2n.training.sketch import sketch
 from n2n.utils.progress import Progress, in_watched_notebook
 from n2n.viz.comparison import learning_curve
-from n2n.viz.sketch import sketch
 
 if TYPE_CHECKING:
     from ipywidgets import Button

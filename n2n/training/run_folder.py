@@ -18,8 +18,8 @@ from n2n.monitor.environment import describe_environment
 from n2n.monitor.metrics import rows_missing
 from n2n.monitor.status import ANSWERS, STATUS, TRAINS, machine
 from n2n.monitor.stop import FILE
-from n2n.ranks import Ranks
 from n2n.runs.run import Run
+from n2n.training.ranks import Ranks
 from n2n.utils.files import make_folder, read_object, remove_empty, write_json
 from n2n.utils.lock import Gone, Held, NoLocks, Opened, locked, opened_folder
 from n2n.utils.paths import folder_name, usable
@@ -170,7 +170,7 @@ def _holder(folder: Path) -> str:
 def describe(folder: Path, config: TrainConfig) -> None:
     """Write the configuration, and what it runs on, into the run's folder."""
     write_json(folder / "config.json", config.model_dump(mode="json"))
-    write_json(folder / "environment.json", describe_environment(Path(__file__).parent))
+    write_json(folder / "environment.json", describe_environment(Path(__file__).parents[1]))
 
 
 def threads_before(folder: Path) -> int | None:

@@ -19,8 +19,8 @@ from n2n.models.sizes import forward_flops
 from n2n.monitor import checkpoint
 from n2n.monitor.journal import Marks
 from n2n.monitor.profiler import Clock
-from n2n.optimization import Objective, learning_rate, make_optimizer, step_seed, update
-from n2n.ranks import Ranks
+from n2n.training.optimization import Objective, learning_rate, make_optimizer, step_seed, update
+from n2n.training.ranks import Ranks
 
 REHEARSED = 2e9  # floating-point operations of a rehearsed forward pass, at most, unless one sequence has more
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)

@@ -16,15 +16,24 @@ import psutil
 import torch
 
 from n2n.config.train_config import TrainConfig
-from n2n.learner import Learner
-from n2n.live import shown
 from n2n.monitor import checkpoint
 from n2n.monitor.metrics import METRICS, told
 from n2n.monitor.status import STATUS
 from n2n.monitor.stop import FILE, Preempted, Stop
-from n2n.ranks import LAUNCHED, Ranks
-from n2n.recording import ANSWERS, TRAINS, describe, line_logger, owned, resumable, threads_before, write_status
 from n2n.runs.run import Run
+from n2n.training.learner import Learner
+from n2n.training.live_curve import shown
+from n2n.training.ranks import LAUNCHED, Ranks
+from n2n.training.run_folder import (
+    ANSWERS,
+    TRAINS,
+    describe,
+    line_logger,
+    owned,
+    resumable,
+    threads_before,
+    write_status,
+)
 from n2n.utils.cpu import cores
 from n2n.utils.files import Damaged, last_row, tail
 from n2n.utils.lock import Held, locked
@@ -129,7 +138,7 @@ def _command(config: TrainConfig, folder: Path) -> list[str]:
     """torchrun's own command, by way of ``main`` below; in a Slurm job of several nodes once on each."""
     nodes, count = _nodes(), processes_per_node(config)
     torchrun = [sys.executable, "-m", __name__, f"--nproc-per-node={count}"]
-    worker = ["-m", "n2n.train", str(folder / "config.json")]
+    worker = ["-m", "n2n.training", str(folder / "config.json")]
     if nodes == 1:  # they meet on the loopback interface, because the machine's own name may not resolve
         return [*torchrun, "--standalone", "--local-addr=127.0.0.1", *worker]
     with socket.socket() as free:

@@ -12,8 +12,6 @@ import torch
 from torch import Tensor
 
 from n2n.analysis.evaluation import HeldOut, evaluate_model, held_out
-from n2n.learner import Learner
-from n2n.live import shown
 from n2n.models.lm import LanguageModel
 from n2n.models.sizes import BACKWARD, forward_flops
 from n2n.monitor import checkpoint
@@ -22,7 +20,9 @@ from n2n.monitor.metrics import NO_ROWS, Marks, Rows, told
 from n2n.monitor.profiler import Clock, Trace, matrix_rate, memory_held
 from n2n.oracle.filtering import filter
 from n2n.process.process import Split
-from n2n.recording import Owned, line_logger, warn, write_status
+from n2n.training.learner import Learner
+from n2n.training.live_curve import shown
+from n2n.training.run_folder import Owned, line_logger, warn, write_status
 from n2n.utils.files import read_json, write_json
 from n2n.utils.progress import announce
 

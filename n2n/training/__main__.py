@@ -1,10 +1,10 @@
-"""The door for ``python -m n2n.train``, behind which is ``n2n.worker``; in Python ``n2n.train`` is the function."""
+"""The door for ``python -m n2n.training``, behind which is ``n2n.worker``; in Python ``n2n.train`` is the function."""
 
 import os
 import sys
 
-from n2n.ranks import started_by_torchrun
-from n2n.worker import main
+from n2n.training.cli import main
+from n2n.training.ranks import started_by_torchrun
 
 if __name__ == "__main__":
     code = main()

@@ -1,4 +1,4 @@
-"""The command ``python -m n2n.train``: trains what a run's ``config.json`` says, alone or as one rank of torchrun's."""
+"""The command ``python -m n2n.training``: trains what a run's ``config.json`` says, alone or as one rank of torchrun's."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from n2n.config.train_config import TrainConfig
 from n2n.monitor.stop import Preempted
-from n2n.ranks import started_by_torchrun
-from n2n.training import train
+from n2n.training.ranks import started_by_torchrun
+from n2n.training.trainer import train
 from n2n.utils.files import read_json
 from n2n.utils.processes import end_with_parent
 
@@ -24,9 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
         left; 2 for a configuration or a folder that is refused.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m n2n.train",
+        prog="python -m n2n.training",
         description="Train in a run's folder, or go on there. With several processes: "
-        "torchrun --nproc-per-node 2 -m n2n.train runs/x/config.json",
+        "torchrun --nproc-per-node 2 -m n2n.training runs/x/config.json",
     )
     parser.add_argument("config", type=Path, help="the config.json of the run's folder")
     path = parser.parse_args(arguments).config

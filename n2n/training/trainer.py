@@ -13,14 +13,15 @@ import torch
 
 from n2n.config.limits import LARGER_BY_OPTIONS, LEARNED, beyond, least_bytes, least_parameters
 from n2n.config.train_config import TrainConfig
-from n2n.elastic import launch, processes_per_node
-from n2n.learner import Learner
 from n2n.monitor import checkpoint
 from n2n.monitor.metrics import NO_ROWS, Marks, check_tensorboard
 from n2n.monitor.status import STATUS
 from n2n.monitor.stop import Preempted, Stop
-from n2n.ranks import Ranks, started_by_launcher, started_by_torchrun
-from n2n.recording import (
+from n2n.runs.run import Run
+from n2n.training.learner import Learner
+from n2n.training.ranks import Ranks, started_by_launcher, started_by_torchrun
+from n2n.training.reporter import Reporter
+from n2n.training.run_folder import (
     ANSWERS,
     TRAINS,
     Owned,
@@ -33,8 +34,7 @@ from n2n.recording import (
     warn,
     write_status,
 )
-from n2n.reporting import Reporter
-from n2n.runs.run import Run
+from n2n.training.torchrun import launch, processes_per_node
 from n2n.utils import threads
 from n2n.utils.cpu import keep_freed_memory
 from n2n.utils.files import clean, read_object
