@@ -1,27 +1,20 @@
-from . import (
-    attention as attention,
-    benchmark as benchmark,
-    data as data,
-    datasets as datasets,
-    examples as examples,
-    inspected as inspected,
-    launch as launch,
-    models as models,
-    runs as runs,
-    viz as viz,
+from . import benchmark as benchmark, data as data, launch as launch, models as models, runs as runs, viz as viz
+from .analysis import (
+    comparison as comparison,
+    dynamics as dynamics,
+    mixing as mixing,
+    of_runs as of_runs,
+    probes as probes,
 )
-from .analysis import comparison as comparison, dynamics as dynamics, mixing as mixing, probes as probes
 from .analysis.agreement import (
     head_agreement as head_agreement,
     influence_by_lag as influence_by_lag,
     mixing_by_lag as mixing_by_lag,
 )
 from .analysis.evaluation import Evaluation as Evaluation, evaluate as evaluate
-from .attention import AttentionConfig as AttentionConfig
 from .config.train_config import TrainConfig as TrainConfig
 from .data import Stream as Stream, TokenStore as TokenStore
-from .datasets import DatasetConfig as DatasetConfig
-from .difficulty.alpha_grid import DifficultyConfig as DifficultyConfig, entropy_grid as entropy_grid
+from .difficulty.alpha_grid import entropy_grid as entropy_grid
 from .difficulty.best_losses import best_losses as best_losses
 from .difficulty.calibration import (
     Calibration as Calibration,
@@ -40,16 +33,25 @@ from .difficulty.markov import (
 )
 from .difficulty.mutual_information import edge_information as edge_information
 from .difficulty.ngrams import NGram as NGram, fit_ngram as fit_ngram
-from .explorer import ExploreConfig as ExploreConfig, Explorer as Explorer, explore as explore
 from .graph.graph import Graph as Graph
 from .graph.node import Node as Node
-from .inspected import (
+from .notebook import datasets as datasets, examples as examples, mixing_explorer as mixing_explorer
+from .notebook.examples import read_sweep as read_sweep
+from .notebook.parameters import parameters as parameters
+from .notebook.process_configs import (
+    DatasetConfig as DatasetConfig,
+    DifficultyConfig as DifficultyConfig,
+    ExploreConfig as ExploreConfig,
+)
+from .notebook.process_explorer import Explorer as Explorer, explore as explore
+from .notebook.run_configs import (
+    AttentionConfig as AttentionConfig,
     DynamicsConfig as DynamicsConfig,
     EvaluateConfig as EvaluateConfig,
     ProbeConfig as ProbeConfig,
+    ReportConfig as ReportConfig,
     WelcomeConfig as WelcomeConfig,
 )
-from .notebook import parameters as parameters
 from .oracle.decoding import Decoded as Decoded, decode as decode
 from .oracle.filtering import Filtered as Filtered, filter as filter
 from .oracle.in_context import InContext as InContext, in_context_nll as in_context_nll
@@ -58,7 +60,6 @@ from .oracle.mean_field import MeanField as MeanField, mean_field as mean_field
 from .oracle.smoothing import Smoothed as Smoothed, smooth as smooth
 from .process.process import Process as Process, Sample as Sample
 from .runs.run import Run as Run
-from .sweep_report import ReportConfig as ReportConfig, read_sweep as read_sweep
 from .sweeps.equal_size import EqualSize as EqualSize, at_equal_size as at_equal_size
 from .sweeps.results import SweepResults as SweepResults
 from .sweeps.scaling_laws import Scaling as Scaling, scaling_fits as scaling_fits

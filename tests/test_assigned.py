@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from papermill.translators import PythonTranslator
 
-from n2n.assigned import assigned, constant
+from n2n.notebook.assignments import assigned, constant
 
 CELLS = [
     'source = "a=b"',

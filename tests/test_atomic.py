@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import n2n
-from n2n import outputs
+from n2n.notebook import stored_outputs
 from n2n.utils.files import append_row, clean, making, read_rows, write_atomic, write_json
 from n2n.viz import report_page
 
@@ -29,7 +29,7 @@ def _clear(path):
     path.chmod(0o644)  # as root may, whom the mode does not hold
     path.write_text(nbformat.writes(nbformat.v4.new_notebook(cells=[cell])))
     path.chmod(was)
-    outputs.clear(path)
+    stored_outputs.clear(path)
 
 
 # Whoever replaces a file, with the suffix that it needs.

@@ -3,8 +3,9 @@
 import pytest
 
 import n2n
-from n2n import examples, inspected
-from n2n.examples import EXAMPLES, Inspected
+from n2n.analysis import of_runs
+from n2n.notebook import examples
+from n2n.notebook.examples import EXAMPLES, Inspected
 
 
 @pytest.fixture
@@ -81,27 +82,27 @@ def test_a_step_that_was_not_saved(run):
 
 def test_runs_side_by_side_are_named_and_of_one_process(run, small):
     other, stranger = n2n.train(small(arch="mingru")), n2n.train(small(process_seed=7))
-    found = inspected.compared([run, other], 4)
+    found = of_runs.compared([run, other], 4)
     assert list(found.models) == ["transformer", "mingru"]
     assert found.length == 12
     with pytest.raises(ValueError, match=f"{stranger.path.name} has another process than {run.path.name}"):
-        inspected.compared([run, stranger], 4)
+        of_runs.compared([run, stranger], 4)
     longer = n2n.train(small(seq_len=16))
     with pytest.raises(ValueError, match="has another seq_len than"):
-        inspected.compared([run, longer], 4)
+        of_runs.compared([run, longer], 4)
     same = n2n.train(small(seed=3))
-    assert list(inspected.compared([run, same], 4).models) == [run.path.name, same.path.name]
+    assert list(of_runs.compared([run, same], 4).models) == [run.path.name, same.path.name]
     a, b = (n2n.train(small(run_dir=run.path.parent / part / "run", seed=k)) for k, part in enumerate("ab"))
-    assert list(inspected.compared([a, b], 4).models) == ["a/run", "b/run"]
+    assert list(of_runs.compared([a, b], 4).models) == ["a/run", "b/run"]
     c = n2n.train(small(run_dir=run.path.parent / "c" / "b" / "run"))
     with pytest.raises(ValueError, match="go by the same names"):
-        inspected.compared([b, c], 4)
+        of_runs.compared([b, c], 4)
 
 
 def test_what_runs_have_seen(run, small):
-    assert inspected.sequences_seen([run]) == 12 * 4
-    assert inspected.sequences_seen([run], step=8) == 8 * 4
-    assert inspected.sequences_seen([run, n2n.train(small(steps=20))]) == 20 * 4
+    assert of_runs.sequences_seen([run]) == 12 * 4
+    assert of_runs.sequences_seen([run], step=8) == 8 * 4
+    assert of_runs.sequences_seen([run, n2n.train(small(steps=20))]) == 20 * 4
 
 
 def test_one_run_cannot_stand_beside_itself(run):
@@ -121,7 +122,7 @@ def test_the_loss_is_cut_by_a_latent_that_is_there(run, small):
 
 
 def test_probes_read_what_the_model_read(run):
-    assert inspected.probe_data(run, 4).tokens.judged.shape == (4, 11)
+    assert of_runs.probe_data(run, 4).tokens.judged.shape == (4, 11)
 
 
 def test_a_classic_process_is_trained_on_by_name(small):

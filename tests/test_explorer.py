@@ -5,10 +5,10 @@ import plotly.graph_objects as go
 import pytest
 
 import n2n
-from n2n.explorer import GIVEN, MOST_STATES, RANDOM, VIEWS
 from n2n.graph.graph import Graph
 from n2n.graph.presets import PRESETS
-from n2n.shown import output, paragraph
+from n2n.notebook.output_area import output, paragraph
+from n2n.notebook.process_explorer import GIVEN, MOST_STATES, RANDOM, VIEWS
 
 FIGURE = "application/vnd.plotly.v1+json"
 

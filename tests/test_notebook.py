@@ -5,7 +5,7 @@ import nbformat
 import papermill
 import pytest
 
-from n2n.notebook import parameters
+from n2n.notebook.parameters import parameters
 
 TYPED = 'steps: int = 100  # how many\nlr: float = 0.1\narch: str = "mamba"'
 

@@ -12,7 +12,7 @@ import papermill
 import pytest
 
 import n2n
-from n2n.outputs import MOST_BYTES, WIDGET
+from n2n.notebook.stored_outputs import MOST_BYTES, WIDGET
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [

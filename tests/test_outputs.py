@@ -4,8 +4,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from n2n import outputs
-from n2n.outputs import WIDGET, clear, main, refresh
+from n2n.notebook import stored_outputs
+from n2n.notebook.stored_outputs import WIDGET, clear, main, refresh
 
 quiet_kernel = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
@@ -24,7 +24,9 @@ def written(path, *cells: str, widgets: bool = False) -> nbformat.NotebookNode:
 def test_refreshing_stores_what_the_cells_show(tmp_path):
     path = tmp_path / "a.ipynb"
     shown = "import os\nimport ipywidgets\nfrom IPython.display import display\ndisplay(ipywidgets.IntSlider())\n"
-    old = written(path, "2 + 3", f"# {outputs.IGNORED}\n{shown}os.getcwd()", "import sys\nprint('no', file=sys.stderr)")
+    old = written(
+        path, "2 + 3", f"# {stored_outputs.IGNORED}\n{shown}os.getcwd()", "import sys\nprint('no', file=sys.stderr)"
+    )
     refresh(path)
     new = nbformat.read(path, as_version=4)
     assert [cell.source for cell in new.cells] == [cell.source for cell in old.cells]
@@ -46,7 +48,7 @@ def test_a_notebook_that_fails_or_grows_too_large_stays_as_it_was(tmp_path, monk
     assert path.read_bytes() == before
     written(path, "1", "print('x' * 5000)")
     before = path.read_bytes()
-    monkeypatch.setattr(outputs, "MOST_BYTES", 3000)
+    monkeypatch.setattr(stored_outputs, "MOST_BYTES", 3000)
     assert main(["refresh", str(path)]) == 2
     assert "over 3,000; the largest is its cell 1, from 0" in capsys.readouterr().err
     assert path.read_bytes() == before
@@ -55,7 +57,7 @@ def test_a_notebook_that_fails_or_grows_too_large_stays_as_it_was(tmp_path, monk
 
 def test_clearing_keeps_what_is_compared(tmp_path, capsys):
     path = tmp_path / "a.ipynb"
-    written(path, "print(1)", f"# {outputs.IGNORED}\nprint(2)", widgets=True)
+    written(path, "print(1)", f"# {stored_outputs.IGNORED}\nprint(2)", widgets=True)
     clear(path)
     new = nbformat.read(path, as_version=4)
     assert [len(cell.outputs) for cell in new.cells] == [1, 0]

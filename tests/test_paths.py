@@ -11,9 +11,9 @@ from hypothesis import given, settings, strategies as st
 import n2n
 from n2n import runs
 from n2n.data import generate
-from n2n.datasets import DatasetConfig
-from n2n.examples import OneRun
 from n2n.launch import points
+from n2n.notebook.examples import OneRun
+from n2n.notebook.process_configs import DatasetConfig
 from n2n.training import run_folder
 from n2n.utils import paths
 

@@ -12,7 +12,7 @@ import papermill
 import pytest
 
 import n2n
-from n2n.sweep_report import read_sweep
+from n2n.notebook.examples import read_sweep
 from n2n.utils.files import append_row
 from n2n.viz.report_page import Part, page_of
 

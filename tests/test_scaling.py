@@ -10,7 +10,7 @@ import torch
 
 import n2n
 from n2n import models
-from n2n.sweep_report import read_sweep
+from n2n.notebook.examples import read_sweep
 from n2n.sweeps.line_fit import FEWEST_RUNS, fit_line
 from n2n.sweeps.results import SweepResults
 from n2n.sweeps.scaling_laws import PowerLaw

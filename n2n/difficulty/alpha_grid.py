@@ -2,91 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import product
-from typing import Annotated, ClassVar
 
 import pandas as pd
-from pydantic import AfterValidator, Field, model_validator
 
 from n2n.difficulty.calibration import several_seeds, with_alphas
-from n2n.difficulty.compression import PowersOfTwo, whole_sequences
 from n2n.difficulty.entropies import entropies_by_seed
-from n2n.graph.by_name import GraphOrPreset, named, preset
+from n2n.graph.by_name import preset
 from n2n.graph.graph import Graph
 from n2n.oracle.checks import check_budget, check_fixed
-from n2n.utils import strict
-from n2n.utils.configuration import Asked
 from n2n.utils.progress import track
 from n2n.utils.statistics import mean_and_error
-from n2n.utils.strict import Count, Ordered, Positive, shown, whole
-
-
-def _no_number_twice(values: tuple[float, ...]) -> tuple[float, ...]:
-    if len(set(values)) < len(values):
-        raise ValueError(f"saw {shown(list(values))}; no number may be there twice")
-    return values
-
-
-def _measurable(graph: Graph) -> Graph:
-    check_fixed(graph)
-    check_budget(graph)
-    return graph
-
-
-def _no_name_twice(graphs: tuple[Graph, ...]) -> tuple[Graph, ...]:
-    named(graphs)
-    return graphs
-
-
-Several = Annotated[Count, Field(ge=2)]
-Alphas = Annotated[Ordered[Positive], Field(min_length=2), AfterValidator(_no_number_twice)]
-Graphs = Annotated[
-    Ordered[Annotated[GraphOrPreset, AfterValidator(_measurable)]], Field(min_length=1), AfterValidator(_no_name_twice)
-]
-
-
-class DifficultyConfig(Asked):
-    """How hard processes are: the questions of ``notebooks/difficulty.ipynb``.
-
-    Args:
-        graph: whose concentrations are varied.
-        alphas_z, alphas_x: concentrations of the latents and of the observed node, two different ones at least of each.
-        graphs: brought to one difficulty, no two of one name.
-        target: that difficulty, nats per token.
-        seeds: processes of each graph, by the seeds from 0.
-        sequences: of each process.
-        length: tokens in a sequence.
-        tokens: numbers of tokens that are compressed, as exponents of 2, no two of equally many whole sequences.
-
-    Raises:
-        ValueError: one line for each wrong field.
-    """
-
-    positional: ClassVar[tuple[str, ...]] = ("graph",)
-
-    graph: Annotated[GraphOrPreset, AfterValidator(_measurable)] = Field(default="four_chains", validate_default=True)
-    alphas_z: Alphas = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-    alphas_x: Alphas = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-    graphs: Graphs = Field(default=("two_chains", "four_chains", "sparse"), validate_default=True)
-    target: Positive = 1.5
-    seeds: Annotated[Several, Field(le=2**16)] = 16
-    sequences: Annotated[Several, Field(le=2**20)] = 32
-    length: Annotated[Several, Field(le=2**16)] = 64
-    tokens: PowersOfTwo = (10, 12, 14, 16, 18)
-
-    @model_validator(mode="after")
-    def _different_counts(self) -> DifficultyConfig:
-        whole_sequences(self.tokens, self.length)
-        wrong = [] if self.graph.latents else ["graph: saw no latent node; alphas_z are concentrations of latents"]
-        for graph in self.graphs:
-            if self.target >= (most := math.log(graph.vocab_size)):
-                said = f"which {graph.vocab_size} symbols cannot have (log V is {most:.4g})"
-                wrong.append(f"target: saw {self.target:g} nats per token for {graph.name or 'a graph'}, {said}")
-        if wrong:
-            raise strict.Several(*wrong)
-        return self
+from n2n.utils.strict import whole
 
 
 def entropy_grid(

@@ -13,10 +13,10 @@ from typing import Any
 import nbformat
 
 import n2n
-from n2n.assigned import Assigned, assigned, constant, statements
 from n2n.launch.points import Point
 from n2n.launch.resources import Resources
-from n2n.notebook import TAG
+from n2n.notebook.assignments import Assigned, assigned, constant, statements
+from n2n.notebook.parameters import TAG
 from n2n.utils.paths import path_or_default, readable, usable
 from n2n.utils.strict import Refused, Strict, unknown
 

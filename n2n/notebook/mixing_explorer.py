@@ -4,66 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import model_validator
-
 from n2n.analysis.mixing import Attended, attend
-from n2n.config.limits import LARGEST
-from n2n.examples import Inspected, Sequences, configured
+from n2n.notebook.output_area import output
+from n2n.notebook.run_configs import AttentionConfig
 from n2n.runs.run import Run
-from n2n.shown import output
-from n2n.utils.strict import Count, NonNegative, NonNegativeInt, Several
 from n2n.viz import unrolled_mixing
 
 if TYPE_CHECKING:
     import ipywidgets
 
 ALL, EVERY = "mean of all", -1  # how a widget says None, which would leave it blank
-
-
-class AttentionConfig(Inspected):
-    """A run whose token mixing is compared with the exact influence of each token.
-
-    Args:
-        run, step: as of ``Inspected``.
-        sequences: held-out sequences that are averaged over.
-        sequence: which of them is drawn, from 0.
-        query: position from which it is drawn (None: the last one).
-        layer: block whose arcs are drawn, from 1 (None: the mean over all).
-        head: likewise, from 0.
-        least_influence: nats, under which the agreement takes influences to be equal.
-
-    Raises:
-        ValueError: one line for each wrong field: as ``Inspected``, or a sequence, query, layer or head that the run
-            does not have.
-    """
-
-    sequences: Sequences = 256
-    sequence: NonNegativeInt = 0
-    query: NonNegativeInt | None = None
-    layer: Count | None = None
-    head: NonNegativeInt | None = None
-    least_influence: NonNegative = 1e-6
-
-    @model_validator(mode="after")
-    def _there(self) -> AttentionConfig:
-        config = configured(self.run)
-        limits = {
-            "sequence": range(self.sequences),
-            "query": range(config.seq_len - 1),
-            "layer": range(1, config.layers + 1),
-            "head": range(config.heads),
-        }
-        wrong = [
-            f"{name}: saw {value}; this has {len(allowed)}, from {allowed[0]} to {allowed[-1]}"
-            for name, allowed in limits.items()
-            if (value := getattr(self, name)) is not None and value not in allowed
-        ]
-        needed = 4 * self.sequences * config.layers * config.heads * config.seq_len**2
-        if needed > LARGEST:
-            wrong.append(f"sequences: saw {self.sequences}, whose mixing takes {needed / 2**30:,.0f} GiB of memory")
-        if wrong:
-            raise Several(*wrong)
-        return self
 
 
 def attended(run: Run, config: AttentionConfig) -> Attended:

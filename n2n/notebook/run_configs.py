@@ -1,19 +1,29 @@
-"""What the notebooks that look into runs are asked for, and the values that they look at."""
+"""What the notebooks that look at runs are asked: their configurations."""
 
 from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from n2n.analysis import evaluation
-from n2n.analysis.comparison import Comparison
-from n2n.analysis.probes import ProbeData
+from n2n.analysis.of_runs import _other_task
+from n2n.config.limits import LARGEST
 from n2n.config.train_config import TrainConfig
-from n2n.examples import PREFIX, Inspected, OneRun, RunName, Sequences, check_step, configured, named
-from n2n.runs.run import Run, labels
+from n2n.notebook.examples import (
+    PREFIX,
+    SWEEP,
+    Inspected,
+    OneRun,
+    RunName,
+    Sequences,
+    _sweep_there,
+    check_step,
+    configured,
+    named,
+)
 from n2n.utils.configuration import Asked
-from n2n.utils.strict import Count, NonNegativeInt, Ordered, Several, shown, unknown
+from n2n.utils.paths import FolderText, PathText
+from n2n.utils.strict import Count, NonNegative, NonNegativeInt, Ordered, Several, shown, unknown
 
 
 class EvaluateConfig(Asked):
@@ -145,37 +155,79 @@ def _with_latents(name: str) -> TrainConfig:
     return config
 
 
-def compared(runs: list[Run], sequences: int, step: int | None = None) -> Comparison:
-    """The models of several runs beside the oracle, named by architecture, or by folders where that repeats.
+class AttentionConfig(Inspected):
+    """A run whose token mixing is compared with the exact influence of each token.
+
+    Args:
+        run, step: as of ``Inspected``.
+        sequences: held-out sequences that are averaged over.
+        sequence: which of them is drawn, from 0.
+        query: position from which it is drawn (None: the last one).
+        layer: block whose arcs are drawn, from 1 (None: the mean over all).
+        head: likewise, from 0.
+        least_influence: nats, under which the agreement takes influences to be equal.
 
     Raises:
-        ValueError: runs of different processes or lengths (the message names them), or that cannot be told apart by
-            the last two parts of their paths, or no such checkpoint.
+        ValueError: one line for each wrong field: as ``Inspected``, or a sequence, query, layer or head that the run
+            does not have.
     """
-    first = runs[0]
-    for run in runs[1:]:
-        if said := _other_task(run.path.name, first.path.name, run.config, first.config):
-            raise ValueError(said)
-    names = labels(runs)
-    if len(set(names)) < len(runs):
-        raise ValueError(f"runs: saw folders that go by the same names, {names}; give one of them another")
-    models = {name: run.model(step) for name, run in zip(names, runs, strict=True)}
-    return Comparison(first.config.process, models, sequences, first.config.seq_len)
+
+    sequences: Sequences = 256
+    sequence: NonNegativeInt = 0
+    query: NonNegativeInt | None = None
+    layer: Count | None = None
+    head: NonNegativeInt | None = None
+    least_influence: NonNegative = 1e-6
+
+    @model_validator(mode="after")
+    def _there(self) -> AttentionConfig:
+        config = configured(self.run)
+        limits = {
+            "sequence": range(self.sequences),
+            "query": range(config.seq_len - 1),
+            "layer": range(1, config.layers + 1),
+            "head": range(config.heads),
+        }
+        wrong = [
+            f"{name}: saw {value}; this has {len(allowed)}, from {allowed[0]} to {allowed[-1]}"
+            for name, allowed in limits.items()
+            if (value := getattr(self, name)) is not None and value not in allowed
+        ]
+        needed = 4 * self.sequences * config.layers * config.heads * config.seq_len**2
+        if needed > LARGEST:
+            wrong.append(f"sequences: saw {self.sequences}, whose mixing takes {needed / 2**30:,.0f} GiB of memory")
+        if wrong:
+            raise Several(*wrong)
+        return self
 
 
-def _other_task(name: str, first_name: str, config: TrainConfig, first: TrainConfig) -> str:
-    """Why a run cannot be compared with the first one; empty if it can."""
-    for what in ("process", "seq_len"):
-        if getattr(config, what) != getattr(first, what):
-            return f"runs: {name} has another {what} than {first_name}; runs are compared on the same tokens"
-    return ""
+def _known_fields(by: tuple[str, ...]) -> tuple[str, ...]:
+    for name in by:
+        if name not in TrainConfig.model_fields:
+            raise ValueError(unknown("field of a run", name, TrainConfig.model_fields))
+    return by
 
 
-def probe_data(run: Run, sequences: int) -> ProbeData:
-    """Held-out sequences of a run's process, as long as the model reads them in training."""
-    return ProbeData(run.config.process, sequences, run.config.seq_len - 1)
+class ReportConfig(Asked):
+    """What ``notebooks/report.ipynb`` tells of a sweep.
 
+    Args:
+        sweep: its name under ``n2n.runs.root()`` or its path, or ``"example:sweep"``, which is trained when it is first
+            needed.
+        by: fields of ``n2n.TrainConfig`` that tell apart what is compared; runs that differ in another field are taken
+            together. Tasks are always told apart.
+        parameters: at which architectures are compared (None: the middle of the sizes that all of them cover).
+        resamples: of the bootstrap.
+        export: folder of the report (empty: ``report`` in the sweep's folder).
 
-def sequences_seen(runs: list[Run], step: int | None = None) -> int:
-    """The most distinct training sequences that one of the runs had seen at a step (None: at its last checkpoint)."""
-    return max(evaluation.sequences_seen(run.config, max(run.steps) if step is None else step) for run in runs)
+    Raises:
+        ValueError: one line for each wrong field: no such sweep, one without runs, an unknown field.
+    """
+
+    positional: ClassVar[tuple[str, ...]] = ("sweep",)
+
+    sweep: Annotated[PathText, AfterValidator(_sweep_there)] = SWEEP
+    by: Annotated[Ordered[str], Field(min_length=1), AfterValidator(_known_fields)] = ("arch",)
+    parameters: Count | None = None
+    resamples: Annotated[Count, Field(ge=100, le=10**6)] = 1000
+    export: FolderText = ""

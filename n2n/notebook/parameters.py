@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from n2n.assigned import Assigned, assigned
+from n2n.notebook.assignments import Assigned, assigned
 
 _PLAIN = (bool, int, float, str, list, dict, tuple, type(None))
 _SHELLS = {"In", "Out"}  # the shell's own plain values

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
-from pydantic import Field, field_validator, model_validator
 
 from n2n.difficulty.best_losses import best_losses
 from n2n.difficulty.mutual_information import edge_information
-from n2n.graph.by_name import GraphOrPreset
 from n2n.graph.graph import Graph
 from n2n.graph.presets import ALPHA_X, ALPHA_Z, PRESETS
-from n2n.oracle.checks import check_budget, check_fixed
+from n2n.notebook.output_area import View, output, paragraph
+from n2n.notebook.process_configs import MOST_SEED, ExploreConfig
+from n2n.oracle.checks import check_budget
 from n2n.oracle.filtering import filter
 from n2n.process.process import Process
-from n2n.shown import View, output, paragraph
-from n2n.utils.configuration import Asked
-from n2n.utils.strict import Count, NonNegativeInt
 from n2n.viz import draw_beliefs, draw_graph, draw_kernels, draw_losses
 
 if TYPE_CHECKING:
@@ -28,59 +24,9 @@ if TYPE_CHECKING:
 
 MOST_STATES = 4096  # joint latent states, up to which all is drawn in seconds
 PRECISION = 0.05  # nats per token, the standard error of the oracle's loss beside the widgets
-MOST_SEED = 2**53  # up to which a browser's numbers are exact
 GIVEN, RANDOM, OWN = "as given", "random DAG", "the graph's own"
 VIEWS = ("graph", "kernels", "beliefs", "losses")
 MODES = (OWN, "default", "slow", "dead")
-
-
-class ExploreConfig(Asked):
-    """What ``notebooks/explore.ipynb`` looks at.
-
-    Args:
-        graph: a ``Graph``, or the name of a preset.
-        process_seed: names the kernels and the sequences, 2**53 at most, as a widget tells it.
-        length: tokens in a sequence, the first one included.
-        sequences: how many are drawn.
-        sequence: which of them is looked at closely, from 0.
-
-    Raises:
-        ValueError: one line for each wrong field; kernels that are redrawn for every sequence, or a graph too large for
-            the oracle.
-    """
-
-    positional: ClassVar[tuple[str, ...]] = ("graph",)
-
-    graph: GraphOrPreset
-    process_seed: Annotated[NonNegativeInt, Field(le=MOST_SEED)] = 0
-    length: Annotated[Count, Field(ge=2, le=512)] = 64
-    sequences: Annotated[Count, Field(le=32)] = 16
-    sequence: NonNegativeInt = 0
-
-    @field_validator("graph")
-    @classmethod
-    def _seen_through(cls, graph: Graph) -> Graph:
-        check_fixed(graph)
-        check_budget(graph)
-        return graph
-
-    @model_validator(mode="after")
-    def _drawn(self) -> ExploreConfig:
-        for said in self._wrong_together(dict(self), set()):
-            raise ValueError(said)
-        return self
-
-    @classmethod
-    def _wrong_together(cls, values: dict[str, Any], wrong: set[str]) -> list[str]:
-        sequence, sequences = (values.get(name, cls.model_fields[name].default) for name in ("sequence", "sequences"))
-        if wrong & {"sequence", "sequences"} or float(sequence) < float(sequences):
-            return []
-        return [f"sequence: saw {sequence}; of {sequences} it is one from 0"]
-
-    @cached_property
-    def process(self) -> Process:
-        """The process that is looked at."""
-        return Process(self.graph, self.process_seed)
 
 
 def explore(asked: ExploreConfig | Graph | Process | str, **fields: Any) -> Explorer:

@@ -12,12 +12,14 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import AfterValidator, Field, model_validator
 
+from n2n import runs
 from n2n.config.train_config import TrainConfig
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.monitor.status import read_status
 from n2n.runs.paths import root, sweep_folder
 from n2n.runs.run import Run
+from n2n.sweeps.results import SweepResults, read_folder
 from n2n.training.trainer import train
 from n2n.utils.configuration import Asked
 from n2n.utils.files import making
@@ -186,6 +188,31 @@ def _trained(folder: pathlib.Path, fields: dict[str, Any]) -> Run:
 def _code() -> str:
     """A hash of what decides an example: the sources of n2n, and the version of torch."""
     found = hashlib.sha256(torch.__version__.encode())
-    for path in sorted(pathlib.Path(__file__).parent.rglob("*.py")):
+    for path in sorted(pathlib.Path(__file__).parents[1].rglob("*.py")):
         found.update(path.read_bytes())
     return found.hexdigest()
+
+
+def _known_example(name: str) -> str:
+    if name.startswith(PREFIX) and name != SWEEP:
+        raise ValueError(unknown("example of a sweep", name, [SWEEP]))
+    return name
+
+
+def _sweep_there(name: str) -> str:
+    """A sweep as a notebook's parameter names it."""
+    if _known_example(name) != SWEEP:
+        runs.table(name)  # refuses a folder that is missing or holds no runs
+    return name
+
+
+def read_sweep(name: str | os.PathLike) -> SweepResults:
+    """The results of a sweep, as ``n2n.sweep_results.read_folder`` finds them.
+
+    Args:
+        name: as ``ReportConfig.sweep``.
+
+    Raises:
+        ValueError: no such sweep, one without runs, or one in which nothing was evaluated yet.
+    """
+    return read_folder(opened_sweep(_known_example(os.fspath(name))))
