@@ -18,7 +18,7 @@ from small_notebook import trivial
 
 import n2n
 from n2n import launch
-from n2n.launch import clusters, command, job, points, slurm, states
+from n2n.launch import clusters, command, job, point_states, points, slurm
 from n2n.launch.notebooks import Notebook
 from n2n.utils.files import read_json
 from n2n.utils.lock import locked
@@ -464,7 +464,7 @@ def test_what_a_run_said_to_an_earlier_job_is_not_believed(tmp_path):
     ],
 )
 def test_how_a_point_stands(heard, given, live, log, state):
-    assert states._state(heard, given, live, log) == state
+    assert point_states._state(heard, given, live, log) == state
 
 
 def test_a_job_that_could_not_even_begin_says_why(tmp_path, runs):
@@ -495,7 +495,7 @@ def test_a_copy_that_was_cut_off_is_made_anew(tmp_path, runs, monkeypatch):
 
 
 def test_gpus_are_those_that_this_process_may_use(monkeypatch):
-    from n2n.launch.local import _gpus
+    from n2n.launch.dispatcher import _gpus
 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert _gpus(1, 2) == [2, 3]

@@ -9,8 +9,8 @@ import n2n
 from n2n import launch
 from n2n.launch.clusters import CLUSTERS, Debug
 from n2n.launch.command import main
+from n2n.launch.point_states import COLUMNS
 from n2n.launch.slurm import Live
-from n2n.launch.states import COLUMNS
 from n2n.utils.files import append_row
 
 POINTS = ("seed=0", "seed=1", "seed=2")

@@ -11,10 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from n2n.launch.config import SweepConfig
     from n2n.launch.points import grid
     from n2n.launch.resources import Resources
     from n2n.launch.submission import Jobs, load, submit
+    from n2n.launch.sweep_config import SweepConfig
 
 __all__ = ["Jobs", "Resources", "SweepConfig", "grid", "load", "submit"]
 

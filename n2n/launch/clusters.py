@@ -173,7 +173,7 @@ class Local:
 
     def start(self, sweep: Sweep, points: Sequence[str]) -> None:
         sweep.note_jobs(dict.fromkeys(points, WAITING))
-        command = [*shlex.split(python_of(sweep)), "-m", "n2n.launch.local", str(sweep.path)]
+        command = [*shlex.split(python_of(sweep)), "-m", "n2n.launch.dispatcher", str(sweep.path)]
         (sweep.path / LOGS).mkdir(exist_ok=True)
         with open(sweep.path / LOGS / "dispatcher.log", "ab") as log, outside_any_job():
             quiet = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
@@ -206,7 +206,7 @@ class Local:
 
 def _dispatchers(sweep: Sweep) -> list[psutil.Process]:
     """The processes that start this sweep's local jobs, one of them at a time."""
-    ends = ["n2n.launch.local", str(sweep.path)]
+    ends = ["n2n.launch.dispatcher", str(sweep.path)]
     return [process for process in psutil.process_iter(["cmdline"]) if (process.info["cmdline"] or [])[-2:] == ends]
 
 

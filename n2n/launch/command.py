@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from n2n.launch.clusters import Slurm
+from n2n.launch.point_states import counted
 from n2n.launch.points import Point, crossed, grid, parse_axis, read_points
 from n2n.launch.resources import Resources
 from n2n.launch.submission import Jobs, Plan, load, plan
-from n2n.launch.watching import counted
 from n2n.utils.strict import nearest
 
 VERBS = ("status", "cancel", "resubmit")

@@ -16,11 +16,10 @@ from n2n.launch import snapshot
 from n2n.launch.clusters import CLUSTERS, Cluster, chosen
 from n2n.launch.job import CANCELLED
 from n2n.launch.notebooks import Notebook
+from n2n.launch.point_states import ENDED, Watcher, counted, states
 from n2n.launch.points import Point, alike, named
 from n2n.launch.resources import Resources
-from n2n.launch.states import ENDED, states
 from n2n.launch.sweep import CODE, UNFINISHED, Sweep, check_folder, folder_of, other_points
-from n2n.launch.watching import Watcher, counted
 from n2n.monitor.stop import FILE
 from n2n.runs.paths import SWEEP
 from n2n.utils.files import making, write_json
