@@ -11,7 +11,8 @@ import torch
 from run_folders import config
 
 from n2n.monitor import checkpoint, journal
-from n2n.training import learner, trainer
+from n2n.training import learner
+from n2n.training.trainer import train
 from n2n.utils import files
 
 # Where a process can be killed by its own hand, at a call of choice: name -> (object, attribute).
@@ -39,7 +40,7 @@ def trainer(target: Callable, *arguments) -> multiprocessing.Process:
 
 def train_quietly(fields: dict) -> None:
     with open(os.devnull, "w") as nowhere, mock.patch("sys.stdout", nowhere):
-        trainer.train(config(**fields))
+        train(config(**fields))
 
 
 def train_slowly(fields: dict, seconds: float) -> None:

@@ -132,7 +132,7 @@ def test_a_classic_process_is_trained_on_by_name(small):
     assert run.config.process == n2n.Process.classic("mess3")
     assert abs(run.metrics["oracle_nll"].iloc[0] - 0.8) < 0.3
     assert small(graph="mess3", tables=None).process == run.config.process
-    with pytest.raises(ValueError, match=r"^n2n.config.TrainConfig was refused:\n  - steps: saw -1[^\n]*$"):
+    with pytest.raises(ValueError, match=r"^n2n.TrainConfig was refused:\n  - steps: saw -1[^\n]*$"):
         small(graph="mess3", steps=-1)
     with pytest.raises(ValueError, match="unknown graph 'mes3'; did you mean 'mess3'"):
         small(graph="mes3")

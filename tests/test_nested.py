@@ -27,7 +27,7 @@ def test_values_that_are_too_much_are_refused_in_a_sentence(value, said, field):
     for given in (value, {"nodes": value}, {"gssm": value}):
         with pytest.raises(ValueError, match="was refused") as told:
             n2n.TrainConfig(**{"graph": "sparse", field: given})
-        assert str(told.value) == f"n2n.config.train_config.TrainConfig was refused:\n  - {field}: {said}"
+        assert str(told.value) == f"n2n.TrainConfig was refused:\n  - {field}: {said}"
 
 
 def test_a_chain_of_shared_lists_is_counted_without_being_walked():

@@ -110,7 +110,7 @@ def test_beliefs_are_the_oracle_s(data):
 def test_a_classic_process_has_its_own_states():
     """Mess3: the belief follows its own recursion, over three states, from the labelled matrices."""
     data = ProbeData(n2n.Process.classic("mess3"), sequences=4, length=12)
-    labelled = n2n.classic.CLASSICS["mess3"](x=0.05, a=0.85)
+    labelled = n2n.process.classic.CLASSICS["mess3"](x=0.05, a=0.85)
     for i, sequence in enumerate(data.tokens.judged):
         law = np.full(3, 1 / 3)
         for t, token in enumerate(sequence):

@@ -226,7 +226,7 @@ def test_what_is_not_there_is_refused(found):
 def test_the_configuration_refuses_what_the_run_does_not_have(small):
     run = n2n.train(small())
     config = n2n.AttentionConfig(run=run.path, sequences=4, sequence=3, query=10, layer=1, head=1)
-    found = n2n.attention.attended(run, config)
+    found = n2n.mixing_explorer.attended(run, config)
     assert found.mixing.shape == (4, 1, 2, 11, 11)
     with pytest.raises(ValueError, match="sequence: saw 4; this has 4, from 0 to 3") as refused:
         n2n.AttentionConfig(run=run.path, sequences=4, sequence=4, query=11, layer=2, head=2)
@@ -246,7 +246,7 @@ def test_the_configuration_refuses_what_the_run_does_not_have(small):
 def test_widgets_ask_for_the_figure(small):
     found = with_panels(2, 3)
     config = n2n.AttentionConfig(sequences=3)
-    look = n2n.attention.look(found, config)
+    look = n2n.mixing_explorer.look(found, config)
     assert look.widgets["layer"].label == look.widgets["head"].label == "mean of all", "not blank"
     for name, value in (("query", 4), ("layer", 1), ("head", 2), ("sequence", 2), ("head", -1), ("query", 0)):
         look.widgets[name].value = value

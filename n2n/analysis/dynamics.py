@@ -28,7 +28,7 @@ class Dynamics:
         positions: the same for each ``position`` t = 1 .. T - 1.
         beliefs: ``r2``, ``r2_low``, ``r2_high`` of a linear probe for each ``layer`` (0: the embedding, l: the stream
             after block l) and ``latent``.
-        mixing: by ``layer`` (l: block l), ``head`` and ``lag``, as ``n2n.agreement.mixing_by_lag`` gives it.
+        mixing: by ``layer`` (l: block l), ``head`` and ``lag``, as ``n2n.mixing_by_lag`` gives it.
     """
 
     steps: list[int]

@@ -197,7 +197,7 @@ def equal_difficulty(
         sequences, length: of each process.
 
     Raises:
-        ValueError: as ``n2n.calibrate`` and ``n2n.compressed.named``, or a seed that is there twice.
+        ValueError: as ``n2n.calibrate`` and ``n2n.graph.by_name.named``, or a seed that is there twice.
     """
     graphs, seeds, fresh = named(graphs), several_seeds("seeds", seeds, 2), several_seeds("fresh", fresh, 2)
     if set(seeds) & set(fresh):

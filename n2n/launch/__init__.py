@@ -4,35 +4,17 @@
 >>> jobs = n2n.launch.submit("notebooks/train.ipynb", points, name="sweep1", time=60)
 >>> jobs.wait()
 
-From a shell: ``python -m n2n.launch --help``. Every name is imported when it is first used: a job needs few of them.
+From a shell: ``python -m n2n.launch --help``. Names are imported when first used: a job needs few of them.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import lazy_loader
 
-if TYPE_CHECKING:
-    from n2n.launch.points import grid
-    from n2n.launch.resources import Resources
-    from n2n.launch.submission import Jobs, load, submit
-    from n2n.launch.sweep_config import SweepConfig
-
-__all__ = ["Jobs", "Resources", "SweepConfig", "grid", "load", "submit"]
-
-_HOMES = {
-    "Jobs": "submission",
-    "Resources": "resources",
-    "SweepConfig": "config",
-    "grid": "points",
-    "load": "submission",
-    "submit": "submission",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'n2n.launch' has no attribute {name!r}")
-    return getattr(import_module(f"n2n.launch.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "points": ["grid"],
+        "resources": ["Resources"],
+        "submission": ["Jobs", "load", "submit"],
+        "sweep_config": ["SweepConfig"],
+    },
+)

@@ -71,8 +71,8 @@ def outside_any_job() -> Iterator[None]:
 
 def python_of(sweep: Sweep) -> str:
     """The interpreter with the sweep's copy of n2n in front of any other."""
-    door = sweep.path / CODE / "n2n" / "launch" / "door.py"
-    return f"{shlex.quote(sys.executable)} {shlex.quote(str(door))}"
+    run_copy = sweep.path / CODE / "n2n" / "launch" / "run_copy.py"
+    return f"{shlex.quote(sys.executable)} {shlex.quote(str(run_copy))}"
 
 
 def resources_of(sweep: Sweep) -> Resources:

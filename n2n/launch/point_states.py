@@ -170,7 +170,7 @@ class Watcher:
         self._said = ""
 
     def show(self, table: pd.DataFrame) -> None:
-        """Show a table of ``n2n.launch.states``."""
+        """Show a table of ``n2n.launch.point_states``."""
         if in_watched_notebook():
             self._draw(table)
         elif counted(table) != self._said:

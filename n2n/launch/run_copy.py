@@ -1,4 +1,4 @@
-"""Run a module of another package with this copy of n2n in front: ``python .../n2n/launch/door.py -u -m MODULE ..``.
+"""Run another package's module with this copy of n2n in front: ``python .../n2n/launch/run_copy.py -u -m MODULE ..``.
 
 A script and no module, so that no folder but the one chosen here comes first on the path: ``python -m`` would put the
 working directory there, and with it the n2n of a checkout that was edited meanwhile.

@@ -12,14 +12,13 @@ from typing import Any
 
 import pandas as pd
 
-from n2n.launch import snapshot
 from n2n.launch.clusters import CLUSTERS, Cluster, chosen
 from n2n.launch.job import CANCELLED
 from n2n.launch.notebooks import Notebook
 from n2n.launch.point_states import ENDED, Watcher, counted, states
 from n2n.launch.points import Point, alike, named
 from n2n.launch.resources import Resources
-from n2n.launch.sweep import CODE, UNFINISHED, Sweep, check_folder, folder_of, other_points
+from n2n.launch.sweep import CODE, UNFINISHED, Sweep, check_folder, folder_of, other_points, take_snapshot
 from n2n.monitor.stop import FILE
 from n2n.runs.paths import SWEEP
 from n2n.utils.files import making, write_json
@@ -140,7 +139,7 @@ class Plan:
         with making(self.folder), locked(self.folder / LOCK):
             if not (self.folder / SWEEP).exists():
                 shutil.rmtree(code, ignore_errors=True)  # of an attempt that was cut off
-                snapshot.take(code, self.notebook.path)
+                take_snapshot(code, self.notebook.path)
             self._write()
         jobs = Jobs(Sweep(self.folder))
         jobs.resubmit()

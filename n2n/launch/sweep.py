@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import tempfile
 import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import n2n
 from n2n import runs
 from n2n.launch.points import Point
+from n2n.monitor.environment import SNAPSHOT, git_state
 from n2n.runs.paths import SWEEP
 from n2n.utils.files import object_in, write_json
 from n2n.utils.lock import locked
@@ -20,6 +25,9 @@ JOBS = "jobs.json"
 _KEPT = ("notebook", "cluster", "points", "parameters", "environment", "resources")  # of a sweep, in its file
 CODE, LOGS = "code", "jobs"  # folders beside the points' own
 UNFINISHED = ("failed", "preempted", "killed", "cancelled", "missing")  # states that ``resubmit`` takes up
+
+
+_IGNORED = shutil.ignore_patterns("*.pyc", "*.pyo", ".*")  # what numba compiled stays: it would take each job seconds
 
 
 @dataclass(frozen=True)
@@ -118,3 +126,21 @@ def other_points(there: dict[str, Point], here: dict[str, Point]) -> str:
         if here[name] != there.get(name, here[name])
     ]
     return "\n".join([*told[:5], *([f"  .. and {len(told) - 5} more"] if len(told) > 5 else [])])
+
+
+def take_snapshot(folder: Path, notebook: Path) -> None:
+    """Copy n2n and a notebook into a folder that is not there yet, made beside and renamed.
+
+    Args:
+        folder: of the copy, which will hold ``n2n/``, the notebook and the state of git.
+        notebook: the file.
+    """
+    source = Path(n2n.__file__).parent
+    for unfinished in folder.parent.glob(f".{folder.name}.*.part"):
+        shutil.rmtree(unfinished)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent) as part:
+        beside = Path(part) / folder.name
+        shutil.copytree(source, beside / "n2n", ignore=_IGNORED)
+        shutil.copy2(notebook, beside / notebook.name)
+        write_json(beside / SNAPSHOT, git_state(source))
+        os.rename(beside, folder)

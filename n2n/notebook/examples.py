@@ -207,7 +207,7 @@ def _sweep_there(name: str) -> str:
 
 
 def read_sweep(name: str | os.PathLike) -> SweepResults:
-    """The results of a sweep, as ``n2n.sweep_results.read_folder`` finds them.
+    """The results of a sweep, as ``n2n.sweeps.results.read_folder`` finds them.
 
     Args:
         name: as ``ReportConfig.sweep``.

@@ -20,7 +20,7 @@ def attended(run: Run, config: AttentionConfig) -> Attended:
     """The model of a run on its held-out sequences, with the influence of their tokens.
 
     Raises:
-        ValueError: what ``n2n.attended.attend`` refuses.
+        ValueError: what ``n2n.mixing.attend`` refuses.
     """
     return attend(run.config.process, run.model(config.step), config.sequences, run.config.seq_len)
 

@@ -23,13 +23,6 @@ from n2n.utils.strict import Count, NonNegativeInt, Ordered, Positive, Seed, sho
 MOST_SEED = 2**53  # up to which a browser's numbers are exact
 
 
-Several = Annotated[Count, Field(ge=2)]
-Alphas = Annotated[Ordered[Positive], Field(min_length=2), AfterValidator(_no_number_twice)]
-Graphs = Annotated[
-    Ordered[Annotated[GraphOrPreset, AfterValidator(_measurable)]], Field(min_length=1), AfterValidator(_no_name_twice)
-]
-
-
 class ExploreConfig(Asked):
     """What ``notebooks/explore.ipynb`` looks at.
 
@@ -94,6 +87,13 @@ def _measurable(graph: Graph) -> Graph:
 def _no_name_twice(graphs: tuple[Graph, ...]) -> tuple[Graph, ...]:
     named(graphs)
     return graphs
+
+
+Several = Annotated[Count, Field(ge=2)]
+Alphas = Annotated[Ordered[Positive], Field(min_length=2), AfterValidator(_no_number_twice)]
+Graphs = Annotated[
+    Ordered[Annotated[GraphOrPreset, AfterValidator(_measurable)]], Field(min_length=1), AfterValidator(_no_name_twice)
+]
 
 
 class DifficultyConfig(Asked):

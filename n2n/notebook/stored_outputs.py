@@ -1,7 +1,7 @@
 """The outputs that notebooks are kept with: made anew, or cleared of what no test compares.
 
-python -m n2n.outputs refresh notebooks/explore.ipynb
-python -m n2n.outputs clear notebooks/*.ipynb
+python -m n2n.notebook.stored_outputs refresh notebooks/explore.ipynb
+python -m n2n.notebook.stored_outputs clear notebooks/*.ipynb
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ VERBS: dict[str, Callable[[Path], None]] = {"refresh": refresh, "clear": clear}
 
 def main(arguments: list[str] | None = None) -> int:
     """Refresh or clear notebooks; 2 for what is refused."""
-    parser = argparse.ArgumentParser(prog="python -m n2n.outputs", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m n2n.notebook.stored_outputs", description=__doc__.splitlines()[0])
     parser.add_argument("verb", choices=VERBS)
     parser.add_argument("notebooks", nargs="+", type=Path)
     given = parser.parse_args(arguments)

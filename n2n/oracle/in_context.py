@@ -86,7 +86,7 @@ def in_context_nll(
             filter that exceeds the budget.
 
     Source: Andrieu, Doucet and Holenstein, "Particle Markov chain Monte Carlo methods", J. R. Stat. Soc. B 72 (2010),
-    for the unbiased likelihood; ``n2n.particles`` for the filter.
+    for the unbiased likelihood; ``n2n.oracle.particle_filter`` for the filter.
     """
     tokens = check_tokens(process, tokens)
     graph = process.graph

@@ -1,6 +1,6 @@
 """Slow, readable twins of the oracle: the textbook forward algorithm on the flattened chain, and brute force.
 
-They share nothing with ``n2n.inference`` but the kernels, and serve tests and benchmarks.
+They share nothing with ``n2n.oracle.filtering`` but the kernels, and serve tests and benchmarks.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def initial_law(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray |
     "stationary" is a law that a step leaves as it is. Where there are several, it is the one that time averages tend to
     from a uniform start, for each set of nodes that depend on one another by itself: sets that no edge joins are
     independent. Up to 4,096 joint states in a set, every entry of its law is accurate to about 1e-12 of itself
-    (``n2n.elimination``). Above, the law is iterated until its error is proven to be at most 1e-9 in total.
+    (``n2n.process.elimination``). Above, the law is iterated until its error is proven to be at most 1e-9 in total.
 
     The law is that of the kernels, however small the rates on which it depends. Below rates of about 1e-9 no sequence
     is long enough to come near it.

@@ -89,7 +89,7 @@ class Process:
         """A classic process by name: "golden_mean", "even", "z1r", "rrxor", or "mess3" with its ``x`` and ``a``.
 
         One latent, Z, over the pairs (next state, symbol) of the process's edges; X shows the symbol. Definitions and
-        sources are in ``n2n.classic``.
+        sources are in ``n2n.process.classic``.
 
         Raises:
             ValueError: an unknown name, parameters that the process does not take, or an unknown initial law.

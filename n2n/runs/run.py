@@ -86,7 +86,7 @@ class Run:
 
     @property
     def evaluation(self) -> dict[str, Any]:
-        """The latest held-out evaluation; see ``n2n.evaluation.Evaluation`` for its fields.
+        """The latest held-out evaluation; see ``n2n.Evaluation`` for its fields.
 
         Raises:
             ValueError: a run that was not evaluated yet.

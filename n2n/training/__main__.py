@@ -1,4 +1,4 @@
-"""The door for ``python -m n2n.training``, behind which is ``n2n.worker``; in Python ``n2n.train`` is the function."""
+"""Entry point of ``python -m n2n.training``."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The command ``python -m n2n.training``: trains what a run's ``config.json`` says, alone or as one rank of torchrun's."""
+"""The command ``python -m n2n.training``: train a run's ``config.json``, alone or as one of torchrun's processes."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def _loopback() -> str | None:
 
 
 def started_by_launcher() -> bool:
-    """Whether ``n2n.elastic`` started this process."""
+    """Whether ``n2n.training.torchrun`` started this process."""
     return started_by_torchrun() and LAUNCHED in os.environ
 
 

@@ -194,13 +194,13 @@ class Strict(BaseModel):
         """Validate into this new value, as ``BaseModel.__init__`` does."""
         values, wrong = self._by_name(args, values)
         if found := tangled(values):
-            raise Refused(f"{type(self).__module__}.{type(self).__qualname__}", *found)
+            raise Refused(_public_name(type(self)), *found)
         try:
             self.__pydantic_validator__.validate_python(values, self_instance=self, context=context)
         except ValidationError as error:
             wrong += self._wrong(error, values)
         if wrong:
-            raise Refused(f"{type(self).__module__}.{type(self).__qualname__}", *wrong) from None
+            raise Refused(_public_name(type(self)), *wrong) from None
 
     @classmethod
     def _by_name(cls, args: tuple[Any, ...], values: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
@@ -270,3 +270,11 @@ def _line(entry: dict[str, Any], model: type[Strict]) -> str:
 
 def _place(part: str | int) -> str:
     return str(part) if isinstance(part, int) or (part.isprintable() and len(part) <= LONGEST) else shown(part)
+
+
+def _public_name(kind: type) -> str:
+    """The name that users type: ``n2n.TrainConfig`` where the front door has it, else the whole one."""
+    import n2n
+
+    public = kind.__module__.startswith("n2n.") and kind.__name__ in n2n.__all__
+    return f"n2n.{kind.__name__}" if public else f"{kind.__module__}.{kind.__qualname__}"

@@ -47,7 +47,7 @@ def mixing_maps(found: Attended, sequence: int = 0, query: int | None = None, la
     to ``query`` (None: the last) are shown, fewer where there are many heads; the title says which.
 
     Args:
-        found: from ``n2n.attended.attend``.
+        found: from ``n2n.mixing.attend``.
         sequence: which one, from 0.
         query: the last one that is shown.
         layer: the block whose heads are shown, from 1 (None: all; beyond some 50 heads, name one).

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from n2n.sweeps.scaling_laws import PowerLaw, Scaling
 
 
-LABELS = {  # of ``n2n.scaling.AXES``: the axis in a title, and as an axis's name
+LABELS = {  # of ``n2n.sweeps.scaling_laws.AXES``: the axis in a title, and as an axis's name
     "parameters": ("parameters", "parameters"),
     "tokens": ("data", "tokens seen in training"),
     "flops": ("compute", "floating-point operations of training"),
