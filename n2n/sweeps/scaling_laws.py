@@ -87,7 +87,7 @@ def scaling_fits(
     size and data; no frontier is taken of them. Against ``"tokens"`` stand all evaluations of all runs, those before a
     run's end under a learning rate that had not come down yet.
 
-    Intervals are of ``n2n.sweeps.line_fit.fit_line``, which resamples runs. Runs that differ in what is not among ``by`` are
+    Intervals are of ``line_fit.fit_line``, which resamples runs. Runs that differ in what is not among ``by`` are
     taken together.
 
     Args:

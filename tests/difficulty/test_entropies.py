@@ -1,0 +1,123 @@
+"""Entropies against closed forms, enumeration and published values."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from support.random_graphs import chain_seen_through, mixing_graph
+
+import n2n
+from n2n.difficulty import entropies
+from n2n.graph.graph import Graph
+from n2n.graph.presets import PRESETS
+from n2n.oracle.reference import flatten, initial_belief
+from n2n.process.process import Process
+
+
+def flips(p: float, q: float) -> Process:
+    return chain_seen_through(np.array([[1 - p, p], [q, 1 - q]]), np.eye(2))
+
+
+@pytest.mark.parametrize(("p", "q", "rate"), [(0.2, 0.3, 0.544587), (0.3, 0.4, 0.637499)])
+def test_a_two_state_chain(p, q, rate):
+    """(q H(p) + p H(q)) / (p + q)."""
+    assert n2n.entropy(flips(p, q), 200).mean == pytest.approx(rate, abs=0.02)
+
+
+def test_mess3():
+    """H(X_L | X_<L) is published: 1.091068, 1.089391, 1.089004 for the 2nd to the 4th symbol."""
+    whole = n2n.entropy(Process.classic("mess3", x=0.15, a=0.6), 4, precision=1e-4)
+    assert whole.by_position == pytest.approx([1.091068, 1.089391, 1.089004], abs=5e-4)
+    assert abs(whole.mean - np.mean([1.091068, 1.089391, 1.089004])) < 5 * whole.standard_error
+
+
+def enumerated(process: Process, length: int) -> np.ndarray:
+    """H(X_t | X_<t) for t = 1 .. by summing over every sequence of tokens, on the flattened chain."""
+    transitions, emissions = flatten(process)
+    vocab_size = process.graph.vocab_size
+    starts = [0] if process.graph.initial == "zero" else range(vocab_size)
+    law = np.eye(vocab_size)[0] if process.initial_law is None else process.initial_law.reshape(-1, vocab_size).sum(0)
+    entropies = np.zeros(length - 1)
+    for first, *rest in itertools.product(starts, *[range(vocab_size)] * (length - 1)):
+        belief, probability, losses = initial_belief(process, first), law[first], []
+        for before, token in itertools.pairwise([first, *rest]):
+            x = before if len(transitions) > 1 else 0
+            belief = (belief @ transitions[x]) * emissions[x, :, token]
+            evidence = belief.sum()
+            if evidence == 0:
+                break
+            probability, belief = probability * evidence, belief / evidence
+            losses.append(-np.log(evidence))
+        else:
+            entropies += probability * np.array(losses)
+    return entropies
+
+
+@pytest.mark.parametrize("initial", ["zero", "uniform", "stationary"])
+@pytest.mark.parametrize("seed", [1, 2, 5])
+def test_by_position_equals_enumeration(seed, initial):
+    process = Process(mixing_graph(seed, initial), seed)
+    found = n2n.entropy(process, 5, precision=0.002)
+    errors = np.maximum(found.standard_error_by_position, 1e-12)
+    assert (np.abs(found.by_position - enumerated(process, 5)) < 5 * errors).all()
+    assert found.mean == pytest.approx(found.by_position.mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_mean_is_the_oracle_s_loss(name):
+    """On other sequences the plain nll has the same mean, as sequences are drawn."""
+    process = Process(Graph.preset(name, alpha_z=0.3, alpha_x=0.3))
+    found = n2n.entropy(process, 64, precision=0.02)
+    nll = n2n.filter(process, process.sample(1000, length=64).tokens).nll.mean(1).numpy()
+    error = math.hypot(found.standard_error, nll.std() / math.sqrt(1000))
+    assert found.standard_error <= 0.02
+    assert abs(found.mean - nll.mean()) < 4 * error
+
+
+def test_more_sequences_are_drawn_for_more_precision(monkeypatch):
+    monkeypatch.setattr(entropies, "PILOT", 16)
+    process = Process(Graph.preset("two_chains"))
+    rough, fine = (n2n.entropy(process, 32, precision=precision) for precision in (0.2, 0.02))
+    assert rough.sequences < fine.sequences
+    assert fine.standard_error <= 0.02
+    with pytest.raises(ValueError, match=r"precision: 0.0001 nats per token needs about \d+ sequences, more than"):
+        n2n.entropy(process, 32, precision=1e-4, most_sequences=100)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"length": 1}, "length: saw 1; a whole number from 2"),
+        ({"length": 8, "precision": 0}, "precision: saw 0; a positive number"),
+        ({"length": 8, "precision": float("nan")}, "precision: saw nan"),
+    ],
+)
+def test_bad_questions_are_refused(asked, said):
+    for function in (n2n.entropy, n2n.entropy_rate):
+        with pytest.raises(ValueError, match=said):
+            function(flips(0.1, 0.2), **asked)
+
+
+def test_a_known_start_is_a_certain_belief():
+    """Told z_0, the filter is the one of a process that begins there."""
+    chain, shown = (
+        np.array([[0.9, 0.1, 0.0], [0.2, 0.5, 0.3], [0.0, 0.4, 0.6]]),
+        np.array([[0.8, 0.2], [0.5, 0.5], [0.1, 0.9]]),
+    )
+    process = chain_seen_through(chain, shown, "stationary")
+    tokens = process.sample(30, length=10).tokens
+    found = n2n.filter(process, tokens, start={"Z": np.full(30, 2)}, beliefs=True)
+    order = [2, 0, 1]  # the same chain with state 2 first, from its state 0
+    moved = chain_seen_through(chain[np.ix_(order, order)], shown[order], "zero")
+    same = tokens.copy()
+    same[:, 0] = 0
+    assert torch.allclose(found.nll, n2n.filter(moved, same).nll, atol=1e-12)
+    assert (found.beliefs["Z"][:, 0, 2] == 1).all()
+    with pytest.raises(ValueError, match=r"start: saw \['Y'\]; a state of each latent, \['Z'\]"):
+        n2n.filter(process, tokens, start={"Y": np.zeros(30, int)})
+    with pytest.raises(ValueError, match="start: Z: saw state 3; its states are 0 to 2"):
+        n2n.filter(process, tokens, start={"Z": np.full(30, 3)})
+    with pytest.raises(ValueError, match=r"start: Z: saw shape \(2,\)"):
+        n2n.filter(process, tokens, start={"Z": [0, 1]})

@@ -1,0 +1,161 @@
+"""Bounds of the entropy rate against enumeration and closed forms; how often its estimate's interval holds the rate."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from support.random_graphs import chain_seen_through, mixing_graph, random_graph
+from test_difficulty import enumerated, flips
+
+import n2n
+from n2n.difficulty import entropy_rates
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
+from n2n.oracle.reference import flatten, sees_previous_token
+from n2n.process.process import Process
+
+MESS3 = 1.0888882  # published, for x = 0.15 and a = 0.6
+
+
+def assert_exact(found: n2n.EntropyRate, rate: float) -> None:
+    """Bounds that meet, with nothing drawn."""
+    assert found.lower_bound <= rate <= found.upper_bound
+    assert found.upper_bound - found.lower_bound < 1e-11
+    assert found.lower_bound <= found.estimate <= found.upper_bound
+    assert (found.standard_error, found.sequences) == (0.0, 0)
+    assert found.start_effect == pytest.approx(0.0, abs=1e-11)
+
+
+@pytest.mark.parametrize(("p", "q"), [(0.2, 0.3), (0.3, 0.4), (1e-6, 3e-6), (1.0, 1.0)])
+def test_a_two_state_chain(p, q):
+    """Where the state is seen: (q H(p) + p H(q)) / (p + q)."""
+    of_flip = [-sum(r * math.log(r) for r in (x, 1 - x) if r) for x in (p, q)]
+    assert_exact(n2n.entropy_rate(flips(p, q), 10), (q * of_flip[0] + p * of_flip[1]) / (p + q))
+
+
+def test_golden_mean():
+    assert_exact(n2n.entropy_rate(Process.classic("golden_mean"), 20, precision=1e-9), 2 / 3 * math.log(2))
+
+
+def test_an_observed_chain():
+    graph = Graph(nodes=(Node(name="X", num_states=2, observed=True, recurrent=True),))
+    process = Process.from_kernels(graph, {"X": [[0.8, 0.2], [0.3, 0.7]]})
+    found = n2n.entropy_rate(process, 5)
+    assert_exact(found, found.estimate)
+    assert found.estimate == pytest.approx(0.544587, abs=1e-6)
+
+
+def test_mess3():
+    widths = []
+    for precision in (0.03, 1e-3, 1e-4):
+        found = n2n.entropy_rate(Process.classic("mess3", x=0.15, a=0.6), 8, precision=precision)
+        assert found.lower_bound - 5e-8 < MESS3 < found.upper_bound + 5e-8  # as many digits as are published
+        assert found.sequences == 0
+        widths.append(found.upper_bound - found.lower_bound)
+    assert widths == sorted(widths, reverse=True)
+    assert widths[-1] < 1e-4
+
+
+def given_start(process: Process, length: int) -> float:
+    """H(X_L | X_2 .. X_{L-1}, X_1, Z_1), one start and one word at a time on the flattened chain."""
+    law = process.initial_law.reshape(process.graph.num_joint_states, -1)
+    transitions, emissions = flatten(process)
+    total, seen = 0.0, sees_previous_token(process)
+    for state, *word in itertools.product(range(len(law)), *[range(law.shape[1])] * length):
+        belief, probability, evidence = np.eye(len(law))[state], law[state, word[0]], 1.0
+        for before, token in itertools.pairwise(word):
+            belief = (belief @ transitions[before * seen]) * emissions[before * seen, :, token]
+            evidence = belief.sum()
+            probability *= evidence
+            if probability == 0:
+                break
+            belief = belief / evidence
+        else:
+            total -= probability * np.log(evidence)
+    return total
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_bounds_equal_enumeration(seed):
+    process = Process(mixing_graph(seed, "stationary"), seed)
+    for context in (1, 2, 3):
+        slack = entropy_rates._slack(process, context)
+        assert slack < 1e-11
+        upper = entropy_rates.settled_entropy(process, context)
+        assert upper == pytest.approx(enumerated(process, context + 1)[-1], abs=slack)
+        lower = entropy_rates._told_entropy(process, entropy_rates._starts(process), context)
+        assert lower == pytest.approx(given_start(process, context + 1), abs=slack)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_bounds_never_cross_and_longer_contexts_lie_within(seed, monkeypatch):
+    """All kinds of graphs, at a precision that only the limit of work ends."""
+    process, found = Process(random_graph(seed), seed), []
+    for work in (0, 2**8, 2**11, 2**14):
+        monkeypatch.setattr(entropy_rates, "WORK", work)
+        lower, upper, context = entropy_rates._bounds(process.with_initial("stationary"), 1e-15)
+        assert lower <= upper
+        found.append((lower, upper, context))
+    lowers, uppers, contexts = zip(*found, strict=True)
+    assert list(lowers) == sorted(lowers)
+    assert list(uppers) == sorted(uppers, reverse=True)
+    assert contexts[0] == 0 < contexts[-1]
+
+
+def test_the_slack_covers_an_iterated_law(monkeypatch):
+    process = Process(mixing_graph(3, "stationary"), 3)
+    exact = entropy_rates._bounds(process, 1e-9)
+    monkeypatch.setattr("n2n.process.initial_law.ELIMINATED", 1)
+    iterated = entropy_rates._bounds(Process(process.graph, 3), 1e-9)
+    assert iterated[0] < exact[0] < exact[1] < iterated[1]
+    assert iterated[1] - iterated[0] < exact[1] - exact[0] + 1e-6
+
+
+@pytest.mark.parametrize("shown", ["mess3", "two states"])
+def test_the_interval_holds_the_rate_as_often_as_it_says(shown, monkeypatch):
+    """Of 150 repeats, 95% within some four standard errors of that share, and z of unit variance."""
+    if shown == "mess3":
+        process, rate = Process.classic("mess3", x=0.15, a=0.6), MESS3
+    else:
+        process, rate = flips(0.2, 0.3), 0.544587
+    monkeypatch.setattr(entropy_rates, "WORK", 0)
+    scores = []
+    for seed in range(150):
+        repeat = Process.from_kernels(process.graph, process.kernels, seed=seed)
+        found = n2n.entropy_rate(repeat, 32, precision=0.05)
+        assert found.sequences == 256
+        scores.append((found.estimate - rate) / found.standard_error)
+    held = (np.abs(scores) < 1.96).mean()
+    assert 0.88 < held < 0.995
+    assert 0.85 < np.std(scores) < 1.2
+
+
+def test_the_start_s_effect_bounds_the_bias(monkeypatch):
+    """A bit that flips once in 50 steps and is told wrongly one time in four: 8 tokens do not forget the start."""
+    process = chain_seen_through([[0.98, 0.02], [0.02, 0.98]], [[0.75, 0.25], [0.25, 0.75]])
+    exact = n2n.entropy_rate(process, 2, precision=1e-3)
+    monkeypatch.setattr(entropy_rates, "WORK", 0)
+    found = n2n.entropy_rate(process, 8, precision=5e-4)
+    assert found.start_effect > 0.01
+    off = abs(found.estimate - exact.estimate)
+    assert off <= found.start_effect / 2 + 4 * found.standard_error + 5e-4
+    longer = n2n.entropy_rate(process, 128, precision=5e-4)
+    assert longer.start_effect < 1e-3
+    assert longer.estimate == pytest.approx(exact.estimate, abs=5e-4 + 4 * longer.standard_error)
+
+
+def test_late_positions_are_averaged(monkeypatch):
+    """One position alone has many times the variance."""
+    process = Process(Graph.preset("four_chains"))
+    monkeypatch.setattr(entropy_rates, "WORK", 0)
+    many = n2n.entropy_rate(process, 64, precision=0.1)
+    monkeypatch.setattr(entropy_rates, "LATE", 1)
+    one = n2n.entropy_rate(process, 64, precision=0.1)
+    assert one.sequences == many.sequences == 256
+    assert one.standard_error > 3 * many.standard_error
+
+
+def test_what_needs_too_many_sequences_is_refused():
+    with pytest.raises(ValueError, match=r"precision: 1e-05 nats per token needs about \d+ sequences, more than"):
+        n2n.entropy_rate(Process(Graph.preset("four_chains")), 16, precision=1e-5, most_sequences=300)

@@ -1,0 +1,285 @@
+"""Sweeps on a real Slurm, started for these tests: to completion, through time-outs, requeues, kills and cancelling."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+import torch
+from support.run_folders import COMPUTED, SMALL, still_there
+from support.slurm_cluster import Cluster, missing, search_path
+from support.small_notebook import trivial
+
+import n2n
+from n2n import launch
+from n2n.launch import slurm
+from n2n.monitor import checkpoint
+from n2n.utils.files import read_json
+
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "there is a Slurm")
+TRAIN = Path(__file__).parents[2] / "notebooks" / "train.ipynb"
+BOUND = 420  # seconds that anything may take
+TINY = {**SMALL, "eval_every": None, "log_every": 10}
+LONG = {**TINY, "steps": 1500, "checkpoint_every": 100}
+ENDLESS = {**TINY, "steps": 10**6, "checkpoint_every": 100, "schedule": "constant", "warmup": 0.0}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory) -> Iterator[Cluster]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", search_path())
+        made = Cluster(tmp_path_factory.mktemp("slurm") / "cluster")
+        patch.setenv("SLURM_CONF", str(made.config))
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """Of all sweeps here, some of which go on while others are looked at."""
+    return tmp_path_factory.mktemp("sweeps")
+
+
+@pytest.fixture(autouse=True)
+def _here(runs, monkeypatch, cluster, timed_out):
+    """Whatever test is at work, the job whose time is up again and again is brought back soon."""
+    monkeypatch.setenv("N2N_RUNS", str(runs))
+    yield
+    (job,) = timed_out.sweep.jobs.values()
+    if job in cluster.ask("squeue", "-h", "-o", "%i").split():
+        bring_back(cluster, job)
+
+
+@pytest.fixture(scope="module")
+def timed_out(cluster, runs) -> launch.Jobs:
+    """Work without an end in jobs of one minute, while the other tests are at work."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("N2N_RUNS", str(runs))
+        return launch.submit(TRAIN, [ENDLESS], name="timed-out", cluster="slurm", time=1, grace=5, cpus=1)
+
+
+def trained_alone(**fields) -> n2n.Run:
+    """A run that is never stopped, in this process, with as many threads as a job of one core has."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return n2n.train(n2n.TrainConfig(**fields))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def state(jobs: launch.Jobs, point: str) -> str:
+    return jobs.table().loc[point, "state"]
+
+
+def saved(jobs: launch.Jobs, point: str) -> int:
+    return max(checkpoint.steps(jobs.path / point / "checkpoints"), default=0)
+
+
+def bring_back(cluster: Cluster, job: str) -> bool:
+    """Let a requeued job begin before the two minutes are over that Slurm waits, though not in the very first moment,
+    in which nodes still refuse it; whether it has begun."""
+    reason = cluster.ask("squeue", "-h", "-j", job, "-o", "%T %r")
+    if "BeginTime" not in reason:
+        return reason.startswith("RUNNING")
+    time.sleep(5)
+    cluster.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
+    return False
+
+
+def test_a_sweep_to_completion_and_its_table(cluster, timed_out):
+    points = launch.grid(arch=["transformer", "mamba"], seed=range(2))
+    points = [{**TINY, "steps": 20, **point} for point in points]
+    jobs = launch.submit(TRAIN, points, name="two-by-two", cluster="auto")
+    assert jobs.sweep.about["cluster"] == "slurm"
+    assert jobs.sweep.about["resources"]["partition"] == "main"
+    table = jobs.wait(BOUND)
+    assert table["state"].tolist() == ["done"] * 4
+    assert table["step"].tolist() == [20] * 4
+    found = n2n.runs.table("two-by-two")
+    assert found.index.tolist() == [f"arch={a},seed={s}" for a in ("transformer", "mamba") for s in (0, 1)]
+    assert found["arch"].tolist() == ["transformer"] * 2 + ["mamba"] * 2
+    assert found["excess_loss"].tolist() == pytest.approx(table["excess_loss"].tolist())
+    for point in table.index:
+        assert "papermill" in nbformat.read(jobs.path / point / "notebook.ipynb", 4).metadata
+        assert Path(table.loc[point, "log"]).is_file()
+        environment = read_json(jobs.path / point / "environment.json")
+        assert environment["git_commit"] == read_json(jobs.path / "code" / "snapshot.json")["git_commit"]
+    again = launch.submit(TRAIN, points, name="two-by-two")
+    assert again.resubmit() == []
+
+
+def test_a_failing_task_leaves_the_others(cluster, tmp_path):
+    notebook = trivial(tmp_path / "trivial.ipynb")
+    jobs = launch.submit(notebook, launch.grid(fail=[False, True]), name="failing", cluster="slurm")
+    table = jobs.wait(BOUND)
+    assert table["state"].tolist() == ["done", "failed"]
+    error = read_json(jobs.path / "fail=true" / "job.json")["error"]
+    assert "AssertionError: as it was asked to" in error
+    assert "\x1b" not in error
+
+
+def test_requeued_cancelled_and_killed_runs_go_on(cluster):
+    """Three runs that differ in what does not matter, each ended in its way; all end as the one that never was."""
+    points = [{**LONG, "eval_sequences": n} for n in (9, 10, 11)]
+    jobs = launch.submit(TRAIN, points, name="ended", cluster="slurm", cpus=1, time=30)
+    requeued, cancelled, killed = jobs.table().index
+    for point in (requeued, cancelled, killed):
+        cluster.wait(lambda point=point: saved(jobs, point) >= 100, BOUND)
+
+    first = jobs.sweep.jobs[requeued]
+    cluster.ask("scontrol", "requeue", first)
+    cluster.ask("scancel", jobs.sweep.jobs[cancelled])
+    told = read_json(jobs.path / killed / "job.json")
+    cluster.wait(lambda: state(jobs, cancelled) == "preempted", BOUND)
+    before = {point: saved(jobs, point) for point in (cancelled, killed)}
+    assert n2n.Run(jobs.path / cancelled).status["step"] == before[cancelled], "it saved where it stood"
+    for one in [*psutil.Process(told["pid"]).children(recursive=True), psutil.Process(told["pid"])]:
+        one.kill()
+    cluster.wait(lambda: state(jobs, killed) == "killed", BOUND)
+
+    assert jobs.resubmit() == [cancelled, killed]
+    cluster.wait(lambda: bring_back(cluster, first), 60)
+    whole, table = trained_alone(**LONG), jobs.wait(BOUND)
+    assert table["state"].tolist() == ["done"] * 3
+    assert jobs.sweep.jobs[requeued] == first, "Slurm itself brought it back"
+    for point in (requeued, cancelled, killed):
+        run = n2n.Run(jobs.path / point)
+        assert "resumed at step" in "".join(path.read_text() for path in (run.path / "logs").glob("*.log"))
+        assert run.metrics["loss"].equals(whole.metrics["loss"])
+        ours, theirs = run.model().state_dict(), whole.model().state_dict()
+        assert all((value == theirs[name]).all() for name, value in ours.items())
+
+
+def test_two_nodes_have_the_curve_of_one_process(cluster):
+    fields = {**TINY, "steps": 30, "batch_size": 8}
+    one = n2n.train(n2n.TrainConfig(**fields))
+    jobs = launch.submit(TRAIN, [fields], name="two-nodes", cluster="slurm", nodes=2, cpus=1)
+    (point,) = jobs.wait(BOUND).index
+    assert state(jobs, point) == "done", read_json(jobs.path / point / "job.json")["error"]
+    two = n2n.Run(jobs.path / point)
+    assert two.config.processes == 2
+    assert {"rank0.log", "rank1.log"} <= {path.name for path in (two.path / "logs").iterdir()}
+    assert (one.metrics["oracle_nll"] - two.metrics["oracle_nll"]).abs().max() < 1e-12
+    assert (one.metrics["loss"] - two.metrics["loss"]).abs().max() < 1e-4
+
+
+def test_what_is_edited_after_submitting_changes_nothing(cluster, tmp_path):
+    tree = tmp_path / "tree"
+    shutil.copytree(Path(n2n.__file__).parent, tree / "n2n", ignore=shutil.ignore_patterns("__pycache__"))
+    notebook = trivial(
+        tree / "trivial.ipynb", "import n2n; from n2n.utils import strict; print(n2n.__file__, strict.MOST)"
+    )
+    strict = tree / "n2n" / "strict.py"
+    strict.write_text(strict.read_text() + "\nMOST = 12345\n")
+    cluster.ask("scontrol", "update", "PartitionName=main", "State=DOWN")
+    command = [sys.executable, "-m", "n2n.launch", str(notebook), "--name", "edited", "--cluster", "slurm"]
+    done = subprocess.run([*command, "--grid", "i=0,1"], cwd=tree, capture_output=True, text=True, check=True)
+    assert "2 queued" in done.stdout
+    strict.write_text("raise RuntimeError('edited')\n")
+    notebook.write_text("{}")
+    cluster.ask("scontrol", "update", "PartitionName=main", "State=UP")
+    jobs = launch.load("edited")
+    assert jobs.wait(BOUND)["state"].tolist() == ["done", "done"]
+    for point in jobs.sweep.points:
+        printed = nbformat.read(jobs.path / point / "notebook.ipynb", 4).cells[-1].outputs[0].text
+        assert printed.split() == [str(jobs.path / "code" / "n2n" / "__init__.py"), "12345"]
+
+
+def test_as_many_at_once_as_asked_for(cluster, tmp_path):
+    notebook = trivial(tmp_path / "trivial.ipynb", "import time; time.sleep(0.5)")
+    jobs = launch.submit(notebook, launch.grid(i=range(5)), name="narrow", cluster="slurm", max_parallel=2, cpus=1)
+    seen = []
+
+    def all_done() -> bool:
+        states = jobs.table()["state"]
+        seen.append((states == "running").sum())
+        return (states == "done").all()
+
+    cluster.wait(all_done, BOUND)
+    assert max(seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("resources", "said"),
+    [
+        ({"partition": "mian"}, "unknown partition 'mian'; did you mean 'main'"),
+        ({"cpus": 3, "mem": 4}, "cpus: saw 3; at most 2 a node\n  - mem: saw 4; at most 2 GB a node"),
+        ({"gpus": 1}, "gpus: saw 1; at most 0 a node"),
+        ({"partition": "short", "time": 6}, "time: saw 6; at most 5 minutes"),
+        ({"partition": "short", "nodes": 2}, "nodes: saw 2; at most 1"),
+        ({"constraint": "erly"}, "unknown feature 'erly'; did you mean 'early'"),
+        ({"tmie": 5}, "unknown parameter 'tmie'; did you mean 'time'"),
+    ],
+)
+def test_what_the_cluster_does_not_have_is_refused(cluster, tmp_path, runs, resources, said):
+    before = sorted(runs.iterdir())
+    with pytest.raises(ValueError, match="(?s)" + said.replace("(", r"\(")):
+        launch.submit(trivial(tmp_path / "t.ipynb"), [{}], name="refused", cluster="slurm", **resources)
+    assert sorted(runs.iterdir()) == before
+    assert "refused" not in cluster.ask("squeue", "-h", "-o", "%j")
+
+
+def test_what_was_queued_before_sbatch_failed_is_named_and_taken_back(cluster, tmp_path, monkeypatch):
+    """Arrays of two, and an sbatch that refuses the second."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    real, once = shutil.which("sbatch"), folder / "once"
+    script = [f'case "$*" in *--test-only*) exec {real} "$@";; esac', f"[ -e {once} ] && exec false", f"touch {once}"]
+    (folder / "sbatch").write_text("\n".join(["#!/bin/sh", *script, f'exec {real} --hold "$@"', ""]))
+    (folder / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(slurm, "most_in_an_array", lambda: 2)
+    with pytest.raises(
+        OSError, match=r"sbatch refused 3 of 5 points; queued before: (\d+), which cancel takes"
+    ) as told:
+        launch.submit(trivial(tmp_path / "t.ipynb"), launch.grid(i=range(5)), name="midway", cluster="slurm")
+    jobs = launch.load("midway")
+    assert str(told.value).split("queued before: ")[1].split(",")[0] == jobs.sweep.jobs["i=0"].split("_")[0]
+    assert jobs.table()["state"].tolist() == ["queued"] * 2 + ["missing"] * 3
+    jobs.cancel()
+    cluster.wait(lambda: jobs.table()["state"].tolist() == ["cancelled"] * 2 + ["missing"] * 3, 30)
+
+
+def test_a_job_whose_time_is_up_is_queued_again_and_loses_nothing(cluster, timed_out):
+    """Slurm's own time-out, twice at least. It waits two minutes before it brings a job back, which is cut short."""
+    (point,) = timed_out.sweep.points
+    job, folder = timed_out.sweep.jobs[point], timed_out.path / point
+
+    def resumed() -> list[int]:
+        log = folder / "logs" / "rank0.log"
+        lines = log.read_text().splitlines() if log.exists() else []
+        return [int(line.split()[-3]) for line in lines if "resumed at step" in line]
+
+    def came_back() -> bool:
+        bring_back(cluster, job)
+        return len(resumed()) >= 2 and saved(timed_out, point) >= resumed()[1] + 100
+
+    cluster.wait(came_back, BOUND)
+    timed_out.cancel()
+    cluster.wait(lambda: state(timed_out, point) == "preempted", 60)
+    run = n2n.Run(folder)
+    after = next(step for step in checkpoint.steps(folder / "checkpoints") if step > resumed()[0])
+    whole = trained_alone(**{**ENDLESS, "steps": after})
+    weights = run.model(after).state_dict()
+    assert all((value == weights[name]).all() for name, value in whole.model().state_dict().items())
+    rows = run.metrics.set_index("step")[COMPUTED[1:]]
+    ours = whole.metrics.set_index("step")[COMPUTED[1:]]
+    assert rows.index.is_unique
+    assert rows.loc[ours.index[:-1]].equals(ours.iloc[:-1]), "but for its last step, all are logged in both"
+
+
+def test_nothing_is_left_of_the_jobs(cluster):
+    cluster.wait(lambda: not cluster.ask("squeue", "-h"), 60)
+    cluster.wait(lambda: not cluster.steps(), 30)
+    assert not still_there(str(n2n.runs.root()))
+    assert signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL

@@ -1,0 +1,283 @@
+"""Being asked to stop: by every signal and by the file, in a script, in a thread, under papermill."""
+
+import contextlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+from support.killed_trainers import train_slowly, trainer
+from support.run_folders import assert_same_run, config, logged, still_there, waited
+from support.small_notebook import trivial
+
+import n2n
+from n2n.monitor import checkpoint, stop
+from n2n.monitor.stop import SIGNALS, Preempted, Stop
+
+TRAIN = Path(__file__).parents[2] / "notebooks" / "train.ipynb"
+STEPS = 40
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> n2n.Run:
+    return n2n.train(config(steps=STEPS, run_dir=tmp_path_factory.mktemp("whole") / "run"))
+
+
+def assert_stopped(folder: Path) -> int:
+    """It has saved where it stood; the step."""
+    status = n2n.Run(folder).status
+    assert (status["state"], status["error"]) == ("preempted", None)
+    assert 0 < status["step"] < STEPS
+    assert checkpoint.steps(folder / "checkpoints")[-1] == status["step"]
+    assert not (folder / "STOP").exists()
+    return status["step"]
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_signal_makes_it_save_and_leave(number, whole, tmp_path):
+    fields = {"steps": STEPS, "run_dir": tmp_path / "run"}
+    process = trainer(train_slowly, fields, 0.02)
+    waited(lambda: logged(tmp_path / "run") >= 6)
+    os.kill(process.pid, number)
+    process.join(60)
+    assert process.exitcode == 1, "an exception nobody caught"
+    assert_stopped(tmp_path / "run")
+    assert_same_run(whole, n2n.train(config(**fields)))
+
+
+def test_the_file_makes_it_save_and_return(whole, tmp_path):
+    fields = {"steps": STEPS, "run_dir": tmp_path / "run"}
+    process = trainer(train_slowly, fields, 0.02)
+    waited(lambda: logged(tmp_path / "run") >= 6)
+    (tmp_path / "run" / "STOP").touch()
+    process.join(60)
+    assert process.exitcode == 0
+    assert_stopped(tmp_path / "run")
+    assert_same_run(whole, n2n.train(config(**fields)))
+
+
+def test_the_file_stops_a_run_that_has_not_begun(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "STOP").touch()
+    run = n2n.train(config(steps=STEPS, run_dir=tmp_path / "run"))
+    assert (run.status["state"], run.status["step"]) == ("preempted", 0)
+    assert not (run.path / "STOP").exists()
+    assert n2n.train(config(steps=STEPS, run_dir=tmp_path / "run")).status["state"] == "done"
+
+
+def test_a_second_ctrl_c_leaves_at_once(tmp_path):
+    """Both come within one long step, which the first lets end and the second does not."""
+    process = trainer(train_slowly, {"steps": STEPS, "run_dir": tmp_path / "run"}, 30.0)
+    waited(lambda: (tmp_path / "run" / "metrics.jsonl").exists())
+    waited(lambda: psutil.Process(process.pid).status() == psutil.STATUS_SLEEPING)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(1)
+    assert process.is_alive()
+    os.kill(process.pid, signal.SIGINT)
+    process.join(10)
+    assert process.exitcode == 1
+    status = n2n.Run(tmp_path / "run").status
+    assert (status["state"], status["step"]) == ("preempted", 0)
+    assert "KeyboardInterrupt" in status["error"]
+
+
+def test_handlers_are_put_back(tmp_path):
+    def mine(number, frame):
+        raise AssertionError
+
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    signal.signal(signal.SIGUSR1, mine)
+    try:
+        n2n.train(config(steps=2))
+        assert signal.getsignal(signal.SIGUSR1) is mine
+        with contextlib.suppress(ZeroDivisionError), Stop(tmp_path):
+            assert signal.getsignal(signal.SIGUSR1) is not mine
+            raise ZeroDivisionError
+        assert signal.getsignal(signal.SIGUSR1) is mine
+    finally:
+        signal.signal(signal.SIGUSR1, before[signal.SIGUSR1])
+    assert {number: signal.getsignal(number) for number in SIGNALS} == before
+
+
+def test_another_thread_installs_none(tmp_path, monkeypatch):
+    """And can be stopped by the file."""
+    monkeypatch.setattr(stop.signal, "signal", None)
+    folder, runs = tmp_path / "run", []
+    thread = threading.Thread(target=lambda: runs.append(n2n.train(config(steps=10**6, run_dir=folder))))
+    thread.start()
+    waited(lambda: logged(folder) >= 4)
+    (folder / "STOP").touch()
+    thread.join(60)
+    assert runs[0].status["state"] == "preempted"
+
+
+def test_under_torchrun_a_ctrl_c_may_come_twice(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    with Stop(tmp_path) as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+    assert (stop.asked, stop.by) == (True, "SIGINT")
+
+
+def test_a_signal_during_the_last_evaluation_is_not_lost(tmp_path, monkeypatch):
+    from n2n.training import reporter
+
+    real = reporter.evaluate_model
+    monkeypatch.setattr(reporter, "evaluate_model", lambda *g: os.kill(os.getpid(), signal.SIGTERM) or real(*g))
+    with pytest.raises(Preempted, match="SIGTERM: the run is done"):
+        n2n.train(config(steps=4, eval_every=None, run_dir=tmp_path / "run"))
+    assert n2n.Run(tmp_path / "run").status["state"] == "done"
+
+
+def test_the_command_tells_how_it_left(tmp_path):
+    """``python -m n2n.training`` exits as one that the signal had ended."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    path = folder / "config.json"
+    path.write_text(json.dumps(config(steps=10**6).model_dump(mode="json")))
+    process = subprocess.Popen([sys.executable, "-m", "n2n.training", str(path)], stderr=subprocess.PIPE, text=True)
+    waited(lambda: logged(folder) >= 6)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said.startswith("SIGTERM: saved at step ")
+    assert n2n.Run(folder).status["state"] == "preempted"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("exp1.json", "{}", "a file named config.json is needed"),
+        ("config.json", None, "cannot be read"),
+        ("config.json", "{", "cannot be read"),
+        ("config.json", "[]", "holds no object"),
+        ("config.json", '{"graph": "sparse", "step": 3}', "unknown parameter 'step'; did you mean 'steps'"),
+    ],
+)
+def test_the_command_refuses_what_is_no_configuration(tmp_path, capsys, name, content, said):
+    from n2n.training.cli import main
+
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    assert main([str(tmp_path / name)]) == 2
+    assert said in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ([name] if content is not None else [])
+
+
+def test_a_closed_terminal_makes_it_save_and_leave(whole, tmp_path):
+    """A real one, whose kernel sends SIGHUP to those in front, and in which nobody can print any more."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    fields = config(steps=10**6).model_dump(mode="json")
+    (folder / "config.json").write_text(json.dumps(fields))
+    command = [sys.executable, "-m", "n2n.training", str(folder / "config.json")]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, command)
+    waited(lambda: logged(folder) >= 6)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGHUP
+    status = n2n.Run(folder).status
+    assert (status["state"], status["error"]) == ("preempted", None)
+    assert checkpoint.steps(folder / "checkpoints")[-1] == status["step"] > logged(folder)
+
+
+def test_under_nohup_a_closed_terminal_is_no_matter(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stop(tmp_path) as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.asked
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+SLOW = """
+import time, n2n
+from n2n.training import learner
+real = learner.update
+learner.update = lambda *given: time.sleep(3.0) or real(*given)  # longer than a kernel waits for its parent
+"""
+
+
+@pytest.mark.parametrize("steps", ["quick", "slow"])
+def test_a_kernel_whose_papermill_is_gone_saves_and_leaves(tmp_path, steps):
+    """Nothing is lost: its last step is saved, and the kernel ends."""
+    folder = tmp_path / "run"
+    given = {**config(steps=10**6, log_every=1, checkpoint_every=10**6, eval_every=None).model_dump(mode="json")}
+    lines = [SLOW if steps == "slow" else "import n2n"]
+    lines.append(f"n2n.train(n2n.TrainConfig(**{ {**given, 'run_dir': str(folder)}!r}))")
+    notebook = trivial(tmp_path / "notebook.ipynb", *lines)
+    command = [sys.executable, "-m", "papermill", str(notebook), str(tmp_path / "out.ipynb")]
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, **streams)
+    waited(lambda: logged(folder) >= 1)
+    kernel = n2n.Run(folder).status["pid"]
+    process.kill()
+    process.wait()
+    waited(lambda: n2n.Run(folder).status["state"] != "running")
+    status = n2n.Run(folder).status
+    assert (status["state"], status["error"]) == ("preempted", None)
+    assert checkpoint.steps(folder / "checkpoints") == [status["step"]] == [logged(folder) + 1]
+    assert "asked by the end of the program that ran this notebook" in (folder / "logs" / "rank0.log").read_text()
+    waited(lambda: not psutil.pid_exists(kernel))
+
+
+def test_a_script_outlives_the_one_that_started_it(tmp_path, monkeypatch):
+    """As those do that a shell started in the background, or a kernel."""
+    from n2n.utils.processes import KernelParent
+
+    for named in (None, "1", str(os.getppid() + 1)):
+        if named is None:
+            monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+        else:
+            monkeypatch.setenv("JPY_PARENT_PID", named)
+        parent = KernelParent()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getppid", lambda: 1)
+            assert not parent.gone
+
+
+def papermill(folder: Path) -> subprocess.Popen:
+    folder.parent.mkdir()
+    given = {"steps": 10**6, "dim": 16, "heads": 2, "layers": 1, "batch_size": 4, "seq_len": 12, "run_dir": str(folder)}
+    arguments = [part for name, value in given.items() for part in ("-p", name, str(value))]
+    command = [sys.executable, "-m", "papermill", str(TRAIN), str(folder.parent / "out.ipynb"), *arguments]
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    heard = {
+        "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    }  # pytest in a shell's background ignores it
+    return subprocess.Popen(
+        command, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, **streams, **heard
+    )
+
+
+def test_a_notebook_saves_and_ends(tmp_path):
+    """One for each way, all at once."""
+    ways = ("SIGTERM", "SIGUSR1", "SIGUSR2", "Ctrl-C", "STOP")
+    processes = {way: papermill(tmp_path / way / "run") for way in ways}
+    for way, process in processes.items():
+        folder = tmp_path / way / "run"
+        waited(lambda folder=folder: logged(folder) >= 20)
+        if way == "Ctrl-C":
+            os.killpg(process.pid, signal.SIGINT)
+        elif way == "STOP":
+            (folder / "STOP").touch()
+        else:
+            os.kill(n2n.Run(folder).status["pid"], signal.Signals[way])
+    for way, process in processes.items():
+        folder = tmp_path / way / "run"
+        _, said = process.communicate(timeout=120)
+        assert process.returncode != 0
+        status = n2n.Run(folder).status
+        assert status["state"] == "preempted", said
+        assert checkpoint.steps(folder / "checkpoints")[-1] == status["step"]
+        waited(lambda pid=status["pid"]: not psutil.pid_exists(pid))
+    waited(lambda: not still_there(str(tmp_path)))

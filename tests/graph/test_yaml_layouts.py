@@ -1,0 +1,342 @@
+"""Experiment files and mappings in the older spelling: a file for each shape, all of the same two graphs."""
+
+import json
+import re
+
+import pytest
+from support.random_graphs import random_graph
+
+import n2n
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
+from n2n.graph.yaml_marks import Page
+
+Z = "{name: Z, state_dim: 4, alpha: 1e-3, mode: SLOW}"
+X = "{name: X, state_dim: 8, parents: [Z], observed: true}"
+W = "{name: W, state_dim: 3, kernel_type: FullRank, parents: null}"
+Y = "{name: Y, state_dim: 5, parents: [W], observed: yes, kernel_type: null}"
+
+SMALL = (
+    Node(name="Z", num_states=4, alpha=1e-3, mode="slow", kernel="product"),
+    Node(name="X", num_states=8, parents=["Z"], observed=True, kernel="product"),
+)
+BIG = (
+    Node(name="W", num_states=3, kernel="full"),
+    Node(name="Y", num_states=5, parents=["W"], observed=True, kernel="product"),
+)
+
+ONE = {
+    "run_config, data, gssm, nodes": f"""
+        run_config:
+          model: {{name: transformer, layers: 2}}
+          data: {{batch_size: 64, gssm: {{nodes: [{Z}, {X}]}}}}
+        """,
+    "run_config, data, gssm, a list": f"""
+        run_config:
+          data:
+            gssm:
+              - {Z}
+              - {X}
+          optim: {{lr: 1e-3}}
+        """,
+    "data, gssm": f"data: {{gssm: {{nodes: [{Z}, {X}]}}}}",
+    "gssm at the top": f"gssm: [{Z}, {X}]",
+    "nodes at the top": f"nodes: [{Z}, {X}]",
+    "nodes at the top beside a grid": f"nodes: [{Z}, {X}]\ngrid: {{seed: [0, 1]}}",
+    "nodes by name": """
+        data:
+          gssm:
+            Z: {state_dim: 4, alpha: '1e-3', mode: slow}
+            X: {state_dim: 8, parents: [Z], observed: true}
+        """,
+    "one list in a list": f"gssm: [[{Z}, {X}]]",
+    "lists that are joined": f"gssm: {{nodes: [[{Z}], [{X}]]}}",
+    "an alias in a list": f"""
+        latents: &latents [{Z}]
+        run_config: {{data: {{gssm: {{nodes: [*latents, {X}]}}}}}}
+        """,
+    "anchors between parts": f"""
+        base: &base
+          nodes: &nodes [{Z}, {X}]
+          initial: zero
+        run_config:
+          data: &data {{gssm: *base}}
+        eval_config:
+          data: {{<<: *data, batch_size: 9}}
+        """,
+    "merged nodes": """
+        like: &like {alpha: 1e-3, state_dim: 4}
+        gssm:
+          - {<<: *like, name: Z, mode: Slow}
+          - {<<: *like, name: X, state_dim: 8, alpha: 1, parents: [Z], observed: on}
+        """,
+    "a grid beside": f"""
+        run_config: {{data: {{gssm: {{nodes: [{Z}, {X}]}}}}}}
+        grid:
+          lr: [1e-3, 1e-4]
+          data: {{gssm: {{nodes: {{alpha: [0.1, 1]}}}}, seq_len: [010, 2024-01-01]}}
+        """,
+    "a sweep beside": f"gssm: [{Z}, {X}]\nsweep: {{gssm: [a, b]}}",
+    "a list of one experiment": f"- {{run_config: {{data: {{gssm: {{nodes: [{Z}, {X}]}}}}}}}}",
+    "today's keys in the older layout": """
+        run_config:
+          data:
+            gssm:
+              nodes:
+                - {name: Z, num_states: 4, alpha: 0.001, mode: slow}
+                - {name: X, num_states: 8, parents: [Z], observed: true}
+        """,
+}
+
+TWO = {
+    "entries under gssm": f"data: {{gssm: {{small: {{nodes: [{Z}, {X}]}}, big: {{nodes: [{W}, {Y}]}}}}}}",
+    "entries of lists under gssm": f"gssm: {{small: [{Z}, {X}], big: [{W}, {Y}]}}",
+    "entries of nodes by name": """
+        gssm:
+          small:
+            Z: {state_dim: 4, alpha: 1e-3, mode: slow}
+            X: {state_dim: 8, parents: [Z], observed: true}
+          big:
+            W: {state_dim: 3, kernel_type: fullrank}
+            Y: {state_dim: 5, parents: [W], observed: true}
+        """,
+    "graphs by name": f"graphs: {{small: {{nodes: [{Z}, {X}]}}, big: {{nodes: [{W}, {Y}]}}}}",
+    "lists by name": f"small: [{Z}, {X}]\nbig: [{W}, {Y}]\ngrid: {{graph: [small, big], lr: 1e-3}}",
+    "experiments by name": f"""
+        small: {{run_config: {{data: {{gssm: {{nodes: [{Z}, {X}]}}}}}}}}
+        big: {{run_config: {{data: {{gssm: {{nodes: [{W}, {Y}]}}}}}}}}
+        """,
+    "named in a list": f"""
+        gssm:
+          - {{name: small, nodes: [{Z}, {X}]}}
+          - {{name: big, nodes: [{W}, {Y}]}}
+        """,
+    "a list of experiments": f"""
+        - run_config: {{data: {{gssm: {{name: small, nodes: [{Z}, {X}]}}}}}}
+        - run_config: {{data: {{gssm: {{name: big, nodes: [{W}, {Y}]}}}}}}
+        """,
+    "anchors between entries": f"""
+        parts: &parts
+          latents: &z [{Z}]
+          w: &w {W}
+        graphs:
+          small: {{nodes: [*z, {X}]}}
+          big: {{nodes: [*w, {Y}]}}
+        """,
+}
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text: str):
+        lines = text.split("\n")
+        indent = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
+        path = tmp_path / "experiment.yaml"
+        path.write_text("\n".join(line[indent:] for line in lines))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("shape", ONE)
+def test_the_graph_is_read_from_each_layout(shape, written):
+    path = written(ONE[shape])
+    graph = Graph.from_yaml(path)
+    assert graph.nodes == SMALL
+    assert graph.name == ""
+    assert {other.nodes for other in Graph.all_from_yaml(path).values()} == {SMALL}
+
+
+@pytest.mark.parametrize("shape", TWO)
+def test_several_graphs_are_read_by_name(shape, written):
+    path = written(TWO[shape])
+    assert Graph.from_yaml(path, name="small").nodes == SMALL
+    assert Graph.from_yaml(path, name="big").nodes == BIG
+    assert {name: (graph.name, graph.nodes) for name, graph in Graph.all_from_yaml(path).items()} == {
+        "small": ("small", SMALL),
+        "big": ("big", BIG),
+    }
+    with pytest.raises(ValueError, match=r"(?s)saw 2 graphs, and one is needed; .*line.*'small'\n.*line.*'big'"):
+        Graph.from_yaml(path)
+    with pytest.raises(ValueError, match="unknown graph 'smal'; did you mean 'small'"):
+        Graph.from_yaml(path, name="smal")
+
+
+def test_lists_of_lists_are_several_graphs_by_place(written):
+    path = written(f"data:\n  gssm:\n    - [{Z}, {X}]\n    - - {W}\n      - {Y}\n")
+    assert {name: graph.nodes for name, graph in Graph.all_from_yaml(path).items()} == {"0": SMALL, "1": BIG}
+    assert Graph.from_yaml(path, name="1").nodes == BIG
+
+
+def test_several_graphs_in_one_of_several_entries_keep_their_keys(written):
+    path = written(f"a: {{gssm: [[{Z}, {X}], [{W}, {Y}]]}}\nb: {{gssm: [{W}, {Y}]}}\n")
+    assert {name: graph.nodes for name, graph in Graph.all_from_yaml(path).items()} == {
+        "a.0": SMALL,
+        "a.1": BIG,
+        "b": BIG,
+    }
+
+
+def test_names_that_would_be_the_same_are_told_apart(written):
+    path = written(f"data: {{gssm: [{Z}, {X}]}}\nrun_config: {{data: {{gssm: [{W}, {Y}]}}}}")
+    found = Graph.all_from_yaml(path)
+    assert {name: graph.nodes for name, graph in found.items()} == {"data.gssm": SMALL, "run_config.data.gssm": BIG}
+
+
+def test_whole_graphs_in_a_grid_are_graphs_too(written):
+    path = written(f"data: {{gssm: [{Z}, {X}]}}\ngrid: {{gssm: [[{Z}, {X}], [{W}, {Y}]]}}")
+    assert list(Graph.all_from_yaml(path)) == ["data.gssm", "grid.0", "grid.1"]
+    with pytest.raises(ValueError, match="saw 3 graphs, and one is needed"):
+        Graph.from_yaml(path)
+
+
+def test_the_same_graph_at_two_places_is_one(written):
+    path = written(f"run_config: {{data: &d {{gssm: [{Z}, {X}]}}}}\neval_config: {{data: *d}}")
+    assert Graph.from_yaml(path).nodes == SMALL
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_graph_is_read_from_the_older_spelling(seed, written):
+    graph = random_graph(seed)
+    older = []
+    for node in graph.model_dump(mode="json", exclude_defaults=True)["nodes"]:
+        kernel = node.pop("kernel", "full")
+        kept = {"kernel_type": ["fullrank", "FullRank", "full"][seed % 3]} if kernel == "full" else {}
+        older.append({"state_dim": node.pop("num_states"), **node, **kept, "parents": node.get("parents")})
+    older = [{**node, "mode": node["mode"].upper()} if "mode" in node else node for node in older]
+    lists = [older, [older[:1], older[1:]], {node["name"]: node for node in older}][seed % 3]
+    value = {"run_config": {"seed": seed, "data": {"gssm": [lists, {"nodes": lists}][seed % 2]}}, "grid": {"lr": [1]}}
+    assert Graph.from_yaml(written(json.dumps(value))) == graph  # JSON is YAML
+    assert n2n.TrainConfig(graph=value).graph == graph
+
+
+def test_other_fields_of_the_graph_are_read(written):
+    graph = Graph.from_yaml(written(f"data: {{gssm: {{nodes: [{Z}, {X}], name: mine, initial: uniform}}}}"))
+    assert (graph.name, graph.initial) == ("mine", "uniform")
+
+
+# What a missing kernel means
+
+
+def kernels(nodes: str) -> list[str]:
+    return [node.kernel for node in Graph(**Page(f"nodes: [{nodes}]").value).nodes]
+
+
+OBSERVED = "name: X, parents: [A], observed: true"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "found"),
+    [
+        (f"{{name: A, num_states: 2}}, {{{OBSERVED}, num_states: 2}}", ["full", "full"]),
+        (f"{{name: A, state_dim: 2}}, {{{OBSERVED}, state_dim: 2}}", ["product", "product"]),
+        (f"{{name: A, state_dim: 2}}, {{{OBSERVED}, num_states: 2, kernel: full}}", ["product", "full"]),
+        (f"{{name: A, num_states: 2, kernel: full}}, {{{OBSERVED}, state_dim: 2}}", ["full", "product"]),
+        (f"{{name: A, num_states: 2, kernel_type: fullrank}}, {{{OBSERVED}, state_dim: 2}}", ["full", "product"]),
+        (f"{{name: A, state_dim: 2, kernel_type: FULL}}, {{{OBSERVED}, state_dim: 2, kernel: full}}", ["full", "full"]),
+    ],
+)
+def test_a_missing_kernel_is_a_product_where_older_keys_stand(nodes, found, written):
+    assert kernels(nodes) == found
+    assert [node.kernel for node in Graph.from_yaml(written(f"nodes: [{nodes}]")).nodes] == found
+
+
+UNCLEAR = "kernel: missing, and not clear: left out, it is 'full' in today's spelling and 'product' in the older one"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (f"nodes:\n- {{name: A, state_dim: 2}}\n- {{{OBSERVED}, num_states: 2}}", 3),
+        (
+            "graphs:\n  small:\n    nodes:\n    - {name: A, num_states: 2, kernel: full}\n"
+            f"    - {{{OBSERVED}, num_states: 2}}",
+            5,
+        ),
+    ],
+)
+def test_a_kernel_that_may_be_meant_in_two_ways_is_refused(text, line, written):
+    with pytest.raises(ValueError, match=re.escape(UNCLEAR)) as told:
+        Graph.from_yaml(written(text))
+    assert f"line {line}, column " in str(told.value)
+    if text.startswith("nodes"):
+        with pytest.raises(ValueError, match=re.escape(f"nodes.1: {UNCLEAR}")):
+            Graph(**Page(text).value)
+
+
+# Mappings
+
+
+@pytest.mark.parametrize("shape", ONE)
+def test_a_mapping_is_read_as_a_file_is(shape, written):
+    value = Page(written(ONE[shape]).read_text()).value
+    if isinstance(value, dict):
+        assert Graph(**value).nodes == SMALL
+        given = json.loads(json.dumps(value))
+        assert n2n.TrainConfig(graph=given).graph.nodes == SMALL
+        assert n2n.DatasetConfig(graph=given, folder="x").graph.nodes == SMALL
+
+
+@pytest.mark.parametrize("shape", TWO)
+def test_a_mapping_of_several_graphs_is_refused(shape, written):
+    value = Page(written(TWO[shape]).read_text()).value
+    if isinstance(value, dict):
+        with pytest.raises(ValueError, match=r"(?s)saw 2 graphs, and one is needed.*'small'.*'big'"):
+            Graph(**value)
+
+
+def test_today_s_mapping_stays_as_it_was():
+    graph = Graph.preset("sparse")
+    assert Graph(**graph.model_dump(mode="json")) == graph
+    with pytest.raises(ValueError, match="unknown parameter 'intial'"):
+        Graph(nodes=graph.nodes, intial="zero")
+    with pytest.raises(ValueError, match="nodes: missing"):
+        Graph(name="x")
+
+
+# What is refused, with its place
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("run_config:\n  data:\n    gssm: small", "line 3, column 5: a list of nodes is needed, or a mapping that has"),
+        ("data:\n  gssm: !graph [a]", "line 2, column 3: unknown tag '!graph'"),
+        (
+            "gssm: {}",
+            "line 1, column 1: a list of nodes is needed, or a mapping that has one under 'nodes'; saw the keys",
+        ),
+        (
+            "gssm: {seed: 0}",
+            "line 1, column 1: a list of nodes is needed, or a mapping that has one under 'nodes'; saw",
+        ),
+        ("gssm: []", "line 1, column 1: saw 0 observed nodes [] among []"),
+        (
+            f"gssm:\n- [{Z}, {X}]\n- [{W}]\n- [{Y}]\n- [{W}]",
+            "line 1, column 1: the lists in this list have [1, 0, 1, 0] observed nodes; one is needed in all together",
+        ),
+        (
+            f"gssm:\n  nodes: [{Z}, {X}]\n  intial: zero",
+            "line 3, column 3: unknown key 'intial'; did you mean 'initial'",
+        ),
+        (
+            "gssm:\n  Z: {name: W, state_dim: 3}\n  X: {state_dim: 3, parents: [Z]}",
+            "line 2, column 3: the node 'Z' is named 'W' too",
+        ),
+        (f"gssm:\n- {{name: Z, state_dims: 4}}\n- {X}", "line 2, column 13: unknown key 'state_dims'; did you mean"),
+        (f"gssm:\n- {Z}\n- {{name: X, parents: [Z], observed: true}}", "line 3, column 3: num_states: missing"),
+        ("gssm:\n  Z: {state_dim: 4}\n  X: {parents: [Z], observed: true}", "line 3, column 3: num_states: missing"),
+        (f"data:\n  initial: uniform\n  gssm: [{Z}, {X}]", "line 2, column 3: beside gssm it is not clear what starts"),
+        (f"gssm:\n- {Z}\n- {X}\n- 3", "line 4, column 3: saw 3; a node is a mapping"),
+    ],
+)
+def test_faults_have_their_places(text, said, written):
+    with pytest.raises(ValueError, match=re.escape(f"experiment.yaml was refused:\n  - {said}")):
+        Graph.from_yaml(written(text))
+
+
+def test_a_damaged_graph_does_not_hide_the_others(written):
+    path = written(f"gssm:\n  small: [{Z}, {X}]\n  big: [{W}, {{name: Y, state_dim: 008}}]")
+    assert Graph.from_yaml(path, name="small").nodes == SMALL
+    with pytest.raises(ValueError, match=r"line 3, .*: saw 008"):
+        Graph.from_yaml(path, name="big")

@@ -1,0 +1,125 @@
+"""Points of a sweep as files, shells and Python give them: read by YAML 1.2, cast, and told apart."""
+
+import re
+from pathlib import Path
+
+import pytest
+from support.small_notebook import trivial
+
+import n2n
+from n2n import launch
+from n2n.launch import points, submission
+
+TRAIN = Path(__file__).parents[2] / "notebooks" / "train.ipynb"
+
+TANGLED, MANY = [], [0] * 9
+TANGLED.append(TANGLED)
+for _ in range(8):
+    MANY = [MANY] * 9
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("compile=on,off", ["on", "off"]),
+        ("steps=1:30,1_000", ["1:30", "1_000"]),
+        ("seed='007'", ["007"]),
+        ("data=a.npy#b,http://h/x#frag", ["a.npy#b", "http://h/x#frag"]),
+        ("day=2024-01-01", ["2024-01-01"]),
+    ],
+)
+def test_a_shell_s_values_are_those_of_yaml_1_2(text, values):
+    assert points.parse_axis(text)[1] == values
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        *[(text, "NAME=VALUE,VALUE,.. is needed") for text in ("seed", "=1", "a b=1")],
+        ("x=[1", "expected ',' or ']'"),
+        ("seed=007,008,009,010", "saw 007, which is octal for some readers of YAML and not for others; write 7, or"),
+        ("model={state_dim: 1, state_dim: 2}", "the key 'state_dim' is on line 1 already"),
+        ("x=" + "[" * 5000, "nested more than 100 levels deep"),
+        ("x=" + "9" * 5000, "saw a whole number of 5,000 digits"),
+    ],
+)
+def test_bad_axes_are_refused(text, said):
+    with pytest.raises(ValueError, match=r"grid: saw") as told:
+        points.parse_axis(text)
+    assert said in str(told.value)
+    assert len(str(told.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([{"a": TANGLED}], "points: point 0: nested more than 100 levels deep"),
+        ([{"a": MANY}], "points: point 0: stands for more than 2,000,000 values"),
+        ([{"a": object(), "b": ["y" * 10**6]}], "can be given to no notebook"),
+        ([{"a": ["y" * 10**6]}] * 2, "twice"),
+    ],
+)
+def test_points_that_are_too_much_are_refused_in_a_sentence(given, said):
+    with pytest.raises(ValueError, match="points: ") as told:
+        points.named(given)
+    assert said in str(told.value)
+    assert len(str(told.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{}", "line 1, column 1: a list of mappings is needed"),
+        ("", "line 1, column 1: a list of mappings is needed"),
+        ("- {a: 1}\n- 3", "line 2, column 3: saw 3; a mapping is needed"),
+        ("[", "line 1, column 2: expected the node content"),
+        ("- {arch: mamba, seed: 1, seed: 2}", "line 1, column 26: the key 'seed' is on line 1 already"),
+        ("- arch: mamba\n  seed: 1\n  seed: 2\n", "line 3, column 3: the key 'seed' is on line 2 already"),
+        ("- {a: 1}\n- {a: 010}", "line 2, column 4: saw 010, which is octal for some readers"),
+        ("[" * 3000, "line 1, column 101: nested more than 100 levels deep"),
+    ],
+)
+def test_bad_files_of_points_are_refused_with_their_places(content, said, tmp_path):
+    path = tmp_path / "points.yaml"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=re.escape(f"points.yaml was refused:\n  - {said}")):
+        points.read_points(path)
+
+
+def test_files_and_a_shell_s_lists_are_read_alike(tmp_path):
+    values = "1, 1e-4, .5, 0x10, 1:30, yes, NO, ~, true, '010', 2024-01-01, 1_000, {a: [b]}"
+    (tmp_path / "points.yaml").write_text(f"- {{x: [{values}]}}")
+    assert points.read_points(tmp_path / "points.yaml") == [{"x": points.parse_axis(f"x={values}")[1]}]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([{"seed": 1}, {"seed": 1.0}], "{'seed': 1} and {'seed': 1.0} ask for the same"),
+        ([{"seed": 7}, {"seed": "007"}], "{'seed': 7} and {'seed': '007'} ask for the same"),
+        ([{"lr": "1e-3"}, {"seed": 1}, {"lr": 0.001}], "{'lr': '1e-3'} and {'lr': 0.001} ask for the same"),
+        ([{"seed": 0}, {"seed": 0, "dim": 64}], "ask for the same"),
+        ([{"compile": True}, {"compile": "on"}], "ask for the same"),
+        ([{"graph": "sparse"}, {"graph": n2n.Graph.preset("sparse").model_dump(mode="json")}], "ask for the same"),
+    ],
+)
+def test_points_that_make_the_same_configuration_are_refused(given, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        launch.submit(TRAIN, given, name="twice", cluster="debug")
+    assert not n2n.runs.root().exists()
+
+
+def test_points_are_told_apart_where_nothing_casts_them(tmp_path):
+    notebook = trivial(tmp_path / "small.ipynb")
+    with pytest.raises(ValueError, match=r"'i': 1} and .*'i': 1.0} ask for the same"):
+        submission.plan(notebook, [{"i": 1}, {"i": 1.0}], name="twice", cluster="debug")
+    with pytest.raises(ValueError, match="ask for the same"):
+        submission.plan(notebook, [{"i": 1}, {"i": 1, "fail": False}], name="twice", cluster="debug")
+    assert len(submission.plan(notebook, [{"i": 1}, {"i": True}, {"i": 2}], name="apart", cluster="debug").points) == 3
+
+
+def test_a_point_may_hold_a_graph_in_the_older_spelling():
+    nodes = [{"name": "Z", "state_dim": 4}, {"name": "X", "state_dim": 8, "parents": ["Z"], "observed": True}]
+    planned = submission.plan(TRAIN, [{"graph": {"gssm": {"nodes": nodes}}}], name="older", cluster="debug")
+    (point,) = planned.points.values()
+    assert {node.kernel for node in n2n.TrainConfig(**point).graph.nodes} == {"product"}

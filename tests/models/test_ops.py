@@ -1,0 +1,338 @@
+"""Each fast operation against its sequential twin, and against what public implementations computed."""
+
+import sys
+import types
+
+import pytest
+import torch
+import torch.nn.functional as F
+from support.published_values import SSD_LAST, SSD_TIMES, SSD_Y, ssd_inputs
+from torch.testing import assert_close
+
+from n2n.models.ops import (
+    RMSNorm,
+    causal_conv1d,
+    causal_conv1d_sequential,
+    compiled_scan,
+    conv,
+    decay_matrix,
+    duality,
+    kernels,
+    linear_scan,
+    linear_scan_chunked,
+    linear_scan_sequential,
+    require_fused,
+    rotary_turns,
+    rotate,
+    rotate_real,
+    scan_matrix,
+    ssd,
+    ssd_matrix,
+    ssd_sequential,
+)
+
+# torch's compiler warns of its own parts. It needs a C++ compiler on the machine.
+compiling = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def outcome(function, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Outputs, and the gradients of all inputs through all of them."""
+    inputs = [value.clone().requires_grad_() for value in inputs]
+    found = function(*inputs)
+    outputs = found if isinstance(found, tuple) else (found,)
+    total = sum((output * drawn(*output.shape, seed=9 + i).to(output)).sum() for i, output in enumerate(outputs))
+    return [*outputs, *torch.autograd.grad(total, inputs)]
+
+
+def assert_same(fast, slow, inputs, tolerance: float = 1e-9) -> None:
+    for one, other in zip(outcome(fast, inputs), outcome(slow, inputs), strict=True):
+        assert_close(one, other, rtol=tolerance, atol=tolerance)
+
+
+# Linear scan
+
+
+def scan_inputs(batch: int, length: int, channels: int) -> list[torch.Tensor]:
+    a = torch.rand(batch, length, channels, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    return [a, drawn(batch, length, channels), drawn(batch, channels, seed=2)]
+
+
+@pytest.mark.parametrize("path", [linear_scan, linear_scan_chunked])
+@pytest.mark.parametrize(
+    ("batch", "length", "channels"), [(1, 1, 1), (2, 2, 3), (3, 17, 5), (2, 100, 40), (40, 64, 32)]
+)
+def test_scan_equals_its_loop_in_values_and_gradients(path, batch, length, channels):
+    assert_same(path, linear_scan_sequential, scan_inputs(batch, length, channels))
+
+
+def test_scan_by_hand():
+    a, b = (torch.tensor(values, dtype=torch.float64).view(1, 3, 1) for values in ([0.5, 0.1, 2.0], [1.0, 2.0, 3.0]))
+    assert linear_scan(a, b).flatten().tolist() == pytest.approx([1.0, 2.1, 7.2])
+    assert linear_scan(a, b, torch.full((1, 1), 4.0)).flatten().tolist() == pytest.approx([3.0, 2.3, 7.6])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+@pytest.mark.parametrize("shape", [(1, 64, 200), (2, 64, 150), (5, 64, 70), (8, 16, 33)])
+def test_scan_is_the_same_on_any_number_of_threads(threads, shape, monkeypatch):
+    expected = outcome(linear_scan_sequential, scan_inputs(*shape))
+    monkeypatch.setattr(compiled_scan, "cores", lambda: threads)
+    monkeypatch.setattr(compiled_scan, "_ALONE", 0)
+    for one, other in zip(outcome(linear_scan, scan_inputs(*shape)), expected, strict=True):
+        assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_scan_takes_any_layout_in_memory():
+    a, b, h0 = scan_inputs(4, 9, 6)
+    turned = [a.permute(2, 1, 0).contiguous().permute(2, 1, 0), b[:, ::1], h0.T.contiguous().T]
+    assert not turned[0].is_contiguous()
+    assert_same(linear_scan, linear_scan_sequential, turned)
+
+
+def test_scan_is_float32_at_least():
+    a, b = torch.full((1, 4000, 1), 1 - 2**-8, dtype=torch.bfloat16), torch.ones(1, 4000, 1, dtype=torch.bfloat16)
+    h = linear_scan(a, b)
+    assert h.dtype == torch.float32
+    assert h[0, -1].item() == pytest.approx(256.0, rel=1e-4)  # bfloat16 itself would stop at 128
+    assert linear_scan(a.double(), b.double()).dtype == torch.float64
+
+
+@compiling
+def test_scan_under_compile():
+    inputs = scan_inputs(2, 37, 4)
+    assert_same(torch.compile(linear_scan, fullgraph=True), linear_scan_sequential, inputs)
+
+
+def test_scan_operators_are_registered_as_torch_wants_them():
+    inputs = tuple(value.float().requires_grad_() for value in scan_inputs(2, 5, 3))
+    torch.library.opcheck(compiled_scan.scan, inputs)
+
+
+def test_scan_matrix_is_the_scan():
+    a, b, _ = scan_inputs(2, 7, 3)
+    h = (scan_matrix(a) @ b.transpose(1, 2)[..., None]).squeeze(-1).transpose(1, 2)
+    assert_close(h, linear_scan_sequential(a, b), rtol=1e-12, atol=1e-12)
+
+
+# State-space duality
+
+
+def ssd_arguments(length: int, harshness: float) -> list[torch.Tensor]:
+    x, b, c = drawn(2, length, 3, 5), drawn(2, length, 4, seed=1), drawn(2, length, 4, seed=2)
+    rate = torch.tensor([0.1, 1.0, 3.0], dtype=torch.float64) * harshness
+    return [x, drawn(2, length, 3, seed=3).abs(), rate, b, c, drawn(2, 3, 5, 4, seed=5)]
+
+
+@pytest.mark.parametrize("harshness", [0.01, 1.0, 50.0])
+@pytest.mark.parametrize(("length", "chunk"), [(1, 4), (7, 16), (16, 4), (37, 8), (64, 1)])
+def test_ssd_equals_its_recurrence_in_values_and_gradients(length, chunk, harshness):
+    inputs = ssd_arguments(length, harshness)
+    assert_same(lambda *given: ssd(*given[:5], chunk=chunk, state=given[5]), ssd_sequential, inputs)
+    assert_same(lambda *given: ssd(*given, chunk=chunk)[0], lambda *given: ssd_sequential(*given)[0], inputs[:5])
+
+
+@pytest.mark.parametrize("chunk", [4, 5, 64])
+def test_ssd_equals_the_published_code(chunk):
+    given = ssd_inputs()
+    y, last = ssd(*list(given.values())[:5], chunk=chunk, state=given["state"])
+    assert_close(y[:, SSD_TIMES], torch.tensor(SSD_Y, dtype=torch.float64), rtol=1e-10, atol=1e-11)
+    assert_close(last, torch.tensor(SSD_LAST, dtype=torch.float64), rtol=1e-10, atol=1e-11)
+
+
+def test_ssd_by_hand():
+    """One head, one channel, one state: h = e^(-step rate) h + step x b, y = c h."""
+    values = [[1.0, 2.0, 3.0], [0.1, 0.2, 0.3], [1.0, 0.5, 2.0], [1.0, 1.0, 3.0]]
+    x, step, b, c = (torch.tensor(value, dtype=torch.float64).view(1, 3, 1) for value in values)
+    y, last = ssd(x[..., None], step, torch.tensor([2.0], dtype=torch.float64), b, c, chunk=2)
+    h = [0.1, 0.1 * torch.e**-0.4 + 0.2]
+    h.append(h[1] * torch.e**-0.6 + 1.8)
+    assert y.flatten().tolist() == pytest.approx([h[0], h[1], 3 * h[2]])
+    assert last.item() == pytest.approx(h[2])
+
+
+@pytest.mark.parametrize("chunk", [8, 32, 64])
+def test_ssd_keeps_its_precision_in_float32_after_a_harsh_decay(chunk):
+    """A running sum of log-decays would lose the gentle ones that follow a decay of e^-3000."""
+    inputs = ssd_arguments(64, 1e-3)
+    inputs[1][:, 20] = 3e6
+    inputs[0][:, 20] = 1e-6
+    expected, _ = ssd_sequential(*inputs)
+    found, _ = ssd(*(value.float() for value in inputs[:5]), chunk=chunk, state=inputs[5].float())
+    assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_ssd_matrix_is_the_recurrence():
+    x, step, rate, b, c, _ = ssd_arguments(9, 1.0)
+    y = (ssd_matrix(step, rate, b, c) @ x.transpose(1, 2)).transpose(1, 2)
+    assert_close(y, ssd_sequential(x, step, rate, b, c)[0], rtol=1e-12, atol=1e-12)
+
+
+@compiling
+def test_ssd_under_compile():
+    inputs = ssd_arguments(20, 1.0)
+    compiled = torch.compile(lambda *given: ssd(*given[:5], chunk=8, state=given[5]), fullgraph=True)
+    assert_same(compiled, ssd_sequential, inputs)
+
+
+def test_decay_matrix_by_definition():
+    log_decay = -drawn(2, 6).abs()
+    matrix = decay_matrix(log_decay)
+    for t in range(6):
+        for s in range(6):
+            expected = log_decay[:, s + 1 : t + 1].sum(-1).exp() if s <= t else torch.zeros(2, dtype=torch.float64)
+            assert_close(matrix[:, t, s], expected)
+
+
+# Convolution, norm, rotary positions
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("length", [1, 2, 5, 20])
+def test_convolution_equals_its_loop_in_values_and_gradients(width, length):
+    inputs = [drawn(3, length, 5), drawn(5, width, seed=1), drawn(5, seed=2), drawn(3, width - 1, 5, seed=3)]
+    assert_same(causal_conv1d, causal_conv1d_sequential, inputs[:3])
+    if width > 1:
+        assert_same(causal_conv1d, causal_conv1d_sequential, inputs)
+
+
+def test_convolution_equals_the_library_s():
+    x, weight, bias = drawn(2, 9, 4), drawn(4, 3, seed=1), drawn(4, seed=2)
+    expected = F.conv1d(F.pad(x.transpose(1, 2), (2, 0)), weight[:, None], bias, groups=4).transpose(1, 2)
+    assert_close(causal_conv1d(x, weight, bias), expected)
+
+
+def test_norm_equals_the_library_s_in_values_and_gradients():
+    inputs = [drawn(2, 3, 8), 1 + drawn(8, seed=1)]
+    norm = RMSNorm(8).double()
+    assert_same(
+        lambda x, weight: torch.func.functional_call(norm, {"weight": weight}, (x,)),
+        lambda x, weight: F.rms_norm(x, (8,), weight, 1e-5),
+        inputs,
+    )
+
+
+@pytest.mark.parametrize("base", [10_000.0, 100.0])
+def test_rotary_positions_equal_rotation_matrices(base):
+    x = drawn(2, 50, 3, 8).float()
+    assert_close(rotate(x, rotary_turns(50, 8, base)), rotate_real(x, base), rtol=1e-4, atol=1e-4)
+    assert rotate(x.bfloat16(), rotary_turns(50, 8, base)).dtype == torch.bfloat16
+
+
+@compiling
+def test_rotary_positions_under_compile():
+    x, turns = drawn(2, 50, 3, 8).float(), rotary_turns(50, 8, 100.0)
+    assert_same(torch.compile(lambda x: rotate(x, turns), fullgraph=True), lambda x: rotate(x, turns), [x], 1e-5)
+
+
+def test_rotary_angle_is_t_times_a_power_of_the_base():
+    turns = rotary_turns(101, 8, 10_000.0)
+    for t, k in ((0, 0), (1, 0), (100, 3), (37, 2)):
+        angle = torch.tensor(t * 10_000.0 ** (-2 * k / 8), dtype=torch.float64)
+        assert turns[t, k].tolist() == pytest.approx([angle.cos().item(), angle.sin().item()], abs=1e-6)
+
+
+def test_rotary_products_depend_on_distance_alone():
+    q, k = drawn(1, 1, 8).float(), drawn(1, 1, 8, seed=1).float()
+    turns = rotary_turns(40, 8, 10_000.0)
+    rows = [rotate(value.expand(1, 40, 8)[:, :, None], turns)[0, :, 0] for value in (q, k)]
+    product = rows[0] @ rows[1].T
+    for distance in range(-10, 11):
+        diagonal = product.diagonal(distance)
+        assert_close(diagonal, diagonal[:1].expand_as(diagonal), rtol=1e-5, atol=1e-5)
+
+
+# The door to fused kernels
+
+
+@pytest.fixture
+def fused_packages(monkeypatch):
+    """Stand-ins for the CUDA packages, which note that they were called."""
+    called = []
+
+    def convolution(x, weight, bias, **options):
+        called.append("conv")
+        return F.conv1d(F.pad(x, (weight.shape[1] - 1, 0)), weight[:, None], bias, groups=x.shape[1])
+
+    def scan(x, dt, a, b, c, chunk, initial_states=None, return_final_states=False):
+        called.append("scan")
+        return ssd(x, dt, -a, b[:, :, 0], c[:, :, 0], chunk, initial_states, kernels="torch")
+
+    for name, function in (("causal_conv1d_fn", convolution), ("mamba_chunk_scan_combined", scan)):
+        _, path = kernels._HOMES[name]
+        monkeypatch.setitem(sys.modules, path, types.SimpleNamespace(**{name: function}))
+    kernels._imported.cache_clear()
+    yield called
+    kernels._imported.cache_clear()
+
+
+def test_fused_kernels_that_are_missing_say_how_to_be_installed():
+    if not any(isinstance(kernels._imported(name), str) for name in kernels._HOMES):
+        pytest.skip("mamba-ssm and causal-conv1d are installed")
+    with pytest.raises(ValueError, match=r"saw 'fused', but these do not import: .*pip install .*mamba-ssm"):
+        require_fused()
+
+
+def test_fused_kernels_are_refused_on_a_cpu(fused_packages):
+    with pytest.raises(ValueError, match="the tensors are not on a CUDA GPU"):
+        causal_conv1d(drawn(2, 9, 4), drawn(4, 3), drawn(4), kernels="fused")
+    causal_conv1d(drawn(2, 9, 4), drawn(4, 3), drawn(4), kernels="auto")
+    assert fused_packages == []
+
+
+def test_fused_kernels_get_the_arguments_that_they_take(fused_packages, monkeypatch):
+    """With stand-ins of the published signatures, and tensors that say they are on a GPU."""
+    for module in (conv, duality):
+        monkeypatch.setattr(module, "fused", lambda name, asked, *_: asked != "torch" and kernels._imported(name))
+    inputs = [drawn(3, 9, 5), drawn(5, 4, seed=1), drawn(5, seed=2)]
+    assert_same(causal_conv1d, causal_conv1d_sequential, inputs)
+    arguments = ssd_arguments(20, 1.0)
+    assert_same(lambda *given: ssd(*given[:5], chunk=8, state=given[5]), ssd_sequential, arguments)
+    assert set(fused_packages) == {"conv", "scan"}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("name", ["scan", "ssd", "conv", "norm"])
+def test_operations_on_a_gpu_equal_the_loops(name):
+    norm = RMSNorm(5).double().cuda()
+    fast, slow, inputs = {
+        "scan": (linear_scan, linear_scan_sequential, scan_inputs(3, 200, 5)),
+        "ssd": (
+            lambda *given: ssd(*given[:5], state=given[5], kernels="torch"),
+            ssd_sequential,
+            ssd_arguments(100, 1.0),
+        ),
+        "conv": (
+            lambda *given: causal_conv1d(*given, kernels="torch"),
+            causal_conv1d_sequential,
+            [drawn(3, 20, 5), drawn(5, 4, seed=1), drawn(5, seed=2)],
+        ),
+        "norm": (norm, lambda x: F.rms_norm(x, (5,), eps=1e-5), [drawn(2, 3, 5)]),
+    }[name]
+    assert_same(fast, slow, [value.cuda() for value in inputs], 1e-8)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_fused_kernels_equal_the_torch_paths():
+    """Float32 on the tensor cores' short mantissas: to 1e-2 of values near 1."""
+    pytest.importorskip("mamba_ssm", reason="needs mamba-ssm and causal-conv1d")
+    x, step, rate, b, c, state = (value.float().cuda() for value in ssd_arguments(100, 1.0))
+    wide = [torch.cat([value] * 8, -1) for value in (x, b, c)]  # widths that the kernels' blocks take
+    grown = [wide[0], step, rate, *wide[1:], torch.cat([torch.cat([state] * 8, -1)] * 8, -2)]
+    for one, other in zip(
+        outcome(lambda *given: ssd(*given[:5], state=given[5], kernels="fused"), grown),
+        outcome(lambda *given: ssd(*given[:5], state=given[5], kernels="torch"), grown),
+        strict=True,
+    ):
+        assert_close(one, other, rtol=1e-2, atol=1e-2 * other.abs().max().item())
+    inputs = [value.float().cuda() for value in (drawn(3, 20, 16), drawn(16, 4, seed=1), drawn(16, seed=2))]
+    for one, other in zip(
+        outcome(lambda *given: causal_conv1d(*given, kernels="fused"), inputs),
+        outcome(lambda *given: causal_conv1d(*given, kernels="torch"), inputs),
+        strict=True,
+    ):
+        assert_close(one, other, rtol=1e-3, atol=1e-3)

@@ -1,0 +1,170 @@
+"""A run that is dead is not said to be running, and one that lives is not said to be dead."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+from support.killed_trainers import train_slowly, trainer
+from support.run_folders import config, contents, logged, waited
+
+import n2n
+from n2n.monitor import status
+from n2n.monitor.status import ANSWERS, TRAINS, read_status
+from n2n.sweeps.results import read_folder
+from n2n.utils.files import read_json, write_json
+from n2n.utils.lock import locked
+
+BOOT = status.machine()["boot"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Of a run that was killed."""
+    folder = tmp_path_factory.mktemp("sweep") / "killed"
+    process = trainer(train_slowly, {"steps": 10**6, "run_dir": folder}, 0.01)
+    waited(lambda: logged(folder) >= 6)
+    assert n2n.Run(folder).status["state"] == "running"
+    assert n2n.runs.table(folder.parent).loc["killed", "state"] == "running"
+    process.kill()
+    process.join()
+    return folder
+
+
+@pytest.fixture
+def copy(folder, tmp_path) -> Path:
+    return shutil.copytree(folder, tmp_path / "run")
+
+
+def told(folder: Path, **fields) -> str:
+    """The state, where ``status.json`` says something else."""
+    write_json(folder / "status.json", {**read_json(folder / "status.json"), **fields})
+    return n2n.Run(folder).status["state"]
+
+
+def test_a_killed_run_is_said_to_be_killed(folder):
+    before = contents(folder)
+    run = n2n.Run(folder)
+    assert run.status["state"] == "killed"
+    assert read_json(folder / "status.json")["state"] == "running"
+    assert n2n.runs.table(folder.parent).loc["killed", "state"] == "killed"
+    with pytest.raises(ValueError, match="no evaluation yet; its state is 'killed'"):
+        _ = run.evaluation
+    assert contents(folder) == before, "who reads does not write"
+
+
+@pytest.mark.parametrize("name", [ANSWERS, TRAINS])
+def test_who_holds_a_lock_lives(copy, name):
+    """Be it in another container, where its number says nothing, or on another host."""
+    with locked(copy / name):
+        assert told(copy, pid=2**22 + 1) == "running"
+        assert told(copy, host="elsewhere", boot="another") == "running"
+    assert told(copy, host=status.machine()["host"], boot=BOOT) == "killed"
+
+
+def test_what_cannot_be_known_is_not_said(copy):
+    """Where locks are not shared between hosts, a free one says nothing of a trainer there."""
+    assert told(copy, host="elsewhere", boot="another") == "running"
+    assert told(copy, host="elsewhere", boot=None) == "running"
+
+
+def test_a_container_s_other_name_is_the_same_machine(copy):
+    assert BOOT
+    assert told(copy, host="0d2f6c", boot=BOOT) == "killed"
+
+
+def test_a_machine_that_was_started_again(copy):
+    assert told(copy, host=status.machine()["host"], boot="before") == "killed"
+
+
+def test_a_trainer_that_gave_up_without_a_word_is_gone(copy):
+    """Its process lives on, as a notebook's kernel does."""
+    assert told(copy, pid=os.getpid()) == "killed"
+
+
+def test_without_locks_the_process_is_asked(copy):
+    for name in (ANSWERS, TRAINS):
+        (copy / name).unlink()
+    assert told(copy) == "killed"
+    now = time.time()
+    later, earlier = (pd.Timestamp(now + days * 86400, unit="s", tz="UTC").isoformat() for days in (0, -365))
+    assert told(copy, pid=os.getpid(), updated_at=later) == "running"
+    assert told(copy, pid=os.getpid(), updated_at=earlier) == "killed", "the number is another process's now"
+    assert told(copy, pid="none") == "killed"
+
+
+def test_the_last_word_of_a_run_stands(copy):
+    for state in ("done", "failed", "preempted"):
+        assert told(copy, state=state) == state
+
+
+def test_a_run_that_ends_between_two_looks_is_not_killed(copy, monkeypatch):
+    def ends(path):
+        write_json(copy / "status.json", {"state": "done"})
+        return False
+
+    monkeypatch.setattr(status, "is_locked", ends)
+    assert read_status(copy) == {"state": "done"}
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{", "[" * 10**5])
+def test_a_run_without_a_status_is_said_to_be_missing(copy, content):
+    (copy / "status.json").unlink()
+    if content is not None:
+        (copy / "status.json").write_text(content)
+    assert n2n.Run(copy).status["state"] == "missing"
+    assert n2n.runs.table(copy.parent).loc["run", "state"] == "missing"
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "", "{", '{"graph": 3}', '{"graph": {"nodes": []}}', "[" * 10**5])
+def test_a_damaged_configuration_is_one_row_of_a_table(tmp_path, folder, content):
+    """The others are read all the same."""
+    for name in ("a", "b"):
+        shutil.copytree(folder, tmp_path / "sweep" / name)
+    path = tmp_path / "sweep" / "a" / "config.json"
+    path.write_text(content)
+    table = n2n.runs.table(tmp_path / "sweep")
+    assert table["arch"].tolist()[1:] == ["transformer"]
+    if "nodes" not in content:
+        assert table["state"].tolist() == ["damaged", "killed"]
+        assert table.loc["a", "error"] == f"{path} is no configuration of a run"
+    with pytest.raises(ValueError, match=r"a/config.json is no configuration of a run: "):
+        _ = n2n.Run(tmp_path / "sweep" / "a").config
+
+
+def test_damaged_evaluations_are_one_row_of_a_table(tmp_path):
+    for name in ("a", "b"):
+        n2n.train(config(steps=5, run_dir=tmp_path / "sweep" / name))
+    path = tmp_path / "sweep" / "a" / "evals.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
+    table = n2n.runs.table(tmp_path / "sweep")
+    assert table["state"].tolist() == ["done", "done"]
+    assert table["excess_loss"].isna().tolist() == [True, False]
+    assert f"{path}, line 1: " in table.loc["a", "error"]
+    found = read_folder(tmp_path / "sweep")
+    assert found.evaluations["run"].tolist() == ["b"]
+    assert "evals.jsonl, line 1" in found.unfinished.loc["a", "error"]
+
+
+def test_a_script_that_is_killed_with_its_group(tmp_path):
+    """By a real SIGKILL of the whole session, the ranks of torchrun included."""
+    run_dir = tmp_path / "run"
+    fields = {**config(steps=10**6, processes=2).model_dump(mode="json"), "run_dir": str(run_dir)}
+    code = f"import json, n2n; n2n.train(n2n.TrainConfig(**json.loads({json.dumps(fields)!r})))"
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, **streams)
+    waited(lambda: logged(run_dir) >= 4, seconds=120)
+    assert n2n.Run(run_dir).status["state"] == "running"
+    everyone = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+    for pid in everyone:
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+    waited(lambda: not any(psutil.pid_exists(pid) for pid in everyone[1:]))
+    assert n2n.Run(run_dir).status["state"] == "killed"

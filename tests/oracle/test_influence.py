@@ -1,0 +1,171 @@
+import itertools
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from support.random_graphs import mixing_graph, random_graph
+
+import n2n
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
+from n2n.oracle.influence import token_influence
+from n2n.oracle.reference import every_path
+from n2n.process.process import Process
+
+LENGTH, VOCAB = 4, 3
+
+
+def tiny(feedback: bool, recurrent: bool, initial: str) -> Process:
+    """Two latents of two states and three symbols: few enough for every path of every sequence to be listed."""
+    nodes = (
+        Node(name="A", num_states=2, alpha=0.3, parents=("X",) if feedback else ()),
+        Node(name="B", num_states=2, alpha=0.3, parents=("A",)),
+        Node(name="X", num_states=VOCAB, alpha=0.3, parents=("B",), observed=True, recurrent=recurrent),
+    )
+    return Process(Graph(nodes=nodes, initial=initial), seed=2)
+
+
+def divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    kept = np.where(p > 0, p, 1.0)
+    return np.where(p > 0, p * np.log(kept / np.where(p > 0, q, 1.0)), 0.0).sum(-1)
+
+
+def brute_force(process: Process) -> dict[tuple[int, ...], np.ndarray]:
+    """Every possible sequence and its influences, by marginals of the law of all sequences."""
+    joint = np.zeros((VOCAB,) * LENGTH)
+    for word in np.ndindex(joint.shape):
+        joint[word] = every_path(process, np.array(word))[1].sum()
+    assert joint.sum() == pytest.approx(1.0)
+    found = {word: np.zeros((LENGTH - 1, LENGTH - 1)) for word in map(tuple, np.argwhere(joint > 0).tolist())}
+    for q in range(LENGTH - 1):
+        law = joint.sum(axis=tuple(range(q + 2, LENGTH)))  # of x_0 .. x_{q+1}
+        for word, s in itertools.product(found, range(q + 1)):
+            seen, unseen = law[word[: q + 1]], law.sum(axis=s)[word[:s] + word[s + 1 : q + 1]]
+            found[word][q, s] = divergence(seen / seen.sum(), unseen / unseen.sum())
+    return found
+
+
+@pytest.mark.parametrize("initial", ["zero", "uniform", "stationary"])
+@pytest.mark.parametrize(("feedback", "recurrent"), list(itertools.product([False, True], repeat=2)))
+def test_every_sequence_against_the_sum_over_all_paths(feedback, recurrent, initial):
+    process = tiny(feedback, recurrent, initial)
+    expected = brute_force(process)
+    found = token_influence(process, np.array(list(expected)))
+    assert found.numpy() == pytest.approx(np.array(list(expected.values())), rel=1e-6, abs=1e-12)
+    assert found.max() > 0.4
+    assert (found[..., 0].max() == 0) == (initial == "zero")
+
+
+def substituted(process: Process, tokens: np.ndarray, s: int) -> np.ndarray:
+    """P(x_{q+1} | x_0 .. x_q without x_s), ``(batch, queries, V)``, by filters of all sequences with another x_s.
+
+    P(x_{q+1} | hidden) = sum over v of P(x_s = v | the others up to q) P(x_{q+1} | x_s = v, the others).
+    """
+    values = range(process.graph.vocab_size if s or process.graph.initial != "zero" else 1)
+    filtered = [n2n.filter(process, np.insert(np.delete(tokens, s, 1), s, v, 1), predictive=True) for v in values]
+    nll = torch.stack([one.nll for one in filtered])
+    first = torch.stack([one.log_likelihood + one.nll.sum(1) for one in filtered])[..., None]  # log P(x_0)
+    log_before = torch.cat([first, first - nll.cumsum(-1)[..., :-1]], -1).nan_to_num(-torch.inf)  # log P(x_0 .. x_q)
+    predictive = torch.stack([one.predictive for one in filtered]).nan_to_num(0.0)
+    return (log_before.softmax(0)[..., None] * predictive).sum(0).numpy()
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_random_graphs_against_substitution(seed):
+    graph = mixing_graph(seed, ["zero", "uniform", "stationary"][seed % 3])
+    process = Process(graph, seed)
+    tokens = process.sample(5, length=9, split="test").tokens
+    found = token_influence(process, tokens).numpy()
+    law = n2n.filter(process, tokens, predictive=True).predictive.numpy()
+    for s in range(8):
+        expected = divergence(law, substituted(process, tokens, s))
+        assert found[:, s:, s] == pytest.approx(expected[:, s:], rel=1e-5, abs=1e-11)
+        assert (found[:, :s, s] == 0).all()
+
+
+def test_the_random_graphs_cover_feedback_and_recurrence():
+    graphs = [mixing_graph(seed, "zero") for seed in range(16)]
+    fed = [any("X" in node.parents for node in graph.latents) for graph in graphs]
+    recurrent = [graph.observed.recurrent for graph in graphs]
+    assert {(a, b) for a, b in zip(fed, recurrent, strict=True)} == set(itertools.product([False, True], repeat=2))
+
+
+def test_a_markov_chain_forgets_all_but_the_last_token():
+    """Hiding the last token leaves two steps from the one before; no earlier one matters, exactly."""
+    rows = np.array([[0.8, 0.2, 0.0], [0.3, 0.3, 0.4], [0.1, 0.6, 0.3]])
+    chain = Graph(nodes=[Node(name="X", num_states=3, observed=True, recurrent=True)], initial="uniform")
+    tokens = np.array([[0, 1, 2, 2, 1, 0, 1]])
+    found = token_influence(Process.from_kernels(chain, {"X": rows}), tokens)[0].numpy()
+    assert found[0, 0] == pytest.approx(divergence(rows[0], rows.mean(0)))
+    for q in range(1, 6):
+        assert found[q, q] == pytest.approx(divergence(rows[tokens[0, q]], (rows @ rows)[tokens[0, q - 1]]))
+    assert (np.tril(found, -1) == 0).all()
+
+
+def exact_law(tokens: list[int], flip: Fraction, told: Fraction, hidden: int | None) -> list[Fraction]:
+    """P(the next token | all but the hidden one) of a bit that flips and is told wrongly, in rational numbers."""
+    belief = [Fraction(1, 2)] * 2
+    for t, token in enumerate(tokens):
+        if t:
+            belief = [belief[z] * (1 - flip) + belief[1 - z] * flip for z in (0, 1)]
+        if t != hidden:
+            belief = [belief[z] * (told if z == token else 1 - told) for z in (0, 1)]
+            belief = [part / sum(belief) for part in belief]
+    moved = [belief[z] * (1 - flip) + belief[1 - z] * flip for z in (0, 1)]
+    return [moved[x] * told + moved[1 - x] * (1 - told) for x in (0, 1)]
+
+
+def test_small_influences_keep_their_digits():
+    """Where two laws differ by d, their divergence is sum d^2 / 2p: told to 1e-3 as far down as 1e-20."""
+    graph = Graph(
+        nodes=[Node(name="Z", num_states=2), Node(name="X", num_states=2, parents=("Z",), observed=True)],
+        initial="stationary",
+    )
+    process = Process.from_kernels(
+        graph, {"Z": [[0.5625, 0.4375], [0.4375, 0.5625]], "X": [[0.75, 0.25], [0.25, 0.75]]}
+    )
+    tokens = [0, 1, 1, 0, 0, 0, 1, 0, 1, 1, 0]
+    found = token_influence(process, [[*tokens, 0]])[0, -1].numpy()
+    flip, told = Fraction(7, 16), Fraction(3, 4)
+    whole = exact_law(tokens, flip, told, None)
+    for s in range(6):
+        without = exact_law(tokens, flip, told, s)
+        expected = float(sum((b - a) ** 2 / (2 * a) for a, b in zip(whole, without, strict=True)))
+        assert found[s] == pytest.approx(expected, rel=1e-3, abs=0)
+    assert 0 < found[0] < 1e-18
+
+
+def test_the_budget_cuts_the_work_and_changes_nothing():
+    for seed in (3, 5):  # without and with a node that sees the previous token
+        process = Process(random_graph(seed), seed)
+        tokens = process.sample(6, length=12).tokens
+        whole = token_influence(process, tokens)
+        tables = sum(process.graph.kernel_size(node) for node in process.graph.nodes)
+        small = token_influence(process, tokens, memory_budget=8 * (40 * tables + 20 * process.graph.num_joint_states))
+        assert small.numpy() == pytest.approx(whole.numpy(), rel=1e-8, abs=1e-20)
+
+
+def test_after_an_impossible_token_it_is_undefined():
+    """Golden mean: no two 0s in a row, so nothing can be said from the second one on, and all before it."""
+    found = token_influence(Process.classic("golden_mean"), [[1, 0, 0, 1, 1]])[0]
+    assert found[:2].isfinite().all()
+    assert found[2:].isnan().tolist() == [[True, True, True, False], [True] * 4]
+
+
+def test_what_cannot_be_asked_is_refused():
+    process = Process(Graph.preset("four_chains"))
+    with pytest.raises(ValueError, match="saw 32 in sequence 0 at position 1"):
+        token_influence(process, [[0, 32]])
+    with pytest.raises(ValueError, match="begins with 1; with initial='zero'"):
+        token_influence(process, [[1, 0]])
+    with pytest.raises(ValueError, match=r"more than the budget of 70000; raise it"):
+        token_influence(process, [[0, 0]], memory_budget=70_000)
+    redrawn = Graph(
+        nodes=[
+            Node(name="Z", num_states=2, mode="context"),
+            Node(name="X", num_states=2, parents=("Z",), observed=True),
+        ]
+    )
+    with pytest.raises(ValueError, match="mode 'context' redraws"):
+        token_influence(Process(redrawn), [[0, 0]])

@@ -1,0 +1,187 @@
+"""Kernels redrawn for every sequence: their law, and that a sequence follows its own."""
+
+import math
+
+import numpy as np
+import pytest
+from support.random_graphs import random_graph
+
+import n2n
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
+from n2n.process import sampler
+from n2n.process.context_kernels import log_gamma
+from n2n.process.kernels import sequence_kernel
+from n2n.process.process import Process
+
+
+def in_context(seed: int) -> Graph:
+    """A random graph most of whose nodes are in context mode."""
+    rng, graph = np.random.default_rng(seed), random_graph(seed)
+    chosen = [node.name for node in graph.nodes if rng.random() < 0.7] or [graph.nodes[0].name]
+    nodes = [n.model_copy(update={"mode": "context"}) if n.name in chosen else n for n in graph.nodes]
+    return Graph(nodes=nodes, initial=str(rng.choice(["zero", "uniform"])))
+
+
+def log_gammas(alpha: float, count: int) -> np.ndarray:
+    zero = np.uint64(0)
+    return np.array([log_gamma(alpha, zero, zero, np.uint64(i), np.uint64(5), np.uint64(6)) for i in range(count)])
+
+
+@pytest.mark.parametrize("alpha", [0.3, 1.0, 7.5])
+def test_gamma_moments(alpha):
+    """Mean and variance are alpha; a chi-square over ten equal cells of a reference sample of numpy's."""
+    drawn = np.exp(log_gammas(alpha, 20_000))
+    assert drawn.mean() == pytest.approx(alpha, abs=5 * math.sqrt(alpha / 20_000))
+    assert drawn.var() == pytest.approx(alpha, rel=0.1 + 0.1 / alpha)
+    reference = np.random.default_rng(0).gamma(alpha, size=2_000_000)
+    edges = np.quantile(reference, np.linspace(0.1, 0.9, 9))
+    counts = np.bincount(np.searchsorted(edges, drawn), minlength=10)
+    assert ((counts - 2000) ** 2 / 2000).sum() < 9 + 5 * math.sqrt(18)
+
+
+def test_a_tiny_alpha_does_not_underflow():
+    """log Gamma(alpha) is near -E / alpha with E exponential: at 1e-3 its mean is digamma(1e-3) = -1000.5756."""
+    drawn = log_gammas(1e-3, 20_000)
+    assert np.isfinite(drawn).all()
+    assert drawn.mean() == pytest.approx(-1000.5756, abs=5 * 1000 / math.sqrt(20_000))
+    assert drawn.min() < -5000
+
+
+@pytest.mark.parametrize(
+    ("alpha", "states", "expected"),
+    [(1e-3, 32, 0.049798), (0.1, 32, 1.735094), (1.0, 32, 3.058495), (0.5, 8, 1.469628)],
+)
+def test_mean_entropy_of_a_redrawn_row(alpha, states, expected):
+    """E[H] = psi(n alpha + 1) - psi(alpha + 1), over rows and over sequences."""
+    node = Node(name="X", num_states=states, observed=True, recurrent=True, alpha=alpha, mode="context")
+    process = Process(Graph(nodes=(node,)))
+    rows = np.concatenate([process.of_sequence(i).kernel("X") for i in range(400)])
+    entropy = -(rows * np.log(np.maximum(rows, 1e-300))).sum(axis=-1)
+    assert rows.sum(axis=-1) == pytest.approx(1.0, abs=1e-12)
+    assert abs(entropy.mean() - expected) < 4 * entropy.std() / len(entropy) ** 0.5
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_a_sequence_follows_its_own_kernels(seed):
+    """The compiled sampler draws the rows it sees; the whole kernels, drawn apart, give the very same sequence."""
+    process = Process(in_context(seed), seed)
+    sample = process.sample(70, length=30, split="valid", start=5)
+    for i in (0, 1, 63, 64, 69):
+        alone = process.of_sequence(5 + i, split="valid").sample(1, length=30, split="valid", start=5 + i)
+        assert np.array_equal(alone.tokens[0], sample.tokens[i])
+        assert all(np.array_equal(alone.latents[name][0], sample.latents[name][i]) for name in sample.latents)
+
+
+def test_every_sequence_and_split_and_node_has_its_own():
+    nodes = [Node(name=name, num_states=4, mode="context") for name in ("A", "B")]
+    x = Node(name="X", num_states=4, parents=("A", "B"), observed=True)
+    process = Process(Graph(nodes=(*nodes, x)))
+    kernels = [
+        process.of_sequence(0).kernel("A"),
+        process.of_sequence(0).kernel("B"),
+        process.of_sequence(1).kernel("A"),
+        process.of_sequence(2**32).kernel("A"),
+        process.of_sequence(0, split="test").kernel("A"),
+        Process(process.graph, seed=1).of_sequence(0).kernel("A"),
+    ]
+    assert len({kernel.tobytes() for kernel in kernels}) == len(kernels)
+    assert np.array_equal(process.of_sequence(0).kernel("X"), process.kernel("X"))
+
+
+def test_a_product_is_redrawn_factor_by_factor():
+    """log p(z' | z, a) = f(z, z') + g(a, z') + c(z, a), and a product of one factor is the full kernel's law."""
+    nodes = (
+        Node(name="A", num_states=3),
+        Node(name="B", num_states=4, parents=("A",), kernel="product", mode="context"),
+        Node(name="X", num_states=2, parents=("B",), observed=True),
+    )
+    logs = np.log(Process(Graph(nodes=nodes)).of_sequence(3).kernel("B"))
+    contrast = logs[..., 1:] - logs[..., :1]
+    assert contrast - contrast[:1] - contrast[:, :1] + contrast[:1, :1] == pytest.approx(0.0, abs=1e-9)
+    assert np.abs(contrast[0, 0] - contrast[1, 0]).max() > 0.1
+
+
+def test_stickiness_mixes_with_staying():
+    free = Node(name="Z", num_states=4, mode="context")
+    x = Node(name="X", num_states=4, parents=("Z",), observed=True)
+    drawn, mixed = (
+        Process(Graph(nodes=(free.model_copy(update={"stickiness": s}), x))).of_sequence(9).kernel("Z")
+        for s in (0.0, 0.75)
+    )
+    assert mixed == pytest.approx(0.75 * np.eye(4) + 0.25 * drawn, abs=1e-12)
+
+
+def test_a_full_kernel_over_sequences_is_dirichlet():
+    """At alpha = 2, n = 3: each entry is Beta(2, 4), of mean 1/3 and variance 8 / 252."""
+    node = Node(name="X", num_states=3, observed=True, recurrent=True, alpha=2.0, mode="context")
+    graph = Graph(nodes=(node,))
+    key = np.array([11, 12], np.uint64)
+    entries = np.stack([sequence_kernel(graph, node, i, key) for i in range(4000)])
+    assert entries.mean(0) == pytest.approx(1 / 3, abs=5 * math.sqrt(8 / 252 / 4000))
+    assert entries.var(0) == pytest.approx(8 / 252, rel=0.15)
+    assert abs(np.corrcoef(entries[:, 0, 0], entries[:, 1, 0])[0, 1]) < 5 / math.sqrt(4000)
+
+
+@pytest.mark.parametrize("budget", [1, 5000])
+def test_narrow_tiles_change_nothing(budget, monkeypatch):
+    """Where kernels are large, fewer sequences are drawn side by side."""
+    process = Process(in_context(2), 2)
+    whole = process.sample(70, length=20)
+    monkeypatch.setattr(sampler, "_CONTEXT_BUDGET", budget)
+    narrow = process.sample(70, length=20)
+    assert np.array_equal(whole.tokens, narrow.tokens)
+    assert all(np.array_equal(whole.latents[name], narrow.latents[name]) for name in whole.latents)
+
+
+def test_what_has_no_fixed_kernel_says_so():
+    node = Node(name="X", num_states=3, observed=True, recurrent=True, mode="context")
+    graph = Graph(nodes=(node,))
+    with pytest.raises(ValueError, match=r"X: its kernel is redrawn for every sequence; process.of_sequence"):
+        Process(graph).kernel("X")
+    with pytest.raises(ValueError, match="saw a table for 'X', whose mode 'context' redraws it"):
+        Process.from_kernels(graph, {"X": np.eye(3)})
+    with pytest.raises(ValueError, match=r"'stationary' needs fixed kernels; mode 'context' redraws those of \['X'\]"):
+        Graph(nodes=(node,), initial="stationary")
+    with pytest.raises(ValueError, match="index: saw -1"):
+        Process(graph).of_sequence(-1)
+    with pytest.raises(ValueError, match="unknown split 'tets'; did you mean 'test'"):
+        Process(graph).of_sequence(0, split="tets")
+
+
+def test_interventions_set_one_state_and_keep_the_numbers():
+    """What does not descend from the intervention stays token by token; what does follows the same numbers."""
+    process = Process(Graph.preset("sparse", alpha_z=0.5, alpha_x=0.5))
+    factual = process.sample(100, length=40)
+    counter = process.sample(100, length=40, do={"Z1": (10, 3)})
+    assert (counter.latents["Z1"][:, 10] == 3).all()
+    assert np.array_equal(counter.tokens[:, :10], factual.tokens[:, :10])
+    for name in ("Z2", "Z4"):  # no descendants of Z1
+        assert np.array_equal(counter.latents[name], factual.latents[name])
+    changed = factual.latents["Z1"][:, 10] != 3
+    assert np.array_equal(counter.tokens[~changed], factual.tokens[~changed])
+    assert (counter.tokens[changed] != factual.tokens[changed]).any(axis=1).mean() > 0.8
+    assert 0 < (counter.latents["Z1"][:, 11] == factual.latents["Z1"][:, 11])[changed].mean() < 1
+
+
+def test_a_state_set_at_every_step_is_a_constant():
+    process = Process(Graph.preset("two_chains"))
+    held = process.sample(80, length=20, do={"Z2": [(t, 5) for t in range(1, 20)], "X": (7, 31)})
+    assert (held.latents["Z2"][:, 1:] == 5).all()
+    assert (held.tokens[:, 7] == 31).all()
+
+
+@pytest.mark.parametrize(
+    ("do", "said"),
+    [
+        ({"Z9": (1, 0)}, r"do: unknown node 'Z9' \(allowed: Z1, Z2, X\)"),
+        ({"Z1": (0, 0)}, "do: Z1: time: saw 0; a whole number from 1 to 19"),
+        ({"Z1": (20, 0)}, "do: Z1: time: saw 20"),
+        ({"Z1": (1, 16)}, "do: Z1: state: saw 16; a whole number from 0 to 15"),
+        ({"Z1": [(1, 2, 3)]}, r"do: Z1: saw \[\(1, 2, 3\)\]; \(time, state\) is needed"),
+        ({"Z1": 4}, "do: Z1: saw 4"),
+    ],
+)
+def test_bad_interventions_are_refused(do, said):
+    with pytest.raises(ValueError, match=said):
+        n2n.Process(Graph.preset("two_chains")).sample(2, length=20, do=do)

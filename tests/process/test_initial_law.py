@@ -1,0 +1,220 @@
+import itertools
+from math import prod
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from support.random_graphs import chain_seen_through, mixing_graph, random_graph
+from support.time_averages import time_averages
+
+import n2n
+from n2n.graph.graph import Graph
+from n2n.graph.node import Node
+from n2n.graph.presets import PRESETS
+from n2n.oracle.reference import flatten, sees_previous_token
+from n2n.process import initial_law
+from n2n.process.einsums import law_step, moving, x_is_seen
+from n2n.process.initial_law import joint_chain, moved
+from n2n.process.process import Process
+
+properties = settings(deadline=None, max_examples=60, derandomize=True, database=None)
+
+
+def flips(p: float, q: float) -> Process:
+    return chain_seen_through([[1 - p, p], [q, 1 - q]], np.eye(2), "stationary")
+
+
+@pytest.mark.parametrize(
+    ("p", "q"),
+    [(0.2, 0.3), (0.3, 0.4), (1.0, 1.0), (1e-3, 2e-3), (1e-6, 3e-6), (1e-14, 1e-13), (1e-16, 3e-17), (1e-200, 1e-201)],
+)
+def test_a_two_state_chain(p, q):
+    """(q, p) / (p + q), though 1 - p may be 1."""
+    law = flips(p, q).initial_law
+    assert law.sum(1) == pytest.approx([q / (p + q), p / (p + q)], rel=1e-14)
+    assert np.diag(law) == pytest.approx(law.sum(1))
+
+
+def test_a_cycle_is_no_obstacle():
+    """0 goes to 1 or 2 and both come back: from a uniform start plain iteration would swing for ever."""
+    law = chain_seen_through([[0, 0.5, 0.5], [1, 0, 0], [1, 0, 0]], np.eye(3), "stationary").initial_law
+    assert law.sum(1) == pytest.approx([0.5, 0.25, 0.25], abs=1e-15)
+
+
+def test_several_closed_classes_are_weighed_by_where_a_uniform_start_ends():
+    chain = [[0.5, 0.1, 0.4], [0, 1, 0], [0, 0, 1]]
+    law = chain_seen_through(chain, np.eye(3), "stationary").initial_law
+    assert law.sum(1) == pytest.approx([0, 1 / 3 + 0.2 / 3, 1 / 3 + 0.8 / 3])
+
+
+def test_two_cycles_weakly_joined():
+    chain = [[0, 1, 0, 0], [1, 0, 1e-17, 0], [0, 0, 0, 1], [3e-17, 0, 1, 0]]
+    law = chain_seen_through(chain, np.eye(4), "stationary").initial_law
+    assert law.sum(1) == pytest.approx([3 / 8, 3 / 8, 1 / 8, 1 / 8], abs=1e-15)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_right(name):
+    """Among the seeds are those for which an iteration gave wrong numbers."""
+    graph = Graph.preset(name).model_copy(update={"initial": "stationary"})
+    for seed in (0, 5, 13, 19, 32) if name != "dense" else (0, 1):
+        process = Process(graph, seed)
+        law = process.initial_law
+        of_latents = law.sum(-1)
+        assert np.abs(moved(graph, process.kernels, of_latents) - of_latents).sum() < 2e-15
+        assert law.sum() == pytest.approx(1.0, abs=1e-14)
+        for k, node in enumerate(graph.latents):
+            if not node.parents:  # its own chain, in many digits
+                own = of_latents.sum(tuple(axis for axis in range(of_latents.ndim) if axis != k))
+                if node.num_states <= 6:
+                    rates = process.kernel(node.name) * (1 - np.eye(node.num_states))
+                    assert own == pytest.approx(time_averages(rates), rel=1e-12)
+
+
+def test_independent_latents_have_a_product_law():
+    """And another latent beside one leaves its law as it was, a cycle among them or not."""
+    swinging, slow = [[0, 0.5, 0.5], [1, 0, 0], [1, 0, 0]], [[1 - 1e-14, 1e-14], [1e-13, 1 - 1e-13]]
+    nodes = [Node(name="A", num_states=3), Node(name="B", num_states=3), Node(name="C", num_states=2)]
+    nodes.append(Node(name="X", num_states=2, parents=("A", "C"), observed=True))
+    tables = {"A": swinging, "B": swinging, "C": slow, "X": np.full((3, 2, 2), 0.5)}
+    law = Process.from_kernels(Graph(nodes=nodes, initial="stationary"), tables).initial_law
+    of_swing, of_slow = [0.5, 0.25, 0.25], [10 / 11, 1 / 11]
+    assert law == pytest.approx(np.einsum("a,b,c,x->abcx", of_swing, of_swing, of_slow, [0.5, 0.5]), rel=1e-13)
+
+
+@pytest.mark.parametrize("stickiness", [0.999, 1 - 1e-9])
+def test_sticky_kernels_have_the_law_of_those_that_are_not(stickiness):
+    """s I + (1 - s) K has the stationary law of K."""
+    nodes = [Node(name="Z", num_states=5), Node(name="X", num_states=2, parents=("Z",), observed=True)]
+    sticky = [nodes[0].model_copy(update={"stickiness": stickiness}), nodes[1]]
+    laws = [Process(Graph(nodes=each, initial="stationary")).initial_law for each in (nodes, sticky)]
+    assert laws[1] == pytest.approx(laws[0], rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_chain_is_the_flattened_process(seed):
+    """Every kind of graph: its steps over all moving nodes, or over the latents where X does not see itself."""
+    graph = random_graph(seed)
+    process = Process(graph, seed)
+    transitions, emissions = flatten(process)  # (R, S, S), (R, S, V)
+    if graph.observed.recurrent:
+        expected = np.einsum("xzw,xwv->zxwv", transitions, emissions)
+    elif sees_previous_token(process):
+        expected = np.einsum("xzw,zx->zw", transitions, emissions[0])
+    else:
+        expected = transitions[0]
+    nodes = tuple(node for node in moving(graph) if node.sees_itself)
+    chain, support = joint_chain(graph, process.kernels, nodes)
+    assert chain == pytest.approx(expected.reshape(len(chain), -1), rel=1e-12)
+    assert (support | (chain == 0)).all()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_step_leaves_the_law_as_it_is(seed):
+    process = Process(random_graph(seed).model_copy(update={"initial": "stationary"}), seed)
+    graph, law = process.graph, process.initial_law
+    seen = law if x_is_seen(graph) else law.sum(-1)
+    assert np.abs(moved(graph, process.kernels, seen) - seen).sum() < 1e-14
+
+
+@st.composite
+def holding_tables(draw_from, shape: tuple[int, ...]) -> np.ndarray:
+    """A latent's kernel whose rows hold with probabilities to 1 - 1e-16 and beyond; some steps are impossible."""
+    table = np.zeros(shape)
+    for row in itertools.product(*map(range, shape[:-1])):
+        for new in range(shape[-1]):
+            if new != row[0]:
+                exponent = draw_from(st.sampled_from([None, 0, 2, 9, 15, 16, 17, 30]))
+                table[(*row, new)] = 0.0 if exponent is None else 0.3 * 10.0**-exponent
+        table[(*row, row[0])] = 1 - table[row].sum()
+    return table
+
+
+@properties
+@given(data=st.data())
+def test_nearly_decomposable_processes(data):
+    """A and its child B, against the joint chain in 1,000 digits; every entry, to a few roundings."""
+    nodes = [Node(name="A", num_states=2), Node(name="B", num_states=3, parents=("A",))]
+    nodes.append(Node(name="X", num_states=2, parents=("B",), observed=True))
+    tables = {"A": data.draw(holding_tables((2, 2))), "B": data.draw(holding_tables((3, 2, 3)))}
+    tables["X"] = [[1.0, 0.0], [0.5, 0.5], [0.2, 0.8]]
+    process = Process.from_kernels(Graph(nodes=nodes, initial="stationary"), tables)
+    rates = np.einsum("ac,bcd->abcd", process.kernel("A"), process.kernel("B")).reshape(6, 6)
+    expected = time_averages(rates * (1 - np.eye(6)))
+    assert process.initial_law.sum(-1).ravel() == pytest.approx(expected, rel=1e-12, abs=1e-150)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_an_iterated_law_is_as_near_as_its_bound(seed, monkeypatch):
+    """Against elimination, where the iteration stops early too."""
+    graph = mixing_graph(seed, "stationary")
+    kernels, nodes = Process(graph, seed).kernels, moving(graph)
+    monkeypatch.setattr(initial_law, "_sets", lambda graph: [nodes])
+    exact, bounds = initial_law._stationary(graph, kernels), []
+    for iterations in (3, 6, 12, 24, 1000):
+        monkeypatch.setattr(initial_law, "ITERATIONS", iterations)
+        law, bound = initial_law.iterate([(step, kernels[node.name]) for node, step in law_step(graph, nodes)], nodes)
+        assert np.abs(law - exact).sum() <= bound
+        bounds.append(bound)
+    assert bounds[-1] < initial_law.ERROR < bounds[-2] < 2.0
+
+
+def test_large_sets_are_iterated():
+    graph = Graph.chain(7, num_states=4, vocab_size=8, alpha_z=1.0, initial="stationary")
+    assert prod(node.num_states for node in graph.latents) > initial_law.ELIMINATED
+    law = Process(graph).initial_law
+    roots = law.sum(tuple(range(1, law.ndim)))
+    assert roots == pytest.approx(time_averages(Process(graph).kernel("Z1") * (1 - np.eye(4))), abs=initial_law.ERROR)
+
+
+@pytest.mark.parametrize(("rates", "least"), [((1e-7, 3e-7), 0.01), ((0.0, 0.0), 2.0)])
+def test_an_iteration_that_proves_too_little_is_refused(rates, least, monkeypatch):
+    """The message gives the bound reached: of two closed classes no law is near, whatever a step changes."""
+    monkeypatch.setattr(initial_law, "ELIMINATED", 1)
+    with pytest.raises(ValueError, match=r"of 2 joint states is at most .* after 4096 iterations, and more than 1e-09"):
+        _ = flips(*rates).initial_law
+    with pytest.raises(ValueError, match="joint states is at most") as refused:
+        n2n.edge_information(flips(*rates))
+    assert least <= float(str(refused.value).split("at most ")[1].split()[0]) <= 2.0
+
+
+def test_rates_that_products_do_not_resolve_are_refused():
+    """B moves where A is 1 by chance, at 1e-200 each: float64 has no product of these."""
+    nodes = [Node(name="A", num_states=2), Node(name="B", num_states=2, parents=("A",))]
+    nodes.append(Node(name="X", num_states=2, parents=("B",), observed=True))
+    a = [[1.0, 1e-200], [1.0, 1e-200]]
+    b = [[[1.0, 0.0], [1.0, 1e-200]], [[0.0, 1.0], [1e-200, 1.0]]]
+    process = Process.from_kernels(
+        Graph(nodes=nodes, initial="stationary"), {"A": a, "B": b, "X": np.full((2, 2), 0.5)}
+    )
+    with pytest.raises(ValueError, match=r"stationary law of \['A', 'B'\] cannot be resolved .* use 'zero' or"):
+        _ = process.initial_law
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_law_is_a_law(seed):
+    for initial in ("uniform", "stationary"):
+        process = Process(mixing_graph(seed, initial), seed)
+        assert process.initial_law.shape == tuple(node.num_states for node in process.graph.order)
+        assert process.initial_law.sum() == pytest.approx(1.0, abs=1e-12)
+        assert (process.initial_law >= 0).all()
+    assert Process(mixing_graph(seed, "zero"), seed).initial_law is None
+
+
+def test_nodes_of_one_state_take_no_axis():
+    """Of 25 dependent latents two have several states; numpy has 64 axes at most."""
+    nodes = [Node(name="Z0", num_states=1)]
+    nodes += [Node(name=f"Z{i}", num_states=3 if i in (7, 20) else 1, parents=(f"Z{i - 1}",)) for i in range(1, 25)]
+    nodes.append(Node(name="X", num_states=2, parents=("Z7", "Z20"), observed=True))
+    process = Process(Graph(nodes=nodes, initial="stationary"))
+    two = process.initial_law.squeeze().sum(-1)
+    for own, name in ((two.sum(1), "Z7"), (two.sum(0), "Z20")):
+        kernel = process.kernel(name).squeeze()
+        assert own @ kernel == pytest.approx(own, abs=1e-14)
+
+
+def test_a_law_too_large_is_refused(monkeypatch):
+    monkeypatch.setattr(initial_law, "BUDGET", 1000)
+    process = Process(Graph.preset("sparse").model_copy(update={"initial": "uniform"}))
+    with pytest.raises(ValueError, match="41472 joint values takes 331776 bytes, more than 1000"):
+        process.sample(1, length=2)

@@ -1,0 +1,254 @@
+"""Whatever is given to a configuration or a function, it answers with one short refusal, or takes it."""
+
+import importlib
+import inspect
+import os
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from support import hostile_values
+
+import n2n
+from n2n import launch
+from n2n.benchmark import Settings
+from n2n.data import sidecar
+from n2n.graph import families
+from n2n.models.generation import Sampling
+from n2n.models.mixer import Hybrid
+from n2n.utils.strict import LONGEST_SENTENCE, MOST_SENTENCES, Refused, Strict
+
+Z = {"name": "Z", "num_states": 2}
+X = {"name": "X", "num_states": 2, "parents": ["Z"], "observed": True}
+GRAPH = {"nodes": [Z, X]}
+EVEN = n2n.Process.classic("even")
+PLAN = sidecar.plan(EVEN, "train", 4, 6)
+VALID = [
+    (n2n.Node, Z),
+    (n2n.Graph, GRAPH),
+    (n2n.TrainConfig, {"graph": GRAPH}),
+    (n2n.DatasetConfig, {"graph": "sparse"}),
+    (n2n.ExploreConfig, {"graph": "sparse"}),
+    (n2n.DifficultyConfig, {}),
+    (n2n.EvaluateConfig, {}),
+    (n2n.ProbeConfig, {}),
+    (n2n.DynamicsConfig, {}),
+    (n2n.WelcomeConfig, {}),
+    (n2n.AttentionConfig, {}),
+    (n2n.ReportConfig, {}),
+    (launch.SweepConfig, {"notebook": "train.ipynb", "name": "s", "grid": {"seed": [0, 1]}}),
+    (launch.Resources, {}),
+    (Sampling, {}),
+    (Settings, {}),
+    (sidecar.Plan, PLAN),
+    (sidecar.Sidecar, {**PLAN, "sha256": "0" * 64}),
+    (Hybrid, {"vocab_size": 3, "pattern": ("mamba",)}),
+    (families.Independent, {"chains": 2}),
+    (families.Chain, {"length": 2}),
+    (families.Tree, {"depth": 2, "branching": 2}),
+    (families.Dag, {"nodes": 2, "probability": 0.5, "seed": 0}),
+    *(
+        (importlib.import_module(f"n2n.models.architectures.{arch}").Config, {"vocab_size": 3})
+        for arch in n2n.models.names()
+    ),
+]
+LONGEST = 4000  # characters of a whole refusal of one or two faults
+
+
+def answer(call, given: dict) -> str | None:
+    """What is refused, None if nothing is; any other error, those that are kinds of ``ValueError`` too, goes on."""
+    try:
+        call(**given)
+    except ValueError as error:
+        if type(error) not in (ValueError, Refused):
+            raise
+        return str(error)
+    return None
+
+
+def public(kind: type[Strict]) -> set[type[Strict]]:
+    """A class and all below it."""
+    return {kind, *(found for below in kind.__subclasses__() for found in public(below))}
+
+
+def test_every_configuration_of_n2n_is_tried():
+    tried = {base for cls, _ in VALID for base in cls.__mro__}
+    ours = {cls for cls in public(Strict) - tried if cls.__module__.startswith("n2n.")}
+    assert {cls.__name__ for cls in ours if cls.__module__ in sys.modules} == set()  # other tests make architectures
+
+
+@pytest.mark.parametrize(("cls", "valid"), VALID, ids=lambda part: getattr(part, "__qualname__", ""))
+def test_a_configuration_refuses_or_takes_each_value(cls, valid, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    cls(**valid)
+    for field in cls.model_fields:
+        for value in hostile_values.ALL:
+            said = answer(cls, {**valid, field: value})
+            assert said is None or 0 < len(said) < LONGEST, (field, said)
+            if said is None:  # then what lies between fields is looked at apart where another field is wrong
+                also = answer(cls, {**valid, field: value, "nonsense": 1})
+                assert "unknown parameter 'nonsense'" in also
+                assert len(also) < LONGEST
+    assert os.listdir(tmp_path) == [], "making a configuration has no side effect"
+
+
+TOKENS = EVEN.sample(3, length=6).tokens.astype(int)
+CALLS = [
+    (n2n.Process, {"graph": EVEN.graph, "seed": 0}),
+    (n2n.Process.from_kernels, {"graph": EVEN.graph, "kernels": dict(EVEN.kernels), "seed": 0}),
+    (n2n.Process.classic, {"name": "mess3", "initial": "zero", "seed": 0, "x": 0.1, "a": 0.6}),
+    (EVEN.sample, {"count": 2, "length": 4, "split": "train", "start": 0, "do": {"Z": (1, 0)}}),
+    (EVEN.kernel, {"name": "Z"}),
+    (EVEN.of_sequence, {"index": 0, "split": "train"}),
+    (EVEN.with_initial, {"initial": "zero"}),
+    (n2n.filter, {"process": EVEN, "tokens": TOKENS}),
+    (n2n.smooth, {"process": EVEN, "tokens": TOKENS}),
+    (n2n.decode, {"process": EVEN, "tokens": TOKENS}),
+    (n2n.entropy, {"process": EVEN, "length": 6, "precision": 0.05}),
+    (n2n.entropy_rate, {"process": EVEN, "length": 6, "precision": 0.05}),
+    (n2n.edge_information, {"process": EVEN, "length": 6}),
+    (n2n.markov_entropy, {"process": EVEN, "context_length": 1}),
+    (n2n.markov_nll, {"process": EVEN, "tokens": TOKENS, "context_length": 1}),
+    (n2n.fit_ngram, {"tokens": TOKENS, "vocab_size": 2, "order": 2}),
+    (n2n.compression_nats, {"tokens": TOKENS, "vocab_size": 2}),
+    (n2n.Graph.preset, {"name": "sparse", "alpha_z": 0.1, "alpha_x": 0.1}),
+    (n2n.Graph.independent, {"chains": 2, "num_states": 2, "vocab_size": 2}),
+    (n2n.Graph.random_dag, {"nodes": 2, "probability": 0.5, "seed": 0}),
+    (n2n.Graph.from_networkx, {"digraph": EVEN.graph.networkx()}),
+    (n2n.models.build, {"arch": "mamba", "vocab_size": 2, "seed": 0, "dim": 8, "layers": 1, "heads": 2}),
+    (n2n.models.configure, {"arch": "mamba", "vocab_size": 2}),
+    (n2n.train, {"config": None}),
+    (n2n.explore, {"asked": None}),
+    (n2n.viz.draw_graph, {"graph": EVEN.graph}),
+    (n2n.viz.learning_curve, {"runs": None}),
+    (n2n.viz.excess_by_position, {"run": None}),
+]
+LARGE = (2**40,)  # what a function may be asked for in earnest; the configurations' limits are tried above
+
+
+@pytest.mark.parametrize(("call", "valid"), CALLS, ids=lambda part: getattr(part, "__qualname__", ""))
+def test_a_function_refuses_or_takes_each_value(call, valid, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for argument in valid:
+        for value in (value for value in hostile_values.ALL if not (isinstance(value, int) and value in LARGE)):
+            said = answer(call, {**valid, argument: value})
+            assert said is None or 0 < len(said) < LONGEST, (argument, said)
+
+
+def test_what_no_machine_holds_is_refused_before_it_is_asked_for():
+    """Each of these failed in torch or numpy, late; now the field at fault is named in a moment."""
+    wrong = {
+        "dim": [2**40, 2**63],
+        "layers": [2**13, 2**63],
+        "batch_size": [2**40],
+        "seq_len": [2**40, 2**63],
+        "steps": [2**62 - 1, 10**400],
+        "eval_sequences": [2**40, 2**63],
+        "processes": [2**40],
+    }
+    for field, values in wrong.items():
+        for value in values:
+            with pytest.raises(Refused, match=rf"{field}: saw") as caught:
+                n2n.TrainConfig("sparse", **{field: value})
+            assert len(caught.value.wrong) == 1, (field, value, str(caught.value))
+    for options in ({"mlp_ratio": 1e9}, {"state_dim": 2**40}, {"expand": 2**40}, {"max_length": 2**40}):
+        with pytest.raises(Refused, match=next(iter(options))):
+            n2n.TrainConfig("sparse", "transformer" if "mlp_ratio" in options else "mamba", model_options=options)
+
+
+def test_the_least_memory_is_no_more_than_what_training_takes():
+    """A bound from below, held to the parameters of real models."""
+    from n2n.config.limits import least_bytes, least_parameters
+
+    for arch in n2n.models.names():
+        config = n2n.TrainConfig("sparse", arch, dim=32, layers=3)
+        parameters = config.build_model().num_parameters
+        assert 0 < least_parameters(dict(config)) <= parameters
+        weights, batch, held_out = least_bytes(dict(config), parameters).values()
+        assert weights == 16 * parameters
+        logits = config.batch_size * config.seq_len * config.graph.vocab_size * torch.float32.itemsize
+        assert logits <= batch
+        tokens = config.eval_sequences * config.seq_len * np.dtype(np.int64).itemsize
+        assert tokens <= held_out
+
+
+def test_weights_that_this_machine_cannot_hold_are_counted_before_they_are_made(small, tmp_path):
+    config = small(dim=2**16, heads=2, layers=2, model_options={"mlp_ratio": 1000}, run_dir=tmp_path / "run")
+    with pytest.raises(Refused, match=r"dim: saw 65536 with 2 layers, which needs .* or more; this machine has"):
+        n2n.train(config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_this_machine_cannot_hold_leaves_no_folder(small, tmp_path, monkeypatch):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: type("", (), {"total": 2**20}))
+    monkeypatch.setattr("psutil.swap_memory", lambda: type("", (), {"total": 0}))
+    with pytest.raises(Refused, match=r"eval_sequences: saw 5000 of seq_len 12, which needs .*; this machine"):
+        n2n.train(small(eval_sequences=5000, run_dir=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"graph": "sparse", "process_seed": 2**62}, "process_seed: saw 4611686018427387904; it must be less"),
+        ({"graph": GRAPH, "steps": -1}, "steps: saw -1; it must be greater than 0"),
+        ({"graph": "sparse", "layers": 2**63}, "layers: saw 9223372036854775808"),
+        ({"graph": "sparse", "dim": 2**63}, "dim: saw 9223372036854775808"),
+        ({"graph": "sparse", "steps": 10**400}, "steps: saw <an integer of 1,329 bits>"),
+        ({"graph": "sparse", "eval_sequences": 2**63}, "eval_sequences: saw 9223372036854775808"),
+        ({"graph": "sparse", "device": "gpu"}, "device: saw 'gpu'; did you mean 'cuda'? (allowed: auto, cpu, cuda)"),
+        ({"graph": "sparse", "data": "nowhere.npy"}, "data: no dataset at"),
+        ({"graph": n2n.Graph.chain(2, mode="context")}, "mode 'context' redraws the kernels of"),
+    ],
+)
+def test_one_sentence_for_one_fault(fields, said):
+    with pytest.raises(Refused) as caught:
+        n2n.TrainConfig(**fields)
+    ((_, sentence),) = caught.value.wrong
+    assert said in sentence
+    assert len(str(caught.value)) < 400
+
+
+def test_one_limit_for_every_seed():
+    most = 2**62 - 1
+    graph = n2n.Graph.preset("two_chains")
+    makers = [
+        lambda seed: n2n.TrainConfig("sparse", seed=seed).build_model(),
+        lambda seed: n2n.TrainConfig("sparse", process_seed=seed).process.sample(1, length=2),
+        lambda seed: n2n.DatasetConfig("sparse", process_seed=seed),
+        lambda seed: n2n.Process(graph, seed).sample(1, length=2),
+        lambda seed: n2n.Graph.random_dag(3, 0.5, seed),
+        lambda seed: n2n.models.build("mingru", vocab_size=2, dim=8, layers=1, heads=2, seed=seed),
+        lambda seed: Sampling(seed=seed).uniforms(1, 1),
+    ]
+    for make in makers:
+        make(most)
+        with pytest.raises(ValueError, match="seed: saw 4611686018427387904"):
+            make(most + 1)
+
+
+def test_a_configuration_is_made_in_a_moment():
+    """Ten thousand steps of a wide model with a refusal of everything else: nothing is drawn, built or read."""
+    began = time.process_time()
+    for _ in range(20):
+        n2n.TrainConfig("sparse", dim=1024, layers=64, heads=8, steps=10**9, eval_sequences=10**6)
+    assert "process" not in vars(n2n.TrainConfig("sparse")), "no kernels are drawn"
+    assert time.process_time() - began < 20, "torch would need hours for the weights of these"
+
+
+def test_many_faults_are_told_in_bounds():
+    with pytest.raises(Refused) as caught:
+        n2n.TrainConfig("sparse", **{f"name_{i}": i for i in range(5000)})
+    lines = str(caught.value).splitlines()
+    assert len(lines) == MOST_SENTENCES + 2
+    assert lines[-1] == "  - and 4,980 more"
+    assert all(len(line) <= LONGEST_SENTENCE for line in lines)
+
+
+def test_every_positional_field_stands_first_in_the_signature():
+    for cls in public(Strict) - {Strict}:
+        named = inspect.signature(cls).parameters
+        assert list(named)[: len(cls.positional)] == list(cls.positional)
+        assert set(named) == set(cls.model_fields)

@@ -1,0 +1,87 @@
+"""Trainers in processes of their own that are killed; forked from a server that has imported everything."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+import torch
+from support.run_folders import config
+
+from n2n.monitor import checkpoint, journal
+from n2n.training import learner
+from n2n.training.trainer import train
+from n2n.utils import files
+
+# Where a process can be killed by its own hand, at a call of choice: name -> (object, attribute).
+PLACES = {
+    "step": (learner, "update"),
+    "row": (journal, "append_row"),
+    "rename": (checkpoint.os, "rename"),
+    "manifest": (checkpoint, "write_json"),
+    "state": (torch, "save"),
+    "replace": (files.os, "replace"),
+    "prune": (checkpoint.shutil, "rmtree"),
+    "flush": (files.os, "fsync"),
+}
+
+
+def trainer(target: Callable, *arguments) -> multiprocessing.Process:
+    """A started process that runs ``target``."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["support.killed_trainers", "support.preload"])
+    process = context.Process(target=target, args=arguments, daemon=True)
+    with mock.patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parents[1])):  # where the server finds these modules
+        process.start()
+    return process
+
+
+def train_quietly(fields: dict) -> None:
+    with open(os.devnull, "w") as nowhere, mock.patch("sys.stdout", nowhere):
+        train(config(**fields))
+
+
+def train_slowly(fields: dict, seconds: float) -> None:
+    """Each step takes so much longer, so that there is time to be stopped in."""
+    real = learner.update
+
+    def update(*arguments):
+        time.sleep(seconds)
+        return real(*arguments)
+
+    with mock.patch.object(learner, "update", update):
+        train_quietly(fields)
+
+
+def train_and_die(fields: dict, place: str, call: int) -> None:
+    """Killed at the given call of a place, half-way through what it writes where it writes."""
+    home, name = PLACES[place]
+    real, made = getattr(home, name), [0]
+
+    def dying(*arguments, **named):
+        made[0] += 1
+        if made[0] == call:
+            if place == "row":
+                with open(arguments[0], "a") as file:
+                    file.write('{"step": 4, "lo')
+            elif place == "state":
+                arguments[1].write(b"half of it")
+                arguments[1].flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **named)
+
+    with mock.patch.object(home, name, dying):
+        train_quietly(fields)
+
+
+def train_telling(fields: dict, seconds: float, path: str) -> None:
+    """As ``train_slowly``; the error that ends it, with its type, goes into a file."""
+    try:
+        train_slowly(fields, seconds)
+    except BaseException as error:
+        with open(path, "w") as file:
+            file.write(f"{type(error).__name__}: {error}")
+        raise

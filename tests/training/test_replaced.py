@@ -1,0 +1,139 @@
+"""A run's folder that is moved, deleted or changed while a trainer is at work in it."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from support.killed_trainers import train_telling, trainer
+from support.run_folders import assert_same_run, config, contents, logged, waited
+
+import n2n
+from n2n.monitor import checkpoint
+from n2n.utils.lock import Held, is_locked, locked
+
+STEPS = 40
+FIELDS = {"steps": STEPS}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> n2n.Run:
+    return n2n.train(config(**FIELDS, run_dir=tmp_path_factory.mktemp("whole") / "run"))
+
+
+def ended(folder: Path, change, tmp_path: Path) -> str:
+    """What a trainer says when its folder is changed after some steps."""
+    said = tmp_path / "said"
+    process = trainer(train_telling, {**FIELDS, "run_dir": folder}, 0.03, str(said))
+    waited(lambda: logged(folder) >= 6)
+    change()
+    process.join(60)
+    assert process.exitcode == 1, "it has stopped by itself"
+    return said.read_text()
+
+
+@pytest.mark.parametrize("hard", [False, True], ids=["copy", "hard links"])
+def test_another_run_s_folder_in_its_place_is_not_written_to(whole, tmp_path, hard):
+    here, there = tmp_path / "a", tmp_path / "b"
+
+    def exchange():
+        here.rename(there)
+        if hard:  # the same locks, in another folder
+            shutil.copytree(there, here, copy_function=os.link)
+        else:
+            shutil.copytree(whole.path, here)
+        before.update(contents(here))
+
+    before = {}
+    said = ended(here, exchange, tmp_path)
+    assert f"Gone: the folder {here} was moved to {there} while the run was training in it. The run has stopped" in said
+    assert "The last checkpoint is that of step " in said
+    assert contents(here) == before
+    saved = max(checkpoint.steps(there / "checkpoints"))
+    assert saved < STEPS
+    assert n2n.Run(there).metrics["step"].is_monotonic_increasing
+    if not hard:
+        assert_same_run(whole, n2n.Run(here))
+        assert_same_run(whole, n2n.train(config(**FIELDS, run_dir=there)))
+
+
+def test_a_deleted_folder_does_not_come_back(tmp_path):
+    said = ended(tmp_path / "a", lambda: shutil.rmtree(tmp_path / "a"), tmp_path)
+    assert f"Gone: the folder {tmp_path / 'a'} was deleted while the run was training in it" in said
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("name", [".lock", ".launch.lock"])
+def test_without_its_lock_it_stops(whole, tmp_path, name):
+    folder = tmp_path / "a"
+    said = ended(folder, (folder / name).unlink, tmp_path)
+    assert f"Gone: the lock {folder / name} was deleted or replaced, so another trainer may be at work" in said
+    assert_same_run(whole, n2n.train(config(**FIELDS, run_dir=folder)))
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "evals.jsonl"])
+def test_rows_that_vanish_end_the_run(whole, tmp_path, name):
+    folder = tmp_path / "a"
+
+    def vanish():
+        waited(lambda: (folder / "checkpoints" / "step_00000010").exists())  # which counts on rows of both
+        (folder / name).unlink()
+
+    said = ended(folder, vanish, tmp_path)
+    assert f"Changed: {folder / name} has" in said
+    assert "someone changed it" in said
+    assert n2n.Run(folder).status["state"] == "failed"
+    with pytest.warns(UserWarning, match=f"rows of {name} that it counts on are damaged or missing"):
+        assert_same_run(whole, n2n.train(config(**FIELDS, run_dir=folder)))
+
+
+def test_a_run_without_its_last_checkpoint_is_not_done(whole, tmp_path, monkeypatch):
+    from n2n.training import reporter
+
+    real, folder = reporter.evaluate_model, tmp_path / "a"
+
+    def deleting(model, data):
+        if data.split == "test":
+            shutil.rmtree(folder / "checkpoints" / f"step_{STEPS:08d}")
+        return real(model, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reporter, "evaluate_model", deleting)
+        with pytest.raises(RuntimeError, match=f"the checkpoint of step {STEPS} was deleted from"):
+            n2n.train(config(**FIELDS, run_dir=folder))
+    assert n2n.Run(folder).status["state"] == "failed"
+    assert_same_run(whole, n2n.train(config(**FIELDS, run_dir=folder)))
+
+
+def test_looking_at_a_lock_keeps_nobody_out(tmp_path):
+    path = tmp_path / "lock"
+    assert is_locked(path) is None, "there is none"
+    assert not path.exists()
+    with locked(path, wait=False) as held:
+        assert is_locked(path) is True
+        assert held.in_place
+        with pytest.raises(Held), locked(path, wait=False):
+            pass
+        path.unlink()
+        path.touch()
+        assert not held.in_place
+        assert is_locked(path) is False
+    for _ in range(20):
+        assert is_locked(path) is False
+        with locked(path, wait=False):
+            pass
+
+
+def test_a_look_at_the_wrong_moment_keeps_no_trainer_out(tmp_path, monkeypatch):
+    """One that looks holds the lock for an instant, in which a trainer may want it."""
+    import fcntl
+
+    from n2n.utils import lock
+
+    path = tmp_path / "lock"
+    path.touch()
+    looking = os.open(path, os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr(lock.time, "sleep", lambda seconds: os.close(looking))
+    with locked(path, wait=False) as held:
+        assert held.in_place

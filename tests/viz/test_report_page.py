@@ -1,0 +1,149 @@
+"""The report of a sweep: files, escaping, and the page in a real browser without a network."""
+
+import ast
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import papermill
+import pytest
+
+import n2n
+from n2n.notebook.examples import read_sweep
+from n2n.utils.files import append_row
+from n2n.viz.report_page import Part, page_of
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+FILES = ["equal_size.csv", "evaluations.csv", "fits.csv", "index.html", "plotly.min.js", "runs.csv", "unfinished.csv"]
+COLOURS = {"light": ["rgb(34, 34, 34)", "rgb(255, 255, 255)"], "dark": ["rgb(221, 221, 221)", "rgb(17, 17, 17)"]}
+BODY = "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+EVIL = "<script>document.title = 'hacked'</script>"
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory) -> Path:
+    """Eight widths of an architecture as their folders would be, with planted evaluations; and runs that failed."""
+    folder, rng = tmp_path_factory.mktemp("here") / "sweep", np.random.default_rng(0)
+    for dim in (8, 12, 16, 20, 24, 32, 40, 48):
+        given = n2n.TrainConfig(graph="four_chains", dim=dim, heads=2, seq_len=16, steps=20, device="cpu")
+        run = folder / f"dim={dim}"
+        run.mkdir(parents=True)
+        (run / "config.json").write_text(json.dumps(given.model_dump(mode="json")))
+        (run / "status.json").write_text(json.dumps({"state": "done", "step": 20, "error": None}))
+        parameters = given.build_model().num_parameters
+        excess = 20 * parameters**-0.5 * np.exp(0.05 * rng.normal())
+        row = {"step": 20, "split": "test", "parameters": parameters, "excess_loss": excess, "excess_se": 0.01}
+        row |= {"cross_entropy": 1 + excess, "oracle_nll": 1.0, "unigram": 3.0, "bigram": 2.0}
+        append_row(run / "evals.jsonl", row)
+    failed = folder / "failed"
+    shutil.copytree(folder / "dim=8", failed)
+    (failed / "evals.jsonl").unlink()
+    (failed / "status.json").write_text(json.dumps({"state": "failed", "step": 0, "error": f"KeyError: {EVIL}\n"}))
+    points = {name: {"arch": "transformer"} for name in ("failed", "gone", "beaten")}
+    (folder / "sweep.json").write_text(json.dumps({"points": points}))
+    (folder / "beaten").mkdir()
+    job = {"state": "failed", "error": "Traceback\nValueError: steps: saw 'x'"}
+    (folder / "beaten" / "job.json").write_text(json.dumps(job))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(sweep) -> Path:
+    results = read_sweep(str(sweep))
+    scaling = {axis: n2n.scaling_fits(results, axis, resamples=200) for axis in ("parameters", "tokens", "flops")}
+    return n2n.write_report(results, scaling, n2n.at_equal_size(results))
+
+
+@pytest.mark.parametrize(("name", "config"), [("report", n2n.ReportConfig), ("difficulty", n2n.DifficultyConfig)])
+def test_the_notebook_s_parameters_are_the_configuration_s_defaults(name, config):
+    read = papermill.inspect_notebook(NOTEBOOKS / f"{name}.ipynb")
+    shown = {parameter: ast.literal_eval(about["default"]) for parameter, about in read.items()}
+    assert set(shown) == set(config.model_fields)
+    assert config(**shown) == config()
+
+
+def test_the_folder_holds_the_page_and_the_tables(sweep, page):
+    assert page == sweep / "report" / "index.html"
+    assert sorted(path.name for path in page.parent.iterdir()) == FILES
+    runs, fits, unfinished = (pd.read_csv(page.parent / f"{name}.csv") for name in ("runs", "fits", "unfinished"))
+    assert len(runs) == 11
+    assert set(runs["task"].dropna()) == {"four_chains, process 0"}
+    assert unfinished["state"].tolist() == ["failed", "missing", "failed"]
+    assert unfinished["error"].fillna("").tolist() == [f"KeyError: {EVIL}", "", "ValueError: steps: saw 'x'"]
+    laws = fits.set_index("axis")
+    assert laws.loc["parameters", "exponent"] == pytest.approx(0.5, abs=0.1)
+    assert laws.loc["tokens", "note"] == "no fit: different sizes: 1, needed: 3"
+    assert read_sweep(str(sweep)).table.index.tolist() == runs["run"].tolist(), "the report is no run"
+
+
+def test_the_page_escapes_what_runs_say(page):
+    text = page.read_text()
+    assert EVIL not in text
+    assert "3 of 11 runs left out" in text
+    assert "KeyError: &lt;script&gt;" in text
+    hostile = page_of(EVIL, [Part(EVIL, EVIL, pd.DataFrame({EVIL: [EVIL]}, index=[EVIL]))])
+    assert EVIL not in hostile
+    assert hostile.count("&lt;script&gt;") == 7
+
+
+def test_an_unfinished_run_is_drawn_where_the_page_says(sweep, tmp_path):
+    """Against data and among the runs, not against parameters, compute or at equal size, for others are done."""
+    moved = tmp_path / "sweep"
+    shutil.copytree(sweep, moved, ignore=shutil.ignore_patterns("report"))
+    (moved / "dim=48" / "status.json").write_text(json.dumps({"state": "failed", "step": 20, "error": "late"}))
+    results = read_sweep(moved)
+    scaling = {axis: n2n.scaling_fits(results, axis, resamples=100) for axis in ("parameters", "tokens", "flops")}
+    drawn = {axis: "dim=48" in set(found.points["run"]) for axis, found in scaling.items()}
+    assert drawn == {"parameters": False, "tokens": True, "flops": False}
+    assert "dim=48" in n2n.viz.excess_by_run(results.table).data[-1].y
+    equal = n2n.at_equal_size(results)
+    assert (equal.left_out, equal.runs) == (4, 11)
+    page = n2n.write_report(results, scaling, equal).read_text()
+    assert "drawn without them" not in page
+    assert (
+        "are drawn in the excess loss of each run and against data; against parameters and at equal size only" in page
+    )
+
+
+def test_the_page_asks_for_nothing_from_elsewhere(page):
+    assert re.findall(r"""(?:src|href)=["']?([^"' >]+)""", page.read_text()) == ["plotly.min.js"]
+
+
+def test_a_second_report_replaces_the_first_and_a_file_is_refused(sweep, page, tmp_path):
+    results = read_sweep(str(sweep))
+    scaling, equal = {"parameters": n2n.scaling_fits(results, "parameters")}, n2n.at_equal_size(results)
+    place = tmp_path / "a" / "b"
+    first = n2n.write_report(results, scaling, equal, str(place)).read_bytes()
+    (place / ".index.html.1.part").write_text("torn")
+    assert n2n.write_report(results, scaling, equal, str(place)).read_bytes() == first
+    assert sorted(path.name for path in place.iterdir()) == FILES
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"export: saw .*file, which is a file; a folder is needed"):
+        n2n.write_report(results, scaling, equal, str(tmp_path / "file"))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs a chromium browser on the PATH")
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_browser_without_a_network_draws_every_figure(page, tmp_path):
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    moved = shutil.copytree(page.parent, tmp_path / "moved")
+    with api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        tab, heard = browser.new_context(offline=True, viewport={"width": 900, "height": 900}).new_page(), []
+        tab.on("console", lambda message: heard.append(message.text))
+        tab.on("pageerror", lambda error: heard.append(str(error)))
+        tab.goto(f"file://{moved / 'index.html'}")
+        tab.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length >= 5")
+        assert tab.title() == "Sweep sweep"
+        assert tab.locator(".js-plotly-plot").count() == 5
+        assert tab.locator(".js-plotly-plot .scatterlayer .trace").count() >= 10
+        assert heard == []
+        for scheme, expected in COLOURS.items():
+            tab.emulate_media(color_scheme=scheme)
+            assert tab.evaluate(BODY) == expected
+            tab.screenshot(path=str(tmp_path / f"{scheme}.png"), full_page=True)
+        browser.close()
