@@ -1,23 +1,18 @@
 """Entropies against closed forms, enumeration and published values."""
 
-import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
+from support.enumeration import enumerated, flips
 from support.random_graphs import chain_seen_through, mixing_graph
 
 import n2n
 from n2n.difficulty import entropies
 from n2n.graph.graph import Graph
 from n2n.graph.presets import PRESETS
-from n2n.oracle.reference import flatten, initial_belief
 from n2n.process.process import Process
-
-
-def flips(p: float, q: float) -> Process:
-    return chain_seen_through(np.array([[1 - p, p], [q, 1 - q]]), np.eye(2))
 
 
 @pytest.mark.parametrize(("p", "q", "rate"), [(0.2, 0.3, 0.544587), (0.3, 0.4, 0.637499)])
@@ -31,28 +26,6 @@ def test_mess3():
     whole = n2n.entropy(Process.classic("mess3", x=0.15, a=0.6), 4, precision=1e-4)
     assert whole.by_position == pytest.approx([1.091068, 1.089391, 1.089004], abs=5e-4)
     assert abs(whole.mean - np.mean([1.091068, 1.089391, 1.089004])) < 5 * whole.standard_error
-
-
-def enumerated(process: Process, length: int) -> np.ndarray:
-    """H(X_t | X_<t) for t = 1 .. by summing over every sequence of tokens, on the flattened chain."""
-    transitions, emissions = flatten(process)
-    vocab_size = process.graph.vocab_size
-    starts = [0] if process.graph.initial == "zero" else range(vocab_size)
-    law = np.eye(vocab_size)[0] if process.initial_law is None else process.initial_law.reshape(-1, vocab_size).sum(0)
-    entropies = np.zeros(length - 1)
-    for first, *rest in itertools.product(starts, *[range(vocab_size)] * (length - 1)):
-        belief, probability, losses = initial_belief(process, first), law[first], []
-        for before, token in itertools.pairwise([first, *rest]):
-            x = before if len(transitions) > 1 else 0
-            belief = (belief @ transitions[x]) * emissions[x, :, token]
-            evidence = belief.sum()
-            if evidence == 0:
-                break
-            probability, belief = probability * evidence, belief / evidence
-            losses.append(-np.log(evidence))
-        else:
-            entropies += probability * np.array(losses)
-    return entropies
 
 
 @pytest.mark.parametrize("initial", ["zero", "uniform", "stationary"])

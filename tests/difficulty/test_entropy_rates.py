@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 import pytest
+from support.enumeration import enumerated, flips
 from support.random_graphs import chain_seen_through, mixing_graph, random_graph
-from test_difficulty import enumerated, flips
 
 import n2n
 from n2n.difficulty import entropy_rates

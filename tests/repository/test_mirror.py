@@ -1,0 +1,30 @@
+"""The tests lie in the same tree as n2n: ``tests/oracle/test_filtering.py`` tests ``n2n/oracle/filtering.py``."""
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+PACKAGE = TESTS.parent / "n2n"
+NO_PACKAGE = {"end_to_end", "repository", "support"}  # of whole programs, of the repository itself, of help for tests
+WHOLE_PACKAGE = {  # what several modules of a package do together
+    "notebook/test_refusals.py",
+    "oracle/test_properties.py",
+    "process/test_starts.py",
+    "training/test_replaced.py",
+}
+FILES = [path for path in sorted(TESTS.glob("*/test_*.py")) if path.parent.name not in NO_PACKAGE]
+
+
+def test_every_folder_of_tests_is_a_package():
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    folders = {path.name for path in TESTS.iterdir() if path.is_dir() and not path.name.startswith(("_", "."))}
+    assert folders == packages | NO_PACKAGE
+    assert {path.name for path in TESTS.glob("*.py")} == {"conftest.py"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_file_of_tests_is_of_a_module(path):
+    module = PACKAGE / path.parent.name / path.name.removeprefix("test_")
+    own = module.exists() or module.with_suffix("").is_dir() or path.stem == f"test_{path.parent.name}"
+    assert own != (f"{path.parent.name}/{path.name}" in WHOLE_PACKAGE)
