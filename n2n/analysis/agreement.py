@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from n2n.utils.arrays import reals
 from n2n.utils.statistics import mean_and_error, ratio_error
-from n2n.utils.strict import whole
+from n2n.utils.strict import as_integer
 
 PAIRS = ("batch", "T", "T")
 HEADS = ("batch", "layers", "heads", "T", "T")
@@ -53,10 +53,10 @@ def head_agreement(
         ValueError: shapes that do not fit, a number that is not finite, fewer than 2 sequences, or nothing to score.
     """
     mixing, influence = _checked(mixing, influence)
-    least_keys, permutations = whole("least_keys", least_keys, 2), whole("permutations", permutations, 1)
+    least_keys, permutations = as_integer("least_keys", least_keys, 2), as_integer("permutations", permutations, 1)
     if not (isinstance(least_influence, float | int) and 0 <= least_influence < np.inf):
         raise ValueError(f"least_influence: saw {least_influence!r}; a number of nats from 0 is needed")
-    rng = np.random.default_rng(whole("seed", seed, 0))
+    rng = np.random.default_rng(as_integer("seed", seed, 0))
     orders = np.array([rng.permutation(len(mixing)) for _ in range(permutations)])
     return _scores(mixing, np.where(influence < least_influence, 0.0, influence), least_keys, orders)
 

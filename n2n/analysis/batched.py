@@ -17,7 +17,7 @@ PART = 64  # sequences in one forward pass
 
 
 @torch.no_grad()
-def read_in_parts(
+def run_in_batches(
     model: LanguageModel, tokens: ArrayLike, read: Callable[[Tensor], Tensor], part: int = PART
 ) -> np.ndarray:
     """What ``read`` makes of the sequences, ``part`` of them at a time, on the model's device and in evaluation mode.

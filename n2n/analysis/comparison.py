@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from n2n.analysis.batched import check_vocabulary, read_in_parts
+from n2n.analysis.batched import check_vocabulary, run_in_batches
 from n2n.analysis.evaluation import baseline_tokens
 from n2n.difficulty.markov import markov_nll
 from n2n.difficulty.ngrams import fit_ngram
@@ -18,7 +18,7 @@ from n2n.oracle.filtering import filter
 from n2n.process.process import Process, Sample
 from n2n.utils.progress import track
 from n2n.utils.statistics import ratio_error, student
-from n2n.utils.strict import unknown, whole
+from n2n.utils.strict import as_integer, unknown
 
 ORACLE, NGRAM, EXACT = "oracle", "n-gram", "exact"  # whom no model may be called
 FEWEST = 10  # sequences that an interval is taken over
@@ -44,8 +44,8 @@ class Comparison:
     length: int
 
     def __post_init__(self) -> None:
-        whole("sequences", self.sequences, 2)
-        whole("length", self.length, 2)
+        as_integer("sequences", self.sequences, 2)
+        as_integer("length", self.length, 2)
         if not self.models or {ORACLE, NGRAM, EXACT} & set(self.models):
             raise ValueError(
                 f"models: saw {list(self.models)}; one is needed, and none called {ORACLE}, {NGRAM}, {EXACT}"
@@ -248,4 +248,4 @@ def _mean_of(values: np.ndarray, among: np.ndarray | None = None, name: str = "e
 
 def _log_laws(model: LanguageModel, tokens: np.ndarray) -> np.ndarray:
     """``(sequences, T - 1, V)``, float64."""
-    return read_in_parts(model, tokens, lambda part: model(part[:, :-1]).double().log_softmax(-1))
+    return run_in_batches(model, tokens, lambda part: model(part[:, :-1]).double().log_softmax(-1))

@@ -15,7 +15,7 @@ from n2n.analysis.probes import ProbeData, variance_explained
 from n2n.models.lm import LanguageModel
 from n2n.runs.run import Run
 from n2n.utils.progress import track
-from n2n.utils.strict import whole
+from n2n.utils.strict import as_integer
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ def spread(run: Run, most: int) -> list[int]:
     Raises:
         ValueError: a number under 2, or a run without a checkpoint.
     """
-    whole("most", most, 2)
+    as_integer("most", most, 2)
     saved = run.some_steps
     some = np.unique(np.linspace(0, len(saved) - 1, min(most, len(saved))).round().astype(int))
     return [0, *(saved[i] for i in some)]

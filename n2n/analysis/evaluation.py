@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from n2n.analysis.batched import check_vocabulary, read_in_parts
+from n2n.analysis.batched import check_vocabulary, run_in_batches
 from n2n.config.train_config import TrainConfig
 from n2n.difficulty.ngrams import fit_ngram
 from n2n.models.lm import LanguageModel
@@ -143,7 +143,7 @@ def evaluate_model(model: LanguageModel, data: HeldOut) -> Evaluation:
         ValueError: a model of another vocabulary.
     """
     check_vocabulary(model, data.process)
-    nll = read_in_parts(model, data.tokens, lambda part: model.nll(part).double())
+    nll = run_in_batches(model, data.tokens, lambda part: model.nll(part).double())
     excess = nll - data.oracle_nll  # (sequences, T - 1)
     return Evaluation(
         split=data.split,

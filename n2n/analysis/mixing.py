@@ -8,19 +8,19 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from n2n.analysis.batched import check_vocabulary, read_in_parts
+from n2n.analysis.batched import check_vocabulary, run_in_batches
 from n2n.graph.graph import Graph
 from n2n.models.lm import LanguageModel
 from n2n.oracle.influence import token_influence
 from n2n.process.process import Process
-from n2n.utils.strict import whole
+from n2n.utils.strict import as_integer
 
 SPLIT = "test"
 PART = 16  # sequences inspected at once
 
 
 @dataclass(frozen=True, eq=False)
-class Attended:
+class MixingResult:
     """Sequences, what a model mixes on them, and what their tokens tell.
 
     Attributes:
@@ -45,7 +45,9 @@ class Attended:
     def place(self, sequence: int, query: int | None) -> tuple[int, int]:
         """A sequence and a query, None being the last one; or a ``ValueError`` if there is no such one."""
         count, last = len(self.tokens), self.influence.shape[1] - 1
-        return whole("sequence", sequence, 0, count - 1), whole("query", last if query is None else query, 0, last)
+        return as_integer("sequence", sequence, 0, count - 1), as_integer(
+            "query", last if query is None else query, 0, last
+        )
 
     def weights(self, sequence: int, layer: int | None, head: int | None) -> np.ndarray:
         """One head's mixing on one sequence, ``(T - 1, T - 1)``; None is the mean of absolute values over all.
@@ -57,9 +59,9 @@ class Attended:
         """
         chosen, (layers, heads) = self.mixing[self.place(sequence, None)[0]], self.mixing.shape[1:3]
         if layer is not None:
-            chosen = chosen[[whole("layer", layer, 1, layers) - 1]]
+            chosen = chosen[[as_integer("layer", layer, 1, layers) - 1]]
         if head is not None:
-            chosen = chosen[:, [whole("head", head, 0, heads - 1)]]
+            chosen = chosen[:, [as_integer("head", head, 0, heads - 1)]]
         return chosen[0, 0] if layer is not None and head is not None else np.abs(chosen).mean((0, 1))
 
 
@@ -77,20 +79,20 @@ def token_mixing(model: LanguageModel, tokens: ArrayLike) -> np.ndarray:
     Raises:
         ValueError: tokens of another shape or type, or what ``model.inspect`` refuses.
     """
-    return read_in_parts(model, tokens, lambda some: model.inspect(some[:, :-1], residual=False).attention, PART)
+    return run_in_batches(model, tokens, lambda some: model.inspect(some[:, :-1], residual=False).attention, PART)
 
 
-def attend(process: Process, model: LanguageModel, sequences: int, length: int) -> Attended:
+def measure_mixing(process: Process, model: LanguageModel, sequences: int, length: int) -> MixingResult:
     """A model on the first held-out sequences of a process, of the split ``test``.
 
     Raises:
         ValueError: numbers out of range, a model of another vocabulary, or one that does not say how it mixes tokens.
     """
-    whole("sequences", sequences, 2)
-    whole("length", length, 2)
+    as_integer("sequences", sequences, 2)
+    as_integer("length", length, 2)
     check_vocabulary(model, process)
     sample = process.sample(sequences, length=length, split=SPLIT)
     mixing = token_mixing(model, sample.tokens)
-    return Attended(
+    return MixingResult(
         process.graph, sample.tokens, sample.latents, mixing, token_influence(process, sample.tokens).numpy()
     )

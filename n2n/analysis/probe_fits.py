@@ -14,7 +14,7 @@ from n2n.utils.arrays import reals
 RESAMPLES = 1000  # of the judged sequences, for an interval
 PENALTY = 1e-5  # half of it times the squared weights is added to the mean cross-entropy, in nats
 ITERATIONS = 150  # of L-BFGS, at most
-LEAST_SPREAD = 1e-9  # root mean square of what is explained
+MIN_SPREAD = 1e-9  # root mean square of what is explained
 
 
 class Parts(NamedTuple):
@@ -50,7 +50,7 @@ def explained(predicted: np.ndarray, targets: Parts) -> Interval:
     """
     error = ((targets.judged - predicted) ** 2).sum((1, 2))
     spread = ((targets.judged - targets.fitted.mean((0, 1))) ** 2).sum((1, 2))
-    if spread.sum() < LEAST_SPREAD**2 * targets.judged.size:
+    if spread.sum() < MIN_SPREAD**2 * targets.judged.size:
         return Interval(math.nan, math.nan, math.nan)
     return _ratio(spread - error, spread)
 

@@ -9,14 +9,14 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from n2n.analysis.batched import read_in_parts
+from n2n.analysis.batched import run_in_batches
 from n2n.analysis.probe_fits import Parts, classify, divergence, explained, regress
 from n2n.models.lm import LanguageModel
 from n2n.oracle.filtering import filter
 from n2n.oracle.mean_field import mean_field
 from n2n.process.process import Process, Split
 from n2n.utils.progress import track
-from n2n.utils.strict import whole
+from n2n.utils.strict import as_integer
 
 FITTED, JUDGED = "valid", "test"  # splits that probes are fitted on and judged on
 CONSTANT = "constant"  # the source that knows nothing
@@ -44,8 +44,8 @@ class ProbeData:
     length: int
 
     def __post_init__(self) -> None:
-        whole("sequences", self.sequences, 2)
-        whole("length", self.length, 2)
+        as_integer("sequences", self.sequences, 2)
+        as_integer("length", self.length, 2)
         if not self.process.graph.latents:
             raise ValueError("process: saw no latents, so there is no belief for a probe to find")
 
@@ -83,7 +83,7 @@ class ProbeData:
         Raises:
             ValueError: fewer than 1 token or more than ``length``.
         """
-        last, vocab_size = whole("last", last, 1, self.length), self.process.graph.vocab_size
+        last, vocab_size = as_integer("last", last, 1, self.length), self.process.graph.vocab_size
         return Parts(*(_indicators(part, last, vocab_size)[:, self.first :] for part in self.tokens))
 
     def mean_field(self) -> Parts:
@@ -168,7 +168,7 @@ def _columns(name: str, interval: tuple[float, float, float]) -> dict[str, float
 
 def _stream(model: LanguageModel, tokens: np.ndarray) -> np.ndarray:
     """``(sequences, layers + 1, length, dim)``, float32."""
-    return read_in_parts(model, tokens, lambda part: model.inspect(part, attention=False).residual.float())
+    return run_in_batches(model, tokens, lambda part: model.inspect(part, attention=False).residual.float())
 
 
 def _indicators(tokens: np.ndarray, count: int, vocab_size: int) -> np.ndarray:

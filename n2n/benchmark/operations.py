@@ -14,8 +14,8 @@ from n2n.models import ops
 from n2n.utils.cpu import keep_freed_memory
 from n2n.utils.progress import track
 
-LONGEST = 64  # times ``length``, in steps of 4; with 256 tokens up to 16,384
-TWINS_LONGEST = 4  # times ``length``, beyond which the twins are left out
+MAX_LENGTH_FACTOR = 64  # times ``length``, in steps of 4; with 256 tokens up to 16,384
+MAX_TWINS = 4  # times ``length``, beyond which the twins are left out
 WARM = 5  # unmeasured runs: memory that is kept from one to the next is found by then
 HEADS, STATE = 4, 64  # of ``ssd``
 
@@ -30,7 +30,7 @@ def operation_table(settings: Settings) -> pd.DataFrame:
     """
     keep_freed_memory()
     batches = [(count, settings.length) for count in (1, *settings.batches)]
-    lengths = [(1, settings.length * 4**i) for i in range(1, 10) if 4**i <= LONGEST]
+    lengths = [(1, settings.length * 4**i) for i in range(1, 10) if 4**i <= MAX_LENGTH_FACTOR]
     rows = []
     for name, (make, fast, twin, target) in track(_OPERATIONS.items(), "operation"):
         for count, length in batches + lengths:
@@ -41,7 +41,7 @@ def operation_table(settings: Settings) -> pd.DataFrame:
             held = peak_memory(ours, settings.device)
             row |= {"ms": 1e3 * seconds, "ns/token": 1e9 * seconds / (count * length), "MiB": held}
             row |= {"times the twin": float("nan")}
-            if length <= TWINS_LONGEST * settings.length:
+            if length <= MAX_TWINS * settings.length:
                 (slow,) = medians(min(3, settings.repeats), _there_and_back(twin, inputs))
                 row["times the twin"] = slow / seconds
             rows.append(row | {"target": target})

@@ -29,7 +29,7 @@ COUNTS = (256, 4096)  # sequences that the sampler draws
 WHOLE_STEPS = 2e7  # entries of the textbook's sums that are timed, at least; longer sequences are scaled to
 TWIN_LENGTH = 17  # tokens in each sequence of the sampler's twin; its time is in proportion to them
 GROWTH_LENGTH = 17  # tokens in a sequence there
-LARGEST_FLAT = 1024  # joint states up to which the textbook is drawn in the figure of growth
+MAX_FLAT = 1024  # joint states up to which the textbook is drawn in the figure of growth
 
 
 def debug_graph() -> Graph:
@@ -114,7 +114,7 @@ def growth_table(settings: Settings) -> pd.DataFrame:
         held = peak_memory(run, settings.device)
         (fast,) = medians(3, run)
         slow = float("nan")
-        if states <= LARGEST_FLAT:
+        if states <= MAX_FLAT:
             flat = tuple(table.float() for table in _flat(process, settings.device))
             short = on_device[:, :3]
             (slow,) = medians(3, lambda flat=flat, short=short: textbook_nll(*flat, short).cpu())

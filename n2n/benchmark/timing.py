@@ -14,7 +14,7 @@ import torch
 from pydantic import Field, field_validator
 
 from n2n.oracle.checks import check_device
-from n2n.utils.configuration import Asked
+from n2n.utils.configuration import Configuration
 from n2n.utils.strict import Count, Ordered
 
 MATRIX = 2048  # rows and columns of the matrices whose product says how fast the machine multiplies
@@ -22,7 +22,7 @@ PRODUCTS = 5  # of them in one timing
 _PROCESS = Path("/proc/self")
 
 
-class Settings(Asked):
+class Settings(Configuration):
     """What is timed.
 
     Args:

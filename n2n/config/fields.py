@@ -7,19 +7,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from n2n.graph.by_name import preset
+from n2n.graph.by_name import as_graph
 from n2n.graph.graph import Graph
 from n2n.graph.presets import PRESETS
 from n2n.process.classic import CLASSICS
 from n2n.utils.arrays import probabilities
-from n2n.utils.strict import NonNegative, NonNegativeInt, shown, unknown
+from n2n.utils.strict import NonNegative, NonNegativeInt, short_repr, unknown
 
 
 def _named(graph: object) -> object:
     """A graph, or that of a preset by its name; ``TrainConfig`` has replaced a classic process's name by then."""
     if isinstance(graph, str) and graph not in PRESETS:
         raise ValueError(unknown("graph", graph, [*PRESETS, *CLASSICS]))
-    return preset(graph)
+    return as_graph(graph)
 
 
 def _plain(tables: object) -> object:
@@ -27,7 +27,7 @@ def _plain(tables: object) -> object:
     if not isinstance(tables, Mapping):
         return tables
     return {
-        name: probabilities(table, name if isinstance(name, str) else shown(name)).tolist()
+        name: probabilities(table, name if isinstance(name, str) else short_repr(name)).tolist()
         for name, table in tables.items()
     }
 

@@ -21,9 +21,9 @@ from n2n.models.ops import Kernels
 from n2n.oracle.checks import check_budget, check_fixed
 from n2n.process.classic import CLASSICS
 from n2n.process.process import Process
-from n2n.utils.configuration import Asked
+from n2n.utils.configuration import Configuration
 from n2n.utils.paths import PathText
-from n2n.utils.strict import RECORDED, Count, NonNegative, Positive, Refused, Seed, Several, shown, unknown
+from n2n.utils.strict import RECORDED, Count, NonNegative, Positive, Refused, Seed, SeveralErrors, short_repr, unknown
 
 # What may change between one call of train() and the next on the same folder: how long, how often, on what.
 CHANGEABLE = frozenset(
@@ -40,7 +40,7 @@ TOGETHER = (
 )
 
 
-class TrainConfig(Asked):
+class TrainConfig(Configuration):
     """Everything that decides a run.
 
     Args:
@@ -169,7 +169,7 @@ class TrainConfig(Asked):
         if self.data != ONLINE and not (info.context or {}).get(RECORDED):
             wrong += self._wrong_data()
         if wrong:
-            raise Several(*wrong)
+            raise SeveralErrors(*wrong)
         return self
 
     def _wrong_tables(self) -> list[str]:
@@ -184,7 +184,7 @@ class TrainConfig(Asked):
     def _wrong_model(self) -> list[str]:
         taken = sorted(self.model_options.keys() & {"vocab_size", "dim", "layers", "heads", "kernels", "seed"})
         if taken:
-            return [f"model_options: saw {shown(taken)}, which have fields of their own"]
+            return [f"model_options: saw {short_repr(taken)}, which have fields of their own"]
         try:
             longest = self.model.max_length
         except ValueError as error:

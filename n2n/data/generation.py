@@ -16,11 +16,11 @@ import numpy as np
 from n2n.data.sidecar import Plan, described, differing, is_description, plan
 from n2n.data.store import TokenStore, described_by, opened, sha256_of, work_folder
 from n2n.process.process import SPLITS, Process, Split
-from n2n.utils.files import making, write_atomic, write_json
+from n2n.utils.files import making_folder, write_atomic, write_json
 from n2n.utils.lock import locked
-from n2n.utils.paths import usable
+from n2n.utils.paths import checked_path
 from n2n.utils.progress import Progress
-from n2n.utils.strict import shown, unknown, whole
+from n2n.utils.strict import as_integer, short_repr, unknown
 
 BLOCK = 2**22  # tokens written at once
 
@@ -72,15 +72,15 @@ def generate_part(
         ValueError, OSError: as ``generate``.
     """
     if not isinstance(process, Process):
-        raise ValueError(f"process: saw {shown(process)}; a Process is needed, such as n2n.Process(graph)")
+        raise ValueError(f"process: saw {short_repr(process)}; a Process is needed, such as n2n.Process(graph)")
     if split not in SPLITS:
         raise ValueError(unknown("split", split, SPLITS))
-    parts, part = whole("parts", parts, 1), whole("part", part, 0, parts - 1)
-    sequences, length = whole("sequences", sequences, 1), whole("length", length, 2)
-    path = usable(path, "path")
+    parts, part = as_integer("parts", parts, 1), as_integer("part", part, 0, parts - 1)
+    sequences, length = as_integer("sequences", sequences, 1), as_integer("length", length, 2)
+    path = checked_path(path, "path")
     if path.suffix != ".npy":
-        raise ValueError(f"path: saw {shown(path.name)}; a name that ends in .npy is needed")
-    usable(work_folder(path), "path")  # whose name is longer
+        raise ValueError(f"path: saw {short_repr(path.name)}; a name that ends in .npy is needed")
+    checked_path(work_folder(path), "path")  # whose name is longer
     making = _Making(process, path, sequences, length, split)
     if path.exists():
         return making.finished()
@@ -142,13 +142,13 @@ class _Making:
             self._refuse_other(described(begun, Plan), self.work)
             return
         self._refuse_foreign_sidecar()
-        with making(self.path.parent):
+        with making_folder(self.path.parent):
             bytes_needed = self.sequences * self.length * np.dtype(self.plan["dtype"]).itemsize
             free = shutil.disk_usage(self.path.parent).free
             if bytes_needed > free:
                 wanted, left = bytes_needed / 2**30, free / 2**30
                 raise OSError(f"{self.path} takes {wanted:,.1f} GiB, of which {left:,.1f} are free")
-            with making(self.work), locked(self.work / "lock"):
+            with making_folder(self.work), locked(self.work / "lock"):
                 if not begun.exists():
                     shape = (self.sequences, self.length)
                     np.lib.format.open_memmap(self.tokens, "w+", self.plan["dtype"], shape)

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from n2n.graph.graph import Graph
 from n2n.process.process import Process, Split
-from n2n.utils.files import object_in
+from n2n.utils.files import read_object
 from n2n.utils.strict import Refused, Strict
 
 FORMAT = 1
@@ -57,7 +57,7 @@ def described(path: Path, kind: type[Plan]) -> dict[str, Any]:
         ValueError: with the file and each field at fault.
     """
     try:
-        found = object_in(path)
+        found = read_object(path)
         kind(**found)
     except Refused as error:
         said = "; ".join(" ".join(said.split()) for _, said in error.wrong)

@@ -13,7 +13,7 @@ import numpy as np
 from n2n.data.sidecar import Sidecar, described, differing, plan, without_kernels
 from n2n.graph.graph import Graph
 from n2n.process.process import Process
-from n2n.utils.paths import usable
+from n2n.utils.paths import checked_path
 
 PIECE = 2**24  # bytes read at once
 
@@ -37,7 +37,7 @@ class TokenStore:
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
-        self.path = usable(path, "data")
+        self.path = checked_path(path, "data")
         if not self.path.is_file():
             hint = "; it is not finished: run its generation again" if work_folder(self.path).exists() else ""
             raise ValueError(f"data: no dataset at {self.path}{hint}")

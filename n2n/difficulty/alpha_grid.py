@@ -9,12 +9,12 @@ import pandas as pd
 
 from n2n.difficulty.calibration import several_seeds, with_alphas
 from n2n.difficulty.entropies import entropies_by_seed
-from n2n.graph.by_name import preset
+from n2n.graph.by_name import as_graph
 from n2n.graph.graph import Graph
 from n2n.oracle.checks import check_budget, check_fixed
 from n2n.utils.progress import track
 from n2n.utils.statistics import mean_and_error
-from n2n.utils.strict import whole
+from n2n.utils.strict import as_integer
 
 
 def entropy_grid(
@@ -48,7 +48,7 @@ def entropy_grid(
         ValueError: an unknown preset, no latent, kernels redrawn for every sequence, a concentration that a node
             refuses, or a number out of range.
     """
-    graph, seeds = preset(graph), several_seeds("seeds", seeds, 2)
+    graph, seeds = as_graph(graph), several_seeds("seeds", seeds, 2)
     _refuse(graph, sequences, length)
     cells = [(z, x, _with_both(graph, z, x)) for z, x in product(alphas_z, alphas_x)]  # all are checked before any work
     if not cells:
@@ -80,7 +80,7 @@ def _with_both(graph: Graph, alpha_z: float, alpha_x: float) -> Graph:
 def _refuse(graph: Graph, sequences: int, length: int) -> None:
     if not graph.latents:
         raise ValueError("graph: saw no latent node; alphas_z are concentrations of latents")
-    whole("sequences", sequences, 2)
-    whole("length", length, 2)
+    as_integer("sequences", sequences, 2)
+    as_integer("length", length, 2)
     check_fixed(graph)
     check_budget(graph)

@@ -11,7 +11,7 @@ from n2n.difficulty.entropies import entropy
 from n2n.difficulty.mutual_information import first_law, laws, one_step_apart
 from n2n.process.process import Process
 from n2n.utils.statistics import Z95
-from n2n.utils.strict import whole
+from n2n.utils.strict import as_integer
 
 
 def best_losses(process: Process, length: int, *, precision: float = 0.02) -> pd.DataFrame:
@@ -33,7 +33,7 @@ def best_losses(process: Process, length: int, *, precision: float = 0.02) -> pd
         ValueError: a length under 2, kernels that are redrawn for every sequence, a law too large for 1 GiB, or what
             ``n2n.entropy`` refuses.
     """
-    steps, law, x = whole("length", length, 2) - 1, first_law(process, length), process.graph.observed.name
+    steps, law, x = as_integer("length", length, 2) - 1, first_law(process, length), process.graph.observed.name
     before = sum(laws(process, law, steps - 1)) / steps
     (pair,) = one_step_apart(process, before, 1, [x], x)[x]
     oracle = entropy(process, length, precision=precision)

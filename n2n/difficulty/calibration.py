@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from n2n.difficulty.entropies import entropies_by_seed
-from n2n.graph.by_name import named
+from n2n.graph.by_name import graphs_by_name
 from n2n.graph.graph import Graph
 from n2n.oracle.checks import check_budget, check_fixed
 from n2n.utils.progress import track
 from n2n.utils.statistics import mean_and_error, student
-from n2n.utils.strict import positive, shown, unknown, whole
+from n2n.utils.strict import as_integer, as_positive, short_repr, unknown
 
 LOWEST, HIGHEST = 1e-4, 1e3  # concentrations between which the target is looked for
 STEPS = 30  # halvings of that interval, on a logarithmic scale
@@ -112,9 +112,9 @@ def _listed(what: str, values) -> list:
 
 def different_seeds(what: str, seeds: Iterable[int]) -> list[int]:
     """Seeds as whole numbers, none of them twice: a process that counts twice makes a standard error too small."""
-    seeds = [whole(what, seed, 0) for seed in seeds]
+    seeds = [as_integer(what, seed, 0) for seed in seeds]
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"{what}: saw {shown(seeds)}; no seed may be there twice")
+        raise ValueError(f"{what}: saw {short_repr(seeds)}; no seed may be there twice")
     return seeds
 
 
@@ -124,10 +124,10 @@ def _refuse(graph: Graph, target: float, names: list[str], length, seeds, sequen
         if name not in known:
             raise ValueError(unknown("node", name, known))
     for what, value in (("target", target), ("tolerance", tolerance)):
-        positive(what, value, "nats per token")
+        as_positive(what, value, "nats per token")
     different_seeds("seeds", seeds)
-    whole("length", length, 2)
-    whole("sequences", sequences, 2)
+    as_integer("length", length, 2)
+    as_integer("sequences", sequences, 2)
     check_fixed(graph)
     check_budget(graph)
 
@@ -153,7 +153,7 @@ def with_alphas(graph: Graph, alphas: Mapping[str, float]) -> Graph:
 def several_seeds(what: str, seeds: Sequence[int], least: int) -> list[int]:
     seeds = different_seeds(what, seeds)
     if len(seeds) < least:
-        raise ValueError(f"{what}: saw {shown(seeds)}; a standard error over processes needs at least 2")
+        raise ValueError(f"{what}: saw {short_repr(seeds)}; a standard error over processes needs at least 2")
     return seeds
 
 
@@ -199,9 +199,11 @@ def equal_difficulty(
     Raises:
         ValueError: as ``n2n.calibrate`` and ``n2n.graph.by_name.named``, or a seed that is there twice.
     """
-    graphs, seeds, fresh = named(graphs), several_seeds("seeds", seeds, 2), several_seeds("fresh", fresh, 2)
+    graphs, seeds, fresh = graphs_by_name(graphs), several_seeds("seeds", seeds, 2), several_seeds("fresh", fresh, 2)
     if set(seeds) & set(fresh):
-        raise ValueError(f"fresh: saw {shown(fresh)} beside seeds {shown(seeds)}; none of these is a fresh one")
+        raise ValueError(
+            f"fresh: saw {short_repr(fresh)} beside seeds {short_repr(seeds)}; none of these is a fresh one"
+        )
     for graph in graphs.values():
         check_fixed(graph)
     rows, processes = {}, []

@@ -14,17 +14,17 @@ from pydantic import Field
 
 from n2n.difficulty.entropies import entropy
 from n2n.difficulty.ngrams import _refuse_strangers
-from n2n.graph.by_name import named
+from n2n.graph.by_name import graphs_by_name
 from n2n.graph.graph import Graph
 from n2n.oracle.checks import check_fixed
 from n2n.process.process import Process
 from n2n.process.sampler import smallest_dtype
 from n2n.utils.arrays import integers
 from n2n.utils.progress import track
-from n2n.utils.strict import Count, Ordered, whole
+from n2n.utils.strict import Count, Ordered, as_integer
 
-MOST = 24  # 2^24 tokens are compressed at most
-PowersOfTwo = Annotated[Ordered[Annotated[Count, Field(le=MOST)]], Field(min_length=1)]
+MAX_EXPONENT = 24  # 2^24 tokens are compressed at most
+PowersOfTwo = Annotated[Ordered[Annotated[Count, Field(le=MAX_EXPONENT)]], Field(min_length=1)]
 
 
 def compression_table(
@@ -60,8 +60,8 @@ def compression_table(
         ValueError: as ``named`` and ``whole_sequences``, kernels redrawn for every sequence, numbers out of range, or
             what ``n2n.entropy`` refuses.
     """
-    graphs, counts = named(graphs), whole_sequences(tokens, length)
-    whole("samples", samples, 2)
+    graphs, counts = graphs_by_name(graphs), whole_sequences(tokens, length)
+    as_integer("samples", samples, 2)
     for graph in graphs.values():
         check_fixed(graph)
     parts = [
@@ -76,8 +76,8 @@ def whole_sequences(tokens: Sequence[int], length: int) -> list[int]:
     Raises:
         ValueError: numbers out of range, or two k of equally many sequences.
     """
-    held = whole("length", length, 2) - 1
-    counts = [max(1, 2 ** whole("tokens", k, 1, MOST) // held) for k in tokens]
+    held = as_integer("length", length, 2) - 1
+    counts = [max(1, 2 ** as_integer("tokens", k, 1, MAX_EXPONENT) // held) for k in tokens]
     if len(set(counts)) < len(counts) or not counts:
         raise ValueError(
             f"tokens: saw the exponents {list(tokens)}, which at length {length} make {counts} whole sequences; "
@@ -113,7 +113,7 @@ def compression_nats(tokens: np.ndarray, vocab_size: int) -> dict[str, float]:
         ValueError: no tokens, or tokens that are not integers of the vocabulary.
     """
     tokens = integers(tokens)
-    _refuse_strangers(tokens, whole("vocab_size", vocab_size, 1))
+    _refuse_strangers(tokens, as_integer("vocab_size", vocab_size, 1))
     data = tokens.astype(smallest_dtype(vocab_size).newbyteorder("<")).tobytes()
     sizes = {
         "lzma": len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)),

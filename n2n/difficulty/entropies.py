@@ -15,10 +15,10 @@ from n2n.oracle.checks import check_device, check_fixed, check_process
 from n2n.oracle.filtering import filter
 from n2n.process.process import Process
 from n2n.utils.statistics import mean_and_error
-from n2n.utils.strict import positive, whole
+from n2n.utils.strict import as_integer, as_positive
 
 PILOT = 256  # sequences drawn before it is known how many are needed
-MOST_SEQUENCES = 2**17
+MAX_SEQUENCES = 2**17
 SPLIT = "valid"  # whose random numbers are used, so that what is trained on stays apart
 
 
@@ -46,7 +46,7 @@ def entropy(
     length: int,
     *,
     precision: float = 0.005,
-    most_sequences: int = MOST_SEQUENCES,
+    most_sequences: int = MAX_SEQUENCES,
     device: str = "cpu",
 ) -> Entropy:
     """The mean oracle loss of sequences of ``length`` tokens from the process's own start, to a target precision.
@@ -66,7 +66,7 @@ def entropy(
         ValueError: a length under 2, a precision that is not positive or needs more than ``most_sequences``, or what
             ``filter`` refuses.
     """
-    check_question(process, length, precision, most_sequences, device)
+    check_arguments(process, length, precision, most_sequences, device)
 
     def measure(start: int, count: int) -> np.ndarray:
         tokens = process.sample(count, length=length, split=SPLIT, start=start, latents=False).tokens
@@ -78,14 +78,14 @@ def entropy(
     return Entropy(float(mean), float(error), by_position, errors, len(losses))
 
 
-def check_question(process: Process, length: int, precision: float, most_sequences: int, device: str) -> None:
+def check_arguments(process: Process, length: int, precision: float, most_sequences: int, device: str) -> None:
     """Raise a ``ValueError`` for a question about entropies that cannot be asked."""
     check_process(process)
     check_fixed(process.graph)
     check_device(device)
-    whole("most_sequences", most_sequences, 2)
-    whole("length", length, 2)
-    positive("precision", precision, "nats per token")
+    as_integer("most_sequences", most_sequences, 2)
+    as_integer("length", length, 2)
+    as_positive("precision", precision, "nats per token")
 
 
 def predictive_entropies(

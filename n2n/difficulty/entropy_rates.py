@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from n2n.difficulty.entropies import MOST_SEQUENCES, SPLIT, check_question, predictive_entropies, until_precise
+from n2n.difficulty.entropies import MAX_SEQUENCES, SPLIT, check_arguments, predictive_entropies, until_precise
 from n2n.difficulty.markov import PART, followed, settled, settled_entropy
 from n2n.oracle.filtering import filter
 from n2n.process.einsums import x_is_seen
@@ -50,7 +50,7 @@ def entropy_rate(
     length: int,
     *,
     precision: float = 0.005,
-    most_sequences: int = MOST_SEQUENCES,
+    most_sequences: int = MAX_SEQUENCES,
     device: str = "cpu",
 ) -> EntropyRate:
     """Proven bounds of the entropy rate and an estimate of it.
@@ -75,7 +75,7 @@ def entropy_rate(
 
     Source: Cover and Thomas, "Elements of information theory" (2006), theorem 4.5.1.
     """
-    check_question(process, length, precision, most_sequences, device)
+    check_arguments(process, length, precision, most_sequences, device)
     process = settled(process)
     lower, upper, context = _bounds(process, precision)
     if upper - lower <= precision:

@@ -15,7 +15,7 @@ from n2n.oracle.checks import check_fixed, check_process, check_tokens
 from n2n.oracle.filtering import Filtered, filter
 from n2n.process.process import Process
 from n2n.utils.statistics import mean_and_error
-from n2n.utils.strict import whole
+from n2n.utils.strict import as_integer
 
 LIMIT = 2**22  # windows of context_length + 1 tokens that are enumerated, at most
 PART = 2**12  # contexts filtered at once; their predictions take memory on top of the beliefs
@@ -54,7 +54,7 @@ def markov_nll(process: Process, tokens, context_length: int) -> np.ndarray:
         ValueError: tokens of a wrong shape or type or outside the vocabulary, a context length that is not a whole
             number from 0, or a stationary law that is refused.
     """
-    seen = whole("context_length", context_length, 0)
+    seen = as_integer("context_length", context_length, 0)
     process = settled(process)
     tokens = check_tokens(process, tokens).cpu().numpy()
     batch, length = tokens.shape
@@ -75,7 +75,7 @@ def markov_entropy(process: Process, context_length: int) -> float:
         ValueError: a context length that is not a whole number from 0, more than 2^22 windows of k + 1 tokens, or a
             stationary law that is refused.
     """
-    seen = whole("context_length", context_length, 0)
+    seen = as_integer("context_length", context_length, 0)
     process = settled(process)
     vocab_size = process.graph.vocab_size
     if vocab_size ** (min(seen, LIMIT.bit_length()) + 1) > LIMIT:
@@ -111,7 +111,7 @@ def markov_entropy_estimate(process: Process, context_length: int, *, sequences:
     Raises:
         ValueError: a number that is not whole or too small, or a stationary law that is refused.
     """
-    seen, sequences = whole("context_length", context_length, 1), whole("sequences", sequences, 2)
+    seen, sequences = as_integer("context_length", context_length, 1), as_integer("sequences", sequences, 2)
     process = settled(process)
     drawn = process.sample(sequences, length=seen, split="test", latents=False).tokens.astype(np.int64)
     distinct, place = _distinct(drawn, process.graph.vocab_size)

@@ -12,9 +12,9 @@ import pandas as pd
 from n2n.graph.graph import Graph
 from n2n.oracle.checks import check_fixed, check_process
 from n2n.process.einsums import BATCH, backward, emitting, law_step, x_is_seen
-from n2n.process.initial_law import check_law, emitted, moved
+from n2n.process.initial_law import check_law, law_after_step, token_law
 from n2n.process.process import Process
-from n2n.utils.strict import whole
+from n2n.utils.strict import as_integer
 
 Edge = tuple[str, str, int]  # (parent, child, lag)
 PART = 2**26  # bytes of what lies a step ahead that is kept at once
@@ -77,7 +77,7 @@ def first_law(process: Process, length: int | None) -> np.ndarray:
     check_fixed(process.graph)
     if length is None:
         return process.with_initial("stationary").initial_law
-    whole("length", length, 2)
+    as_integer("length", length, 2)
     check_law(process.graph, "graph")
     if process.initial_law is not None:
         return process.initial_law
@@ -92,7 +92,7 @@ def laws(process: Process, law: np.ndarray, steps: int) -> Iterator[np.ndarray]:
     yield law
     for _ in range(steps):
         seen = law if x_is_seen(graph) else law.sum(axis=-1)
-        law = emitted(graph, process.kernels, moved(graph, process.kernels, seen))
+        law = token_law(graph, process.kernels, law_after_step(graph, process.kernels, seen))
         yield law
 
 

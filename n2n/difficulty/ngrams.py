@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from n2n.utils.arrays import integers
-from n2n.utils.strict import whole
+from n2n.utils.strict import as_integer
 
 ITERATIONS = 1000  # of the fixed point for the strengths, at most
 TOLERANCE = 1e-4  # largest relative change of a strength at which it stops; the loss is flat there
@@ -110,7 +110,7 @@ def fit_ngram(tokens: np.ndarray, vocab_size: int, order: int) -> NGram:
         ValueError: tokens of a wrong shape or type or outside the vocabulary, or an order that is not a whole number
             from 1 to T.
     """
-    order, tokens = whole("order", order, 1), _checked(tokens, whole("vocab_size", vocab_size, 1))
+    order, tokens = as_integer("order", order, 1), _checked(tokens, as_integer("vocab_size", vocab_size, 1))
     if order > tokens.shape[1]:
         raise ValueError(f"order: saw {order}; sequences of {tokens.shape[1]} tokens show no longer n-grams")
     return NGram(vocab_size, tuple(_fit(tokens, vocab_size, order)))

@@ -9,15 +9,17 @@ from pydantic import BeforeValidator
 
 from n2n.graph.graph import Graph
 from n2n.graph.presets import PRESETS
-from n2n.utils.strict import shown
+from n2n.utils.strict import short_repr
 
 
-def preset(value: object) -> object:
+def as_graph(value: object) -> object:
     """A graph, what one is made of, or a preset's name as its graph."""
     if isinstance(value, str):
         return Graph.preset(value)
     if not isinstance(value, Graph | Mapping):
-        raise ValueError(f"saw {shown(value)}; a Graph or a preset's name is needed (presets: {', '.join(PRESETS)})")
+        raise ValueError(
+            f"saw {short_repr(value)}; a Graph or a preset's name is needed (presets: {', '.join(PRESETS)})"
+        )
     return value
 
 
@@ -27,22 +29,22 @@ def graph_of(value: Any) -> Graph:
     Raises:
         ValueError: something else.
     """
-    found = preset(value) if isinstance(value, Graph | str) else getattr(value, "graph", None)
+    found = as_graph(value) if isinstance(value, Graph | str) else getattr(value, "graph", None)
     if not isinstance(found, Graph):
-        raise ValueError(f"graph: saw {shown(value)}; a Graph, a Process or a preset's name is needed")
+        raise ValueError(f"graph: saw {short_repr(value)}; a Graph, a Process or a preset's name is needed")
     return found
 
 
-GraphOrPreset = Annotated[Graph, BeforeValidator(preset)]
+GraphOrPreset = Annotated[Graph, BeforeValidator(as_graph)]
 
 
-def named(graphs: Iterable[Graph | str]) -> dict[str, Graph]:
+def graphs_by_name(graphs: Iterable[Graph | str]) -> dict[str, Graph]:
     """Graphs by name; the second of them is ``"graph 2"`` if it has none.
 
     Raises:
         ValueError: an unknown preset, no graph at all, or two of one name.
     """
-    graphs = [preset(graph) for graph in graphs]
+    graphs = [as_graph(graph) for graph in graphs]
     names = [graph.name or f"graph {i}" for i, graph in enumerate(graphs, start=1)]
     if len(set(names)) < len(names) or not names:
         raise ValueError(f"saw graphs of the names {names}; at least one is needed, and no name twice")

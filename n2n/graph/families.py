@@ -14,8 +14,8 @@ from n2n.utils.strict import Count, NonNegative, Positive, Seed, Strict
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-MOST_LATENTS = 256  # a slip in a depth asks for millions, which would take the memory before anything refused them
-Few = Annotated[Count, Field(le=MOST_LATENTS)]
+MAX_LATENTS = 256  # a slip in a depth asks for millions, which would take the memory before anything refused them
+Few = Annotated[Count, Field(le=MAX_LATENTS)]
 
 
 class Options(TypedDict, total=False):
@@ -89,9 +89,9 @@ class Tree(Family):
 
     @model_validator(mode="after")
     def _small(self) -> Tree:
-        if self._size() > MOST_LATENTS:
+        if self._size() > MAX_LATENTS:
             raise ValueError(
-                f"depth {self.depth} and branching {self.branching} make more latents than the {MOST_LATENTS} allowed"
+                f"depth {self.depth} and branching {self.branching} make more latents than the {MAX_LATENTS} allowed"
             )
         return self
 

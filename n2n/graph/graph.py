@@ -16,7 +16,7 @@ from n2n.graph.networkx_io import node_specs
 from n2n.graph.node import Node
 from n2n.graph.presets import ALPHA_X, ALPHA_Z, PRESETS
 from n2n.graph.yaml_io import YamlFiles
-from n2n.utils.strict import Ordered, Refused, Strict, cut, shown, unknown
+from n2n.utils.strict import Ordered, Refused, Strict, short_repr, shorten, unknown
 
 
 class Graph(Families, YamlFiles, Strict):
@@ -54,9 +54,9 @@ class Graph(Families, YamlFiles, Strict):
         observed = [node.name for node in self.nodes if node.observed]
         repeated = [name for name, times in Counter(names).items() if times > 1]
         if repeated:
-            raise ValueError(f"node {repeated[0]!r} is defined {names.count(repeated[0])} times in {shown(names)}")
+            raise ValueError(f"node {repeated[0]!r} is defined {names.count(repeated[0])} times in {short_repr(names)}")
         if len(observed) != 1:
-            seen = f"{len(observed)} observed nodes {shown(observed)} among {shown(names)}"
+            seen = f"{len(observed)} observed nodes {short_repr(observed)} among {short_repr(names)}"
             raise ValueError(f"saw {seen}; exactly one is needed")
         if not (self.observed.parents or self.observed.recurrent):
             raise ValueError(
@@ -65,7 +65,7 @@ class Graph(Families, YamlFiles, Strict):
         self._refuse_strangers(observed[0], [name for name in names if name != observed[0]])
         self._refuse_cycle()
         if self.initial == "stationary" and self.context_nodes:
-            names = shown([node.name for node in self.context_nodes])
+            names = short_repr([node.name for node in self.context_nodes])
             raise ValueError(f"initial: 'stationary' needs fixed kernels; mode 'context' redraws those of {names}")
         return self
 
@@ -87,7 +87,7 @@ class Graph(Families, YamlFiles, Strict):
         digraph.add_edges_from(self._contemporaneous())
         if not nx.is_directed_acyclic_graph(digraph):
             cycle = [edge[0] for edge in nx.find_cycle(digraph)]
-            raise ValueError(f"the nodes see one another in a cycle: {cut(' -> '.join([*cycle, cycle[0]]), 1000)}")
+            raise ValueError(f"the nodes see one another in a cycle: {shorten(' -> '.join([*cycle, cycle[0]]), 1000)}")
 
     @cached_property
     def order(self) -> tuple[Node, ...]:

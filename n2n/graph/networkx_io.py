@@ -8,7 +8,7 @@ from typing import Any
 import networkx as nx
 
 from n2n.graph.presets import NodeSpec
-from n2n.utils.strict import shown, unknown
+from n2n.utils.strict import short_repr, unknown
 
 _EDGE_FIELDS = ("lag", "position")
 _FILE_EDGE_FIELDS = ("id",)  # what GraphML and GEXF files give an edge, which says nothing of the graph
@@ -49,8 +49,8 @@ def _parents(digraph: nx.DiGraph, name: Any) -> list[Any]:
     for parent, position in zip(seen, positions, strict=True):
         if isinstance(position, bool) or not isinstance(position, Integral) or positions.count(position) > 1:
             raise ValueError(
-                f"edge {parent} -> {name}: saw position {shown(position)}; each edge to {name} needs its own whole "
-                "number, or none has one"
+                f"edge {parent} -> {name}: saw position {short_repr(position)}; each edge to {name} needs its own "
+                "integer, or none has one"
             )
     return sorted(seen, key=lambda parent: digraph.edges[parent, name]["position"])
 

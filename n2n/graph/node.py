@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from n2n.utils.strict import Count, NonNegative, Ordered, Positive, Strict, shown
+from n2n.utils.strict import Count, NonNegative, Ordered, Positive, Strict, short_repr
 
 Mode = Literal["default", "slow", "dead", "context"]
 Kernel = Literal["full", "product"]
@@ -63,7 +63,9 @@ class Node(Strict):
     def _consistent(self) -> Node:
         repeated = [name for name, times in Counter(self.parents).items() if times > 1]
         if repeated:
-            raise ValueError(f"{self.name}: parent {shown(repeated[0])} is repeated in {shown(list(self.parents))}")
+            raise ValueError(
+                f"{self.name}: parent {short_repr(repeated[0])} is repeated in {short_repr(list(self.parents))}"
+            )
         if self.recurrent and not self.observed:
             raise ValueError(f"{self.name}: recurrent marks the observed node; a latent always sees its previous state")
         for asked, given in (("mode 'slow'", self.mode == "slow"), ("a stickiness", self.stickiness > 0)):

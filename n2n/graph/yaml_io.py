@@ -20,8 +20,8 @@ from n2n.graph.yaml_marks import Faults, Page
 from n2n.graph.yaml_schema import TAG
 from n2n.utils.files import write_atomic
 from n2n.utils.nested import Route
-from n2n.utils.paths import usable
-from n2n.utils.strict import Refused, Strict, shown, unknown
+from n2n.utils.paths import checked_path
+from n2n.utils.strict import Refused, Strict, short_repr, unknown
 
 if TYPE_CHECKING:
     from typing import Self
@@ -77,7 +77,7 @@ class YamlFiles:
         Raises:
             ValueError: no path, the file's folder does not exist, or a file that is read-only.
         """
-        place = None if path is None else usable(path, "path")
+        place = None if path is None else checked_path(path, "path")
         return _write(self.model_dump(mode="json", exclude_defaults=True), place)
 
 
@@ -123,7 +123,7 @@ _Representer.add_representer(_Line, _Representer.line)
 
 def _of(path: str | os.PathLike, work: Callable[[Page], T]) -> T:
     try:
-        page = yaml_marks.read(usable(path, "path"))
+        page = yaml_marks.read(checked_path(path, "path"))
         try:
             return work(page)
         except Wrong as error:
@@ -138,7 +138,7 @@ def _found(page: Page) -> list[Found]:
     found = find(page.value)
     if not found:
         page.refuse()
-        seen = f"the keys {shown(list(page.value))}" if isinstance(page.value, Mapping) else shown(page.value)
+        seen = f"the keys {short_repr(list(page.value))}" if isinstance(page.value, Mapping) else short_repr(page.value)
         raise Wrong(((), f"no graph under 'nodes' or 'gssm'; saw {'nothing' if page.value is None else seen}"))
     return found
 
@@ -175,7 +175,7 @@ def _nodes(found: Found, node: type[N]) -> tuple[list[N], dict[str, Route]]:
 
 def _node(route: Route, fields: Any, spelt: dict[str, str], node: type[N]) -> N:
     if not isinstance(fields, Mapping):
-        raise Wrong((route, f"saw {shown(fields)}; a node is a mapping with a name and num_states"))
+        raise Wrong((route, f"saw {short_repr(fields)}; a node is a mapping with a name and num_states"))
     allowed = [*node.model_fields, *OLDER]
     wrong = [((*route, key), unknown("key", key, allowed)) for key in spelt.values() if key not in allowed]
     try:

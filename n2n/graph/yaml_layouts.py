@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from n2n.graph.older_nodes import OLDER, SIZES, has_kernel, is_observed, is_older, today, twice
 from n2n.utils.nested import Route
-from n2n.utils.strict import shown, unknown
+from n2n.utils.strict import short_repr, unknown
 
 Placed = tuple[Route, Any]
 
@@ -88,7 +88,7 @@ def choose(found: list[Found], name: str | None, hint: str) -> Found:
         if not alike or (other.fields, other.spelling) != (first.fields, first.spelling):
             raise Wrong(
                 ((), f"saw {len(found)} graphs, and one is needed{hint}"),
-                *((graph.route, f"the graph {shown(graph.name)}") for graph in found),
+                *((graph.route, f"the graph {short_repr(graph.name)}") for graph in found),
             )
     return first
 
@@ -151,7 +151,9 @@ def _graphs(route: Route, value: Any, spelling: str) -> list[Found]:
         return [Found(at, nodes, {}, spelling) for at, nodes in _lists(route, value)]
     entries = list(_inside(value))
     if not entries or not all(isinstance(child, Mapping | list | tuple) for _, child in entries):
-        seen = f"; saw the keys {shown(list(value))}" if isinstance(value, Mapping) else f"; saw {shown(value)}"
+        seen = (
+            f"; saw the keys {short_repr(list(value))}" if isinstance(value, Mapping) else f"; saw {short_repr(value)}"
+        )
         raise Wrong((route, f"a list of nodes is needed, or a mapping that has one under 'nodes'{seen}"))
     return [graph for step, child in entries for graph in _graphs((*route, step), child, spelling)]
 
@@ -178,7 +180,7 @@ def _lists(route: Route, value: Any) -> list[tuple[Route, tuple[Placed, ...]]]:
     if _nodes_by_name(value):
         return [(route, tuple(_with_name((*route, name), name, spec) for name, spec in value.items()))]
     if not isinstance(value, list | tuple):
-        raise Wrong((route, f"a list of nodes is needed, or a mapping of them by name; saw {shown(value)}"))
+        raise Wrong((route, f"a list of nodes is needed, or a mapping of them by name; saw {short_repr(value)}"))
     parts = [_flat((*route, i), item) for i, item in enumerate(value)]
     observed = [sum(is_observed(node) for _, node in part) for part in parts]
     if sum(observed) == 1 or not all(isinstance(item, list | tuple) for item in value) or not value:
@@ -188,7 +190,7 @@ def _lists(route: Route, value: Any) -> list[tuple[Route, tuple[Placed, ...]]]:
     raise Wrong(
         (
             route,
-            f"the lists in this list have {shown(observed)} observed nodes; one is needed in all together (one "
+            f"the lists in this list have {short_repr(observed)} observed nodes; one is needed in all together (one "
             "graph) or in each (several graphs)",
         )
     )
@@ -202,7 +204,7 @@ def _flat(route: Route, value: Any) -> list[Placed]:
 
 def _with_name(route: Route, name: str, spec: Mapping[str, Any]) -> Placed:
     if spec.get("name", name) != name:
-        raise Wrong((route, f"the node {shown(name)} is named {shown(spec['name'])} too"))
+        raise Wrong((route, f"the node {short_repr(name)} is named {short_repr(spec['name'])} too"))
     return route, {"name": name, **spec}
 
 
@@ -243,7 +245,7 @@ def nodes_today(graph: Found) -> tuple[list[tuple[Route, Any, dict[str, str]]], 
         wrong += [((*route, key), f"{key}: the same as {OLDER[key]}, which the node has too") for key in twice(spec)]
         is_product = graph.spelling == "older" or is_older(spec)
         if not (is_product or has_kernel(spec)) and (older or graph.spelling == "unknown"):
-            wrong.append((route, UNCLEAR + (f", as the node {shown(older[0])} is spelt" if older else "")))
+            wrong.append((route, UNCLEAR + (f", as the node {short_repr(older[0])} is spelt" if older else "")))
         nodes.append((route, *today(spec, "product" if is_product else None)))
     return nodes, wrong
 

@@ -18,12 +18,12 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.resolver import VersionedResolver
 
 from n2n.graph.yaml_schema import TAG, refuse_tag, resolvers, scalar
-from n2n.utils.nested import DEEPEST, LARGEST, TOO_DEEP, TOO_LARGE, Route
-from n2n.utils.strict import LONGEST_SENTENCE, MOST_SENTENCES, cut, nearest, shown
+from n2n.utils.nested import MAX_DEPTH, MAX_VALUES, TOO_DEEP, TOO_LARGE, Route
+from n2n.utils.strict import MAX_SENTENCE, MAX_SENTENCES, nearest_name, short_repr, shorten
 
 Entries = dict[str, tuple[ScalarNode, Node]]  # of a mapping: each key with its own node and its value's
 
-LARGEST_FILE = 2**24  # bytes
+MAX_FILE = 2**24  # bytes
 
 
 class Faults(Exception):
@@ -31,7 +31,7 @@ class Faults(Exception):
 
     def within(self, file: str | os.PathLike) -> ValueError:
         """The refusal of the file that holds the text."""
-        said = [f"  - {cut(fault, LONGEST_SENTENCE)}" for fault in self.args[:MOST_SENTENCES]]
+        said = [f"  - {shorten(fault, MAX_SENTENCE)}" for fault in self.args[:MAX_SENTENCES]]
         more = len(self.args) - len(said)
         return ValueError(
             "\n".join([f"{os.fspath(file)} was refused:", *said, *([f"  - and {more:,} more"] * (more > 0))])
@@ -109,12 +109,12 @@ def read(path: str | os.PathLike) -> Page:
     path = Path(path)
     try:
         with open(path, "rb") as file:
-            content = file.read(LARGEST_FILE + 1)
+            content = file.read(MAX_FILE + 1)
     except (OSError, ValueError) as error:
         beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise Faults(f"{getattr(error, 'strerror', None) or error}{nearest(path.name, beside)}") from None
-    if len(content) > LARGEST_FILE:
-        raise Faults(f"it is larger than {LARGEST_FILE // 2**20} MB")
+        raise Faults(f"{getattr(error, 'strerror', None) or error}{nearest_name(path.name, beside)}") from None
+    if len(content) > MAX_FILE:
+        raise Faults(f"it is larger than {MAX_FILE // 2**20} MB")
     return Page(content)
 
 
@@ -124,7 +124,7 @@ def _at(mark: StreamMark, said: str) -> str:
 
 def _composed(content: str | bytes) -> Node:
     reader = YAML(typ="safe", pure=True)
-    reader.Resolver, reader.max_depth = _Core, DEEPEST
+    reader.Resolver, reader.max_depth = _Core, MAX_DEPTH
     reader.composer.warn_double_anchors = False  # YAML lets an anchor be set again
     try:
         root = reader.compose(content)
@@ -163,7 +163,7 @@ def _wrong_keys(mapping: MappingNode) -> Iterator[str]:
             yield _at(key.start_mark, "a key must be a single word")
         elif first.setdefault(key.value, key) is not key:
             line = first[key.value].start_mark.line + 1
-            yield _at(key.start_mark, f"the key {shown(key.value)} is on line {line} already")
+            yield _at(key.start_mark, f"the key {short_repr(key.value)} is on line {line} already")
         elif _merges(key):
             wrong = [source for source in _sources(value) if not isinstance(source, MappingNode)]
             yield from (_at(source.start_mark, "<< merges mappings alone") for source in wrong)
@@ -192,15 +192,15 @@ def _refuse_tangled(root: Node) -> None:
     def measured(node: Node) -> tuple[int, int]:
         """The number of values and of levels, each alias counted as what it stands for."""
         if id(node) not in known:
-            known[id(node)] = LARGEST, DEEPEST  # what an alias inside the node itself finds
+            known[id(node)] = MAX_VALUES, MAX_DEPTH  # what an alias inside the node itself finds
             found = [measured(child) for child in _children(node)]
             known[id(node)] = 1 + sum(size for size, _ in found), 1 + max((height for _, height in found), default=0)
         size, height = known[id(node)]
-        if height > DEEPEST or size > LARGEST:
+        if height > MAX_DEPTH or size > MAX_VALUES:
             raise Faults(
                 _at(
                     node.start_mark,
-                    TOO_LARGE.format(LARGEST) if height <= DEEPEST else f"{TOO_DEEP}, or an alias holds itself",
+                    TOO_LARGE.format(MAX_VALUES) if height <= MAX_DEPTH else f"{TOO_DEEP}, or an alias holds itself",
                 )
             )
         return size, height

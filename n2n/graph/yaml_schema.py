@@ -12,7 +12,7 @@ from typing import Any
 
 from ruamel.yaml.nodes import Node, ScalarNode
 
-from n2n.utils.strict import LONGEST, cut, shown
+from n2n.utils.strict import MAX_REPR, short_repr, shorten
 
 TAG = "tag:yaml.org,2002:"
 SCHEMA = {
@@ -38,7 +38,9 @@ def resolvers() -> dict[str, list[tuple[str, re.Pattern]]]:
 
 def refuse_tag(node: Node, *allowed: str) -> None:
     if node.tag not in [TAG + kind for kind in allowed]:
-        raise ValueError(f"unknown tag {shown(str(node.tag))}; values are texts, numbers, booleans, lists and mappings")
+        raise ValueError(
+            f"unknown tag {short_repr(str(node.tag))}; values are texts, numbers, booleans, lists and mappings"
+        )
 
 
 def scalar(node: ScalarNode) -> Any:
@@ -52,7 +54,7 @@ def scalar(node: ScalarNode) -> Any:
     if kind in ("str", "merge"):
         return _joined(text)
     if not re.fullmatch(SCHEMA[kind][0], text):
-        raise ValueError(f"saw {shown(text)}, which is no {kind}")
+        raise ValueError(f"saw {short_repr(text)}, which is no {kind}")
     if kind == "null":
         return None
     if kind == "bool":
@@ -65,13 +67,13 @@ def _joined(text: str) -> str:
     try:
         return text.encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
-        raise ValueError(f"saw {shown(text)}, which has half of a character") from None
+        raise ValueError(f"saw {short_repr(text)}, which has half of a character") from None
 
 
 def _whole(text: str) -> int:
     digits = text.lstrip("+-")
-    if len(digits) > LONGEST:
-        raise ValueError(f"saw a whole number of {len(digits):,} digits; at most {LONGEST} are read")
+    if len(digits) > MAX_REPR:
+        raise ValueError(f"saw a whole number of {len(digits):,} digits; at most {MAX_REPR} are read")
     if re.fullmatch(r"0[0-9]+", digits):
         raise ValueError(
             f"saw {text}, which is octal for some readers of YAML and not for others; write {int(text)}, or put a text "
@@ -83,5 +85,5 @@ def _whole(text: str) -> int:
 def _real(text: str) -> float:
     number = float(re.sub(r"\.(inf|nan)", r"\1", text.lower()))
     if isinf(number) and "inf" not in text.lower():
-        raise ValueError(f"saw {cut(text, LONGEST)}, which is beyond the largest floating-point number")
+        raise ValueError(f"saw {shorten(text, MAX_REPR)}, which is beyond the largest floating-point number")
     return number

@@ -15,7 +15,7 @@ from n2n.launch.point_states import counted
 from n2n.launch.points import Point, crossed, grid, parse_axis, read_points
 from n2n.launch.resources import Resources
 from n2n.launch.submission import Jobs, Plan, load, plan
-from n2n.utils.strict import nearest
+from n2n.utils.strict import nearest_name
 
 VERBS = ("status", "cancel", "resubmit")
 
@@ -76,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
 def _submit(arguments: list[str]) -> None:
     first = arguments[0] if arguments else "-h"
     if re.fullmatch(r"\w+", first):
-        raise ValueError(f"saw {first!r}; a notebook or one of {', '.join(VERBS)} is needed{nearest(first, VERBS)}")
+        raise ValueError(
+            f"saw {first!r}; a notebook or one of {', '.join(VERBS)} is needed{nearest_name(first, VERBS)}"
+        )
     given = vars(_parser().parse_args(arguments))
     resources = {name: given[name] for name in Resources.model_fields if given[name] is not None}
     planned = plan(given["notebook"], _points(given), name=given["name"], cluster=given["cluster"], **resources)

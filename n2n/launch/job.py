@@ -20,15 +20,15 @@ from typing import Any
 
 import psutil
 
-from n2n.monitor.stop import FILE
-from n2n.utils.files import read_object, write_json
-from n2n.utils.lock import Held, locked
+from n2n.monitor.stop import STOP_FILE
+from n2n.utils.files import read_object_or_empty, write_json
+from n2n.utils.lock import LockHeld, locked
 
 STATE = "job.json"  # in a point's folder
 NOTEBOOK = "notebook.ipynb"
 CANCELLED = ".cancelled"  # in the folder of a point that was taken back, which does not come back by itself
 ASKED_TO_REQUEUE, ASKED_TO_LEAVE = signal.SIGUSR2, signal.SIGTERM  # Slurm sends one before a job's time is up
-MOST_FRUITLESS = 3
+MAX_FRUITLESS = 3
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -67,7 +67,7 @@ class NotebookJob:
         try:
             with locked(self.folder / ".job.lock", wait=False):
                 state, error, heard = self._run()
-        except Held:
+        except LockHeld:
             raise JobFailed(f"another job is at work in {self.folder}") from None
         cancelled = (self.folder / CANCELLED).exists()
         if state == "preempted" and heard.requeue and not cancelled and callable(signal.getsignal(ASKED_TO_REQUEUE)):
@@ -78,7 +78,7 @@ class NotebookJob:
 
     def _run(self) -> tuple[str, str | None, _Heard]:
         """The state in which the notebook ended, the traceback if it failed, and what it was told meanwhile."""
-        (self.folder / FILE).unlink(missing_ok=True)  # meant for an earlier job
+        (self.folder / STOP_FILE).unlink(missing_ok=True)  # meant for an earlier job
         begun, before = self.step, self._run_status()
         with _Heard(self.folder) as heard, _environment(self.environment):
             self._tell("running", begun)
@@ -86,7 +86,7 @@ class NotebookJob:
         after = self._run_status()
         state = _state(error, after.get("state") if after != before else None, heard)
         self._tell(state, begun, None if state == "done" else error)
-        (self.folder / FILE).unlink(missing_ok=True)
+        (self.folder / STOP_FILE).unlink(missing_ok=True)
         return state, error, heard
 
     def checkpoint(self) -> Any:
@@ -95,7 +95,7 @@ class NotebookJob:
 
         begun = told(self.folder).get("begun_at_step", 0)
         fruitless = 0 if self.step > begun else self.fruitless + 1
-        if fruitless == MOST_FRUITLESS:
+        if fruitless == MAX_FRUITLESS:
             nowhere = f"{fruitless} jobs in a row were ended before they had saved a step beyond {begun}"
             self._tell("failed", begun, f"{nowhere}; give them more time")
             return None
@@ -108,7 +108,7 @@ class NotebookJob:
         return int(self._run_status().get("step", 0))
 
     def _run_status(self) -> dict[str, Any]:
-        return read_object(self.folder / "status.json")
+        return read_object_or_empty(self.folder / "status.json")
 
     def _execute(self, heard: _Heard) -> str | None:
         """Run the notebook; the traceback if it failed."""
@@ -170,7 +170,7 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 def told(folder: Path) -> dict[str, Any]:
     """What the last job in a point's folder told of itself; empty if there was none."""
-    return read_object(folder / STATE)
+    return read_object_or_empty(folder / STATE)
 
 
 def job_id() -> str | None:
@@ -192,7 +192,7 @@ class _Heard:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / FILE
+        self._file = folder / STOP_FILE
         self._before: dict[signal.Signals, Callable[..., Any] | int | None] = {}
         self.requeue = self.leave = False
 

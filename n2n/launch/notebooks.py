@@ -15,9 +15,9 @@ import nbformat
 import n2n
 from n2n.launch.points import Point
 from n2n.launch.resources import Resources
-from n2n.notebook.assignments import Assigned, assigned, constant, statements
+from n2n.notebook.assignments import Assignments, constant, read_assignments, statements
 from n2n.notebook.parameters import TAG
-from n2n.utils.paths import path_or_default, readable, usable
+from n2n.utils.paths import checked_path, path_or_default, path_text
 from n2n.utils.strict import Refused, Strict, unknown
 
 RUN_DIR, PROCESSES = "run_dir", "processes"  # parameters that launching sets
@@ -37,8 +37,8 @@ class Notebook:
     path: Path
 
     def __post_init__(self) -> None:
-        usable(self.path, "notebook")
-        here, ours = Path(readable(self.path)), Path(n2n.__file__).parents[1] / "notebooks" / self.path
+        checked_path(self.path, "notebook")
+        here, ours = Path(path_text(self.path)), Path(n2n.__file__).parents[1] / "notebooks" / self.path
         found = ours if here.name == str(here) and not here.exists() and ours.exists() else here
         object.__setattr__(self, "path", found.absolute())
         if not self.path.is_file():
@@ -55,9 +55,9 @@ class Notebook:
         return nbformat.read(self.path, as_version=4)
 
     @cached_property
-    def _assigned(self) -> Assigned:
+    def _assigned(self) -> Assignments:
         """What the parameters cell assigns."""
-        return assigned(next(cell.source for cell in self._content.cells if TAG in _tags(cell)))
+        return read_assignments(next(cell.source for cell in self._content.cells if TAG in _tags(cell)))
 
     @cached_property
     def defaults(self) -> Point:
@@ -138,7 +138,7 @@ class Notebook:
         if not is_path or value in ("", field.default):
             return value
         try:
-            return str(Path(readable(value)).absolute())
+            return str(Path(path_text(value)).absolute())
         except ValueError:
             return value  # which the configuration refuses
 

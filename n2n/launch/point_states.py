@@ -13,13 +13,13 @@ from n2n.launch.clusters import WAITING, Cluster, Live
 from n2n.launch.job import STATE
 from n2n.launch.sweep import LOGS, UNFINISHED, Sweep
 from n2n.monitor.status import STATUS
-from n2n.utils.files import last_row, object_in, tail
-from n2n.utils.progress import in_watched_notebook, say
-from n2n.utils.strict import shown
+from n2n.utils.files import last_row, read_object, tail
+from n2n.utils.progress import in_watched_notebook, print_line
+from n2n.utils.strict import short_repr
 
 ENDED = ("done", *UNFINISHED)
 COLUMNS = ["state", "step", "steps", "excess_loss", "time_left", "limit", "job", "log", "error"]
-LONGEST_ERROR = 100  # characters that are shown of one
+MAX_ERROR = 100  # characters that are shown of one
 TAIL = 2**16  # bytes of a log in which its last line is looked for
 FOREVER = 10**9  # seconds that are not shown as a time left
 
@@ -96,7 +96,7 @@ def _made(folder: Path) -> dict[str, Any]:
 
 def _object(path: Path) -> dict[str, Any]:
     """A JSON file's object; empty if there is no file."""
-    return _checked(path, lambda: object_in(path) if path.exists() else {})
+    return _checked(path, lambda: read_object(path) if path.exists() else {})
 
 
 def _last(path: Path) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def _checked(path: Path, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def _number(given: dict[str, Any], name: str, file: str, without: Any = "") -> Any:
     found = given.get(name, without)
     if name in given and (isinstance(found, bool) or not isinstance(found, int | float)):
-        raise ValueError(f"{file}: {name}: saw {shown(found)}; a number is needed")
+        raise ValueError(f"{file}: {name}: saw {short_repr(found)}; a number is needed")
     return found
 
 
@@ -139,7 +139,7 @@ def _state(heard: str | None, job: str | None, live: Live | None, began: bool) -
 def _last_line(error: Any) -> str:
     """The last line of an error, without what would steer a terminal."""
     lines = str(error or "").strip().splitlines()
-    text = lines[-1][:LONGEST_ERROR] if lines else ""
+    text = lines[-1][:MAX_ERROR] if lines else ""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -175,7 +175,7 @@ class Watcher:
             self._draw(table)
         elif counted(table) != self._said:
             self._said = counted(table)
-            say(self._said)
+            print_line(self._said)
 
     def _draw(self, table: pd.DataFrame) -> None:
         from IPython.display import display

@@ -12,13 +12,13 @@ import numpy as np
 
 from n2n.graph.yaml_marks import Faults, Page, read
 from n2n.utils import strict
-from n2n.utils.nested import refuse_tangled
-from n2n.utils.paths import cut, shortened, slug, usable
-from n2n.utils.strict import LONGEST, shown
+from n2n.utils.nested import check_nesting
+from n2n.utils.paths import checked_path, shorten, slug, truncate
+from n2n.utils.strict import MAX_REPR, short_repr
 
 Point = dict[str, Any]
 
-LONGEST_NAME = 80  # characters of a point's name, the name of its folder
+MAX_NAME = 80  # characters of a point's name, the name of its folder
 
 
 def grid(**axes: Any) -> list[Point]:
@@ -68,15 +68,15 @@ def parse_axis(text: str) -> tuple[str, list[Any]]:
     """
     name, equals, listed = text.partition("=")
     if not equals or not name.isidentifier():
-        raise ValueError(f"grid: saw {shown(text)}; NAME=VALUE,VALUE,.. is needed, such as seed=0,1,2")
+        raise ValueError(f"grid: saw {short_repr(text)}; NAME=VALUE,VALUE,.. is needed, such as seed=0,1,2")
     try:
         page = Page(f"[{listed}]")
         page.refuse()
     except Faults as error:
-        said = strict.cut(
-            error.args[0].partition(": ")[2], LONGEST
+        said = strict.shorten(
+            error.args[0].partition(": ")[2], MAX_REPR
         )  # without the place, which counts a bracket of ours
-        raise ValueError(f"grid: saw {shown(text)}, which is no list of values in YAML: {said}") from None
+        raise ValueError(f"grid: saw {short_repr(text)}, which is no list of values in YAML: {said}") from None
     return name, page.value
 
 
@@ -87,15 +87,17 @@ def read_points(path: Path) -> list[Point]:
         ValueError: a file that is not there or holds something else, with the line and column of each fault.
     """
     try:
-        page = read(usable(path, "points"))
+        page = read(checked_path(path, "points"))
         page.refuse()
         found = page.value
         if not isinstance(found, list) or not found:
             raise Faults(
-                page.at((), f"a list of mappings is needed, such as '- {{arch: mamba, seed: 0}}'; saw {shown(found)}")
+                page.at(
+                    (), f"a list of mappings is needed, such as '- {{arch: mamba, seed: 0}}'; saw {short_repr(found)}"
+                )
             )
         strange = [
-            page.at((i,), f"saw {shown(point)}; a mapping is needed")
+            page.at((i,), f"saw {short_repr(point)}; a mapping is needed")
             for i, point in enumerate(found)
             if not isinstance(point, dict)
         ]
@@ -106,7 +108,7 @@ def read_points(path: Path) -> list[Point]:
     return found
 
 
-def named(points: Iterable[Mapping[str, Any]]) -> dict[str, Point]:
+def points_by_name(points: Iterable[Mapping[str, Any]]) -> dict[str, Point]:
     """The points by the names of their folders, which tell the parameters that vary: ``"arch=mamba,seed=0"``.
 
     Raises:
@@ -120,7 +122,7 @@ def named(points: Iterable[Mapping[str, Any]]) -> dict[str, Point]:
     for point in plain:
         name = _name({k: point[k] for k in (varying if len(plain) > 1 else point) if k in point})
         if name in found:
-            raise ValueError(f"points: saw {shown(point)} twice")
+            raise ValueError(f"points: saw {short_repr(point)} twice")
         found[name] = point
     return found
 
@@ -128,13 +130,13 @@ def named(points: Iterable[Mapping[str, Any]]) -> dict[str, Point]:
 def _plain(i: int, point: Mapping[str, Any]) -> Point:
     """As JSON has it, which is what is kept and what the notebook gets."""
     if not isinstance(point, Mapping) or not all(isinstance(name, str) for name in point):
-        raise ValueError(f"points: saw {shown(point)}; a dictionary of parameters is needed")
-    refuse_tangled(f"points: point {i}", point)
+        raise ValueError(f"points: saw {short_repr(point)}; a dictionary of parameters is needed")
+    check_nesting(f"points: point {i}", point)
     try:
         return json.loads(json.dumps(dict(point), default=_native, allow_nan=False))
     except (TypeError, ValueError) as error:
-        said = strict.cut(str(error), LONGEST)
-        raise ValueError(f"points: point {i}, {shown(dict(point))}, can be given to no notebook: {said}") from None
+        said = strict.shorten(str(error), MAX_REPR)
+        raise ValueError(f"points: point {i}, {short_repr(dict(point))}, can be given to no notebook: {said}") from None
 
 
 def _native(value: Any) -> Any:
@@ -143,10 +145,10 @@ def _native(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f"{shown(value)} is of type {type(value).__name__}")
+    raise TypeError(f"{short_repr(value)} is of type {type(value).__name__}")
 
 
-def alike(point: Point) -> str:
+def point_identity(point: Point) -> str:
     """A text that is the same for parameters that are the same, 1 and 1.0 among them."""
     return _text(_whole(point))
 
@@ -171,7 +173,7 @@ def _name(shown: Point) -> str:
     parts = [f"{name}={_slug(value)}" for name, value in shown.items()]
     name = ",".join(parts) or "defaults"
     told = all(_tells(value) for value in shown.values())
-    return shortened(name, LONGEST_NAME, _text(shown)) if told else cut(name, LONGEST_NAME, _text(shown))
+    return shorten(name, MAX_NAME, _text(shown)) if told else truncate(name, MAX_NAME, _text(shown))
 
 
 def _tells(value: Any) -> bool:

@@ -7,26 +7,26 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from n2n.utils.configuration import Asked
-from n2n.utils.strict import Count, NonNegativeInt, Positive, shown
+from n2n.utils.configuration import Configuration
+from n2n.utils.strict import Count, NonNegativeInt, Positive, short_repr
 
-LEAST_GRACE, MOST_GRACE = 5, 24 * 60 * 60  # seconds
-MOST_TIME = 10 * 366 * 24 * 60  # minutes
-LEAST_MEM, MOST_MEM = 1e-3, 1e6  # GB; Slurm takes 0 MB for all that a node has
-MOST_UNITS = 10**6  # of GPUs, cores, nodes, jobs
-LONGEST_WORD = 200  # characters
+MIN_GRACE, MAX_GRACE = 5, 24 * 60 * 60  # seconds
+MAX_TIME = 10 * 366 * 24 * 60  # minutes
+MIN_MEM, MAX_MEM = 1e-3, 1e6  # GB; Slurm takes 0 MB for all that a node has
+MAX_UNITS = 10**6  # of GPUs, cores, nodes, jobs
+MAX_WORD = 200  # characters
 
 
 def word(value: str) -> str:
     """A name as Slurm has them, which goes into a line of the batch script: printable characters without a space."""
-    if not value or len(value) > LONGEST_WORD or " " in value or not value.isprintable():
-        needed = f"1 to {LONGEST_WORD} printable characters without a space are needed"
-        raise ValueError(f"saw {shown(value)}; {needed}")
+    if not value or len(value) > MAX_WORD or " " in value or not value.isprintable():
+        needed = f"1 to {MAX_WORD} printable characters without a space are needed"
+        raise ValueError(f"saw {short_repr(value)}; {needed}")
     return value
 
 
 Word = Annotated[str, AfterValidator(word)]
-Units = Annotated[Count, Field(le=MOST_UNITS)]
+Units = Annotated[Count, Field(le=MAX_UNITS)]
 
 
 def minutes(value: object) -> object:
@@ -36,7 +36,7 @@ def minutes(value: object) -> object:
     number = "([0-9]{1,9})"
     found = re.fullmatch(f"(?:{number}-)?{number}(?::{number})?(?::{number})?", value.strip())
     if not found:
-        raise ValueError(f"saw {shown(value)}; minutes, HH:MM:SS or D-HH:MM:SS are needed")
+        raise ValueError(f"saw {short_repr(value)}; minutes, HH:MM:SS or D-HH:MM:SS are needed")
     days, *parts = found.groups()
     first, second, third = (int(part) if part else 0 for part in parts)
     if days is not None:
@@ -44,7 +44,7 @@ def minutes(value: object) -> object:
     return first + second / 60 if parts[2] is None else first * 60 + second + third / 60
 
 
-class Resources(Asked):
+class Resources(Configuration):
     """What each job of a sweep gets. What is None is the cluster's own default.
 
     Args:
@@ -63,17 +63,17 @@ class Resources(Asked):
         ValueError: one line for each wrong field: the value seen, what is allowed, the nearest name.
     """
 
-    time: Annotated[Annotated[Positive, Field(le=MOST_TIME)] | None, BeforeValidator(minutes)] = None
+    time: Annotated[Annotated[Positive, Field(le=MAX_TIME)] | None, BeforeValidator(minutes)] = None
     partition: Word | None = None
-    gpus: Annotated[NonNegativeInt, Field(le=MOST_UNITS)] | None = None
+    gpus: Annotated[NonNegativeInt, Field(le=MAX_UNITS)] | None = None
     cpus: Units | None = None
-    mem: Annotated[Positive, Field(ge=LEAST_MEM, le=MOST_MEM)] | None = None
+    mem: Annotated[Positive, Field(ge=MIN_MEM, le=MAX_MEM)] | None = None
     nodes: Units = 1
     account: Word | None = None
     qos: Word | None = None
     constraint: Word | None = None
     max_parallel: Units | None = None
-    grace: Annotated[Count, Field(ge=LEAST_GRACE, le=MOST_GRACE)] = 120
+    grace: Annotated[Count, Field(ge=MIN_GRACE, le=MAX_GRACE)] = 120
 
     @model_validator(mode="after")
     def _time_to_work(self) -> Resources:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from n2n.launch.resources import MOST_TIME, Resources, minutes
+from n2n.launch.resources import MAX_TIME, Resources, minutes
 from n2n.utils.strict import unknown
 
 SECONDS = 60  # that a command may take
@@ -116,7 +116,7 @@ def fitted(asked: Resources) -> Resources:
     if wrong:
         raise ValueError(f"the partition {name!r} does not have what is asked for:\n" + "\n".join(wrong))
     if asked.time is None:
-        time = min(there.default_time or min(there.time_limit or FALLBACK_TIME, FALLBACK_TIME), MOST_TIME)
+        time = min(there.default_time or min(there.time_limit or FALLBACK_TIME, FALLBACK_TIME), MAX_TIME)
         return asked.model_copy(update={"partition": name, "time": time})
     return asked.model_copy(update={"partition": name})
 

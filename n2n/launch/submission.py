@@ -16,14 +16,14 @@ from n2n.launch.clusters import CLUSTERS, Cluster, chosen
 from n2n.launch.job import CANCELLED
 from n2n.launch.notebooks import Notebook
 from n2n.launch.point_states import ENDED, Watcher, counted, states
-from n2n.launch.points import Point, alike, named
+from n2n.launch.points import Point, point_identity, points_by_name
 from n2n.launch.resources import Resources
 from n2n.launch.sweep import CODE, UNFINISHED, Sweep, check_folder, folder_of, other_points, take_snapshot
-from n2n.monitor.stop import FILE
+from n2n.monitor.stop import STOP_FILE
 from n2n.runs.paths import SWEEP
-from n2n.utils.files import making, write_json
+from n2n.utils.files import making_folder, write_json
 from n2n.utils.lock import locked
-from n2n.utils.strict import shown
+from n2n.utils.strict import short_repr
 
 LOCK = ".resubmit.lock"  # in a sweep's folder, held by whoever starts its points
 PERIOD = 2.0  # seconds between looks while waiting
@@ -101,7 +101,7 @@ class Jobs:
     def _start(self, points: Sequence[str]) -> None:
         for point in points:
             (self.path / point).mkdir(exist_ok=True)
-            for mark in (FILE, CANCELLED):
+            for mark in (STOP_FILE, CANCELLED):
                 (self.path / point / mark).unlink(missing_ok=True)
         if points:
             self._cluster.start(self.sweep, points)
@@ -136,7 +136,7 @@ class Plan:
     def submit(self) -> Jobs:
         """Write the sweep's folder and start what is not finished; code that is there already stays."""
         code = self.folder / CODE
-        with making(self.folder), locked(self.folder / LOCK):
+        with making_folder(self.folder), locked(self.folder / LOCK):
             if not (self.folder / SWEEP).exists():
                 shutil.rmtree(code, ignore_errors=True)  # of an attempt that was cut off
                 take_snapshot(code, self.notebook.path)
@@ -168,7 +168,7 @@ def plan(
     folder = folder_of(name)
     check_folder(folder)
     asked = Resources(**resources)
-    book, found, where = Notebook(Path(notebook)), named(points), chosen(cluster)
+    book, found, where = Notebook(Path(notebook)), points_by_name(points), chosen(cluster)
     fitted = where.fitted(asked)
     refuse_wrong(book, found, fitted)
     _refuse_alike(book, found, fitted)
@@ -191,9 +191,11 @@ def _refuse_alike(book: Notebook, points: dict[str, Point], resources: Resources
     """Two points may be spelt differently, as 1 and "1" or with a default that is given, and still ask for one run."""
     first: dict[str, str] = {}
     for name, point in points.items():
-        other = first.setdefault(alike(_meant(book, point, resources)), name)
+        other = first.setdefault(point_identity(_meant(book, point, resources)), name)
         if other != name:
-            raise ValueError(f"points: {shown(points[other])} and {shown(point)} ask for the same; leave one out")
+            raise ValueError(
+                f"points: {short_repr(points[other])} and {short_repr(point)} ask for the same; leave one out"
+            )
 
 
 def _meant(book: Notebook, point: Point, resources: Resources) -> Point:

@@ -17,9 +17,9 @@ from n2n import runs
 from n2n.launch.points import Point
 from n2n.monitor.environment import SNAPSHOT, git_state
 from n2n.runs.paths import SWEEP
-from n2n.utils.files import object_in, write_json
+from n2n.utils.files import read_object, write_json
 from n2n.utils.lock import locked
-from n2n.utils.strict import shown
+from n2n.utils.strict import short_repr
 
 JOBS = "jobs.json"
 _KEPT = ("notebook", "cluster", "points", "parameters", "environment", "resources")  # of a sweep, in its file
@@ -77,7 +77,7 @@ class Sweep:
         found = _object(self.path / JOBS) if (self.path / JOBS).exists() else {}
         strange = [job for job in found.values() if not isinstance(job, str)]
         if strange:
-            raise ValueError(f"{self.path / JOBS} is damaged: saw {shown(strange[0])} in the place of a job")
+            raise ValueError(f"{self.path / JOBS} is damaged: saw {short_repr(strange[0])} in the place of a job")
         return found
 
     def note_jobs(self, found: dict[str, str]) -> None:
@@ -88,7 +88,7 @@ class Sweep:
 
 def _object(path: Path) -> dict[str, Any]:
     try:
-        return object_in(path)
+        return read_object(path)
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from None
 
@@ -101,7 +101,8 @@ def folder_of(name: str) -> Path:
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,199}", name) or name.endswith(".ipynb"):
         raise ValueError(
-            f"name: saw {shown(name)}; letters, digits and any of _.+- are needed, 200 at most, a letter or digit first"
+            f"name: saw {short_repr(name)}; use at most 200 letters, digits and any of _.+-, "
+            "with a letter or digit first"
         )
     return (runs.root() / name).resolve()
 
@@ -111,8 +112,8 @@ def check_folder(folder: Path) -> None:
     strange = [c for c in str(folder) if c in "%\\" or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")]
     if strange:
         raise ValueError(
-            f"folder: saw {shown(strange[0])} in {shown(str(folder))}, which a batch script cannot hold; set N2N_RUNS "
-            "to a folder without %, backslashes and control characters"
+            f"folder: saw {short_repr(strange[0])} in {short_repr(str(folder))}, which a batch script cannot "
+            "hold; set N2N_RUNS to a folder without %, backslashes and control characters"
         )
 
 

@@ -9,12 +9,12 @@ from pydantic import Field, field_validator, model_validator
 
 from n2n.launch.clusters import CLUSTERS
 from n2n.launch.notebooks import Notebook
-from n2n.launch.points import Point, grid as every_combination, named
+from n2n.launch.points import Point, grid as every_combination, points_by_name
 from n2n.launch.resources import Resources
 from n2n.launch.submission import refuse_wrong
 from n2n.launch.sweep import folder_of
 from n2n.utils.paths import PathText
-from n2n.utils.strict import Several, shown, unknown
+from n2n.utils.strict import SeveralErrors, short_repr, unknown
 
 
 class SweepConfig(Resources):
@@ -51,16 +51,16 @@ class SweepConfig(Resources):
         checks = (self._twice, self._wrong_points, self._wrong_name, self._wrong_cluster)
         wrong = [said for check in checks if (said := check())]
         if wrong:
-            raise Several(*wrong)
+            raise SeveralErrors(*wrong)
         return self
 
     def _twice(self) -> str | None:
         twice = [name for name in self.fixed if name in self.grid]
-        return f"fixed: saw {shown(twice[0])}, which the grid gives too" if twice else None
+        return f"fixed: saw {short_repr(twice[0])}, which the grid gives too" if twice else None
 
     def _wrong_points(self) -> str | None:
         try:
-            refuse_wrong(Notebook(pathlib.Path(self.notebook)), named(self.points), self)
+            refuse_wrong(Notebook(pathlib.Path(self.notebook)), points_by_name(self.points), self)
         except ValueError as error:
             return str(error)
         return None

@@ -16,7 +16,7 @@ from n2n.models.inspection import Inspection
 from n2n.models.mixer import Frame, ModelConfig, SequenceMixer, widened
 from n2n.models.ops import RMSNorm
 from n2n.utils.arrays import integer_tensor
-from n2n.utils.strict import whole
+from n2n.utils.strict import as_integer
 
 MLP_MULTIPLE = 8  # hidden widths are rounded up to it
 Layer = tuple[ModelConfig, type[SequenceMixer]]
@@ -125,7 +125,7 @@ class LanguageModel(nn.Module):
         Raises:
             ValueError: a batch that is no whole number above 0.
         """
-        return State(whole("batch", batch, 1), 0, (None,) * len(self.blocks))
+        return State(as_integer("batch", batch, 1), 0, (None,) * len(self.blocks))
 
     def resume(self, tokens: Tensor | ArrayLike, state: State) -> tuple[Tensor, State]:
         """Logits ``(batch, T, V)`` of the token after each of ``tokens (batch, T)``, read after what a state has read.
@@ -177,7 +177,7 @@ class LanguageModel(nn.Module):
             ValueError: a value out of range, or more tokens in all than ``max_length``.
         """
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-        prompt = self._checked(prompt, whole("length", length, 1) - 1)
+        prompt = self._checked(prompt, as_integer("length", length, 1) - 1)
         uniforms = sampling.uniforms(len(prompt), length)
         training = self.training
         self.eval()

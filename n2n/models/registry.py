@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from n2n.models import architectures
-from n2n.utils.strict import shown, unknown, whole
+from n2n.utils.strict import as_integer, short_repr, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,7 @@ def build(arch: str, *, vocab_size: int, seed: int = 0, **options: Any) -> Langu
     config, layers = _plan(arch, {"vocab_size": vocab_size, **options})
     from n2n.models.lm import initialised
 
-    return initialised(config, layers, whole("seed", seed, 0))
+    return initialised(config, layers, as_integer("seed", seed, 0))
 
 
 def match(arch: str, *, parameters: int, vocab_size: int, **options: Any) -> Matched:
@@ -91,7 +91,7 @@ def describe(model: LanguageModel, length: int = 256) -> pd.DataFrame:
     from n2n.models.sizes import describe as described
 
     if not isinstance(model, LanguageModel):
-        raise ValueError(f"model: saw {shown(model)}; a model is needed, such as n2n.models.build makes")
+        raise ValueError(f"model: saw {short_repr(model)}; a model is needed, such as n2n.models.build makes")
     return described(model, length)
 
 
@@ -130,7 +130,9 @@ def _plan_hybrid(options: dict[str, Any]) -> tuple[Frame, list[Layer]]:
 def _names_in(pattern: object) -> tuple[str, ...]:
     found = [name.strip() for name in pattern.split(",")] if isinstance(pattern, str) else pattern
     if not isinstance(found, list | tuple) or not found:
-        raise ValueError(f"pattern: saw {shown(pattern)}; architectures' names are needed, such as 'mamba,transformer'")
+        raise ValueError(
+            f"pattern: saw {short_repr(pattern)}; architectures' names are needed, such as 'mamba,transformer'"
+        )
     for name in found:
         if name not in names():
             raise ValueError(f"pattern: {unknown('architecture', name, names())}")

@@ -14,14 +14,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from n2n.models.lm import MLP_MULTIPLE, LanguageModel, Layer
 from n2n.models.mixer import Frame
-from n2n.utils.strict import whole
+from n2n.utils.strict import as_integer
 
 BACKWARD = 2  # forward passes that a backward pass counts as
 TOLERANCE = 0.02  # models within a factor of 1.02 of a number of parameters count as that large
 WIDEST = 2**16
-MULTIPLE_MOST = 4096  # largest width tried as the least that is allowed
-RATIO_MOST = 64  # of an MLP
-COUNT_MOST = 4096  # of an architecture's own finest option
+MAX_MULTIPLE = 4096  # largest width tried as the least that is allowed
+MAX_RATIO = 64  # of an MLP
+MAX_COUNT = 4096  # of an architecture's own finest option
 AROUND = 2  # widths on either side of the nearest that are tried with a finer option
 
 Plan = Callable[[dict[str, Any]], tuple[Frame, list[Layer]]]  # from options to a model's configurations
@@ -43,7 +43,7 @@ def describe(model: LanguageModel, length: int = 256) -> pd.DataFrame:
     Raises:
         ValueError: a length that is no whole number from 1 to ``max_length``.
     """
-    length, training = whole("length", length, 1, model.config.max_length), model.training
+    length, training = as_integer("length", length, 1, model.config.max_length), model.training
     model.eval()
     try:
         flops = forward_flops(model, length)
@@ -106,7 +106,7 @@ def matched(plan: Plan, parameters: int, options: dict[str, Any]) -> Matched:
     Raises:
         ValueError: as ``n2n.models.match``.
     """
-    whole("parameters", parameters, 1)
+    as_integer("parameters", parameters, 1)
     if "dim" in options:
         raise ValueError(f"dim: saw {options['dim']}; it is what match finds, so it can't be given")
     multiple = _least_width(plan, options)
@@ -142,10 +142,10 @@ def _finer(plan: Plan, options: dict[str, Any], count: Callable[..., int], dim: 
     layers = [own for own, _ in plan({**options, "dim": dim})[1]]
     if any(own.mlp_ratio for own in layers):
         # Half a step below the multiple, for a ratio that no rounding lifts to the next one.
-        knob, most = "mlp_ratio", RATIO_MOST * dim // MLP_MULTIPLE
+        knob, most = "mlp_ratio", MAX_RATIO * dim // MLP_MULTIPLE
         value = lambda k: (k - 0.5) * MLP_MULTIPLE / dim  # noqa: E731
     else:
-        knob, most = next((own.finest for own in layers if own.finest), None), COUNT_MOST
+        knob, most = next((own.finest for own in layers if own.finest), None), MAX_COUNT
         value = int
     if knob is None or knob in options:
         return {"dim": dim}
@@ -155,14 +155,14 @@ def _finer(plan: Plan, options: dict[str, Any], count: Callable[..., int], dim: 
 
 def _least_width(plan: Plan, options: dict[str, Any]) -> int:
     """The smallest width allowed, of which all that are allowed are multiples."""
-    for dim in range(1, MULTIPLE_MOST):
+    for dim in range(1, MAX_MULTIPLE):
         try:
             plan({**options, "dim": dim})
         except ValueError:
             continue
         return dim
-    plan({**options, "dim": MULTIPLE_MOST})  # says what is wrong besides
-    return MULTIPLE_MOST
+    plan({**options, "dim": MAX_MULTIPLE})  # says what is wrong besides
+    return MAX_MULTIPLE
 
 
 def _nearest(count: Callable[[int], int], wanted: int, most: int) -> int:

@@ -20,7 +20,7 @@ from n2n.monitor.journal import Marks
 from n2n.utils.files import from_json, sync, write_json
 
 _STATE, _MANIFEST = "state.pt", "manifest.json"
-_LONGEST_MANIFEST = 2**20  # bytes
+_MAX_MANIFEST = 2**20  # bytes
 
 Missing = Callable[[Marks], str | None]
 
@@ -186,7 +186,7 @@ def _checked(folder: Path, step: int, run: str) -> tuple[BinaryIO, Marks]:
         raise ValueError(f"no checkpoint of step {step} in {folder}; there are {steps(folder)}")
     try:
         with _regular(path / _MANIFEST) as file:
-            expected, marks = _agreed(from_json(file.read(_LONGEST_MANIFEST)), step, run)
+            expected, marks = _agreed(from_json(file.read(_MAX_MANIFEST)), step, run)
         file = _regular(path / _STATE)
         if os.fstat(file.fileno()).st_size != expected["bytes"] or _measure(file) != expected:
             file.close()

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from n2n.utils.files import append_row, is_sound, parse, read_rows, sync, write_atomic
+from n2n.utils.files import append_row, is_intact, parse_row, read_rows, sync, write_atomic
 
 Mark = dict[str, int]  # "bytes" of a file from its start, and their checksum "crc"
 Marks = dict[str, Mark]  # of the files beside a run's checkpoints, by name
@@ -17,7 +17,7 @@ NOTHING: Mark = {"bytes": 0, "crc": 0}
 _BLOCK = 2**20
 
 
-class Changed(RuntimeError):
+class ChangedFile(RuntimeError):
     """A file of rows that someone else changed while a run was writing it."""
 
 
@@ -48,9 +48,9 @@ class Journal:
         """
         told = []
         whole = self._starts_with(mark)
-        if any(not is_sound(line) for line in self._lines(mark["bytes"] if whole else 0)):
+        if any(not is_intact(line) for line in self._lines(mark["bytes"] if whole else 0)):
             told.append(self._set_aside())
-        kept = [line for line in self._lines(mark["bytes"]) if keep(parse(line))] if keep else []
+        kept = [line for line in self._lines(mark["bytes"]) if keep(parse_row(line))] if keep else []
         size = mark["bytes"] + sum(map(len, kept))
         if self.path.is_file() and self.path.stat().st_size != size:
             if kept:
@@ -77,7 +77,9 @@ class Journal:
         """
         size = self.path.stat().st_size if self.path.is_file() else 0
         if size != self._bytes:
-            raise Changed(f"{self.path} has {size} bytes, but this run left it with {self._bytes}: someone changed it")
+            raise ChangedFile(
+                f"{self.path} has {size} bytes, but this run left it with {self._bytes}: someone changed it"
+            )
         if size:
             sync(self.path)
         return {"bytes": self._bytes, "crc": self._crc}
@@ -108,17 +110,17 @@ class Journal:
         """For each number of bytes after which the file without its damaged lines has a line's end: their checksum."""
         found, size, crc = {}, 0, 0
         for line in self._lines(0):
-            if is_sound(line):
+            if is_intact(line):
                 size, crc = size + len(line), zlib.crc32(line, crc)
                 found[size] = crc
         return found
 
     def _set_aside(self) -> str:
-        damaged = [(number, line) for number, line in enumerate(self._lines(0), start=1) if not is_sound(line)]
+        damaged = [(number, line) for number, line in enumerate(self._lines(0), start=1) if not is_intact(line)]
         aside = self.path.with_name(f"{self.path.name}.damaged")
         with open(aside, "ab") as file:
             file.writelines(line for _, line in damaged)
         sync(aside)
-        write_atomic(self.path, lambda file: file.writelines(line for line in self._lines(0) if is_sound(line)))
+        write_atomic(self.path, lambda file: file.writelines(line for line in self._lines(0) if is_intact(line)))
         numbers = ", ".join(str(number) for number, _ in damaged[:10]) + (", ..." if len(damaged) > 10 else "")
         return f"{self.path}: damaged at line {numbers}; moved to {aside.name}"

@@ -91,7 +91,7 @@ class Rows:
                 self._writer.add_scalar(f"{group}/{name}", value, row["step"])
 
 
-def told(row: dict[str, float]) -> dict[str, str]:
+def formatted_row(row: dict[str, float]) -> dict[str, str]:
     """What a person is shown of a row of metrics."""
     names = {"loss": "loss", "oracle": "oracle_nll", "excess": "excess_loss"}
     return {**{k: f"{row[v]:.3f}" for k, v in names.items()}, "tokens/s": f"{row['tokens_per_second']:,.0f}"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from n2n.utils.files import read_object
+from n2n.utils.files import read_object_or_empty
 from n2n.utils.lock import is_locked
 
 STATUS = "status.json"
@@ -34,10 +34,10 @@ def read_status(folder: Path) -> dict[str, Any]:
     A run that is said to be running is ``"killed"`` if nobody holds its locks and the process is gone. A run on another
     host whose locks are free is left as it is said to be: not every file system shares locks between hosts.
     """
-    status = read_object(folder / STATUS)
+    status = read_object_or_empty(folder / STATUS)
     if status.get("state") != "running" or _there(folder, status):
         return status
-    again = read_object(folder / STATUS)
+    again = read_object_or_empty(folder / STATUS)
     if again != status:  # it ended, or another trainer began, between the two looks
         return read_status(folder)
     return {**status, "state": "killed"}

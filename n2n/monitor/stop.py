@@ -13,7 +13,7 @@ from typing import Any
 from n2n.utils.processes import KernelParent, outliving_parent
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT)
-FILE = "STOP"
+STOP_FILE = "STOP"
 
 
 class Preempted(KeyboardInterrupt):
@@ -45,7 +45,7 @@ class Stop:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / FILE
+        self._file = folder / STOP_FILE
         self._before: dict[signal.Signals, Any] = {}
         self._patient = "TORCHELASTIC_RUN_ID" in os.environ
         self._parent, self._inside = KernelParent(), contextlib.ExitStack()
@@ -83,7 +83,7 @@ class Stop:
             return "the end of the program that ran this notebook"
         if self.signal:
             return self.signal.name
-        return f"the file {FILE}" if self._file.exists() else "another rank"
+        return f"the file {STOP_FILE}" if self._file.exists() else "another rank"
 
     def answered(self) -> None:
         """The run has left or is done: the file has done its work, and does not stop the next one."""

@@ -12,7 +12,7 @@ RUN_WHAT_FOLLOWS = {"time", "capture", "prun"}  # magics whose text is Python th
 
 
 @dataclass(frozen=True)
-class Assigned:
+class Assignments:
     """The names that a cell assigns at its top level.
 
     Attributes:
@@ -62,7 +62,7 @@ class _FloatsWritten(ast.NodeTransformer):
         return ast.Constant(float(text)) if text in ("nan", "inf", "-inf") else call
 
 
-def assigned(source: str) -> Assigned:
+def read_assignments(source: str) -> Assignments:
     """What the cell assigns; nothing if it is not Python."""
     values: dict[str, ast.expr | None] = {}
     found = list(statements(source))
@@ -73,7 +73,7 @@ def assigned(source: str) -> Assigned:
             typed |= isinstance(statement, ast.AnnAssign) or bool(getattr(statement, "type_comment", None))
         else:
             alone &= _harmless(statement)
-    return Assigned(values, alone, typed, empty=not found)
+    return Assignments(values, alone, typed, empty=not found)
 
 
 def statements(source: str) -> Iterator[ast.stmt]:

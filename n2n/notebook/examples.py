@@ -21,12 +21,12 @@ from n2n.runs.paths import root, sweep_folder
 from n2n.runs.run import Run
 from n2n.sweeps.results import SweepResults, read_folder
 from n2n.training.trainer import train
-from n2n.utils.configuration import Asked
-from n2n.utils.files import making
+from n2n.utils.configuration import Configuration
+from n2n.utils.files import making_folder
 from n2n.utils.lock import locked
-from n2n.utils.paths import PathText, usable
-from n2n.utils.progress import say, track
-from n2n.utils.strict import Count, NonNegativeInt, shown, unknown
+from n2n.utils.paths import PathText, checked_path
+from n2n.utils.progress import print_line, track
+from n2n.utils.strict import Count, NonNegativeInt, short_repr, unknown
 
 PREFIX = "example:"
 # A slow regime that steers a quick chain, a chain of its own beside it, and X that sees both chains.
@@ -59,40 +59,40 @@ def _there(given: str) -> str:
             raise ValueError(unknown("example", name, EXAMPLES))
         return given
     try:
-        run = named(given)
+        run = run_by_name(given)
     except ValueError as error:
         known = ", ".join(PREFIX + name for name in EXAMPLES)
-        raise ValueError(f"saw {shown(given)}: {error}; or name an example: {known}") from None
+        raise ValueError(f"saw {short_repr(given)}: {error}; or name an example: {known}") from None
     if not run.steps:
         state = run.status["state"]
         raise ValueError(
-            f"saw {shown(given)}, a run without a checkpoint yet (its state is {state!r}); let it train on first"
+            f"saw {short_repr(given)}, a run without a checkpoint yet (its state is {state!r}); let it train on first"
         )
     return given
 
 
-def named(name: str) -> Run:
+def run_by_name(name: str) -> Run:
     """The run in a folder, by its path or by its name under ``root()``.
 
     Raises:
         ValueError: no run there.
     """
-    here = usable(name, "run")
+    here = checked_path(name, "run")
     return Run(here if here.is_dir() or not (root() / name).is_dir() else root() / name)
 
 
-def configured(name: str) -> TrainConfig:
+def config_by_name(name: str) -> TrainConfig:
     """The configuration of a run, or of an example that need not be trained yet."""
     if name.startswith(PREFIX):
         return TrainConfig(**EXAMPLES[name.removeprefix(PREFIX)])
-    return named(name).config
+    return run_by_name(name).config
 
 
 RunName = Annotated[PathText, AfterValidator(_there)]
 Sequences = Annotated[Count, Field(ge=2, le=2**20)]  # a million held-out sequences tell all digits that there are
 
 
-class OneRun(Asked):
+class RunConfig(Configuration):
     """A run that a notebook looks at.
 
     Args:
@@ -110,7 +110,7 @@ class OneRun(Asked):
     sequences: Sequences = 128
 
 
-class Inspected(OneRun):
+class CheckpointConfig(RunConfig):
     """A run that a notebook looks into, at one of its checkpoints.
 
     Args:
@@ -124,7 +124,7 @@ class Inspected(OneRun):
     step: NonNegativeInt | None = None
 
     @model_validator(mode="after")
-    def _saved(self) -> Inspected:
+    def _saved(self) -> CheckpointConfig:
         check_step(self.run, self.step)
         return self
 
@@ -134,15 +134,15 @@ def check_step(name: str, step: int | None) -> None:
     if step is None:
         return
     if name.startswith(PREFIX):
-        given = configured(name)
+        given = config_by_name(name)
         known = list(range(given.checkpoint_every, given.steps + 1, given.checkpoint_every))
     else:
-        known = named(name).steps
+        known = run_by_name(name).steps
     if step not in known:
         raise ValueError(f"step: saw {step}; the checkpoints of {name} are {', '.join(map(str, known))}")
 
 
-def opened(name: str) -> Run:
+def open_run(name: str) -> Run:
     """The run that a notebook's parameter names; an example is trained first, unless this code trained it before.
 
     Raises:
@@ -150,14 +150,14 @@ def opened(name: str) -> Run:
     """
     name = _there(os.fspath(name))
     if not name.startswith(PREFIX):
-        return named(name)
+        return run_by_name(name)
     example = name.removeprefix(PREFIX)
     folder = root() / "examples" / f"{example}-{_code()[:12]}"
-    with making(folder.parent), locked(folder.with_suffix(".lock")):  # notebooks that run at once share it
+    with making_folder(folder.parent), locked(folder.with_suffix(".lock")):  # notebooks that run at once share it
         return _trained(folder, EXAMPLES[example])
 
 
-def opened_sweep(name: str) -> pathlib.Path:
+def open_sweep(name: str) -> pathlib.Path:
     """The folder of a sweep, by its name or path; ``"example:sweep"`` is trained first, unless it was before.
 
     Raises:
@@ -169,8 +169,8 @@ def opened_sweep(name: str) -> pathlib.Path:
 
     folder = root() / "examples" / f"sweep-{_code()[:12]}"
     points = [dict(zip(_GRID, values, strict=True)) for values in product(*_GRID.values())]
-    say(f"the example sweep: {len(points)} small runs, those not done yet are trained now")
-    with making(folder), locked(folder.with_suffix(".lock")):
+    print_line(f"the example sweep: {len(points)} small runs, those not done yet are trained now")
+    with making_folder(folder), locked(folder.with_suffix(".lock")):
         for point in track(points, "run"):
             where = folder / ",".join(f"{key}={value}" for key, value in point.items())
             with capture_output():  # a curve for each would fill a notebook
@@ -215,4 +215,4 @@ def read_sweep(name: str | os.PathLike) -> SweepResults:
     Raises:
         ValueError: no such sweep, one without runs, or one in which nothing was evaluated yet.
     """
-    return read_folder(opened_sweep(_known_example(os.fspath(name))))
+    return read_folder(open_sweep(_known_example(os.fspath(name))))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from n2n.analysis.mixing import Attended, attend
+from n2n.analysis.mixing import MixingResult, measure_mixing
 from n2n.notebook.output_area import output
 from n2n.notebook.run_configs import AttentionConfig
 from n2n.runs.run import Run
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 ALL, EVERY = "mean of all", -1  # how a widget says None, which would leave it blank
 
 
-def attended(run: Run, config: AttentionConfig) -> Attended:
+def attended(run: Run, config: AttentionConfig) -> MixingResult:
     """The model of a run on its held-out sequences, with the influence of their tokens.
 
     Raises:
         ValueError: what ``n2n.mixing.attend`` refuses.
     """
-    return attend(run.config.process, run.model(config.step), config.sequences, run.config.seq_len)
+    return measure_mixing(run.config.process, run.model(config.step), config.sequences, run.config.seq_len)
 
 
-def look(found: Attended, config: AttentionConfig) -> Look:
+def look(found: MixingResult, config: AttentionConfig) -> Look:
     """Widgets for sequence, query, layer and head, over the unrolled graph, which is drawn anew when one is moved."""
     return Look(found, config)
 
@@ -39,7 +39,7 @@ class Look:
         box: all of them.
     """
 
-    def __init__(self, found: Attended, config: AttentionConfig) -> None:
+    def __init__(self, found: MixingResult, config: AttentionConfig) -> None:
         import ipywidgets
 
         self._found = found
@@ -59,7 +59,7 @@ class Look:
         self.place.outputs = (output(unrolled_mixing(self._found, **chosen)),)
 
 
-def _widgets(found: Attended, config: AttentionConfig) -> dict[str, ipywidgets.ValueWidget]:
+def _widgets(found: MixingResult, config: AttentionConfig) -> dict[str, ipywidgets.ValueWidget]:
     """Each sends its value once it is let go of, not while it moves."""
     import ipywidgets as w
 

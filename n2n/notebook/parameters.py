@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from n2n.notebook.assignments import Assigned, assigned
+from n2n.notebook.assignments import Assignments, read_assignments
 
 _PLAIN = (bool, int, float, str, list, dict, tuple, type(None))
 _SHELLS = {"In", "Out"}  # the shell's own plain values
@@ -42,10 +42,10 @@ def _is_plain(name: str, value: Any) -> bool:
 def _of_history(namespace: Mapping[str, Any]) -> list[str]:
     history = namespace.get("In")
     cells = [cell for cell in history if isinstance(cell, str)] if isinstance(history, list) else []
-    return _named([assigned(cell) for cell in cells])
+    return _named([read_assignments(cell) for cell in cells])
 
 
-def _named(cells: list[Assigned]) -> list[str]:
+def _named(cells: list[Assignments]) -> list[str]:
     """The parameters' names among cells in the order in which they ran."""
     cells = [cell for cell in cells if not cell.empty]  # which separate nothing
     typed = [i for i, cell in enumerate(cells) if cell.alone and cell.typed]
@@ -83,7 +83,7 @@ def _of_file(namespace: Mapping[str, Any], code: str) -> list[str] | None:
     try:
         if path.suffix == ".ipynb":
             return _of_notebook(path)
-        return [name for name in assigned(path.read_text()).values if _is_plain(name, namespace.get(name))]
+        return [name for name in read_assignments(path.read_text()).values if _is_plain(name, namespace.get(name))]
     except (OSError, ValueError):
         return None
 
@@ -92,8 +92,8 @@ def _of_notebook(path: Path) -> list[str]:
     import nbformat
 
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    tagged = [assigned(cell.source) for cell in cells if {TAG, INJECTED} & set(cell.metadata.get("tags", []))]
+    tagged = [read_assignments(cell.source) for cell in cells if {TAG, INJECTED} & set(cell.metadata.get("tags", []))]
     if tagged:
         return list(dict.fromkeys(name for cell in tagged for name in cell.values))
-    found = [assigned(cell.source) for cell in cells]
+    found = [read_assignments(cell.source) for cell in cells]
     return _named(found) or list(dict.fromkeys(name for cell in found if cell.alone for name in cell.values))

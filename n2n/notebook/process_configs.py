@@ -11,19 +11,19 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from n2n import runs
 from n2n.difficulty.compression import PowersOfTwo, whole_sequences
-from n2n.graph.by_name import GraphOrPreset, named
+from n2n.graph.by_name import GraphOrPreset, graphs_by_name
 from n2n.graph.graph import Graph
 from n2n.oracle.checks import check_budget, check_fixed
 from n2n.process.process import Process
 from n2n.utils import strict
-from n2n.utils.configuration import Asked
-from n2n.utils.paths import FolderText, folder_name, usable
-from n2n.utils.strict import Count, NonNegativeInt, Ordered, Positive, Seed, shown
+from n2n.utils.configuration import Configuration
+from n2n.utils.paths import FolderText, checked_path, folder_name
+from n2n.utils.strict import Count, NonNegativeInt, Ordered, Positive, Seed, short_repr
 
-MOST_SEED = 2**53  # up to which a browser's numbers are exact
+MAX_SEED = 2**53  # up to which a browser's numbers are exact
 
 
-class ExploreConfig(Asked):
+class ExploreConfig(Configuration):
     """What ``notebooks/explore.ipynb`` looks at.
 
     Args:
@@ -41,7 +41,7 @@ class ExploreConfig(Asked):
     positional: ClassVar[tuple[str, ...]] = ("graph",)
 
     graph: GraphOrPreset
-    process_seed: Annotated[NonNegativeInt, Field(le=MOST_SEED)] = 0
+    process_seed: Annotated[NonNegativeInt, Field(le=MAX_SEED)] = 0
     length: Annotated[Count, Field(ge=2, le=512)] = 64
     sequences: Annotated[Count, Field(le=32)] = 16
     sequence: NonNegativeInt = 0
@@ -74,7 +74,7 @@ class ExploreConfig(Asked):
 
 def _no_number_twice(values: tuple[float, ...]) -> tuple[float, ...]:
     if len(set(values)) < len(values):
-        raise ValueError(f"saw {shown(list(values))}; no number may be there twice")
+        raise ValueError(f"saw {short_repr(list(values))}; no number may be there twice")
     return values
 
 
@@ -85,7 +85,7 @@ def _measurable(graph: Graph) -> Graph:
 
 
 def _no_name_twice(graphs: tuple[Graph, ...]) -> tuple[Graph, ...]:
-    named(graphs)
+    graphs_by_name(graphs)
     return graphs
 
 
@@ -96,7 +96,7 @@ Graphs = Annotated[
 ]
 
 
-class DifficultyConfig(Asked):
+class DifficultyConfig(Configuration):
     """How hard processes are: the questions of ``notebooks/difficulty.ipynb``.
 
     Args:
@@ -134,11 +134,11 @@ class DifficultyConfig(Asked):
                 said = f"which {graph.vocab_size} symbols cannot have (log V is {most:.4g})"
                 wrong.append(f"target: saw {self.target:g} nats per token for {graph.name or 'a graph'}, {said}")
         if wrong:
-            raise strict.Several(*wrong)
+            raise strict.SeveralErrors(*wrong)
         return self
 
 
-class DatasetConfig(Asked):
+class DatasetConfig(Configuration):
     """A dataset for each split of a process.
 
     Args:
@@ -171,7 +171,7 @@ class DatasetConfig(Asked):
     @classmethod
     def _there(cls, folder: str) -> str:
         if folder:
-            usable(folder, "folder")
+            checked_path(folder, "folder")
         return folder
 
     @model_validator(mode="after")
@@ -183,5 +183,5 @@ class DatasetConfig(Asked):
     def path(self, split: str) -> pathlib.Path:
         """Of a split's file."""
         name = f"data-{folder_name(self.graph.name or 'graph')}-p{self.process_seed}"
-        folder = usable(self.folder, "folder") if self.folder else runs.root() / name
+        folder = checked_path(self.folder, "folder") if self.folder else runs.root() / name
         return folder.absolute() / f"{split}.npy"

@@ -13,7 +13,7 @@ from n2n.difficulty.mutual_information import edge_information
 from n2n.graph.graph import Graph
 from n2n.graph.presets import ALPHA_X, ALPHA_Z, PRESETS
 from n2n.notebook.output_area import View, output, paragraph
-from n2n.notebook.process_configs import MOST_SEED, ExploreConfig
+from n2n.notebook.process_configs import MAX_SEED, ExploreConfig
 from n2n.oracle.checks import check_budget
 from n2n.oracle.filtering import filter
 from n2n.process.process import Process
@@ -22,7 +22,7 @@ from n2n.viz import draw_beliefs, draw_graph, draw_kernels, draw_losses
 if TYPE_CHECKING:
     import ipywidgets
 
-MOST_STATES = 4096  # joint latent states, up to which all is drawn in seconds
+MAX_STATES = 4096  # joint latent states, up to which all is drawn in seconds
 PRECISION = 0.05  # nats per token, the standard error of the oracle's loss beside the widgets
 GIVEN, RANDOM, OWN = "as given", "random DAG", "the graph's own"
 VIEWS = ("graph", "kernels", "beliefs", "losses")
@@ -82,9 +82,9 @@ def _attempt(make: Callable[..., Any], *given: Any) -> Any:
 
 def _refuse_large(graph: Graph) -> None:
     check_budget(graph)
-    if graph.num_joint_states > MOST_STATES:
+    if graph.num_joint_states > MAX_STATES:
         raise ValueError(
-            f"graph: saw {graph.num_joint_states:,} joint latent states; up to {MOST_STATES:,} are drawn as widgets "
+            f"graph: saw {graph.num_joint_states:,} joint latent states; up to {MAX_STATES:,} are drawn as widgets "
             "move, so take fewer latents or fewer states"
         )
 
@@ -179,13 +179,13 @@ def _widgets(config: ExploreConfig) -> dict[str, ipywidgets.ValueWidget]:
     return {
         "graph": w.Dropdown(options=sources, value=start, description="graph", **look),
         "mode": w.Dropdown(options=MODES, value=OWN, description="latents' mode", **look),
-        "process_seed": w.BoundedIntText(config.process_seed, max=MOST_SEED, description="process seed", **calm),
-        "sequence": w.BoundedIntText(config.sequence, max=MOST_SEED, description="sequence", **calm),
+        "process_seed": w.BoundedIntText(config.process_seed, max=MAX_SEED, description="process seed", **calm),
+        "sequence": w.BoundedIntText(config.sequence, max=MAX_SEED, description="sequence", **calm),
         "alpha_z": w.FloatLogSlider(ALPHA_Z, **power, description="latents' alpha", **calm),
         "alpha_x": w.FloatLogSlider(ALPHA_X, **power, description="X's alpha", **calm),
         "latents": w.IntSlider(4, 1, 8, description="latents", **calm),
         "probability": w.FloatSlider(0.5, min=0, max=1, step=0.05, description="P(edge)", **calm),
-        "seed": w.BoundedIntText(0, max=MOST_SEED, description="graph seed", **calm),
+        "seed": w.BoundedIntText(0, max=MAX_SEED, description="graph seed", **calm),
         "num_states": w.IntSlider(4, 2, 8, description="states of each", **calm),
         "vocab_size": w.IntSlider(32, 2, 64, description="symbols", **calm),
     }

@@ -7,26 +7,26 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from n2n.analysis.of_runs import _other_task
-from n2n.config.limits import LARGEST
+from n2n.config.limits import MAX_BYTES
 from n2n.config.train_config import TrainConfig
 from n2n.notebook.examples import (
     PREFIX,
     SWEEP,
-    Inspected,
-    OneRun,
+    CheckpointConfig,
+    RunConfig,
     RunName,
     Sequences,
     _sweep_there,
     check_step,
-    configured,
-    named,
+    config_by_name,
+    run_by_name,
 )
-from n2n.utils.configuration import Asked
+from n2n.utils.configuration import Configuration
 from n2n.utils.paths import FolderText, PathText
-from n2n.utils.strict import Count, NonNegative, NonNegativeInt, Ordered, Several, shown, unknown
+from n2n.utils.strict import Count, NonNegative, NonNegativeInt, Ordered, SeveralErrors, short_repr, unknown
 
 
-class EvaluateConfig(Asked):
+class EvaluateConfig(Configuration):
     """Runs that are compared with the oracle side by side.
 
     Args:
@@ -53,17 +53,17 @@ class EvaluateConfig(Asked):
     @field_validator("runs")
     @classmethod
     def _once(cls, runs: tuple[str, ...]) -> tuple[str, ...]:
-        places = [name if name.startswith(PREFIX) else str(named(name).path.resolve()) for name in runs]
+        places = [name if name.startswith(PREFIX) else str(run_by_name(name).path.resolve()) for name in runs]
         twice = [name for name, place in zip(runs, places, strict=True) if places.count(place) > 1]
         if twice:
-            raise ValueError(f"saw {shown(twice[-1])} twice; each run once is needed")
+            raise ValueError(f"saw {short_repr(twice[-1])} twice; each run once is needed")
         return runs
 
     @model_validator(mode="after")
     def _saved(self) -> EvaluateConfig:
         for name in self.runs:
             check_step(name, self.step)
-        first, *others = (configured(name) for name in self.runs)
+        first, *others = (config_by_name(name) for name in self.runs)
         latents = [node.name for node in first.graph.latents]
         if not latents:
             raise ValueError(f"runs: {self.runs[0]} is of a process without latents, whose states it could be cut by")
@@ -74,16 +74,16 @@ class EvaluateConfig(Asked):
             _other_task(name, self.runs[0], other, first) for name, other in zip(self.runs[1:], others, strict=True)
         ]
         if any(wrong):
-            raise Several(*filter(None, wrong))
+            raise SeveralErrors(*filter(None, wrong))
         return self
 
     @property
     def cut_by(self) -> str:
         """The latent that the loss is cut by."""
-        return self.latent or configured(self.runs[0]).graph.latents[0].name
+        return self.latent or config_by_name(self.runs[0]).graph.latents[0].name
 
 
-class ProbeConfig(Inspected):
+class ProbeConfig(CheckpointConfig):
     """A run whose residual stream is probed.
 
     Args:
@@ -102,9 +102,11 @@ class ProbeConfig(Inspected):
     @field_validator("simplex")
     @classmethod
     def _with_three(cls, name: str) -> str:
-        states = {latent: int(max(own)) + 1 for latent, own in configured(name).process.own_states.items()}
+        states = {latent: int(max(own)) + 1 for latent, own in config_by_name(name).process.own_states.items()}
         if 3 not in states.values():
-            raise ValueError(f"saw {shown(name)}, whose latents have {shown(states)} states; one of 3 is needed")
+            raise ValueError(
+                f"saw {short_repr(name)}, whose latents have {short_repr(states)} states; one of 3 is needed"
+            )
         return name
 
     @model_validator(mode="after")
@@ -115,7 +117,7 @@ class ProbeConfig(Inspected):
         return self
 
 
-class _WithLatents(OneRun):
+class _WithLatents(RunConfig):
     """A run of a process with a latent that a probe could look for."""
 
     @model_validator(mode="after")
@@ -149,13 +151,13 @@ class WelcomeConfig(_WithLatents):
 
 def _with_latents(name: str) -> TrainConfig:
     """A run's configuration, or a ``ValueError`` if its process has no latent that a probe could look for."""
-    config = configured(name)
+    config = config_by_name(name)
     if not config.graph.latents:
         raise ValueError(f"run: {name} is of a process without latents, so there is no belief to probe")
     return config
 
 
-class AttentionConfig(Inspected):
+class AttentionConfig(CheckpointConfig):
     """A run whose token mixing is compared with the exact influence of each token.
 
     Args:
@@ -181,7 +183,7 @@ class AttentionConfig(Inspected):
 
     @model_validator(mode="after")
     def _there(self) -> AttentionConfig:
-        config = configured(self.run)
+        config = config_by_name(self.run)
         limits = {
             "sequence": range(self.sequences),
             "query": range(config.seq_len - 1),
@@ -194,10 +196,10 @@ class AttentionConfig(Inspected):
             if (value := getattr(self, name)) is not None and value not in allowed
         ]
         needed = 4 * self.sequences * config.layers * config.heads * config.seq_len**2
-        if needed > LARGEST:
+        if needed > MAX_BYTES:
             wrong.append(f"sequences: saw {self.sequences}, whose mixing takes {needed / 2**30:,.0f} GiB of memory")
         if wrong:
-            raise Several(*wrong)
+            raise SeveralErrors(*wrong)
         return self
 
 
@@ -208,7 +210,7 @@ def _known_fields(by: tuple[str, ...]) -> tuple[str, ...]:
     return by
 
 
-class ReportConfig(Asked):
+class ReportConfig(Configuration):
     """What ``notebooks/report.ipynb`` tells of a sweep.
 
     Args:

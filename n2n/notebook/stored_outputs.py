@@ -18,7 +18,7 @@ from nbformat import NotebookNode
 
 from n2n.utils.files import write_atomic
 
-MOST_BYTES = 300_000  # of a notebook with its outputs
+MAX_BYTES = 300_000  # of a notebook with its outputs
 IGNORED = "NBVAL_IGNORE_OUTPUT"  # marks a cell whose outputs no test compares
 WIDGET = "application/vnd.jupyter.widget-view+json"  # says nothing without the kernel that made it
 
@@ -73,10 +73,10 @@ def _is_kept(output: NotebookNode) -> bool:
 def _write(path: Path, notebook: NotebookNode) -> None:
     notebook.metadata.pop("widgets", None)
     text = nbformat.writes(notebook) + "\n"
-    if len(text.encode()) > MOST_BYTES:
+    if len(text.encode()) > MAX_BYTES:
         sizes = {len(str(cell)): i for i, cell in enumerate(notebook.cells)}
         raise ValueError(
-            f"{path}: {len(text.encode()):,} bytes with its outputs, over {MOST_BYTES:,}; the largest is its cell "
+            f"{path}: {len(text.encode()):,} bytes with its outputs, over {MAX_BYTES:,}; the largest is its cell "
             f"{sizes[max(sizes)]}, from 0. The file is as it was"
         )
     write_atomic(path, lambda file: file.write(text.encode()))

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from n2n.graph.graph import Graph
 from n2n.oracle.transition import table_entries
-from n2n.process.einsums import MOST_LATENTS, sees_x
+from n2n.process.einsums import MAX_LATENTS, sees_x
 from n2n.process.process import Process
 from n2n.utils.arrays import integer_tensor
-from n2n.utils.strict import whole
+from n2n.utils.strict import as_integer
 
 MEMORY_BUDGET = 2**30  # bytes that the tables and the beliefs of one part of the batch may take
 COPIES = 4  # beliefs alive at once within a step
@@ -88,9 +88,9 @@ def check_budget(
     graph: Graph, memory_budget: int = MEMORY_BUDGET, dtype: torch.dtype = torch.float64, copies: int = COPIES
 ) -> None:
     """Raise a ``ValueError`` if the tables and ``copies`` beliefs of one sequence exceed the budget, in bytes."""
-    whole("memory_budget", memory_budget, 1)
-    if len(graph.latents) > MOST_LATENTS:
-        raise ValueError(f"graph: saw {len(graph.latents)} latent nodes; at most {MOST_LATENTS} are supported")
+    as_integer("memory_budget", memory_budget, 1)
+    if len(graph.latents) > MAX_LATENTS:
+        raise ValueError(f"graph: saw {len(graph.latents)} latent nodes; at most {MAX_LATENTS} are supported")
     for node in graph.nodes:
         entries = graph.kernel_size(node)
         if dtype.itemsize * entries > memory_budget:

@@ -13,7 +13,7 @@ from n2n.graph.node import Node
 from n2n.oracle.checks import MEMORY_BUDGET, check_budget, check_fixed, check_tokens, rows_at_once
 from n2n.oracle.emission import Emission
 from n2n.process.process import Process
-from n2n.utils.threads import using
+from n2n.utils.threads import torch_threads
 
 _CHUNK = 2**22  # bytes of sums compared at once: few enough to stay near a CPU's cache
 _COPIES = 6  # numbers for each joint state alive at once within a step, besides the sums compared
@@ -34,7 +34,7 @@ class Decoded:
     log_probability: Tensor
 
 
-@using(1)
+@torch_threads(1)
 def decode(process: Process, tokens, *, memory_budget: int = MEMORY_BUDGET) -> Decoded:
     """The Viterbi algorithm in logarithms, in float64, one latent at a time.
 

@@ -14,7 +14,7 @@ from n2n.oracle.checks import COPIES, MEMORY_BUDGET, check_budget, check_fixed, 
 from n2n.oracle.emission import Emission
 from n2n.oracle.transition import steps
 from n2n.process.process import Process
-from n2n.utils.threads import using
+from n2n.utils.threads import torch_threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Filtered:
     joint: Tensor | None
 
 
-@using(1)
+@torch_threads(1)
 def filter(
     process: Process,
     tokens,

@@ -14,13 +14,13 @@ from n2n.oracle.checks import MEMORY_BUDGET, check_tokens
 from n2n.oracle.filtering import filter, given_first, likelihood_of_all
 from n2n.oracle.kernel_counts import places
 from n2n.oracle.particle_filter import Cloud, Streams, bytes_of_tables, bytes_per_filter
-from n2n.process.einsums import MOST_LATENTS
+from n2n.process.einsums import MAX_LATENTS
 from n2n.process.process import Process
 from n2n.utils.progress import track
-from n2n.utils.strict import whole
-from n2n.utils.threads import using
+from n2n.utils.strict import as_integer
+from n2n.utils.threads import torch_threads
 
-MOST_PARTICLES, MOST_REPEATS = 2**20, 2**12
+MAX_PARTICLES, MAX_REPEATS = 2**20, 2**12
 _CACHE = 2**23  # bytes of laws worked on at once by a CPU, so that they stay near it
 
 
@@ -50,7 +50,7 @@ class InContext:
     effective_sample_size: Tensor | None
 
 
-@using(1)
+@torch_threads(1)
 def in_context_nll(
     process: Process,
     tokens,
@@ -91,9 +91,9 @@ def in_context_nll(
     tokens = check_tokens(process, tokens)
     graph = process.graph
     _refuse_products(graph)
-    particles = whole("particles", particles, 1, MOST_PARTICLES)
-    repeats = whole("repeats", repeats, 2, MOST_REPEATS)
-    seed = whole("seed", seed, 0, 2**63 - 1)
+    particles = as_integer("particles", particles, 1, MAX_PARTICLES)
+    repeats = as_integer("repeats", repeats, 2, MAX_REPEATS)
+    seed = as_integer("seed", seed, 0, 2**63 - 1)
     learned = [node for node in graph.context_nodes if node.num_states > 1]
     if not learned:  # a node of one state has one kernel, so any sequence's will do
         found = filter(process.of_sequence(0), tokens, memory_budget=memory_budget)
@@ -161,8 +161,8 @@ def _run(cloud: Cloud, tokens: Tensor) -> tuple[Tensor, Tensor]:
 
 def _filters_at_once(graph: Graph, particles: int, device: torch.device, memory_budget: int) -> int:
     """As many filters as the budget bears, and on a CPU no more than its cache holds."""
-    if len(graph.latents) > MOST_LATENTS:
-        raise ValueError(f"graph: saw {len(graph.latents)} latent nodes; at most {MOST_LATENTS} are supported")
+    if len(graph.latents) > MAX_LATENTS:
+        raise ValueError(f"graph: saw {len(graph.latents)} latent nodes; at most {MAX_LATENTS} are supported")
     shared, each = bytes_of_tables(graph), bytes_per_filter(graph, particles)
     if shared + each > memory_budget:
         raise ValueError(

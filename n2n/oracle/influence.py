@@ -9,12 +9,12 @@ from n2n.oracle.checks import MEMORY_BUDGET, check_tokens, rows_at_once
 from n2n.oracle.filtering import Oracle
 from n2n.process.einsums import x_is_seen
 from n2n.process.process import Process
-from n2n.utils.threads import using
+from n2n.utils.threads import torch_threads
 
 RESOLUTION = 1e-24  # nats; what is less is told apart from rounding by nobody, and is 0
 
 
-@using(1)
+@torch_threads(1)
 def token_influence(process: Process, tokens, *, memory_budget: int = MEMORY_BUDGET) -> Tensor:
     """``KL(P(x_{q+1} | x_0 .. x_q) || P(x_{q+1} | x_0 .. x_q without x_s))`` for each query q and key s, nats.
 

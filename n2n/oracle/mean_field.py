@@ -10,7 +10,7 @@ from torch import Tensor
 from n2n.oracle.checks import MEMORY_BUDGET, check_tokens, rows_at_once
 from n2n.oracle.filtering import Oracle, by_name, given_first, marginals_of, nll_of
 from n2n.process.process import Process
-from n2n.utils.threads import using
+from n2n.utils.threads import torch_threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class MeanField:
     beliefs: dict[str, Tensor]
 
 
-@using(1)
+@torch_threads(1)
 def mean_field(
     process: Process, tokens, *, dtype: torch.dtype = torch.float64, memory_budget: int = MEMORY_BUDGET
 ) -> MeanField:

@@ -10,7 +10,7 @@ from torch import Tensor
 from n2n.oracle.checks import MEMORY_BUDGET, check_tokens, rows_at_once
 from n2n.oracle.filtering import Oracle, by_name, likelihood_of_all, marginals_of
 from n2n.process.process import Process
-from n2n.utils.threads import using
+from n2n.utils.threads import torch_threads
 
 _COPIES = 5  # beliefs alive at once within a step, besides the one kept for each token
 
@@ -32,7 +32,7 @@ class Smoothed:
     log_likelihood: Tensor
 
 
-@using(1)
+@torch_threads(1)
 def smooth(
     process: Process,
     tokens,

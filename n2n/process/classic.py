@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from n2n.utils.strict import shown, unknown
+from n2n.utils.strict import short_repr, unknown
 
 Labelled = np.ndarray  # (symbols, states, next states)
 
@@ -50,7 +50,7 @@ def mess3(x: float = 0.05, a: float = 0.85) -> Labelled:
     P(symbol o, next j | i) = (a if j = o, else (1 - a) / 2) * (1 - 2x if j = i, else x).
     """
     if not (0 <= x <= 0.5 and 0 <= a <= 1):
-        raise ValueError(f"mess3: saw x = {shown(x)} and a = {shown(a)}; x lies in 0 to 0.5, a in 0 to 1")
+        raise ValueError(f"mess3: saw x = {short_repr(x)} and a = {short_repr(a)}; x lies in 0 to 0.5, a in 0 to 1")
     told = np.where(np.eye(3) == 1, a, (1 - a) / 2)  # (symbol, next)
     moved = np.where(np.eye(3) == 1, 1 - 2 * x, x)  # (state, next)
     return told[:, None, :] * moved
@@ -88,7 +88,7 @@ def _labelled(name: str, parameters: dict[str, float]) -> Labelled:
     try:
         return CLASSICS[name](**parameters)
     except TypeError as error:
-        raise ValueError(f"{name}: saw parameters {shown(parameters)}; {error}") from None
+        raise ValueError(f"{name}: saw parameters {short_repr(parameters)}; {error}") from None
 
 
 def _pairs(labelled: Labelled) -> tuple[np.ndarray, np.ndarray]:

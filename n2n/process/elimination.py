@@ -13,8 +13,8 @@ import numpy as np
 from n2n.utils.cpu import compiled
 
 BLOCK = 64  # states eliminated between two matrix products
-LEAST_RATE = 1e-270  # below it, a state's rate may consist of products too small for float64
-FLUSHED = 1e-300  # smaller entries are slow to multiply, and beside rates of LEAST_RATE they do not count
+MIN_RATE = 1e-270  # below it, a state's rate may consist of products too small for float64
+FLUSHED = 1e-300  # smaller entries are slow to multiply, and beside rates of MIN_RATE they do not count
 
 
 class Unresolved(ValueError):
@@ -101,8 +101,8 @@ def _eliminate(rates: np.ndarray, kept: int) -> None:
     while last > kept:
         first = max(kept, last - BLOCK)
         least = _eliminate_block(rates, first, last)
-        if least < LEAST_RATE:
-            raise Unresolved(f"a state leaves at a rate of {least:.2g} a step, below {LEAST_RATE:g}")
+        if least < MIN_RATE:
+            raise Unresolved(f"a state leaves at a rate of {least:.2g} a step, below {MIN_RATE:g}")
         rates[:first, :first] += rates[:first, first:last] @ rates[first:last, :first]
         last = first
 
@@ -119,7 +119,7 @@ def _eliminate_block(rates, first, last):
         for j in range(state):
             leaving += rates[state, j]
         least = min(least, leaving)
-        if leaving < LEAST_RATE:
+        if leaving < MIN_RATE:
             return least
         for i in range(state):
             rates[i, state] /= leaving

@@ -44,7 +44,7 @@ def initial_law(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray |
     check_law(graph, "initial")
     if graph.initial == "uniform":
         return _uniform(graph, kernels)
-    return emitted(graph, kernels, _stationary(graph, kernels))
+    return token_law(graph, kernels, _stationary(graph, kernels))
 
 
 def _uniform(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -67,7 +67,7 @@ def check_law(graph: Graph, what: str) -> None:
         raise ValueError(f"{what}: the law of {entries} joint values takes {8 * entries} bytes, more than {BUDGET}")
 
 
-def moved(graph: Graph, kernels: Mapping[str, np.ndarray], law: np.ndarray) -> np.ndarray:
+def law_after_step(graph: Graph, kernels: Mapping[str, np.ndarray], law: np.ndarray) -> np.ndarray:
     """A law over the latents, and over X where the previous token is seen, one time step on."""
     return _image([(equation, kernels[node.name]) for node, equation in law_step(graph)], law)
 
@@ -78,7 +78,7 @@ def _image(steps: list[tuple[str, np.ndarray]], law: np.ndarray) -> np.ndarray:
     return law
 
 
-def emitted(graph: Graph, kernels: Mapping[str, np.ndarray], law: np.ndarray) -> np.ndarray:
+def token_law(graph: Graph, kernels: Mapping[str, np.ndarray], law: np.ndarray) -> np.ndarray:
     """The law over all nodes that follows from such a one."""
     return law if x_is_seen(graph) else np.einsum(emitting(graph), law, kernels[graph.observed.name])
 

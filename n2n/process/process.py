@@ -20,7 +20,7 @@ from n2n.process.sampler import NOTHING_DONE, draw
 from n2n.process.sampler_tables import Program, compile_program
 from n2n.utils.arrays import integers
 from n2n.utils.philox import derive_key
-from n2n.utils.strict import shown, unknown, whole
+from n2n.utils.strict import as_integer, short_repr, unknown
 
 Split = Literal["train", "valid", "test"]
 Intervention = tuple[int, int]  # (time, state)
@@ -62,8 +62,10 @@ class Process:
 
     def __post_init__(self) -> None:
         if not isinstance(self.graph, Graph):
-            raise ValueError(f"graph: saw {shown(self.graph)}; a Graph is needed, such as n2n.Graph.preset('sparse')")
-        whole("seed", self.seed, 0)
+            raise ValueError(
+                f"graph: saw {short_repr(self.graph)}; a Graph is needed, such as n2n.Graph.preset('sparse')"
+            )
+        as_integer("seed", self.seed, 0)
         if self.given is not None:
             object.__setattr__(self, "given", checked(self.graph, self.given))
 
@@ -154,7 +156,7 @@ class Process:
         Raises:
             ValueError: an unknown split, or an index that is not a whole number from 0.
         """
-        index, keys = whole("index", index, 0), self._context_keys(split)
+        index, keys = as_integer("index", index, 0), self._context_keys(split)
         redrawn = {
             node.name: sequence_kernel(self.graph, node, index, keys[k])
             for k, node in enumerate(self.graph.order)
@@ -240,7 +242,11 @@ class Process:
             ValueError: an unknown split or node, or a number that is not whole or out of range.
         """
         keys = self._context_keys(split)
-        count, length, start = whole("count", count, 1), whole("length", length, 1), whole("start", start, 0)
+        count, length, start = (
+            as_integer("count", count, 1),
+            as_integer("length", length, 1),
+            as_integer("start", start, 0),
+        )
         done = _interventions(self.graph, do or {}, length)
         key = derive_key("sequences", int(self.seed), split)
         tokens, states = draw(self.program, key, start, count, length, latents, context_keys=keys, done=done)
@@ -258,10 +264,12 @@ def _interventions(graph: Graph, do: Mapping, length: int) -> np.ndarray:
             raise ValueError(f"do: {unknown('node', name, names)}")
         pairs = np.atleast_2d(integers(given, f"do: {name}"))
         if pairs.ndim != 2 or pairs.shape[1] != 2:
-            raise ValueError(f"do: {name}: saw {shown(given)}; (time, state) is needed")
+            raise ValueError(f"do: {name}: saw {short_repr(given)}; (time, state) is needed")
         for pair in pairs.tolist():
-            time = whole(f"do: {name}: time", pair[0], 1, length - 1)
+            time = as_integer(f"do: {name}: time", pair[0], 1, length - 1)
             if any(row[:2] == (time, names.index(name)) for row in rows):
                 raise ValueError(f"do: {name}: saw several states for time {time}; one is needed")
-            rows.append((time, names.index(name), whole(f"do: {name}: state", pair[1], 0, graph[name].num_states - 1)))
+            rows.append(
+                (time, names.index(name), as_integer(f"do: {name}: state", pair[1], 0, graph[name].num_states - 1))
+            )
     return np.array(rows, dtype=np.int64) if rows else NOTHING_DONE

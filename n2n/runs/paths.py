@@ -6,9 +6,9 @@ import os
 import time
 from pathlib import Path
 
-from n2n.utils.paths import folder_name, usable
+from n2n.utils.paths import checked_path, folder_name
 
-LONGEST_LABEL = 120  # characters of what a new folder is called beside its time
+MAX_LABEL = 120  # characters of what a new folder is called beside its time
 SWEEP = "sweep.json"  # in a sweep's folder: what was submitted
 
 
@@ -20,14 +20,14 @@ def root() -> Path:
     """
     given = os.environ.get("N2N_RUNS")
     if given:
-        return usable(given, "N2N_RUNS")
+        return checked_path(given, "N2N_RUNS")
     checkout = Path(__file__).parents[2]
     return (checkout if (checkout / "pyproject.toml").exists() else Path.cwd()) / "runs"
 
 
 def new_folder(label: str) -> Path:
     """Make and return an empty folder under ``root()``, named by the time and a label."""
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{folder_name(label, LONGEST_LABEL)}"
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{folder_name(label, MAX_LABEL)}"
     root().mkdir(parents=True, exist_ok=True)
     for suffix in ["", *(f"-{n}" for n in range(2, 1000))]:
         try:
@@ -44,7 +44,7 @@ def sweep_folder(name: str | os.PathLike) -> Path:
     Raises:
         ValueError: there is none.
     """
-    here = usable(name, "sweep")
+    here = checked_path(name, "sweep")
     folder = here if here.is_dir() else root() / name
     if not folder.is_dir():
         raise ValueError(f"no sweep {os.fspath(name)!r}: there is no folder {folder}")

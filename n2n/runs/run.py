@@ -13,8 +13,8 @@ import pandas as pd
 
 from n2n.monitor.columns import read_columns
 from n2n.monitor.status import read_status
-from n2n.utils.files import object_in, read_rows
-from n2n.utils.paths import usable
+from n2n.utils.files import read_object, read_rows
+from n2n.utils.paths import checked_path
 from n2n.utils.statistics import Z95
 from n2n.utils.strict import Refused
 
@@ -37,7 +37,7 @@ class Run:
     path: Path
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", usable(self.path, "run"))
+        object.__setattr__(self, "path", checked_path(self.path, "run"))
         if not (self.path / "config.json").is_file():
             raise ValueError(f"no run in {self.path}: a run's folder holds a config.json")
 
@@ -52,7 +52,7 @@ class Run:
 
         path = self.path / "config.json"
         try:
-            return TrainConfig.recorded(object_in(path))
+            return TrainConfig.recorded(read_object(path))
         except (OSError, ValueError) as error:
             raise ValueError(f"{path} is no configuration of a run: {error}") from None
 

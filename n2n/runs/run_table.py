@@ -11,7 +11,7 @@ import pandas as pd
 
 from n2n.monitor.status import read_status
 from n2n.runs.paths import SWEEP, sweep_folder
-from n2n.utils.files import Damaged, object_in, read_object, read_rows
+from n2n.utils.files import DamagedFile, read_object, read_object_or_empty, read_rows
 
 RESULTS = ("split", "parameters", "cross_entropy", "oracle_nll", "excess_loss", "excess_se", "bigram", "unigram")
 
@@ -46,7 +46,7 @@ def table(name: str | os.PathLike) -> pd.DataFrame:
 def _points(path: Path) -> dict[str, dict[str, Any]]:
     """The points of a sweep; empty for a folder of runs that were not submitted together."""
     try:
-        return object_in(path)["points"] if path.exists() else {}
+        return read_object(path)["points"] if path.exists() else {}
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
 
@@ -58,16 +58,16 @@ def _counted(name: str) -> list[tuple[int, str]]:
 
 def _row(folder: Path, point: dict[str, Any]) -> dict[str, Any]:
     status, path = read_status(folder), folder / "config.json"
-    state = status.get("state") or read_object(folder / "job.json").get("state") or "missing"
+    state = status.get("state") or read_object_or_empty(folder / "job.json").get("state") or "missing"
     if not path.exists():
         return {"state": state, **point}
-    config = read_object(path)
+    config = read_object_or_empty(path)
     if not isinstance(config.get("graph"), dict):
         return {"state": "damaged", **point, "error": f"{path} is no configuration of a run"}
     config["graph"] = config["graph"].get("name") or "graph"
     row = {"state": state, "step": status.get("step"), **config}
     try:
         evaluation = (read_rows(folder / "evals.jsonl") or [{}])[-1]
-    except Damaged as error:
+    except DamagedFile as error:
         return {**row, "error": str(error)}
     return {**row, **{name: evaluation[name] for name in RESULTS if name in evaluation}}

@@ -13,7 +13,7 @@ from n2n.models.sizes import TOLERANCE, apart
 from n2n.sweeps.results import SweepResults
 from n2n.sweeps.scaling_laws import absent, at_end, groups
 from n2n.utils.statistics import Z95
-from n2n.utils.strict import whole
+from n2n.utils.strict import as_integer
 
 COMPARED = {"group": object, "seed": "Int64", "excess_loss": float, "low": float, "high": float}
 COMPARED |= {"between": object, "note": object}
@@ -83,7 +83,7 @@ def _common(ranges: pd.DataFrame, parameters: int | None) -> tuple[int, str]:
         middle = round(math.sqrt(low * high))
         matched = low <= high or not (apart(low, middle) or apart(high, middle))
         return (middle, "") if matched else (0, f"no size lies in all ranges ({told})")
-    if not low / (1 + TOLERANCE) <= whole("parameters", parameters, 1) <= high * (1 + TOLERANCE):
+    if not low / (1 + TOLERANCE) <= as_integer("parameters", parameters, 1) <= high * (1 + TOLERANCE):
         raise ValueError(
             f"parameters: saw {parameters:,}, which not all groups cover ({told}); nothing is extrapolated"
         )

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from n2n.utils.arrays import reals
-from n2n.utils.strict import whole
+from n2n.utils.strict import as_integer
 
-FEWEST_SIZES = 3  # different abscissas that a line is fitted to; through two it always goes
-FEWEST_RUNS = 8  # that are resampled; of fewer, too many resamples hold two or three and tell nothing of the scatter
+MIN_SIZES = 3  # different abscissas that a line is fitted to; through two it always goes
+MIN_RUNS = 8  # that are resampled; of fewer, too many resamples hold two or three and tell nothing of the scatter
 LEVELS = (0.975, 0.025)
 
 
@@ -56,14 +56,14 @@ def fit_line(x, y, runs, at, *, resamples: int = 1000, seed: int = 0) -> Line:
     "Longitudinal data analysis using generalized linear models", Biometrika 73 (1986), for the sandwich.
     """
     x, y, at = (reals(values, name).astype(float) for name, values in (("x", x), ("y", y), ("at", at)))
-    whole("resamples", resamples, 100)
+    as_integer("resamples", resamples, 100)
     _refuse(x, y, np.asarray(runs))
     names, member = np.unique(np.asarray(runs), return_inverse=True)
     every = np.ones((1, len(names)))
     (slope,), (fitted,), (slope_error,), (fitted_error,) = _lines(x, y, member, every, at)
     nothing = np.full_like(at, np.nan)
     intercept = float(y.mean() - slope * x.mean())
-    if len(names) < FEWEST_RUNS:
+    if len(names) < MIN_RUNS:
         return Line(float(slope), intercept, np.nan, np.nan, fitted, nothing, nothing)
     rng = np.random.default_rng(seed)
     times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples).astype(float)
@@ -79,8 +79,8 @@ def _refuse(x: np.ndarray, y: np.ndarray, runs: np.ndarray) -> None:
         raise ValueError(f"saw x {x.shape}, y {y.shape} and runs {runs.shape}; three arrays of one length are needed")
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise ValueError("saw a number that is not finite")
-    if len(np.unique(x)) < FEWEST_SIZES:
-        raise ValueError(f"x: saw {len(np.unique(x))} different values; at least {FEWEST_SIZES} are needed")
+    if len(np.unique(x)) < MIN_SIZES:
+        raise ValueError(f"x: saw {len(np.unique(x))} different values; at least {MIN_SIZES} are needed")
 
 
 def _lines(

@@ -14,9 +14,9 @@ import pandas as pd
 from n2n import models, runs
 from n2n.models.sizes import BACKWARD, forward_flops
 from n2n.monitor.status import read_status
-from n2n.utils.files import Damaged, read_object, read_rows
+from n2n.utils.files import DamagedFile, read_object_or_empty, read_rows
 
-LONGEST_ERROR = 200  # characters of an error's last line
+MAX_ERROR = 200  # characters of an error's last line
 MODEL_FIELDS = ("arch", "dim", "layers", "heads", "model_options")
 COLUMNS = [
     *("run", "arch", "task", "seed", "state", "split", "step", "tokens", "parameters"),
@@ -88,7 +88,7 @@ def _tasks(folder: Path, names: pd.Index) -> dict[str, str]:
     """A name for each run's graph, kernels and process seed; two that differ have two names."""
     found, numbers = {}, {}
     for name in names:
-        config = read_object(folder / name / "config.json")
+        config = read_object_or_empty(folder / name / "config.json")
         if not isinstance(config.get("graph"), dict):
             continue
         seed, title = config.get("process_seed", 0), config["graph"].get("name") or "graph"
@@ -101,10 +101,10 @@ def _tasks(folder: Path, names: pd.Index) -> dict[str, str]:
 
 
 def _evaluations(folder: Path, task: str) -> list[dict[str, Any]]:
-    config = read_object(folder / "config.json")
+    config = read_object_or_empty(folder / "config.json")
     try:
         rows = read_rows(folder / "evals.jsonl")
-    except Damaged:  # which the table tells
+    except DamagedFile:  # which the table tells
         return []
     if not rows or not task:
         return []
@@ -139,8 +139,8 @@ def _forward(fields_of_model: str, vocab_size: int, length: int) -> float:
 
 
 def _standing(folder: Path, row: pd.Series, evaluations: int) -> dict[str, Any]:
-    status, job = read_status(folder), read_object(folder / "job.json")
+    status, job = read_status(folder), read_object_or_empty(folder / "job.json")
     told = [row.get("error"), status.get("error"), job.get("error")]
     lines = next((error for error in told if isinstance(error, str) and error), "").strip().splitlines()
     about = {"step": status.get("step", 0), "updated_at": status.get("updated_at", ""), "evaluations": evaluations}
-    return {"state": row["state"], **about, "error": lines[-1][:LONGEST_ERROR] if lines else ""}
+    return {"state": row["state"], **about, "error": lines[-1][:MAX_ERROR] if lines else ""}

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from n2n.sweeps.line_fit import FEWEST_RUNS, FEWEST_SIZES, Line, fit_line
+from n2n.sweeps.line_fit import MIN_RUNS, MIN_SIZES, Line, fit_line
 from n2n.sweeps.results import SweepResults
-from n2n.utils.strict import unknown, whole
+from n2n.utils.strict import as_integer, unknown
 
 AXES = ("parameters", "tokens", "flops")
 STEPS = 40  # points of a fitted line
@@ -101,7 +101,7 @@ def scaling_fits(
     """
     if axis not in AXES:
         raise ValueError(unknown("axis", axis, AXES))
-    whole("resamples", resamples, 100)
+    as_integer("resamples", resamples, 100)
     points, tokens = _points(results, axis)
     names = groups(results, by)
     points = points.assign(group=points["run"].map(names))
@@ -163,8 +163,8 @@ def _points(results: SweepResults, axis: str) -> tuple[pd.DataFrame, int | None]
 def _fit(group: str, rows: pd.DataFrame, axis: str, resamples: int, seed: int) -> PowerLaw:
     kept = rows[rows["excess_loss"] > 0]
     counted = {"runs": kept["run"].nunique(), "points": len(kept), "not_positive": len(rows) - len(kept)}
-    if (sizes := kept[axis].nunique()) < FEWEST_SIZES:
-        return PowerLaw(group, **counted, note=f"no fit: different sizes: {sizes}, needed: {FEWEST_SIZES}")
+    if (sizes := kept[axis].nunique()) < MIN_SIZES:
+        return PowerLaw(group, **counted, note=f"no fit: different sizes: {sizes}, needed: {MIN_SIZES}")
     x, y = np.log(kept[axis].to_numpy(float)), np.log(kept["excess_loss"].to_numpy(float))
     at = np.linspace(x.min(), x.max(), STEPS)
     line = fit_line(x, y, kept["run"].to_numpy(), at, resamples=resamples, seed=seed)
@@ -185,6 +185,6 @@ def _fit(group: str, rows: pd.DataFrame, axis: str, resamples: int, seed: int) -
 
 
 def _note(line: Line, runs: int) -> str:
-    if runs < FEWEST_RUNS:
-        return f"no interval: {runs} runs are too few to resample, {FEWEST_RUNS} are needed"
+    if runs < MIN_RUNS:
+        return f"no interval: {runs} runs are too few to resample, {MIN_RUNS} are needed"
     return "" if np.isfinite(line.low) else "no interval: too many resamples hold a single size or only two points"

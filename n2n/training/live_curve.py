@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from n2n.monitor import checkpoint
-from n2n.monitor.stop import FILE
+from n2n.monitor.stop import STOP_FILE
 from n2n.runs.run import Run
 from n2n.training.sketch import sketch
 from n2n.utils.progress import Progress, in_watched_notebook
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 PERIOD = 2.0  # seconds between drawings, at least
 SHARE = 0.01  # of the time that drawing may take, once it is warm
-LEAST_ROWS = 2  # of metrics, before which there is no curve
+MIN_ROWS = 2  # of metrics, before which there is no curve
 
 
-def shown(folder: Path, done: int, total: int, log: Callable[[str], None] = lambda line: None) -> Progress | Live:
+def live_curve(folder: Path, done: int, total: int, log: Callable[[str], None] = lambda line: None) -> Progress | Live:
     """How a run tells where it is: drawn in a notebook that a person looks at, else a bar or lines."""
     return Live(folder, done, total, log) if in_watched_notebook() else Progress(done, total, log)
 
@@ -70,7 +70,7 @@ class Live:
 
     def _stop(self, button: Button) -> None:
         button.disabled, button.description = True, "Stopping"
-        (self._folder / FILE).touch()
+        (self._folder / STOP_FILE).touch()
 
     def _say(self, line: str) -> None:
         from IPython.display import HTML
@@ -104,7 +104,7 @@ class Live:
         from IPython.display import HTML, display
 
         metrics = Run(self._folder).metrics
-        if len(metrics) < LEAST_ROWS:
+        if len(metrics) < MIN_ROWS:
             return
         picture = HTML(sketch(metrics))
         if self._curve is None:
@@ -117,7 +117,7 @@ class Live:
         from IPython.display import display
 
         run = Run(self._folder)
-        if len(run.metrics) < LEAST_ROWS:
+        if len(run.metrics) < MIN_ROWS:
             return
         if self._curve is None:
             display(learning_curve(run))

@@ -15,13 +15,13 @@ from n2n.analysis.evaluation import HeldOut, evaluate_model, held_out
 from n2n.models.lm import LanguageModel
 from n2n.models.sizes import BACKWARD, forward_flops
 from n2n.monitor import checkpoint
-from n2n.monitor.journal import Changed
-from n2n.monitor.metrics import NO_ROWS, Marks, Rows, told
+from n2n.monitor.journal import ChangedFile
+from n2n.monitor.metrics import NO_ROWS, Marks, Rows, formatted_row
 from n2n.monitor.profiler import Clock, Trace, matrix_rate, memory_held
 from n2n.oracle.filtering import filter
 from n2n.process.process import Split
 from n2n.training.learner import Learner
-from n2n.training.live_curve import shown
+from n2n.training.live_curve import live_curve
 from n2n.training.run_folder import Owned, line_logger, warn, write_status
 from n2n.utils.files import read_json, write_json
 from n2n.utils.progress import announce
@@ -59,7 +59,7 @@ class Reporter:
             self._rows = self._inside.enter_context(rows)
             if done:
                 announce(f"resumed at step {done} of {steps}", self._log)
-            self._shown = self._inside.enter_context(shown(self._folder, done, steps, self._log))
+            self._shown = self._inside.enter_context(live_curve(self._folder, done, steps, self._log))
         self._clock.take()
         return self
 
@@ -96,7 +96,7 @@ class Reporter:
         with self._clock("monitor"):  # which the next row counts
             self._check_place()
             self._rows.metrics(row)
-            self._shown.update(step + 1, told(row))
+            self._shown.update(step + 1, formatted_row(row))
 
     def _speed(self) -> dict[str, float]:
         """Since the last row: tokens a second, share of the matrix rate, and milliseconds a step by section."""
@@ -150,7 +150,7 @@ class Reporter:
             return
         self._rows.marks()
         if self._learner.saved not in checkpoint.steps(self._folder / "checkpoints"):
-            raise Changed(f"the checkpoint of step {self._learner.saved} was deleted from {self._folder}")
+            raise ChangedFile(f"the checkpoint of step {self._learner.saved} was deleted from {self._folder}")
 
     def _check_place(self) -> None:
         self._ours.check(self._learner.last_saved)

@@ -17,14 +17,14 @@ from n2n.monitor import checkpoint
 from n2n.monitor.environment import describe_environment
 from n2n.monitor.metrics import rows_missing
 from n2n.monitor.status import ANSWERS, STATUS, TRAINS, machine
-from n2n.monitor.stop import FILE
+from n2n.monitor.stop import STOP_FILE
 from n2n.runs.run import Run
 from n2n.training.ranks import Ranks
-from n2n.utils.files import make_folder, read_object, remove_empty, write_json
-from n2n.utils.lock import Gone, Held, NoLocks, Opened, locked, opened_folder
-from n2n.utils.paths import folder_name, usable
+from n2n.utils.files import make_folder, read_object_or_empty, remove_empty, write_json
+from n2n.utils.lock import FolderGone, LockHeld, NoLocks, OpenedPath, locked, opened_folder
+from n2n.utils.paths import checked_path, folder_name
 
-_WELCOME = ("*.ipynb", "job.json", ".*", "logs", FILE)  # what a folder may hold before its run does
+_WELCOME = ("*.ipynb", "job.json", ".*", "logs", STOP_FILE)  # what a folder may hold before its run does
 
 
 def existing_folder(config: TrainConfig) -> Path | None:
@@ -36,7 +36,7 @@ def existing_folder(config: TrainConfig) -> Path | None:
     """
     if not config.run_dir:
         return None
-    folder = usable(config.run_dir, "run_dir")
+    folder = checked_path(config.run_dir, "run_dir")
     for path in (folder, *folder.parents):
         if path.exists() and not path.is_dir():
             raise ValueError(f"run_dir: saw {folder}, but {path} is a file; a folder is needed")
@@ -85,7 +85,7 @@ class Owned:
     """
 
     path: Path
-    held: tuple[Opened, ...]
+    held: tuple[OpenedPath, ...]
 
     @property
     def in_place(self) -> bool:
@@ -111,7 +111,7 @@ class Owned:
             told = f"the folder {self.path} was moved to {where} while the run was training in it"
         else:
             told = f"the folder {self.path} was deleted while the run was training in it"
-        raise Gone(f"{told}. The run has stopped and writes nothing more. {saved}")
+        raise FolderGone(f"{told}. The run has stopped and writes nothing more. {saved}")
 
 
 @contextlib.contextmanager
@@ -139,7 +139,7 @@ def owned(
                 held = [stack.enter_context(locked(folder / name, wait=False)) for name in locks]
                 if (folder / "config.json").exists():
                     _refuse_other_run(folder, config)
-            except Held:
+            except LockHeld:
                 refused = (
                     f"run_dir: {folder} is being trained by {_holder(folder)}; wait for it, or name another folder"
                 )
@@ -163,7 +163,7 @@ def label_of(config: TrainConfig) -> str:
 
 
 def _holder(folder: Path) -> str:
-    status = read_object(folder / STATUS)
+    status = read_object_or_empty(folder / STATUS)
     return f"process {status['pid']} on {status['host']}" if {"pid", "host"} <= status.keys() else "another process"
 
 
@@ -177,7 +177,7 @@ def threads_before(folder: Path) -> int | None:
     """Torch's threads of the run that is resumed there; None if no checkpoint of it was saved."""
     if not checkpoint.steps(folder / "checkpoints"):
         return None
-    found = read_object(folder / "environment.json").get("torch_threads")
+    found = read_object_or_empty(folder / "environment.json").get("torch_threads")
     return found if isinstance(found, int) and found > 0 else None
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from n2n.viz.style import GRID, MODEL, ORACLE, TEXT
 
 WIDTH, HEIGHT, LEFT, BELOW = 760, 260, 50, 24  # pixels
-MOST = 400  # points of a line
+MAX_POINTS = 400  # points of a line
 
 
 def sketch(metrics: pd.DataFrame) -> str:
@@ -19,7 +19,7 @@ def sketch(metrics: pd.DataFrame) -> str:
     Args:
         metrics: of a run, with ``step``, ``loss`` and ``oracle_nll``; two rows at least.
     """
-    some = metrics.iloc[np.unique(np.linspace(0, len(metrics) - 1, min(MOST, len(metrics))).astype(int))]
+    some = metrics.iloc[np.unique(np.linspace(0, len(metrics) - 1, min(MAX_POINTS, len(metrics))).astype(int))]
     steps, losses = some["step"].to_numpy(float), some[["loss", "oracle_nll"]].to_numpy(float)
     seen = losses[np.isfinite(losses)]
     low, high = (seen.min(), seen.max()) if seen.size else (0.0, 1.0)

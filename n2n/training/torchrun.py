@@ -17,12 +17,12 @@ import torch
 
 from n2n.config.train_config import TrainConfig
 from n2n.monitor import checkpoint
-from n2n.monitor.metrics import METRICS, told
+from n2n.monitor.metrics import METRICS, formatted_row
 from n2n.monitor.status import STATUS
-from n2n.monitor.stop import FILE, Preempted, Stop
+from n2n.monitor.stop import STOP_FILE, Preempted, Stop
 from n2n.runs.run import Run
 from n2n.training.learner import Learner
-from n2n.training.live_curve import shown
+from n2n.training.live_curve import live_curve
 from n2n.training.ranks import LAUNCHED, Ranks
 from n2n.training.run_folder import (
     ANSWERS,
@@ -35,10 +35,10 @@ from n2n.training.run_folder import (
     write_status,
 )
 from n2n.utils.cpu import cores
-from n2n.utils.files import Damaged, last_row, tail
-from n2n.utils.lock import Held, locked
+from n2n.utils.files import DamagedFile, last_row, tail
+from n2n.utils.lock import LockHeld, locked
 from n2n.utils.processes import end_with_parent
-from n2n.utils.threads import VARIABLE, Threads, of_run, using
+from n2n.utils.threads import THREADS_VARIABLE, Threads, choose_threads, torch_threads
 
 PERIOD = 0.2  # seconds between looks at the run's folder
 PATIENCE = 60.0  # seconds that processes may take to save once their launcher is gone
@@ -115,8 +115,8 @@ def _prepare(config: TrainConfig, folder: Path, learner: Learner, device: torch.
         step = found.step if found else 0
         chosen = Threads(max(1, cores() // processes_per_node(config)), "an equal part of the cores")
         if device.type == "cpu" and config.compile != "on" and step < config.steps:
-            chosen = of_run(learner.rehearse, config.steps - step, chosen.number, threads_before(folder))
-        with using(chosen.number):
+            chosen = choose_threads(learner.rehearse, config.steps - step, chosen.number, threads_before(folder))
+        with torch_threads(chosen.number):
             describe(folder, config)
         write_status(folder, config, "running", step)
     line_logger(folder)(f"of each process: {chosen}")
@@ -124,7 +124,7 @@ def _prepare(config: TrainConfig, folder: Path, learner: Learner, device: torch.
 
 
 def _started(config: TrainConfig, folder: Path, threads: int) -> subprocess.Popen:
-    environment = {**os.environ, VARIABLE: str(threads), LAUNCHED: "1"}
+    environment = {**os.environ, THREADS_VARIABLE: str(threads), LAUNCHED: "1"}
     with open(folder / "logs" / TORCHRUN, "ab") as output:
         said = {"stdout": output, "stderr": output, "env": environment}
         return subprocess.Popen(_command(config, folder), start_new_session=True, **said)
@@ -159,21 +159,21 @@ def _watch(process: subprocess.Popen, config: TrainConfig, folder: Path, stop: S
         False if they were asked to stop before they trained, and have been ended.
     """
     seen, passed_on, start = _saved(folder), False, _Start(folder)
-    with shown(folder, seen, config.steps) as view:
+    with live_curve(folder, seen, config.steps) as view:
         while process.poll() is None:
             if stop.asked and not start.trains:
                 _end(process)
                 return False
             if stop.asked and not passed_on:
-                (folder / FILE).touch()
+                (folder / STOP_FILE).touch()
                 passed_on = True
             start.refuse_late()
             row = None
-            with contextlib.suppress(Damaged):  # the ranks have the word on that
+            with contextlib.suppress(DamagedFile):  # the ranks have the word on that
                 row = last_row(folder / METRICS)
             if row and row["step"] >= seen:
                 seen = row["step"] + 1
-                view.update(seen, told(row))
+                view.update(seen, formatted_row(row))
             time.sleep(PERIOD)
     return True
 
@@ -248,7 +248,7 @@ def _wait_until_free(folder: Path) -> None:
         try:
             with locked(folder / TRAINS, wait=False):
                 return
-        except Held:
+        except LockHeld:
             time.sleep(PERIOD)
 
 

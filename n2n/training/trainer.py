@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from n2n.config.limits import LARGER_BY_OPTIONS, LEARNED, beyond, least_bytes, least_parameters
+from n2n.config.limits import BYTES_PER_PARAMETER, MAX_OPTION_FACTOR, min_bytes, min_parameters, over_limit
 from n2n.config.train_config import TrainConfig
 from n2n.monitor import checkpoint
 from n2n.monitor.metrics import NO_ROWS, Marks, check_tensorboard
@@ -37,9 +37,9 @@ from n2n.training.run_folder import (
 from n2n.training.torchrun import launch, processes_per_node
 from n2n.utils import threads
 from n2n.utils.cpu import keep_freed_memory
-from n2n.utils.files import clean, read_object
+from n2n.utils.files import read_object_or_empty, remove_unfinished
 from n2n.utils.progress import in_watched_notebook
-from n2n.utils.strict import refusing, shown
+from n2n.utils.strict import refused_as, short_repr
 
 
 def train(config: TrainConfig) -> Run:
@@ -70,10 +70,10 @@ def train(config: TrainConfig) -> Run:
             the message names the last checkpoint.
     """
     if not isinstance(config, TrainConfig):
-        raise ValueError(f"saw {shown(config)}; a TrainConfig is needed, such as n2n.TrainConfig(graph='sparse')")
+        raise ValueError(f"saw {short_repr(config)}; a TrainConfig is needed, such as n2n.TrainConfig(graph='sparse')")
     if config.tensorboard:
         check_tensorboard()
-    with refusing("n2n.train"):
+    with refused_as("n2n.train"):
         folder, ranks = existing_folder(config), Ranks.here()
         device = _device(config, ranks)
         _refuse_beyond_memory(config, device)
@@ -112,12 +112,14 @@ def _refuse_beyond_memory(config: TrainConfig, device: torch.device) -> None:
     memory = psutil.virtual_memory().total + psutil.swap_memory().total
     if device.type == "cuda":
         memory = max(memory, torch.cuda.get_device_properties(device).total_memory)
-    parameters = least_parameters(dict(config))
-    if LARGER_BY_OPTIONS * LEARNED * parameters > memory:  # counting costs seconds, so only where it may matter
+    parameters = min_parameters(dict(config))
+    if (
+        MAX_OPTION_FACTOR * BYTES_PER_PARAMETER * parameters > memory
+    ):  # counting costs seconds, so only where it may matter
         with torch.device("meta"):
             parameters = config.build_model().num_parameters
     told = f"this machine has {memory / 2**30:,.0f} GiB"
-    if wrong := beyond(least_bytes(dict(config), parameters), memory, told):
+    if wrong := over_limit(min_bytes(dict(config), parameters), memory, told):
         raise ValueError("\n".join(wrong))
 
 
@@ -146,9 +148,9 @@ def _threads(folder: Path, learner: Learner) -> Iterator[None]:
     config, device, ranks, left = learner.config, learner.device, learner.ranks, learner.config.steps - learner.done
     chosen = threads.Threads(torch.get_num_threads(), "as torch has them")
     if ranks.count == 1 and device.type == "cpu" and config.compile != "on" and left:
-        chosen = threads.of_run(learner.rehearse, left, chosen.number, threads_before(folder))
+        chosen = threads.choose_threads(learner.rehearse, left, chosen.number, threads_before(folder))
     line_logger(folder, ranks.rank)(str(chosen))
-    with threads.using(chosen.number):
+    with threads.torch_threads(chosen.number):
         yield
 
 
@@ -164,7 +166,7 @@ def _resume(folder: Path, learner: Learner) -> Marks:
         warn(told, folder)
         checkpoint.set_aside(folder / "checkpoints", after=step)
         checkpoint.prune(folder / "checkpoints", config.keep_last, config.keep_every)
-        clean(folder)
+        remove_unfinished(folder)
     return found.marks if found else NO_ROWS
 
 
@@ -181,7 +183,7 @@ def _failures_told(ours: Owned, learner: Learner) -> Iterator[None]:
         told = "" if learner.ranks.count == 1 else f"rank {learner.ranks.rank} of {learner.ranks.count}:\n"
         state = "preempted" if isinstance(error, KeyboardInterrupt) else "failed"
         with contextlib.suppress(OSError):  # a full disk is told by the error itself
-            if learner.ranks.count == 1 or read_object(folder / STATUS).get("state") == "running":
+            if learner.ranks.count == 1 or read_object_or_empty(folder / STATUS).get("state") == "running":
                 write_status(folder, learner.config, state, saved, error=told + traceback.format_exc())
         raise
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from n2n.utils.strict import shown
+from n2n.utils.strict import short_repr
 
 if TYPE_CHECKING:
     import torch
 
-MOST = np.iinfo(np.int64).max
+MAX_INT64 = np.iinfo(np.int64).max
 SUM_TOLERANCE = 1e-8  # how far from 1 a given row of float64 may sum; it is normalised
 ROUNDING = 1e-12  # how far the sum of float64 numbers may lie from 1 by rounding alone
 _STEPS = 8  # of a narrower type, by which a row may sum to another number than 1
@@ -34,8 +34,8 @@ def integers(given: Any, what: str = "tokens") -> np.ndarray:
     """
     array = _integral(_array(given, what), given, what)
     for value in (array.min(), array.max()) if array.size and array.dtype in (np.uint64, object) else ():
-        if not -MOST <= value <= MOST:
-            raise ValueError(f"{what}: saw {shown(int(value))}; integers below 2**63 are needed")
+        if not -MAX_INT64 <= value <= MAX_INT64:
+            raise ValueError(f"{what}: saw {short_repr(int(value))}; integers below 2**63 are needed")
     return np.array(array, dtype=np.int64, order="C")
 
 
@@ -126,9 +126,9 @@ def _of_list(given: list | tuple, what: str, level: int) -> np.ndarray:
         except ValueError as error:
             if str(error).startswith(f"{what}: "):
                 raise
-            raise ValueError(f"{what}: saw rows of unequal lengths in {shown(given)}") from None
+            raise ValueError(f"{what}: saw rows of unequal lengths in {short_repr(given)}") from None
     if kinds & {bool, np.bool_}:
-        raise ValueError(f"{what}: saw a boolean in {shown(given)}; numbers are needed")
+        raise ValueError(f"{what}: saw a boolean in {short_repr(given)}; numbers are needed")
     return np.array(given)
 
 

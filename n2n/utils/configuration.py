@@ -10,11 +10,11 @@ from pydantic import ValidationError
 
 from n2n.utils.strict import Strict
 
-LONGEST_EXAMPLE, LARGEST_EXAMPLE = 80, 128  # characters and bits of a value that is repeated in an example
-MOST_PARTS = 100  # of a list that are looked at for one
+MAX_EXAMPLE_LENGTH, MAX_EXAMPLE_BITS = 80, 128  # characters and bits of a value that is repeated in an example
+MAX_PARTS = 100  # of a list that are looked at for one
 
 
-class Asked(Strict):
+class Configuration(Strict):
     """Base of the configurations that notebooks make of their parameters.
 
     papermill's ``-p`` guesses types: ``-p run_dir 20240101`` passes a number, and ``-p runs '[a, b]'`` a text. Where
@@ -42,9 +42,9 @@ def _hint(name: str, annotation: Any, value: Any) -> str:
     if (
         takes == {"list", "text"}
         and isinstance(value, list | tuple)
-        and not all(isinstance(v, str) for v in value[:MOST_PARTS])
+        and not all(isinstance(v, str) for v in value[:MAX_PARTS])
     ):
-        quoted = _as_yaml(name, "[" + ", ".join(f'"{_typed(part)}"' for part in value[:MOST_PARTS]) + "]", "[]")
+        quoted = _as_yaml(name, "[" + ", ".join(f'"{_typed(part)}"' for part in value[:MAX_PARTS]) + "]", "[]")
         return f"; in quotes they are text, as with papermill's {quoted}"
     if takes & {"text", "named"} and "list" not in takes and isinstance(value, bool | int | float | None):
         return f"; in quotes it is text, as with papermill's -r {name} {_typed(value)}"
@@ -60,12 +60,12 @@ def _as_yaml(name: str, value: str, brackets: str) -> str:
 
 def _typed(value: object) -> str:
     """A value as it was typed in a shell, or a word in its place where that cannot be known."""
-    whole = isinstance(value, int) and value.bit_length() <= LARGEST_EXAMPLE  # 1e5 has become 100000.0
+    whole = isinstance(value, int) and value.bit_length() <= MAX_EXAMPLE_BITS  # 1e5 has become 100000.0
     return _short(str(value), "TEXT") if whole or value is None or isinstance(value, str) else "TEXT"
 
 
 def _short(text: str, otherwise: str) -> str:
-    return text if len(text) <= LONGEST_EXAMPLE and text.isprintable() else otherwise
+    return text if len(text) <= MAX_EXAMPLE_LENGTH and text.isprintable() else otherwise
 
 
 def _takes(annotation: Any) -> set[str]:

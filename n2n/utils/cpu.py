@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 import numba
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of mallopt's parameters, from malloc.h
-LARGEST_KEPT = 2**25  # bytes of one piece: the most that glibc allows
+MAX_KEPT = 2**25  # bytes of one piece: the most that glibc allows
 KEPT = 2**30  # bytes of freed memory in all that stay with the process
 
 
 F = TypeVar("F", bound=Callable)
 
 
-VARIABLE = "OMP_NUM_THREADS"
+THREADS_VARIABLE = "OMP_NUM_THREADS"
 CONTROL_GROUP = "/sys/fs/cgroup/cpu.max"  # microseconds that a container may compute in each period of so many
 
 
@@ -38,7 +38,7 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
         return False
-    return all([mallopt(_MMAP_THRESHOLD, LARGEST_KEPT), mallopt(_TRIM_THRESHOLD, KEPT)])
+    return all([mallopt(_MMAP_THRESHOLD, MAX_KEPT), mallopt(_TRIM_THRESHOLD, KEPT)])
 
 
 def compiled(function: F) -> F:
@@ -50,11 +50,11 @@ def compiled(function: F) -> F:
         dispatcher = numba.njit(nogil=True, cache=True)(function)
     except (RuntimeError, OSError):  # numba found no folder to cache in
         return numba.njit(nogil=True)(function)
-    dispatcher._cache = Forgiving(dispatcher._cache)
+    dispatcher._cache = TolerantCache(dispatcher._cache)
     return dispatcher
 
 
-class Forgiving:
+class TolerantCache:
     """A cache of numba's that never stops a compilation.
 
     numba lets every error through. An index left empty by a full disk or a killed machine would stop each call of the
@@ -94,8 +94,8 @@ class Forgiving:
         self._warn(said)
 
     def _warn(self, said: str) -> None:
-        if not Forgiving.told:
-            Forgiving.told = True
+        if not TolerantCache.told:
+            TolerantCache.told = True
             folder = self._cache.cache_path
             warnings.warn(
                 f"numba's cache in {folder} {said}. NUMBA_CACHE_DIR names another folder", RuntimeWarning, stacklevel=3
@@ -112,12 +112,12 @@ def cores() -> int:
     A container's limit of processor time counts as so many cores, rounded up.
     """
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([there, *_quota(CONTROL_GROUP), *named_threads()]))
+    return max(1, min([there, *_quota(CONTROL_GROUP), *threads_from_environment()]))
 
 
-def named_threads() -> list[int]:
+def threads_from_environment() -> list[int]:
     """The number of threads that the user names by ``$OMP_NUM_THREADS``, or none."""
-    value = os.environ.get(VARIABLE, "")
+    value = os.environ.get(THREADS_VARIABLE, "")
     return [int(value)] if value.isdecimal() else []
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-_LONGEST_NAME = 60  # characters of a file's name in that of the file beside it
+_MAX_NAME = 60  # characters of a file's name in that of the file beside it
 _SEAL = b', "crc": "%08x"}\n'  # the end of a row: the checksum of what the row is without it
 _SEALED = len(_SEAL % 0)
 _BLOCK, _LONGEST = 2**16, 2**28  # bytes from a file's end in which its last row is looked for, at first and at most
@@ -29,7 +29,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """
     place = Path(os.path.realpath(path))
     before = _replaceable(path, place)
-    beside = place.with_name(f".{place.name[:_LONGEST_NAME]}.{os.getpid()}.part")
+    beside = place.with_name(f".{place.name[:_MAX_NAME]}.{os.getpid()}.part")
     try:
         with open(beside, "wb") as file:
             write(file)
@@ -72,7 +72,7 @@ def _take_after(file: int, place: Path, before: os.stat_result) -> None:
             os.setxattr(file, name, os.getxattr(place, name))
 
 
-def clean(folder: Path) -> None:
+def remove_unfinished(folder: Path) -> None:
     """Delete what ``write_atomic`` was writing into a folder when it was killed; for the folder's only writer."""
     for path in folder.glob(".*.part"):
         if re.fullmatch(r"\..+\.\d+\.part", path.name) and path.is_file():
@@ -98,7 +98,7 @@ def remove_empty(folders: list[Path]) -> None:
 
 
 @contextlib.contextmanager
-def making(folder: Path) -> Iterator[None]:
+def making_folder(folder: Path) -> Iterator[None]:
     """Make a folder for what the block does in it; if the block fails, what was made and is empty is removed again."""
     made = make_folder(folder)
     try:
@@ -146,7 +146,7 @@ def from_json(text: bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def object_in(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """A JSON file's object.
 
     Raises:
@@ -158,10 +158,10 @@ def object_in(path: Path) -> dict[str, Any]:
     return found
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object_or_empty(path: Path) -> dict[str, Any]:
     """A JSON file's object; empty if the file is not there or holds none."""
     try:
-        return object_in(path)
+        return read_object(path)
     except (OSError, ValueError):
         return {}
 
@@ -176,7 +176,7 @@ def tail(path: Path, most: int) -> str:
         return ""
 
 
-class Damaged(ValueError):
+class DamagedFile(ValueError):
     """A row that is not as it was written; the message names its file and its place there."""
 
 
@@ -195,7 +195,7 @@ def append_row(path: Path, row: dict[str, Any]) -> bytes:
     return line
 
 
-def is_sound(line: bytes) -> bool:
+def is_intact(line: bytes) -> bool:
     """Whether a line, with its newline, is one that ``append_row`` wrote, unchanged since."""
     body = memoryview(line)[:-_SEALED]
     return line[-_SEALED:] == _SEAL % zlib.crc32(b"}", zlib.crc32(body))
@@ -213,7 +213,7 @@ def read_lines(path: Path) -> Iterator[bytes]:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
                 return
-            if not is_sound(line):
+            if not is_intact(line):
                 raise _damaged(path, f"line {number}", line)
             yield line
 
@@ -224,7 +224,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     Raises:
         Damaged: a row that is not as it was written.
     """
-    return [parse(line) for line in read_lines(path)]
+    return [parse_row(line) for line in read_lines(path)]
 
 
 def last_row(path: Path) -> dict[str, Any] | None:
@@ -249,20 +249,20 @@ def last_row(path: Path) -> dict[str, Any] | None:
     if len(lines) == 1:
         return None
     line = lines[-2] + b"\n"
-    if not is_sound(line):
+    if not is_intact(line):
         raise _damaged(path, "the last line", line)
-    return parse(line)
+    return parse_row(line)
 
 
-def parse(line: bytes) -> dict[str, Any]:
+def parse_row(line: bytes) -> dict[str, Any]:
     """The row that a sound line holds, without its checksum."""
     row = from_json(line)
     del row["crc"]
     return row
 
 
-def _damaged(path: Path, where: str, line: bytes) -> Damaged:
+def _damaged(path: Path, where: str, line: bytes) -> DamagedFile:
     shown = line[:40].decode(errors="replace").strip() + ("..." if len(line) > 40 else "")
-    return Damaged(
+    return DamagedFile(
         f"{path}, {where}: {shown!r} is no row as it was written; training again into the folder sets it aside"
     )

@@ -15,7 +15,7 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # as file systems sa
 _BLINK = 0.05  # seconds, in which one who only looks at a lock lets go of it
 
 
-class Held(RuntimeError):
+class LockHeld(RuntimeError):
     """Another process, or another thread of this one, holds the lock."""
 
 
@@ -29,12 +29,12 @@ class NoLocks(OSError):
         )
 
 
-class Gone(RuntimeError):
+class FolderGone(RuntimeError):
     """A folder that this process works in, or its lock there, was moved, deleted or replaced."""
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedPath:
     """A file or folder that this process holds open, and the path that it was opened by.
 
     Args:
@@ -64,17 +64,17 @@ class Opened:
 
 
 @contextlib.contextmanager
-def opened_folder(path: Path) -> Iterator[Opened]:
+def opened_folder(path: Path) -> Iterator[OpenedPath]:
     """Hold a folder open."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield Opened(path, handle)
+        yield OpenedPath(path, handle)
     finally:
         os.close(handle)
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[Opened]:
+def locked(path: Path, *, wait: bool = True) -> Iterator[OpenedPath]:
     """Hold an exclusive lock on a file, which is made if need be and stays.
 
     Processes that this one starts do not inherit it.
@@ -99,8 +99,8 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[Opened]:
                 path.unlink(missing_ok=True)
             raise NoLocks(path.parent, error.strerror) from None
         if not granted:
-            raise Held(str(path))
-        yield Opened(path, handle)
+            raise LockHeld(str(path))
+        yield OpenedPath(path, handle)
     finally:
         os.close(handle)
 

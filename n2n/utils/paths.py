@@ -10,13 +10,13 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 
-from n2n.utils.strict import shown
+from n2n.utils.strict import short_repr
 
-LONGEST_PART, LONGEST = 255, 4095  # bytes of a name and of a path, as Linux has them
+MAX_PART, MAX_PATH = 255, 4095  # bytes of a name and of a path, as Linux has them
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")  # pathlib makes s3:/ of s3://
 
 
-def readable(given: str | os.PathLike) -> str:
+def path_text(given: str | os.PathLike) -> str:
     """A path as text, with ``~`` replaced by the home it stands for; the file system is not looked at otherwise.
 
     Raises:
@@ -25,36 +25,38 @@ def readable(given: str | os.PathLike) -> str:
     """
     text = os.fspath(given) if isinstance(given, str | os.PathLike) else given
     if not isinstance(text, str):
-        raise ValueError(f"saw {shown(given)}; the path of a file or folder is needed")
+        raise ValueError(f"saw {short_repr(given)}; the path of a file or folder is needed")
     if scheme := _SCHEME.match(text):
-        raise ValueError(f"saw {shown(text)}, a URL of scheme {scheme[1]!r}; a path on this machine is needed")
+        raise ValueError(f"saw {short_repr(text)}, a URL of scheme {scheme[1]!r}; a path on this machine is needed")
     if "\0" in text:
-        raise ValueError(f"saw {shown(text)}, which has a null character; no path can have one")
+        raise ValueError(f"saw {short_repr(text)}, which has a null character; no path can have one")
     if text.startswith("~"):
         try:
             text = str(Path(text).expanduser())
         except RuntimeError:
             user = text.split("/")[0]
-            raise ValueError(f"saw {shown(text)}, but there is no home {user}; ./{user} is a folder here") from None
+            raise ValueError(
+                f"saw {short_repr(text)}, but there is no home {user}; ./{user} is a folder here"
+            ) from None
     try:
         parts = [len(part) for part in os.fsencode(text).split(b"/")]
     except UnicodeEncodeError:
-        raise ValueError(f"saw {shown(text)}, which has a character that no path can have") from None
-    if max(parts) > LONGEST_PART:
-        raise ValueError(f"saw {shown(text)}, a name of {max(parts)} bytes in a path; at most {LONGEST_PART} can be")
-    if sum(parts) + len(parts) - 1 > LONGEST:
-        raise ValueError(f"saw {shown(text)}, a path of {len(text)} characters; at most {LONGEST} bytes can be")
+        raise ValueError(f"saw {short_repr(text)}, which has a character that no path can have") from None
+    if max(parts) > MAX_PART:
+        raise ValueError(f"saw {short_repr(text)}, a name of {max(parts)} bytes in a path; at most {MAX_PART} can be")
+    if sum(parts) + len(parts) - 1 > MAX_PATH:
+        raise ValueError(f"saw {short_repr(text)}, a path of {len(text)} characters; at most {MAX_PATH} bytes can be")
     return text
 
 
-def usable(given: str | os.PathLike, what: str) -> Path:
+def checked_path(given: str | os.PathLike, what: str) -> Path:
     """A path, absolute, that can be read from or written to as far as its own text and links say.
 
     Raises:
         ValueError: as ``readable``, or a link on the way that leads nowhere; the message begins with ``what``.
     """
     try:
-        path = Path(readable(given)).absolute()
+        path = Path(path_text(given)).absolute()
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from None
     for part in (path, *path.parents):
@@ -68,7 +70,7 @@ def folder_name(text: str, most: int = 80) -> str:
 
     Of a name longer than ``most`` the rest is replaced by a hash of the whole.
     """
-    return shortened(slug(text.lstrip("-.")), most, text)
+    return shorten(slug(text.lstrip("-.")), most, text)
 
 
 def slug(text: str) -> str:
@@ -76,24 +78,24 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]+", "-", text) or "-"
 
 
-def shortened(name: str, most: int, whole: str) -> str:
+def shorten(name: str, most: int, whole: str) -> str:
     """A name of ``most`` characters at the most; what is cut off is replaced by a hash of ``whole``."""
-    return name if len(name) <= most else cut(name, most, whole)
+    return name if len(name) <= most else truncate(name, most, whole)
 
 
-def cut(name: str, most: int, whole: str) -> str:
+def truncate(name: str, most: int, whole: str) -> str:
     """The beginning of a name and a hash of ``whole``, ``most`` characters at the most."""
     return f"{name[: most - 9]}-{hashlib.sha256(whole.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def path_or_default(value: object) -> object:
     """A path as text, ``~`` expanded; "" stands for a default, and is left."""
-    return value if value == "" else readable(value)
+    return value if value == "" else path_text(value)
 
 
 def _no_file(folder: str) -> str:
     if folder and (place := Path(folder)).exists() and not place.is_dir():
-        raise ValueError(f"saw {shown(folder)}, which is a file; a folder is needed")
+        raise ValueError(f"saw {short_repr(folder)}, which is a file; a folder is needed")
     return folder
 
 

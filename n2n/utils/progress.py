@@ -35,7 +35,7 @@ def _kernel() -> Any:
     return getattr(sys.modules["IPython"].get_ipython(), "kernel", None)
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Print a line at once; a terminal that was closed, or a pipe that nobody reads, is no reason to end."""
     with contextlib.suppress(OSError):
         print(line, flush=True)
@@ -43,7 +43,7 @@ def say(line: str) -> None:
 
 def announce(line: str, log: Callable[[str], None]) -> None:
     """Say a line at once, on the console and in the log."""
-    say(line)
+    print_line(line)
     log(line)
 
 
@@ -82,10 +82,10 @@ class Progress:
         *,
         unit: str = "step",
         bar: bool | None = None,
-        say: Callable[[str], None] = say,
+        print_line: Callable[[str], None] = print_line,
         delay: float = 0.0,
     ) -> None:
-        self._first, self._total, self._log, self._unit, self._say = done, total, log, unit, say
+        self._first, self._total, self._log, self._unit, self._say = done, total, log, unit, print_line
         bar = watched() if bar is None else bar
         self._began = self._said = time.monotonic()
         self._delay = delay

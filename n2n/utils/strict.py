@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from n2n.utils.nested import tangled
+from n2n.utils.nested import nesting_errors
 
 if TYPE_CHECKING:
     from typing import Self
 
 
-MOST = 2**62 - 1  # of an index, a size or a seed
-LONGEST = 160  # characters of a value in a message
-LONGEST_SENTENCE = 2000  # characters of what is said of one field
-MOST_SENTENCES = 20  # in one refusal
-MOST_NAMES = 60  # in one list of names allowed
-ALIKE = 0.65  # difflib's ratio, from which a name is taken for a misspelling of another
+MAX_INTEGER = 2**62 - 1  # of an index, a size or a seed
+MAX_REPR = 160  # characters of a value in a message
+MAX_SENTENCE = 2000  # characters of what is said of one field
+MAX_SENTENCES = 20  # in one refusal
+MAX_NAMES = 60  # in one list of names allowed
+MIN_SIMILARITY = 0.65  # difflib's ratio, from which a name is taken for a misspelling of another
 RECORDED = "recorded"  # key of pydantic's context: the values were written down earlier, maybe on another machine
 _PACKAGE = str(Path(__file__).parents[1])
 
@@ -39,7 +39,7 @@ class _Short(reprlib.Repr):
 
     def __init__(self) -> None:
         super().__init__()
-        self.maxlevel, self.maxstring, self.maxother = 3, LONGEST, LONGEST
+        self.maxlevel, self.maxstring, self.maxother = 3, MAX_REPR, MAX_REPR
         self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = self.maxdeque = 8
 
     def repr_int(self, number: int, level: int) -> str:
@@ -47,49 +47,49 @@ class _Short(reprlib.Repr):
         return repr(number) if number.bit_length() <= 128 else f"<an integer of {number.bit_length():,} bits>"
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """``repr(value)`` for a message: on one line, ``LONGEST`` characters at most, even if the object's own fails."""
     try:
-        return cut(" ".join(_Short().repr(value).split("\n")), LONGEST)
+        return shorten(" ".join(_Short().repr(value).split("\n")), MAX_REPR)
     except Exception:  # the repr of a stranger's object may raise anything
         return f"<a {type(value).__name__}>"
 
 
-def cut(text: str, most: int) -> str:
+def shorten(text: str, most: int) -> str:
     """A text without its middle if it is longer than ``most`` characters."""
     return text if len(text) <= most else f"{text[: most // 2]} ... {text[len(text) + 5 - most + most // 2 :]}"
 
 
-def nearest(value: object, allowed: Iterable[object]) -> str:
+def nearest_name(value: object, allowed: Iterable[object]) -> str:
     """The clause "; did you mean 'x'?" for the allowed name that ``value`` misspells or begins, or an empty string."""
-    if not isinstance(value, str) or len(value) > LONGEST:
+    if not isinstance(value, str) or len(value) > MAX_REPR:
         return ""
     by_lower, given = {str(name).lower(): str(name) for name in allowed}, value.lower()
     begun = [name for name in by_lower if name.split("_")[0] == given]
-    close = difflib.get_close_matches(given, by_lower, n=1, cutoff=ALIKE) or begun
+    close = difflib.get_close_matches(given, by_lower, n=1, cutoff=MIN_SIMILARITY) or begun
     return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
 def unknown(what: str, value: object, allowed: Iterable[object]) -> str:
     """The message for a name that is not among those allowed: value seen, nearest name, names allowed."""
     names = [str(name) for name in allowed]
-    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
-    listed = cut(", ".join(names[:MOST_NAMES]), LONGEST_SENTENCE // 2)
-    return f"unknown {what} {shown(value)}{nearest(value, names)} (allowed: {listed}{more})"
+    more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
+    listed = shorten(", ".join(names[:MAX_NAMES]), MAX_SENTENCE // 2)
+    return f"unknown {what} {short_repr(value)}{nearest_name(value, names)} (allowed: {listed}{more})"
 
 
-def whole(what: str, value: object, least: int, most: int = MOST) -> int:
+def as_integer(what: str, value: object, least: int, most: int = MAX_INTEGER) -> int:
     """``value`` as an int, or a ``ValueError`` if it is not a whole number from ``least`` to ``most``."""
     if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
-        limit = "2**62 - 1" if most == MOST else most
-        raise ValueError(f"{what}: saw {shown(value)}; a whole number from {least} to {limit} is needed")
+        limit = "2**62 - 1" if most == MAX_INTEGER else most
+        raise ValueError(f"{what}: saw {short_repr(value)}; a whole number from {least} to {limit} is needed")
     return int(value)
 
 
-def positive(what: str, value: object, unit: str) -> float:
+def as_positive(what: str, value: object, unit: str) -> float:
     """``value`` as a float, or a ``ValueError`` if it is not a positive number that a float holds."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value <= sys.float_info.max:
-        raise ValueError(f"{what}: saw {shown(value)}; a positive number of {unit} is needed")
+        raise ValueError(f"{what}: saw {short_repr(value)}; a positive number of {unit} is needed")
     return float(value)
 
 
@@ -101,20 +101,20 @@ def _no_bool(value: object) -> object:
 
 def _no_set(value: object) -> object:
     if isinstance(value, AbstractSet):
-        raise ValueError(f"saw {shown(value)}, a set, which has no order; a list or a tuple is needed")
+        raise ValueError(f"saw {short_repr(value)}, a set, which has no order; a list or a tuple is needed")
     return value
 
 
 T = TypeVar("T")
 Ordered = Annotated[tuple[T, ...], BeforeValidator(_no_set)]
-Count = Annotated[int, BeforeValidator(_no_bool), Field(gt=0, le=MOST)]
-NonNegativeInt = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=MOST)]
+Count = Annotated[int, BeforeValidator(_no_bool), Field(gt=0, le=MAX_INTEGER)]
+NonNegativeInt = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=MAX_INTEGER)]
 Seed = NonNegativeInt
 Positive = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
 
 
-class Several(ValueError):
+class SeveralErrors(ValueError):
     """Several faults between the fields of a ``Strict`` value, a sentence each."""
 
 
@@ -131,7 +131,7 @@ class Refused(ValueError):
         return self.args[1:]
 
     def __str__(self) -> str:
-        lines = [f"  - {said}" for _, said in self.wrong[:MOST_SENTENCES]]
+        lines = [f"  - {said}" for _, said in self.wrong[:MAX_SENTENCES]]
         more = len(self.wrong) - len(lines)
         return "\n".join([f"{self.args[0]} was refused:", *lines, *([f"  - and {more:,} more"] if more else [])])
 
@@ -141,7 +141,7 @@ class Refused(ValueError):
 
 
 @contextlib.contextmanager
-def refusing(name: str) -> Iterator[None]:
+def refused_as(name: str) -> Iterator[None]:
     """Checks of a user's values, whose ``ValueError`` is raised as the ``Refused`` of what is called ``name``."""
     try:
         yield
@@ -180,7 +180,7 @@ class Strict(BaseModel):
     def _names_are_text(cls, values: object, validate: Callable[[object], Self]) -> Self:
         strange = [name for name in values if not isinstance(name, str)] if isinstance(values, Mapping) else []
         if strange:
-            raise ValueError(f"saw {shown(strange[0])} for the name of a field; text is needed")
+            raise ValueError(f"saw {short_repr(strange[0])} for the name of a field; text is needed")
         return validate(values)
 
     @classmethod
@@ -193,7 +193,7 @@ class Strict(BaseModel):
     def _fill(self, args: tuple[Any, ...], values: dict[str, Any], context: dict[str, Any]) -> None:
         """Validate into this new value, as ``BaseModel.__init__`` does."""
         values, wrong = self._by_name(args, values)
-        if found := tangled(values):
+        if found := nesting_errors(values):
             raise Refused(_public_name(type(self)), *found)
         try:
             self.__pydantic_validator__.validate_python(values, self_instance=self, context=context)
@@ -245,11 +245,11 @@ def _twice(model: type[Strict], args: tuple[Any, ...], values: Mapping[str, Any]
 
 def _lines(entry: dict[str, Any], model: type[Strict]) -> list[str]:
     error = entry.get("ctx", {}).get("error")
-    return [_indented(said) for said in error.args] if isinstance(error, Several) else [_line(entry, model)]
+    return [_indented(said) for said in error.args] if isinstance(error, SeveralErrors) else [_line(entry, model)]
 
 
 def _indented(said: object) -> str:
-    return cut(str(said), LONGEST_SENTENCE).replace("\n", "\n    ")
+    return shorten(str(said), MAX_SENTENCE).replace("\n", "\n    ")
 
 
 def _line(entry: dict[str, Any], model: type[Strict]) -> str:
@@ -261,15 +261,15 @@ def _line(entry: dict[str, Any], model: type[Strict]) -> str:
     if entry["type"] == "value_error":
         text = _indented(entry["ctx"]["error"])
         return f"{where}: {text}" if where else text
-    said = cut(re.sub(r"^\w+ should", "it must", entry["msg"]).partition(", unable")[0], LONGEST_SENTENCE)
+    said = shorten(re.sub(r"^\w+ should", "it must", entry["msg"]).partition(", unable")[0], MAX_SENTENCE)
     if entry["type"] == "literal_error":
         options = entry["ctx"]["expected"].replace(" or ", ", ").split(", ")
-        said += nearest(entry["input"], [option.strip("'") for option in options])
-    return f"{where}: saw {shown(entry['input'])}; {said}"
+        said += nearest_name(entry["input"], [option.strip("'") for option in options])
+    return f"{where}: saw {short_repr(entry['input'])}; {said}"
 
 
 def _place(part: str | int) -> str:
-    return str(part) if isinstance(part, int) or (part.isprintable() and len(part) <= LONGEST) else shown(part)
+    return str(part) if isinstance(part, int) or (part.isprintable() and len(part) <= MAX_REPR) else short_repr(part)
 
 
 def _public_name(kind: type) -> str:

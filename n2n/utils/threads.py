@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from n2n.utils.cpu import VARIABLE, cores, named_threads
+from n2n.utils.cpu import THREADS_VARIABLE, cores, threads_from_environment
 
 ROUNDS = 2  # of timings, at least
 SECONDS = 1.0  # that timings may take, once there are so many
@@ -38,7 +38,7 @@ class Threads:
         return f"torch threads: {self.number}, {self.reason}"
 
 
-def of_run(work: Callable[[], object], calls: int, most: int, before: int | None = None) -> Threads:
+def choose_threads(work: Callable[[], object], calls: int, most: int, before: int | None = None) -> Threads:
     """The threads that a run on the CPU takes: those that the user names, those of its beginning, or the fastest.
 
     Numbers come out the same to the bit on as many threads only, so that a resumed run keeps those of its beginning.
@@ -49,22 +49,22 @@ def of_run(work: Callable[[], object], calls: int, most: int, before: int | None
         most: threads that it may take; the cores at hand limit them too, unless the user named a number.
         before: those of the run that is resumed, if one is.
     """
-    if named_threads():
-        return Threads(most, f"by {VARIABLE}")
+    if threads_from_environment():
+        return Threads(most, f"by {THREADS_VARIABLE}")
     most = min(most, cores())
-    other = f"{VARIABLE} sets another number"
+    other = f"{THREADS_VARIABLE} sets another number"
     if before is not None:
         few = f" (it began with {before})" if before > most else ""
         return Threads(min(before, most), f"as the run began{few}; {other}")
     if most == 1:
         return Threads(1, "the only one there is")
-    seconds = timed(work, candidates(most), calls)
+    seconds = mean_seconds(work, candidates(most), calls)
     told = ", ".join(f"{1e3 * spent:.3g} ms on {number}" for number, spent in seconds.items())
     return Threads(fastest(seconds), f"the fastest: a rehearsed step took {told}; {other}")
 
 
 @contextlib.contextmanager
-def using(threads: int) -> Iterator[None]:
+def torch_threads(threads: int) -> Iterator[None]:
     """Torch works on so many threads meanwhile; also a decorator.
 
     Other Python threads that work with torch already keep their own number; one whose first work falls within this
@@ -83,7 +83,7 @@ def candidates(most: int) -> list[int]:
     return sorted({1, max(1, most // 2), most})
 
 
-def timed(
+def mean_seconds(
     work: Callable[[], object], numbers: list[int], calls: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[int, float]:
     """Mean seconds of ``work`` on each number of threads, taken in turns after one call to warm up.
@@ -95,13 +95,13 @@ def timed(
         clock: tells the seconds.
     """
     spent, rounds = dict.fromkeys(numbers, 0.0), 0
-    with using(min(numbers)):
+    with torch_threads(min(numbers)):
         work()
     while rounds < ROUNDS or (rounds * len(numbers) < SHARE * calls and sum(spent.values()) < SECONDS):
         if rounds and max(spent.values()) > CLEAR * min(spent.values()):
             break
         for threads in numbers:
-            with using(threads):
+            with torch_threads(threads):
                 began = clock()
                 work()
                 spent[threads] += clock() - began

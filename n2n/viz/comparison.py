@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from n2n.runs.run import Run, labels
 from n2n.utils.statistics import Z95
-from n2n.utils.strict import shown
+from n2n.utils.strict import short_repr
 from n2n.viz.style import (
     BASELINE,
     ENDS,
@@ -177,7 +177,7 @@ def learning_curve(runs: Run | Sequence[Run]) -> go.Figure:
     """
     several = [runs] if isinstance(runs, Run) else runs
     if not isinstance(several, Sequence) or not several or not all(isinstance(run, Run) for run in several):
-        raise ValueError(f"runs: saw {shown(runs)}; a Run or a list of runs is needed, such as n2n.Run(folder)")
+        raise ValueError(f"runs: saw {short_repr(runs)}; a Run or a list of runs is needed, such as n2n.Run(folder)")
     return _one_curve(several[0]) if len(several) == 1 else _curves(several)
 
 
@@ -235,7 +235,7 @@ def excess_by_position(run: Run) -> go.Figure:
         ValueError: no run, or one that was not evaluated yet.
     """
     if not isinstance(run, Run):
-        raise ValueError(f"run: saw {shown(run)}; a Run is needed, such as n2n.Run(folder)")
+        raise ValueError(f"run: saw {short_repr(run)}; a Run is needed, such as n2n.Run(folder)")
     found = run.evaluation
     mean, half = np.array(found["excess_by_position"]), Z95 * np.array(found["excess_se_by_position"])
     position = np.arange(1, len(mean) + 1)

@@ -13,10 +13,10 @@ from n2n.graph.node import Node
 
 Point = tuple[float, float]
 
-_LAYER_GAP, _LEAST_LAYER_GAP, _NODE_GAP = 1.5, 1.1, 1.6  # in the units of the axes
+_LAYER_GAP, _MIN_LAYER_GAP, _NODE_GAP = 1.5, 1.1, 1.6  # in the units of the axes
 _WIDEST, _HIGHEST = 8.0, 8.0  # units that a layer's nodes share, and that layers share until their gap is the least
 _MARGIN = 0.1  # between an edge and a node that it passes
-_MOST_WORK = 4000  # edges times nodes; beyond, edges cannot be kept off the nodes, and the search would be slow
+_MAX_WORK = 4000  # edges times nodes; beyond, edges cannot be kept off the nodes, and the search would be slow
 _STEPS = np.arange(-8, 9) / 4  # how far a node is tried to either side, in units
 
 
@@ -33,7 +33,7 @@ def layout(graph: Graph) -> dict[str, Point]:
     digraph = graph.networkx()
     digraph.remove_node(graph.observed.name)
     layers = [*map(list, nx.topological_generations(digraph)), [graph.observed.name]]
-    down = max(_LEAST_LAYER_GAP, min(_LAYER_GAP, _HIGHEST / max(1, len(layers) - 1)))
+    down = max(_MIN_LAYER_GAP, min(_LAYER_GAP, _HIGHEST / max(1, len(layers) - 1)))
     names = [node.name for node in graph.nodes]
     place: dict[str, Point] = {}
     for depth, layer in enumerate(layers):
@@ -50,7 +50,7 @@ def layout(graph: Graph) -> dict[str, Point]:
 def _clear(graph: Graph, place: dict[str, Point]) -> dict[str, Point]:
     """Nodes moved sideways, the one that helps most at a time, until no edge passes over one or no move helps."""
     names, edges = list(place), [(parent, node.name) for node in graph.nodes for parent in node.parents]
-    if len(edges) * len(names) > _MOST_WORK:
+    if len(edges) * len(names) > _MAX_WORK:
         return place
     points = np.array([place[name] for name in names])
     ends = np.array([[names.index(parent), names.index(child)] for parent, child in edges], int).reshape(-1, 2)

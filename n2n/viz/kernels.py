@@ -17,7 +17,7 @@ from n2n.viz.style import SCALE, TEMPLATE, plain, reduced
 if TYPE_CHECKING:
     from n2n.process.process import Process
 
-MOST_PANELS = 12
+MAX_PANELS = 12
 _ACROSS = 3  # panels side by side
 _FEW, _LARGE, _SMALL = 4, 64, 48  # up to so many panels have so many rows and columns at most, more panels have fewer
 _FEW_SEEN = 2  # nodes whose names fit beside a panel
@@ -40,8 +40,8 @@ def draw_kernels(process: Process, names: Iterable[str] | None = None) -> go.Fig
         ValueError: an unknown node, one whose kernel is redrawn for every sequence, or too many nodes.
     """
     names = [node.name for node in process.graph.order] if names is None else list(names)
-    if not 1 <= len(names) <= MOST_PANELS:
-        raise ValueError(f"names: saw {len(names)} nodes; 1 to {MOST_PANELS} are drawn at once, so name some of them")
+    if not 1 <= len(names) <= MAX_PANELS:
+        raise ValueError(f"names: saw {len(names)} nodes; 1 to {MAX_PANELS} are drawn at once, so name some of them")
     tables = {name: process.kernel(name) for name in names}
     most = _LARGE if len(names) <= _FEW else _SMALL
     panels = [_panel(process.graph, process.graph[name], table, most) for name, table in tables.items()]

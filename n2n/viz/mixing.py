@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from n2n.utils.statistics import Z95
-from n2n.utils.strict import whole
+from n2n.utils.strict import as_integer
 from n2n.viz.style import (
     BASELINE,
     COLOURS,
@@ -30,17 +30,19 @@ from n2n.viz.style import (
 )
 
 if TYPE_CHECKING:
-    from n2n.analysis.mixing import Attended
+    from n2n.analysis.mixing import MixingResult
 
-MOST_COLUMNS = 6  # of heads' panels
-MOST_WEIGHTS = 5000  # of all panels together, so that the figure stays small; and of one panel 24 x 24
-MOST_QUERIES, FEWEST_QUERIES = 24, 8
+MAX_COLUMNS = 6  # of heads' panels
+MAX_WEIGHTS = 5000  # of all panels together, so that the figure stays small; and of one panel 24 x 24
+MAX_QUERIES, MIN_QUERIES = 24, 8
 SATURATED = 0.98  # of the weights shown have a colour of their own; few large ones share the last
 _ABOVE, _BELOW = 90, 110  # pixels
 _DECADES_SHOWN = 5  # of the shares by lag
 
 
-def mixing_maps(found: Attended, sequence: int = 0, query: int | None = None, layer: int | None = None) -> go.Figure:
+def mixing_maps(
+    found: MixingResult, sequence: int = 0, query: int | None = None, layer: int | None = None
+) -> go.Figure:
     """One sequence's mixing by layer and head, queries down and keys across, beside its tokens' exact influence.
 
     The influence is shown as each query's shares, as attention is; the hover has nats. Of a long sequence the tokens up
@@ -57,8 +59,8 @@ def mixing_maps(found: Attended, sequence: int = 0, query: int | None = None, la
     """
     sequence, query = found.place(sequence, query)
     layers, heads = found.mixing.shape[1:3]
-    chosen = range(1, layers + 1) if layer is None else [whole("layer", layer, 1, layers)]
-    count = min(MOST_QUERIES, max(FEWEST_QUERIES, isqrt(MOST_WEIGHTS // (len(chosen) * heads))), query + 1)
+    chosen = range(1, layers + 1) if layer is None else [as_integer("layer", layer, 1, layers)]
+    count = min(MAX_QUERIES, max(MIN_QUERIES, isqrt(MAX_WEIGHTS // (len(chosen) * heads))), query + 1)
     shown = slice(query + 1 - count, query + 1)
     labels = [_told(found, sequence, t) for t in range(shown.start, shown.stop)]
     fig, places = _panels(chosen, heads)
@@ -85,7 +87,7 @@ def _head_name(layer: int, head: int) -> str:
 
 def _panels(layers: Sequence[int], heads: int) -> tuple[go.Figure, dict[tuple[int, int], tuple[int, int]]]:
     """A place for the influence and one, (row, column), for each layer (from 1) and head; every layer begins a row."""
-    columns = min(heads, MOST_COLUMNS)
+    columns = min(heads, MAX_COLUMNS)
     deep = ceil(heads / columns)
     rows = len(layers) * deep
     places = {
@@ -147,7 +149,7 @@ def _packed(matrix: np.ndarray) -> np.ndarray:
     return np.where(np.tri(*matrix.shape, dtype=bool), matrix, np.nan).astype(np.float32)
 
 
-def _told(found: Attended, sequence: int, t: int) -> str:
+def _told(found: MixingResult, sequence: int, t: int) -> str:
     """A position with its token and the latents' states, as the hover tells it."""
     states = ", ".join(f"{plain(name)} {path[sequence, t]}" for name, path in found.latents.items())
     return f"t = {t}: token {found.tokens[sequence, t]}" + (f" ({states})" if states else "")

@@ -15,8 +15,8 @@ from plotly.offline import get_plotlyjs
 from n2n.sweeps.equal_size import EqualSize
 from n2n.sweeps.results import SweepResults
 from n2n.sweeps.scaling_laws import Scaling
-from n2n.utils.files import clean, write_atomic
-from n2n.utils.paths import usable
+from n2n.utils.files import remove_unfinished, write_atomic
+from n2n.utils.paths import checked_path
 from n2n.viz.sweeps import LABELS, equal_size, excess_by_run, scaling_law
 
 PAGE, PLOTLY = "index.html", "plotly.min.js"
@@ -67,11 +67,11 @@ def write_report(results: SweepResults, scaling: Mapping[str, Scaling], equal: E
     Raises:
         ValueError: ``folder`` is a file.
     """
-    place = usable(folder, "export") if folder else results.path / "report"
+    place = checked_path(folder, "export") if folder else results.path / "report"
     if place.exists() and not place.is_dir():
         raise ValueError(f"export: saw {place}, which is a file; a folder is needed")
     place.mkdir(parents=True, exist_ok=True)
-    clean(place)
+    remove_unfinished(place)
     fits = pd.concat([found.table for found in scaling.values()], ignore_index=True)
     tables = {"runs": results.table.reset_index(), "unfinished": results.unfinished.reset_index(), "fits": fits}
     tables |= {"evaluations": results.evaluations, "equal_size": equal.table}

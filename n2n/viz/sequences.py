@@ -10,16 +10,16 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from n2n.utils.arrays import integers
-from n2n.utils.strict import whole
+from n2n.utils.strict import as_integer
 from n2n.viz.style import ORACLE, SCALE, TEMPLATE, figure, plain, reduced
 
 if TYPE_CHECKING:
     from n2n.oracle.filtering import Filtered
     from n2n.process.process import Sample
 
-MOST_TOKENS = 20_000  # of a figure of tokens; a cell of theirs cannot be averaged
-MOST_WRITTEN = 40  # tokens in a row, up to which their numbers are written into the cells
-MOST_BELIEFS = 24_000  # of all latents together, beyond which neighbours are averaged
+MAX_TOKENS = 20_000  # of a figure of tokens; a cell of theirs cannot be averaged
+MAX_WRITTEN = 40  # tokens in a row, up to which their numbers are written into the cells
+MAX_BELIEFS = 24_000  # of all latents together, beyond which neighbours are averaged
 _REDUCED = 96  # states and time steps of each that are left then, at most
 _GOLDEN = 0.618034  # of a turn of the colour wheel from one token to the next: near numbers get far colours
 _GAP, _TOKENS, _LOSS = 18, 26, 90  # pixels: between rows, of the tokens, of the oracle's loss
@@ -37,9 +37,9 @@ def token_ribbons(tokens: np.ndarray) -> go.Figure:
         ValueError: another shape or type, or more than 20,000 tokens.
     """
     tokens = integers(tokens)
-    if tokens.ndim != 2 or not 1 <= tokens.size <= MOST_TOKENS or tokens.min() < 0:
+    if tokens.ndim != 2 or not 1 <= tokens.size <= MAX_TOKENS or tokens.min() < 0:
         saw = f"saw shape {tokens.shape}, {tokens.min()} the least" if tokens.size else f"saw shape {tokens.shape}"
-        raise ValueError(f"tokens: {saw}; integers (batch, T) from 0, {MOST_TOKENS:,} at most, are needed")
+        raise ValueError(f"tokens: {saw}; integers (batch, T) from 0, {MAX_TOKENS:,} at most, are needed")
     count = len(tokens)
     title = f"Tokens of {count} sequence{'' if count == 1 else 's'}, a colour for each symbol"
     fig = figure(title, "position t", "sequence")
@@ -63,7 +63,7 @@ def draw_beliefs(sample: Sample, oracle: Filtered, row: int = 0) -> go.Figure:
     Raises:
         ValueError: a sample without latents, an oracle without beliefs or of other sequences, or no such row.
     """
-    row = whole("row", row, 0, len(sample.tokens) - 1)
+    row = as_integer("row", row, 0, len(sample.tokens) - 1)
     _check(sample, oracle)
     sizes = {name: belief.shape[2] for name, belief in oracle.beliefs.items()}
     heights = [*_heights(list(sizes.values())), _TOKENS, _LOSS]
@@ -100,7 +100,7 @@ def _check(sample: Sample, oracle: Filtered) -> None:
 def _add_beliefs(fig: go.Figure, beliefs: dict[str, np.ndarray], paths: dict[str, np.ndarray]) -> str:
     """A row for each latent, of beliefs ``(n, T)`` and a path ``(T,)``; and what was averaged, for the title."""
     shapes = [belief.shape for belief in beliefs.values()]
-    few = sum(states * times for states, times in shapes) <= MOST_BELIEFS
+    few = sum(states * times for states, times in shapes) <= MAX_BELIEFS
     most = max(map(max, shapes)) if few and shapes else _REDUCED
     averaged: dict[str, list[str]] = {}
     for i, (name, belief) in enumerate(beliefs.items(), start=1):
@@ -159,7 +159,7 @@ def _ribbon(tokens: np.ndarray, hover: str) -> go.Heatmap:
         showscale=False,
         ygap=1,
         hovertemplate=hover,
-        **(written if tokens.shape[1] <= MOST_WRITTEN else {}),
+        **(written if tokens.shape[1] <= MAX_WRITTEN else {}),
     )
 
 

@@ -22,7 +22,7 @@ SIGNED = ((0.0, MODEL), (0.5, "#F2F2F2"), (1.0, AMBER))  # of numbers of either 
 # Text and lines are seen on white and on JupyterLab's dark #111111 alike: a grey between them, and no paper of its own.
 TEXT, CLEAR = "#787878", "rgba(0, 0, 0, 0)"
 GRID = "rgba(127, 127, 127, 0.25)"
-MOST_CELLS = 64  # of a matrix along each axis; beyond, neighbours are averaged, and the title says so
+MAX_CELLS = 64  # of a matrix along each axis; beyond, neighbours are averaged, and the title says so
 
 _AXIS = {"gridcolor": GRID, "linecolor": GRID, "ticks": "outside", "tickcolor": GRID, "zeroline": False}
 TEMPLATE = go.layout.Template(
@@ -41,7 +41,7 @@ TEMPLATE = go.layout.Template(
 )
 
 
-MOST_POINTS = 2000  # points of a curve; a screen has about as many columns
+MAX_POINTS = 2000  # points of a curve; a screen has about as many columns
 
 
 def layer_name(layer: int) -> str:
@@ -118,7 +118,7 @@ def rounded(values, digits: int = 4) -> list[float | None]:
     return [None if np.isnan(value) else float(f"{value:.{digits}g}") for value in np.asarray(values, float).ravel()]
 
 
-def reduced(matrix: np.ndarray, most: int = MOST_CELLS) -> tuple[np.ndarray, list[np.ndarray], str]:
+def reduced(matrix: np.ndarray, most: int = MAX_CELLS) -> tuple[np.ndarray, list[np.ndarray], str]:
     """A matrix of at most ``most`` rows and columns, each cell the mean of a block of neighbours, and what was done.
 
     Returns:
@@ -136,7 +136,7 @@ def reduced(matrix: np.ndarray, most: int = MOST_CELLS) -> tuple[np.ndarray, lis
     return matrix, centres, "; ".join(told)
 
 
-def thinned(*curves: np.ndarray, most: int = MOST_POINTS) -> np.ndarray:
+def thinned(*curves: np.ndarray, most: int = MAX_POINTS) -> np.ndarray:
     """Which points to draw of curves that share an axis: in each part of it the least and the largest of each curve.
 
     Args:

@@ -21,7 +21,7 @@ LABELS = {  # of ``n2n.sweeps.scaling_laws.AXES``: the axis in a title, and as a
     "tokens": ("data", "tokens seen in training"),
     "flops": ("compute", "floating-point operations of training"),
 }
-LONGEST_LINE = 110  # characters of a note before it is broken
+MAX_LINE = 110  # characters of a note before it is broken
 MARKS = ((0.9, (1, 2, 3, 4, 6, 8)), (2.5, (1, 2, 5)), (99, (1,)))  # digits that are marked, by an axis's decades
 PREFIXES = (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
 
@@ -202,7 +202,7 @@ def _sentence(fig: go.Figure, text: str) -> go.Figure:
     """A figure that says in words why it is empty."""
     words, lines_of_text = text.split(" "), [""]
     for word in words:
-        if len(lines_of_text[-1]) + len(word) > LONGEST_LINE:
+        if len(lines_of_text[-1]) + len(word) > MAX_LINE:
             lines_of_text.append("")
         lines_of_text[-1] += f"{word} "
     fig.add_annotation(text="<br>".join(lines_of_text), x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)

@@ -12,9 +12,9 @@ from n2n.viz.graph_layout import layout
 from n2n.viz.style import AMBER, MODEL, ORACLE, TEMPLATE, plain
 
 if TYPE_CHECKING:
-    from n2n.analysis.mixing import Attended
+    from n2n.analysis.mixing import MixingResult
 
-MOST_STEPS = 16
+MAX_STEPS = 16
 _FAINT = "rgba(127, 127, 127, 0.45)"
 _WIDEST = 10.0  # pixels of the heaviest arc
 _THINNEST = 0.5
@@ -27,7 +27,7 @@ _DISC = {"symbol": "circle", "size": 19, "color": "#F2F2F2", "line": {"color": "
 
 
 def unrolled_mixing(
-    found: Attended, sequence: int = 0, query: int | None = None, layer: int | None = None, head: int | None = None
+    found: MixingResult, sequence: int = 0, query: int | None = None, layer: int | None = None, head: int | None = None
 ) -> go.Figure:
     """The graph over the last 16 time steps, with arcs from a query to its keys: above mixing, below exact influence.
 
@@ -48,7 +48,7 @@ def unrolled_mixing(
     weights = found.weights(sequence, layer, head)[query, : query + 1]
     signed = found.signed and layer is not None and head is not None
     influence = found.influence[sequence, query, : query + 1]
-    first = max(0, query + 1 - MOST_STEPS)
+    first = max(0, query + 1 - MAX_STEPS)
     heads = f"{_which('block', layer)}, {_which('head', head)}"
     signs = " (amber adds, blue subtracts)" if signed else ""
     fig = go.Figure(layout={"template": TEMPLATE, **_frame(found.graph, first, query)})
@@ -142,7 +142,7 @@ def _add_arcs(
         if s == query:
             x, y = np.full(2, query), np.array([height - 0.3, height - 0.75])
         else:
-            depth = _DEPTH * ((query - s) / MOST_STEPS) ** 0.7
+            depth = _DEPTH * ((query - s) / MAX_STEPS) ** 0.7
             x, y = (query + s) / 2 + (query - s) / 2 * np.cos(turn), height - 0.4 - depth * np.sin(turn)
         fig.add_scatter(
             x=np.asarray(x, np.float32),  # which plotly packs
@@ -158,7 +158,7 @@ def _add_arcs(
         )
 
 
-def _rows(found: Attended, sequence: int, first: int, weights: np.ndarray, influence: np.ndarray) -> list[dict]:
+def _rows(found: MixingResult, sequence: int, first: int, weights: np.ndarray, influence: np.ndarray) -> list[dict]:
     """The discs: a row for each node, and the tokens once more above the arcs of the influence."""
     place, x, times = _places(found.graph), found.graph.observed.name, np.arange(first, len(weights))
     paths = {name: path[sequence, times] for name, path in found.latents.items()}

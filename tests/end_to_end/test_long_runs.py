@@ -14,7 +14,7 @@ from n2n.monitor import journal
 from n2n.monitor.columns import read_columns
 from n2n.monitor.journal import NOTHING, Journal
 from n2n.utils.files import append_row, read_rows
-from n2n.viz.style import MOST_POINTS, thinned
+from n2n.viz.style import MAX_POINTS, thinned
 
 
 def test_columns_are_those_of_the_rows(tmp_path):
@@ -55,9 +55,9 @@ def test_going_on_parses_no_row_before_the_checkpoint(tmp_path, monkeypatch):
     mark = {"bytes": size, "crc": zlib.crc32(path.read_bytes())}
     append_row(path, {"step": 100})
     looked_at = []
-    real = journal.is_sound
-    monkeypatch.setattr(journal, "is_sound", lambda line: looked_at.append(line) or real(line))
-    monkeypatch.setattr(journal, "parse", None)
+    real = journal.is_intact
+    monkeypatch.setattr(journal, "is_intact", lambda line: looked_at.append(line) or real(line))
+    monkeypatch.setattr(journal, "parse_row", None)
     resumed = Journal(path)
     assert resumed.holds(mark)
     assert resumed.restore(mark) == []
@@ -110,7 +110,7 @@ def test_every_stretch_keeps_its_own_peak():
     curve = np.zeros(10**6)
     curve[500::1000] = np.arange(1000) + 1  # a peak in each thousand steps
     kept = thinned(curve)
-    assert len(kept) <= MOST_POINTS
+    assert len(kept) <= MAX_POINTS
     assert len(set(curve[kept])) > 900
 
 
@@ -121,5 +121,5 @@ def test_a_long_run_is_drawn_with_few_points_and_its_peak(tmp_path):
     append_row(run.path / "metrics.jsonl", {"step": 30_000, "loss": 99.0, "oracle_nll": 1.0})
     append_row(run.path / "metrics.jsonl", {"step": 30_001, "loss": 2.0, "oracle_nll": 1.0})
     loss = n2n.viz.learning_curve(run).data[0]
-    assert len(loss.x) <= MOST_POINTS
+    assert len(loss.x) <= MAX_POINTS
     assert (max(loss.y), loss.x[int(np.argmax(loss.y))], loss.x[-1]) == (99.0, 30_000, 30_001)

@@ -12,7 +12,7 @@ import papermill
 import pytest
 
 import n2n
-from n2n.notebook.stored_outputs import MOST_BYTES, WIDGET
+from n2n.notebook.stored_outputs import MAX_BYTES, WIDGET
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [
@@ -74,7 +74,7 @@ def test_cells_are_short_and_define_nothing(path):
 def test_outputs_are_stored_and_compared(path):
     """A notebook without outputs would pass nbval with nothing compared."""
     assert json.loads(path.read_text())["metadata"]["kernelspec"]["name"] == "python3"
-    assert path.stat().st_size <= MOST_BYTES
+    assert path.stat().st_size <= MAX_BYTES
     assert "widgets" not in json.loads(path.read_text())["metadata"]
     cells = code_cells(path)
     assert not any(WIDGET in output.get("data", {}) for cell in cells for output in cell["outputs"])

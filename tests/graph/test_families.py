@@ -4,7 +4,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from n2n.graph.families import MOST_LATENTS
+from n2n.graph.families import MAX_LATENTS
 from n2n.graph.graph import Graph
 from n2n.graph.presets import ALPHA_X, ALPHA_Z
 
@@ -84,7 +84,7 @@ def test_options_reach_the_nodes():
     ("build", "said"),
     [
         (lambda: Graph.independent(0), "chains: saw 0; it must be greater than 0"),
-        (lambda: Graph.chain(MOST_LATENTS + 1), f"length: saw {MOST_LATENTS + 1}"),
+        (lambda: Graph.chain(MAX_LATENTS + 1), f"length: saw {MAX_LATENTS + 1}"),
         (lambda: Graph.chain(2, vocab_size=0), "vocab_size: saw 0"),
         (lambda: Graph.chain(2, alpha_x=-1), "alpha_x: saw -1"),
         (lambda: Graph.chain(2, alpha=0.1), "unknown parameter 'alpha'; did you mean 'alpha_"),

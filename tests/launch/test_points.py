@@ -61,7 +61,7 @@ def test_bad_axes_are_refused(text, said):
 )
 def test_points_that_are_too_much_are_refused_in_a_sentence(given, said):
     with pytest.raises(ValueError, match="points: ") as told:
-        points.named(given)
+        points.points_by_name(given)
     assert said in str(told.value)
     assert len(str(told.value)) < 500
 

@@ -60,14 +60,14 @@ def test_an_empty_grid_is_refused(axes, said):
     ],
 )
 def test_points_are_named_by_what_varies(given, names):
-    assert list(points.named(given)) == names
+    assert list(points.points_by_name(given)) == names
 
 
 def test_names_that_cannot_tell_all_are_told_apart():
     given = [{"data": "/a/b c"}, {"data": "/a/b/c"}, {"x": {"k": 1}}, {"x": {"k": 2}}, {"s": "y" * 300}]
-    names = list(points.named(given))
+    names = list(points.points_by_name(given))
     assert len(set(names)) == 5
-    assert all(len(name) <= points.LONGEST_NAME and "/" not in name and " " not in name for name in names)
+    assert all(len(name) <= points.MAX_NAME and "/" not in name and " " not in name for name in names)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_names_that_cannot_tell_all_are_told_apart():
 )
 def test_bad_points_are_refused(given, said):
     with pytest.raises(ValueError, match=said):
-        points.named(given)
+        points.points_by_name(given)
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_a_job_that_gets_nowhere_does_not_come_back_for_ever(tmp_path):
         (5, True),
         (5, True),
         (7, True),
-        *[(5, True)] * (job.MOST_FRUITLESS - 1),
+        *[(5, True)] * (job.MAX_FRUITLESS - 1),
         (5, False),
     ):
         (tmp_path / "status.json").write_text(json.dumps({"step": step}))
@@ -482,11 +482,10 @@ def test_a_job_that_could_not_even_begin_says_why(tmp_path, runs):
 
 
 def test_a_copy_that_was_cut_off_is_made_anew(tmp_path, runs, monkeypatch):
-    from n2n.launch import snapshot
 
     notebook = trivial(tmp_path / "t.ipynb")
     with monkeypatch.context() as patch:
-        patch.setattr(snapshot, "write_json", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(sweep, "write_json", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             launch.submit(notebook, [{}], name="cut", cluster="debug")
     (runs / "cut" / ".code.killed.part").mkdir()

@@ -11,7 +11,7 @@ import n2n
 from n2n import models
 from n2n.models import architectures, convolution, ops, recurrence
 from n2n.models.architectures import mamba
-from n2n.utils.strict import nearest
+from n2n.utils.strict import nearest_name
 
 VOCAB = 11
 RECURRENT = ["hawk", "mingru", "minlstm"]
@@ -380,7 +380,7 @@ def test_a_convolution_is_2_to_4_wide_or_absent(arch, width):
 def test_unknown_architectures_are_refused():
     with pytest.raises(ValueError, match="unknown architecture 'mmba'; did you mean 'mamba'"):
         build("mmba")
-    assert nearest("lstm", models.names()) == "; did you mean 'minlstm'?"
+    assert nearest_name("lstm", models.names()) == "; did you mean 'minlstm'?"
 
 
 def test_an_option_of_one_architecture_is_not_another_s():

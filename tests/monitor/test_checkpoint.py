@@ -16,7 +16,7 @@ import n2n
 from n2n.monitor import checkpoint
 from n2n.monitor.environment import SNAPSHOT, describe_environment, git_state
 from n2n.utils import progress
-from n2n.utils.files import Damaged, append_row, last_row, read_json, read_rows, write_atomic, write_json
+from n2n.utils.files import DamagedFile, append_row, last_row, read_json, read_rows, write_atomic, write_json
 
 MARKS = {"rows.jsonl": {"bytes": 120, "crc": 7}}
 
@@ -66,7 +66,7 @@ def test_every_flipped_bit_of_a_row_is_noticed(tmp_path):
         content = bytearray(whole)
         content[bit // 8] ^= 1 << bit % 8
         path.write_bytes(content)
-        with pytest.raises(Damaged, match=r"rows.jsonl, line 2: "):
+        with pytest.raises(DamagedFile, match=r"rows.jsonl, line 2: "):
             read_rows(path)
         assert last_row(path)["step"] == 2
 

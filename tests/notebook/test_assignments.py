@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from papermill.translators import PythonTranslator
 
-from n2n.notebook.assignments import assigned, constant
+from n2n.notebook.assignments import constant, read_assignments
 
 CELLS = [
     'source = "a=b"',
@@ -31,7 +31,7 @@ def test_names_and_values_are_those_that_python_finds(cell):
     left: dict = {}
     exec(cell, {}, left)
     left = {name: value for name, value in left.items() if name not in ("math", "__doc__", "__annotations__")}
-    found = assigned(cell).values
+    found = read_assignments(cell).values
     assert {name: constant(value).value for name, value in found.items()} == left
     assert list(found) == list(left)
 
@@ -51,14 +51,14 @@ def test_names_and_values_are_those_that_python_finds(cell):
     ],
 )
 def test_magics_hide_no_names(cell, names):
-    found = assigned(cell)
+    found = read_assignments(cell)
     assert list(found.values) == names
     assert found.alone
 
 
 @pytest.mark.parametrize("cell", ["steps = len('abc')", "folder = %pwd", "n = 1\nn += 1", "first, *rest = 1, 2"])
 def test_what_is_computed_has_a_name_and_no_value(cell):
-    found = assigned(cell)
+    found = read_assignments(cell)
     assert found.values
     assert any(value is None or constant(value) is None for value in found.values.values())
     assert not found.literal
@@ -66,7 +66,7 @@ def test_what_is_computed_has_a_name_and_no_value(cell):
 
 @pytest.mark.parametrize("cell", ["def f(", "[" * 5000, "\0", "", "# a comment", "x = = 3", '"""'])
 def test_what_is_no_python_assigns_nothing(cell):
-    assert assigned(cell).empty
+    assert read_assignments(cell).empty
 
 
 VALUES = st.recursive(
@@ -89,7 +89,7 @@ def _without_nan(value):
 def test_every_cell_that_papermill_injects_is_known_by_its_shape(parameters):
     for comment in ("Parameters", "Injected Parameters"):
         cell = PythonTranslator.codify(parameters, comment)
-        found = assigned(cell)
+        found = read_assignments(cell)
         assert found.literal
         assert list(found.values) == list(parameters)
         scope: dict = {}

@@ -5,7 +5,7 @@ import pytest
 import n2n
 from n2n.analysis import of_runs
 from n2n.notebook import examples
-from n2n.notebook.examples import EXAMPLES, Inspected
+from n2n.notebook.examples import EXAMPLES, CheckpointConfig
 
 
 @pytest.fixture
@@ -24,15 +24,15 @@ def tiny(monkeypatch):
 
 
 def test_a_folder_s_run_is_that_run(run):
-    assert examples.opened(str(run.path)) == run
-    assert examples.opened(run.path.name) == run, "by its name under runs, from any directory"
-    assert Inspected(run=run.path, step=8).step == 8
+    assert examples.open_run(str(run.path)) == run
+    assert examples.open_run(run.path.name) == run, "by its name under runs, from any directory"
+    assert CheckpointConfig(run=run.path, step=8).step == 8
 
 
 def test_an_example_is_trained_once(tiny):
-    first = examples.opened("example:mess3")
+    first = examples.open_run("example:mess3")
     written = (first.path / "metrics.jsonl").stat().st_mtime_ns
-    again = examples.opened("example:mess3")
+    again = examples.open_run("example:mess3")
     assert again.path == first.path
     assert (again.path / "metrics.jsonl").stat().st_mtime_ns == written
     assert first.status["state"] == "done"
@@ -41,23 +41,23 @@ def test_an_example_is_trained_once(tiny):
 
 
 def test_other_code_trains_it_anew(tiny, monkeypatch):
-    first = examples.opened("example:transformer")
+    first = examples.open_run("example:transformer")
     monkeypatch.setattr(examples, "_code", lambda: "another state of the sources")
-    assert examples.opened("example:transformer").path != first.path
+    assert examples.open_run("example:transformer").path != first.path
 
 
 def test_the_example_sweep_is_a_folder_of_runs(tiny, capsys):
-    folder = examples.opened_sweep("example:sweep")
+    folder = examples.open_sweep("example:sweep")
     assert capsys.readouterr().out == "the example sweep: 2 small runs, those not done yet are trained now\n"
     table = n2n.runs.table(folder)
     assert table["state"].tolist() == ["done", "done"]
     assert table["dim"].tolist() == [8, 16], "in the order of numbers"
-    assert examples.opened_sweep(str(folder)) == folder
+    assert examples.open_sweep(str(folder)) == folder
     with pytest.raises(ValueError, match="no sweep 'nowhere'"):
-        examples.opened_sweep("nowhere")
+        examples.open_sweep("nowhere")
 
 
-@pytest.mark.parametrize("config", [Inspected, n2n.ProbeConfig, n2n.DynamicsConfig, n2n.WelcomeConfig])
+@pytest.mark.parametrize("config", [CheckpointConfig, n2n.ProbeConfig, n2n.DynamicsConfig, n2n.WelcomeConfig])
 def test_what_is_not_there_is_told_before_any_work(config, run, tmp_path):
     def refused(said: str, **given) -> None:
         with pytest.raises(ValueError, match=said):
@@ -73,9 +73,9 @@ def test_what_is_not_there_is_told_before_any_work(config, run, tmp_path):
 
 def test_a_step_that_was_not_saved(run):
     with pytest.raises(ValueError, match=r"step: saw 5; the checkpoints of .* are 4, 8, 12"):
-        Inspected(run=str(run.path), step=5)
+        CheckpointConfig(run=str(run.path), step=5)
     with pytest.raises(ValueError, match=r"step: saw 5; the checkpoints of example:mamba are 20, 40, "):
-        Inspected(run="example:mamba", step=5)
+        CheckpointConfig(run="example:mamba", step=5)
     with pytest.raises(ValueError, match=r"step: saw 5; the checkpoints of"):
         n2n.EvaluateConfig(runs=[run.path], step=5)
 

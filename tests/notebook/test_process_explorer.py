@@ -8,7 +8,7 @@ import n2n
 from n2n.graph.graph import Graph
 from n2n.graph.presets import PRESETS
 from n2n.notebook.output_area import output, paragraph
-from n2n.notebook.process_explorer import GIVEN, MOST_STATES, RANDOM, VIEWS
+from n2n.notebook.process_explorer import GIVEN, MAX_STATES, RANDOM, VIEWS
 
 FIGURE = "application/vnd.plotly.v1+json"
 
@@ -107,7 +107,7 @@ def test_the_ends_of_the_sliders(alpha_z, alpha_x, mode):
 
 @pytest.mark.parametrize(
     ("num_states", "probability", "said"),
-    [(4, 0.0, f"up to {MOST_STATES:,} are drawn"), (8, 1.0, "more than the budget")],
+    [(4, 0.0, f"up to {MAX_STATES:,} are drawn"), (8, 1.0, "more than the budget")],
 )
 def test_a_graph_too_large_is_drawn_and_its_sentence_said(num_states, probability, said):
     it = explorer()

@@ -10,7 +10,7 @@ import pytest
 from nbclient import NotebookClient
 
 import n2n
-from n2n.utils.strict import LONGEST, Refused, nearest, shown, unknown
+from n2n.utils.strict import MAX_REPR, Refused, nearest_name, short_repr, unknown
 
 OURS = n2n.Graph.preset("two_chains")
 
@@ -66,7 +66,7 @@ def test_the_signature_tells_positional_fields_first():
     ],
 )
 def test_a_far_name_is_not_suggested(value, allowed, meant):
-    assert nearest(value, allowed) == (f"; did you mean {meant!r}?" if meant else "")
+    assert nearest_name(value, allowed) == (f"; did you mean {meant!r}?" if meant else "")
 
 
 @pytest.mark.parametrize("device", ["gpu", "GPU"])
@@ -84,10 +84,10 @@ def test_values_are_shown_short_and_on_one_line():
     endless: list = []
     endless.append(endless)
     for value in [*long, endless]:
-        assert 0 < len(shown(value)) <= LONGEST
-        assert "\n" not in shown(value)
+        assert 0 < len(short_repr(value)) <= MAX_REPR
+        assert "\n" not in short_repr(value)
     for value in (None, 1, -2.5, "a b", [1, 2], {"a": 1}, 2**64, (1,), True):
-        assert shown(value) == repr(value)
+        assert short_repr(value) == repr(value)
     assert len(unknown("name", "x", [str(i) * 50 for i in range(10**4)])) < 2000
 
 

@@ -48,7 +48,7 @@ def test_a_notebook_that_fails_or_grows_too_large_stays_as_it_was(tmp_path, monk
     assert path.read_bytes() == before
     written(path, "1", "print('x' * 5000)")
     before = path.read_bytes()
-    monkeypatch.setattr(stored_outputs, "MOST_BYTES", 3000)
+    monkeypatch.setattr(stored_outputs, "MAX_BYTES", 3000)
     assert main(["refresh", str(path)]) == 2
     assert "over 3,000; the largest is its cell 1, from 0" in capsys.readouterr().err
     assert path.read_bytes() == before

@@ -14,7 +14,7 @@ from n2n.graph.presets import PRESETS
 from n2n.oracle.reference import flatten, sees_previous_token
 from n2n.process import initial_law
 from n2n.process.einsums import law_step, moving, x_is_seen
-from n2n.process.initial_law import joint_chain, moved
+from n2n.process.initial_law import joint_chain, law_after_step
 from n2n.process.process import Process
 
 properties = settings(deadline=None, max_examples=60, derandomize=True, database=None)
@@ -61,7 +61,7 @@ def test_presets_are_right(name):
         process = Process(graph, seed)
         law = process.initial_law
         of_latents = law.sum(-1)
-        assert np.abs(moved(graph, process.kernels, of_latents) - of_latents).sum() < 2e-15
+        assert np.abs(law_after_step(graph, process.kernels, of_latents) - of_latents).sum() < 2e-15
         assert law.sum() == pytest.approx(1.0, abs=1e-14)
         for k, node in enumerate(graph.latents):
             if not node.parents:  # its own chain, in many digits
@@ -114,7 +114,7 @@ def test_a_step_leaves_the_law_as_it_is(seed):
     process = Process(random_graph(seed).model_copy(update={"initial": "stationary"}), seed)
     graph, law = process.graph, process.initial_law
     seen = law if x_is_seen(graph) else law.sum(-1)
-    assert np.abs(moved(graph, process.kernels, seen) - seen).sum() < 1e-14
+    assert np.abs(law_after_step(graph, process.kernels, seen) - seen).sum() < 1e-14
 
 
 @st.composite

@@ -10,6 +10,7 @@ from n2n.process.process import SPLITS, Process
 from n2n.process.sampler import draw
 from n2n.process.sampler_reference import draw_numpy
 from n2n.process.sampler_tables import cumulative, smallest_dtype
+from n2n.utils import cpu
 from n2n.utils.philox import derive_key
 
 
@@ -65,7 +66,7 @@ def test_a_sequence_does_not_depend_on_how_it_is_asked_for(monkeypatch):
     monkeypatch.setattr(sampler, "_SEQUENTIAL_BELOW", 0)
     monkeypatch.delenv("OMP_NUM_THREADS")
     for threads in (1, 2, 3, 7):
-        monkeypatch.setattr(sampler.os, "sched_getaffinity", lambda _, threads=threads: range(threads), raising=False)
+        monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda _, threads=threads: range(threads), raising=False)
         assert np.array_equal(process.sample(100, length=50).tokens, whole.tokens)
     for start, count in [(0, 1), (41, 7), (99, 1)]:
         part = process.sample(count, length=50, start=start)

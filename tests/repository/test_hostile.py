@@ -18,7 +18,7 @@ from n2n.data import sidecar
 from n2n.graph import families
 from n2n.models.generation import Sampling
 from n2n.models.mixer import Hybrid
-from n2n.utils.strict import LONGEST_SENTENCE, MOST_SENTENCES, Refused, Strict
+from n2n.utils.strict import MAX_SENTENCE, MAX_SENTENCES, Refused, Strict
 
 Z = {"name": "Z", "num_states": 2}
 X = {"name": "X", "num_states": 2, "parents": ["Z"], "observed": True}
@@ -160,13 +160,13 @@ def test_what_no_machine_holds_is_refused_before_it_is_asked_for():
 
 def test_the_least_memory_is_no_more_than_what_training_takes():
     """A bound from below, held to the parameters of real models."""
-    from n2n.config.limits import least_bytes, least_parameters
+    from n2n.config.limits import min_bytes, min_parameters
 
     for arch in n2n.models.names():
         config = n2n.TrainConfig("sparse", arch, dim=32, layers=3)
         parameters = config.build_model().num_parameters
-        assert 0 < least_parameters(dict(config)) <= parameters
-        weights, batch, held_out = least_bytes(dict(config), parameters).values()
+        assert 0 < min_parameters(dict(config)) <= parameters
+        weights, batch, held_out = min_bytes(dict(config), parameters).values()
         assert weights == 16 * parameters
         logits = config.batch_size * config.seq_len * config.graph.vocab_size * torch.float32.itemsize
         assert logits <= batch
@@ -242,9 +242,9 @@ def test_many_faults_are_told_in_bounds():
     with pytest.raises(Refused) as caught:
         n2n.TrainConfig("sparse", **{f"name_{i}": i for i in range(5000)})
     lines = str(caught.value).splitlines()
-    assert len(lines) == MOST_SENTENCES + 2
+    assert len(lines) == MAX_SENTENCES + 2
     assert lines[-1] == "  - and 4,980 more"
-    assert all(len(line) <= LONGEST_SENTENCE for line in lines)
+    assert all(len(line) <= MAX_SENTENCE for line in lines)
 
 
 def test_every_positional_field_stands_first_in_the_signature():

@@ -2,6 +2,7 @@ import pytest
 
 import n2n
 from n2n import runs
+from n2n.runs import paths
 
 
 def test_root_is_given_by_the_environment_or_the_checkout(monkeypatch, tmp_path):
@@ -17,7 +18,7 @@ def test_the_environment_s_tilde_is_the_home(monkeypatch, tmp_path):
 
 
 def test_new_folders_never_collide_and_have_plain_names(monkeypatch):
-    monkeypatch.setattr(runs.time, "strftime", lambda _: "20260101-000000")
+    monkeypatch.setattr(paths.time, "strftime", lambda _: "20260101-000000")
     names = [runs.new_folder("my graph/1").name for _ in range(3)]
     assert names == [f"20260101-000000-my-graph-1{suffix}" for suffix in ("", "-2", "-3")]
 

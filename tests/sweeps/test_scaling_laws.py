@@ -11,7 +11,7 @@ import torch
 import n2n
 from n2n import models
 from n2n.notebook.examples import read_sweep
-from n2n.sweeps.line_fit import FEWEST_RUNS, fit_line
+from n2n.sweeps.line_fit import MIN_RUNS, fit_line
 from n2n.sweeps.results import SweepResults
 from n2n.sweeps.scaling_laws import PowerLaw
 
@@ -132,7 +132,7 @@ def test_planted_exponents_are_recovered():
 
 def test_the_other_axes_have_their_own_points():
     rows = []
-    for seed, step in [(s, t) for s in range(FEWEST_RUNS) for t in (10, 20, 40)]:
+    for seed, step in [(s, t) for s in range(MIN_RUNS) for t in (10, 20, 40)]:
         excess, last = 3.0 * (500 * step) ** -0.4 * (1 + 0.1 * seed), step == 40
         rows.append(
             {"run": f"s{seed}", "seed": seed, "step": step, "tokens": 500 * step, "flops": 1e6 * step * (1 + seed)}
@@ -142,8 +142,8 @@ def test_the_other_axes_have_their_own_points():
     sweep = results(rows)
     data, compute = (n2n.scaling_fits(sweep, axis).fits[0] for axis in ("tokens", "flops"))
     assert data.exponent == pytest.approx(0.4)
-    assert (data.points, data.runs) == (3 * FEWEST_RUNS, FEWEST_RUNS), "one evaluation a step, of the curve's split"
-    assert (compute.points, compute.exponent < 0) == (FEWEST_RUNS, True), "last ones alone; planted to rise with seeds"
+    assert (data.points, data.runs) == (3 * MIN_RUNS, MIN_RUNS), "one evaluation a step, of the curve's split"
+    assert (compute.points, compute.exponent < 0) == (MIN_RUNS, True), "last ones alone; planted to rise with seeds"
 
 
 def test_an_excess_that_is_not_positive_is_counted():

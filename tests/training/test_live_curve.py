@@ -10,7 +10,7 @@ import pytest
 
 import n2n
 from n2n.training import live_curve, trainer
-from n2n.training.sketch import MOST, sketch
+from n2n.training.sketch import MAX_POINTS, sketch
 
 
 def curves(picture: str) -> list[np.ndarray]:
@@ -37,7 +37,7 @@ def test_the_picture_has_both_losses_to_scale():
 def test_a_long_run_s_picture_stays_small():
     long = pd.DataFrame({"step": range(10**5), "loss": 1.0, "oracle_nll": 1.0})
     loss, _ = curves(sketch(long))
-    assert len(loss) == MOST
+    assert len(loss) == MAX_POINTS
     assert len(sketch(long)) < 40_000
 
 

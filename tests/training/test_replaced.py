@@ -10,7 +10,7 @@ from support.run_folders import assert_same_run, config, contents, logged, waite
 
 import n2n
 from n2n.monitor import checkpoint
-from n2n.utils.lock import Held, is_locked, locked
+from n2n.utils.lock import LockHeld, is_locked, locked
 
 STEPS = 40
 FIELDS = {"steps": STEPS}
@@ -112,7 +112,7 @@ def test_looking_at_a_lock_keeps_nobody_out(tmp_path):
     with locked(path, wait=False) as held:
         assert is_locked(path) is True
         assert held.in_place
-        with pytest.raises(Held), locked(path, wait=False):
+        with pytest.raises(LockHeld), locked(path, wait=False):
             pass
         path.unlink()
         path.touch()

@@ -12,7 +12,7 @@ from papermill.cli import _resolve_type
 
 import n2n
 from n2n.launch.notebooks import Notebook
-from n2n.utils.configuration import Asked
+from n2n.utils.configuration import Configuration
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 BOOKS = {path.stem: Notebook(path) for path in NOTEBOOKS if '"papermill"' not in path.read_text()}
@@ -42,7 +42,7 @@ def option(said: str, letter: str) -> str:
 
 def test_every_notebook_s_configuration_knows_papermill():
     assert len(BOOKS) >= 12
-    assert all(issubclass(book.strict, Asked) for book in BOOKS.values())
+    assert all(issubclass(book.strict, Configuration) for book in BOOKS.values())
 
 
 @pytest.mark.parametrize(("stem", "name"), parameters(str, TEXTS))

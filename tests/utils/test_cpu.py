@@ -13,7 +13,7 @@ from unittest import mock
 import numba
 import pytest
 
-from n2n.utils.cpu import Forgiving, compiled
+from n2n.utils.cpu import TolerantCache, compiled
 
 
 def add(a, b):
@@ -23,7 +23,7 @@ def add(a, b):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(Forgiving, "told", False)
+    monkeypatch.setattr(TolerantCache, "told", False)
     assert called() == (3, 0, []), "nothing is cached yet"
     assert called() == (3, 1, []), "now it is"
     return tmp_path / "cache"
@@ -68,7 +68,7 @@ def test_a_damaged_cache_is_told_once_and_made_anew(cache, damage):
     assert str(cache) in warned[0]
     assert "was damaged (" in warned[0]
     assert "and is made anew" in warned[0]
-    Forgiving.told = False
+    TolerantCache.told = False
     assert called() == (3, 1, []), "the next process has its cache back"
 
 
@@ -93,7 +93,7 @@ def test_a_disk_that_takes_nothing_is_told_once(cache, number, monkeypatch):
 
 def test_a_cache_without_room_for_a_new_function_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(Forgiving, "told", False)
+    monkeypatch.setattr(TolerantCache, "told", False)
     monkeypatch.setattr("numba.core.caching.IndexDataCacheFile.save", mock.Mock(side_effect=OSError(28, "Full")))
     result, hits, (warned,) = called()
     assert (result, hits) == (3, 0)

@@ -13,7 +13,7 @@ import pytest
 
 import n2n
 from n2n.notebook import stored_outputs
-from n2n.utils.files import append_row, clean, making, read_rows, write_atomic, write_json
+from n2n.utils.files import append_row, making_folder, read_rows, remove_unfinished, write_atomic, write_json
 from n2n.viz import report_page
 
 GRAPH = n2n.Graph.preset("single")
@@ -183,7 +183,7 @@ def test_only_what_was_being_written_is_cleaned_away(tmp_path):
     for name in (".metrics.jsonl.123.part", ".mine.part", "a.123.part", ".x.part.bak"):
         (tmp_path / name).touch()
     (tmp_path / ".step_00000010.5.part").mkdir()
-    clean(tmp_path)
+    remove_unfinished(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".mine.part", ".step_00000010.5.part", ".x.part.bak", "a.123.part"]
 
 
@@ -191,7 +191,7 @@ def test_a_folder_made_in_vain_is_removed_and_no_other(tmp_path):
     (tmp_path / "there").mkdir()
 
     def fail(folder, write):
-        with making(folder):
+        with making_folder(folder):
             if write:
                 (folder / "file").touch()
             raise RuntimeError("in vain")

@@ -86,5 +86,5 @@ def test_a_sweep_is_refused_with_a_way_on(no_locks, monkeypatch):
 
 def test_an_example_is_refused_with_a_way_on(no_locks):
     with pytest.raises(NoLocks, match=SAID):
-        examples.opened("example:mess3")
+        examples.open_run("example:mess3")
     assert not runs.root().exists()

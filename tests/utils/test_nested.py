@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import n2n
-from n2n.utils.nested import DEEPEST, refuse_tangled
+from n2n.utils.nested import MAX_DEPTH, check_nesting
 
 TANGLED, ITSELF, MANY = [], [], [0] * 9
 for _ in range(5000):
@@ -32,17 +32,17 @@ def test_values_that_are_too_much_are_refused_in_a_sentence(value, said, field):
 
 def test_a_chain_of_shared_lists_is_counted_without_being_walked():
     shared: list = []
-    for _ in range(DEEPEST - 1):
+    for _ in range(MAX_DEPTH - 1):
         shared = [shared, shared]
     with pytest.raises(ValueError, match="what: stands for more than 2,000,000 values"):
-        refuse_tangled("what", shared)
+        check_nesting("what", shared)
     with pytest.raises(ValueError, match="what: nested more than 100 levels deep"):
-        refuse_tangled("what", [[shared]])
-    refuse_tangled("what", [[1] * 1000] * 1000)
+        check_nesting("what", [[shared]])
+    check_nesting("what", [[1] * 1000] * 1000)
 
 
 @pytest.mark.parametrize(
     "value", [range(10**12), "x" * 10**7, np.zeros((1000, 1000)), n2n.Graph.preset("sparse"), None]
 )
 def test_what_is_no_list_and_no_mapping_is_not_looked_into(value):
-    refuse_tangled("what", {"a": [value]})
+    check_nesting("what", {"a": [value]})

@@ -12,7 +12,7 @@ import n2n
 from n2n import runs
 from n2n.data import generate
 from n2n.launch import points
-from n2n.notebook.examples import OneRun
+from n2n.notebook.examples import RunConfig
 from n2n.notebook.process_configs import DatasetConfig
 from n2n.training import run_folder
 from n2n.utils import paths
@@ -49,7 +49,7 @@ DOORS = {
     "Run": (n2n.Run, ""),
     "evaluate": (n2n.evaluate, ""),
     "runs.table": (runs.table, ""),
-    "OneRun": (lambda path: OneRun(run=path), ""),
+    "OneRun": (lambda path: RunConfig(run=path), ""),
     "read_sweep": (n2n.read_sweep, ""),
     "write_report": (_report, ""),
     "submit": (lambda path: n2n.launch.submit(path, [{}], name="s"), ".ipynb"),
@@ -113,8 +113,8 @@ def test_a_path_object_and_no_path_at_all_are_refused_too(door, links, monkeypat
 
 @pytest.mark.parametrize("given", ["run", "a b/ü", "x" * 255, "./~odd", "example:x", "a:b", "-", "..", "C:x"])
 def test_a_path_is_taken_as_it_is(given):
-    assert paths.readable(given) == given
-    assert paths.usable(given, "path") == Path(given).absolute()
+    assert paths.path_text(given) == given
+    assert paths.checked_path(given, "path") == Path(given).absolute()
 
 
 def test_the_tilde_is_replaced_once_and_for_all(monkeypatch, tmp_path):
@@ -214,10 +214,10 @@ def test_any_name_becomes_one_plain_folder(text, most):
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(max_size=300), min_size=2, max_size=4, unique=True))
 def test_points_have_folders_of_their_own(values):
-    names = list(points.named([{"graph": value} for value in values]))
+    names = list(points.points_by_name([{"graph": value} for value in values]))
     assert len(set(names)) == len(values)
     assert all(paths.slug(name.replace("=", "")) == name.replace("=", "") for name in names)
-    assert all(0 < len(name) <= points.LONGEST_NAME for name in names)
+    assert all(0 < len(name) <= points.MAX_NAME for name in names)
 
 
 @pytest.mark.parametrize("name", ["../x", "x" * 201, "", ".x", "a/b", "a\n"])

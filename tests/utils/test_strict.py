@@ -4,7 +4,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from n2n.utils.strict import Count, Positive, Refused, Strict, nearest, whole
+from n2n.utils.strict import Count, Positive, Refused, Strict, as_integer, nearest_name
 
 
 class Inner(Strict):
@@ -66,12 +66,12 @@ def test_values_are_frozen():
 
 
 def test_nearest_is_silent_where_nothing_is_near():
-    assert nearest("zzz", ["mamba"]) == ""
-    assert nearest("MAMBA", ["mamba"]) == "; did you mean 'mamba'?"
+    assert nearest_name("zzz", ["mamba"]) == ""
+    assert nearest_name("MAMBA", ["mamba"]) == "; did you mean 'mamba'?"
 
 
 def test_whole_numbers():
-    assert [whole("count", value, 1) for value in (1, np.uint8(3), 2**62 - 1)] == [1, 3, 2**62 - 1]
+    assert [as_integer("count", value, 1) for value in (1, np.uint8(3), 2**62 - 1)] == [1, 3, 2**62 - 1]
     for value in (0, 1.0, True, "1", None, 2**62):
         with pytest.raises(ValueError, match=rf"count: saw {value!r}; a whole number from 1 to 2\*\*62 - 1 is needed"):
-            whole("count", value, 1)
+            as_integer("count", value, 1)

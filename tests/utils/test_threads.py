@@ -45,7 +45,7 @@ def machine(seconds):
 )
 def test_the_fastest_is_taken(seconds, taken):
     work, clock = machine(seconds)
-    found = threads.timed(work, threads.candidates(4), 10_000, clock)
+    found = threads.mean_seconds(work, threads.candidates(4), 10_000, clock)
     assert found == pytest.approx(seconds)
     assert threads.fastest(found) == taken
     assert torch.get_num_threads() == 4
@@ -56,18 +56,18 @@ def test_the_fastest_is_taken(seconds, taken):
 )
 def test_timings_are_short_beside_the_work_to_come(each, calls, rounds):
     work, clock = machine(dict.fromkeys((1, 2, 4), each))
-    threads.timed(work, [1, 2, 4], calls, clock)
+    threads.mean_seconds(work, [1, 2, 4], calls, clock)
     assert clock() == pytest.approx(each * (1 + 3 * rounds))
 
 
 def test_a_clear_case_is_timed_once():
     work, clock = machine({1: 0.1, 4: 5.0})
-    threads.timed(work, [1, 4], 10**6, clock)
+    threads.mean_seconds(work, [1, 4], 10**6, clock)
     assert clock() == pytest.approx(0.1 + 0.1 + 5.0)
 
 
 def test_one_of_a_failing_work_is_put_back():
-    with pytest.raises(ZeroDivisionError), threads.using(2):
+    with pytest.raises(ZeroDivisionError), threads.torch_threads(2):
         1 / 0  # noqa: B018
     assert torch.get_num_threads() == 4
 
@@ -87,7 +87,7 @@ def test_another_thread_keeps_its_own():
     side = threading.Thread(target=other)
     side.start()
     ready.wait(10)
-    with threads.using(1):
+    with threads.torch_threads(1):
         inside.set()
         done.wait(10)
     side.join()
@@ -119,13 +119,13 @@ def test_the_oracle_works_on_one(name, oracle, monkeypatch):
 
 def test_the_user_s_number_is_respected(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    found = threads.of_run(lambda: pytest.fail("timed"), 100, 4, before=2)
+    found = threads.choose_threads(lambda: pytest.fail("timed"), 100, 4, before=2)
     assert str(found) == "torch threads: 4, by OMP_NUM_THREADS"
 
 
 @pytest.mark.parametrize(("before", "taken"), [(1, 1), (3, 3), (64, 4)])
 def test_a_resumed_run_keeps_its_number_as_far_as_there_are_cores(before, taken):
-    found = threads.of_run(lambda: pytest.fail("timed"), 100, 4, before=before)
+    found = threads.choose_threads(lambda: pytest.fail("timed"), 100, 4, before=before)
     assert found.number == taken
     assert ("it began with 64" in found.reason) == (before == 64)
 
@@ -145,7 +145,7 @@ def test_a_run_takes_the_fastest_and_goes_on_with_it(tmp_path, monkeypatch):
     """Its log and environment.json say so, and the number before is put back."""
     seen, number = [], itertools.count()
     clock = lambda: next(number) * 1.0  # noqa: E731
-    monkeypatch.setattr(threads.timed, "__defaults__", (clock,))  # all take as long: one thread is taken
+    monkeypatch.setattr(threads.mean_seconds, "__defaults__", (clock,))  # all take as long: one thread is taken
     from n2n.training import learner
 
     real = learner.Learner.update
@@ -158,7 +158,7 @@ def test_a_run_takes_the_fastest_and_goes_on_with_it(tmp_path, monkeypatch):
         in told(run)[0]
     )
     assert "OMP_NUM_THREADS" in told(run)[0]
-    monkeypatch.setattr(threads, "timed", lambda *_: pytest.fail("timed again"))
+    monkeypatch.setattr(threads, "mean_seconds", lambda *_: pytest.fail("timed again"))
     n2n.train(config(steps=15, run_dir=tmp_path / "run"))
     assert "torch threads: 1, as the run began" in told(run)[1]
     assert set(seen) == {1}
@@ -180,7 +180,7 @@ def test_a_rehearsal_changes_nothing(arch, tmp_path, monkeypatch):
         return {1: 1.0}
 
     torch.set_num_threads(4)
-    monkeypatch.setattr(threads, "timed", timed)
+    monkeypatch.setattr(threads, "mean_seconds", timed)
     rehearsed = n2n.train(config(**fields, run_dir=tmp_path / "rehearsed"))
     assert len(calls) == 1
     assert plain.metrics["loss"].equals(rehearsed.metrics["loss"])

@@ -9,22 +9,22 @@ import torch
 
 import n2n
 from n2n import models
-from n2n.analysis.mixing import Attended, attend, token_mixing
+from n2n.analysis.mixing import MixingResult, measure_mixing, token_mixing
 from n2n.graph.graph import Graph
 from n2n.process.process import Process
-from n2n.viz.mixing import MOST_QUERIES
-from n2n.viz.unrolled_graph import MOST_STEPS
+from n2n.viz.mixing import MAX_QUERIES
+from n2n.viz.unrolled_graph import MAX_STEPS
 
 LENGTH = 33
 
 
 @pytest.fixture(scope="module", params=["transformer", "mamba", "mingru"])
-def found(request) -> Attended:
+def found(request) -> MixingResult:
     model = models.build(request.param, vocab_size=32, dim=16, layers=2, heads=2)
-    return attend(Process(Graph.preset("four_chains")), model, 6, LENGTH)
+    return measure_mixing(Process(Graph.preset("four_chains")), model, 6, LENGTH)
 
 
-def with_panels(layers: int, heads: int, length: int = LENGTH) -> Attended:
+def with_panels(layers: int, heads: int, length: int = LENGTH) -> MixingResult:
     """Values in the place of a model's, and a graph with feedback and recurrence."""
     z = {"name": "Z", "num_states": 2, "parents": ["X"]}
     x = {"name": "X", "num_states": 3, "parents": ["Z"], "observed": True, "recurrent": True}
@@ -32,7 +32,7 @@ def with_panels(layers: int, heads: int, length: int = LENGTH) -> Attended:
     sample = process.sample(3, length=length)
     mixing = np.tril(rng.random((3, layers, heads, length - 1, length - 1)))
     influence = np.tril(rng.random((3, length - 1, length - 1)))
-    return Attended(process.graph, sample.tokens, sample.latents, mixing, influence)
+    return MixingResult(process.graph, sample.tokens, sample.latents, mixing, influence)
 
 
 def plain(figure) -> dict:
@@ -43,7 +43,7 @@ def plain(figure) -> dict:
 
 def test_values_are_the_model_s_and_the_process_s():
     process, model = Process(Graph.preset("four_chains")), models.build("transformer", vocab_size=32, dim=16)
-    found = attend(process, model, 20, 12)
+    found = measure_mixing(process, model, 20, 12)
     sample = process.sample(20, length=12, split="test")
     assert (found.tokens == sample.tokens).all()
     tokens = torch.from_numpy(sample.tokens.astype(np.int64))
@@ -68,7 +68,7 @@ def test_only_integer_sequences_are_mixed():
 def test_maps_show_each_head_and_the_shares_of_the_influence(found):
     figure = n2n.viz.mixing_maps(found, sequence=2, query=30)
     plain(figure)
-    first = 31 - MOST_QUERIES
+    first = 31 - MAX_QUERIES
     exact, *heads = figure.data
     assert [trace.hovertemplate.split("<extra>")[1] for trace in heads] == [
         f"block {layer + 1}, head {head}</extra>" for layer, head in product(range(2), repeat=2)
@@ -171,7 +171,7 @@ def test_arcs_are_as_wide_as_what_they_stand_for(found, query, layer, head):
         1, slice(None) if layer is None else slice(layer - 1, layer), slice(head, None if head is None else 1)
     ]
     weights = weights[0, 0, at] if layer is not None and head is not None else np.abs(weights).mean((0, 1))[at]
-    shown = range(max(0, at + 1 - MOST_STEPS), at + 1)
+    shown = range(max(0, at + 1 - MAX_STEPS), at + 1)
     which = (
         "mean of blocks" if layer is None else f"block {layer}",
         "mean of heads" if head is None else f"head {head}",
@@ -220,7 +220,7 @@ def test_what_is_not_there_is_refused(found):
     with pytest.raises(ValueError, match="head: saw -1; a whole number from 0 to 1"):
         n2n.viz.unrolled_mixing(found, head=-1)
     with pytest.raises(ValueError, match="saw a model of 5 symbols, a process of 32"):
-        attend(Process(Graph.preset("four_chains")), models.build("transformer", vocab_size=5, dim=16), 2, 8)
+        measure_mixing(Process(Graph.preset("four_chains")), models.build("transformer", vocab_size=5, dim=16), 2, 8)
 
 
 def test_the_configuration_refuses_what_the_run_does_not_have(small):

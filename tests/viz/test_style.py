@@ -13,7 +13,7 @@ import pytest
 import n2n
 from n2n import viz
 from n2n.analysis.dynamics import Dynamics
-from n2n.analysis.mixing import Attended
+from n2n.analysis.mixing import MixingResult
 from n2n.difficulty.calibration import EqualDifficulty
 from n2n.sweeps.equal_size import at_equal_size
 from n2n.sweeps.results import SweepResults
@@ -53,10 +53,10 @@ def swept(runs: int = 9) -> SweepResults:
     return SweepResults(Path("x"), rows.set_index("run")[["arch", "state", "task"]], rows, pd.DataFrame())
 
 
-def attended() -> Attended:
+def attended() -> MixingResult:
     sample, rng = n2n.Process(GRAPH).sample(2, length=10), np.random.default_rng(0)
     mixing, influence = (np.tril(rng.random((*shape, 9, 9))) for shape in ((2, 1, 2), (2,)))
-    return Attended(GRAPH, sample.tokens, sample.latents, mixing, influence)
+    return MixingResult(GRAPH, sample.tokens, sample.latents, mixing, influence)
 
 
 def formed() -> Dynamics:

@@ -19,7 +19,7 @@ from n2n.models.recurrence import GatedRecurrence, Gates, RecurrentConfig, wide
 
 SHARPNESS = 8.0  # c in the paper
 DECAY_RANGE = (0.9, 0.999)  # initial a^c is uniform in it
-_LEAST_SQUARE = 1e-12  # under the square root of 1 - a^2, whose slope at 0 is infinite
+_MIN_SQUARE = 1e-12  # under the square root of 1 - a^2, whose slope at 0 is infinite
 
 
 class Config(RecurrentConfig):
@@ -64,7 +64,7 @@ class Mixer(GatedRecurrence):
         mapped = wide(by_head @ self.gate_weight).transpose(1, 2) + self.gate_bias
         recurrence, admit = (gate.flatten(-2) for gate in mapped.sigmoid().chunk(2, dim=-1))
         log_decay = -SHARPNESS * F.softplus(-self.logit_decay) * recurrence
-        weight = (-torch.expm1(2 * log_decay)).clamp(min=_LEAST_SQUARE).sqrt() * admit
+        weight = (-torch.expm1(2 * log_decay)).clamp(min=_MIN_SQUARE).sqrt() * admit
         return Gates(log_decay.exp(), weight, wide(u))
 
     def leave(self, h: Tensor, beside: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from n2n.utils.cpu import compiled, cores
 
 _ALONE = 2**16  # entries that one thread does sooner than it hands them out
-_LEAST_CHANNELS = 32  # of one thread's share: neighbours in memory
+_MIN_CHANNELS = 32  # of one thread's share: neighbours in memory
 
 
 @compiled
@@ -95,7 +95,7 @@ def _shared_out(kernel: Callable[..., None], *tensors: Tensor) -> None:
     arrays = [np.ascontiguousarray(tensor.detach().numpy()) for tensor in tensors]
     batch, _, channels = arrays[-1].shape
     threads = 1 if arrays[-1].size < _ALONE else cores()
-    across = max(1, min(threads // max(1, min(threads, batch)), channels // _LEAST_CHANNELS))
+    across = max(1, min(threads // max(1, min(threads, batch)), channels // _MIN_CHANNELS))
     shares = list(product(_parts(batch, min(threads, batch)), _parts(channels, across)))
     if len(shares) == 1:
         return kernel(*shares[0], *arrays)
