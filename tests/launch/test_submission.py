@@ -482,6 +482,7 @@ def test_a_job_that_could_not_even_begin_says_why(tmp_path, runs):
 
 
 def test_a_copy_that_was_cut_off_is_made_anew(tmp_path, runs, monkeypatch):
+    from n2n.launch import sweep
 
     notebook = trivial(tmp_path / "t.ipynb")
     with monkeypatch.context() as patch:
