@@ -33,10 +33,10 @@ class Evaluation:
         cross_entropy: the model's mean ``-log P(x_t | x_<t)``.
         oracle_nll: the oracle's, on the same tokens.
         excess_loss: the difference; its expectation is a KL divergence, and the smaller the better.
-        excess_se: standard error of ``excess_loss`` over sequences.
+        excess_standard_error: standard error of ``excess_loss`` over sequences.
         unigram, bigram: the same loss for the baselines, fitted on training sequences.
         excess_by_position: mean over sequences at t = 1 .. T - 1.
-        excess_se_by_position: its standard error.
+        excess_standard_error_by_position: its standard error.
     """
 
     split: str
@@ -45,11 +45,11 @@ class Evaluation:
     cross_entropy: float
     oracle_nll: float
     excess_loss: float
-    excess_se: float
+    excess_standard_error: float
     unigram: float
     bigram: float
     excess_by_position: list[float]
-    excess_se_by_position: list[float]
+    excess_standard_error_by_position: list[float]
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,8 @@ def evaluate_model(model: LanguageModel, data: HeldOut) -> Evaluation:
         cross_entropy=float(nll.mean()),
         oracle_nll=float(data.oracle_nll.mean()),
         excess_loss=float(excess.mean()),
-        excess_se=float(mean_and_error(excess.mean(axis=1))[1]),
+        excess_standard_error=float(mean_and_error(excess.mean(axis=1))[1]),
         **data.baselines,
         excess_by_position=excess.mean(axis=0).tolist(),
-        excess_se_by_position=mean_and_error(excess)[1].tolist(),
+        excess_standard_error_by_position=mean_and_error(excess)[1].tolist(),
     )

@@ -136,7 +136,7 @@ class Run:
     def summary(self) -> pd.DataFrame:
         """The run in a dozen numbers, one a row, with units; the interval is a normal 95% one over sequences."""
         found, rows = self.evaluation, self.metrics
-        half = Z95 * found["excess_se"]
+        half = Z95 * found["excess_standard_error"]
         table = [
             ("parameters", found["parameters"], ""),
             ("tokens seen", found["step"] * self.config.tokens_per_step, "tokens"),

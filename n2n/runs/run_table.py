@@ -13,7 +13,16 @@ from n2n.monitor.status import read_status
 from n2n.runs.paths import SWEEP, sweep_folder
 from n2n.utils.files import DamagedFile, read_object, read_object_or_empty, read_rows
 
-RESULTS = ("split", "parameters", "cross_entropy", "oracle_nll", "excess_loss", "excess_se", "bigram", "unigram")
+RESULTS = (
+    "split",
+    "parameters",
+    "cross_entropy",
+    "oracle_nll",
+    "excess_loss",
+    "excess_standard_error",
+    "bigram",
+    "unigram",
+)
 
 
 def table(name: str | os.PathLike) -> pd.DataFrame:

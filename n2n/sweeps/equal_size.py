@@ -92,8 +92,8 @@ def _common(ranges: pd.DataFrame, parameters: int | None) -> tuple[int, str]:
 
 def _curve(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean excess loss at each size and its standard error, as if errors were perfectly correlated, by rising size."""
-    means = rows.groupby("parameters", sort=True)[["excess_loss", "excess_se"]].mean()
-    return means.rename(columns={"excess_loss": "excess", "excess_se": "error"}).reset_index()
+    means = rows.groupby("parameters", sort=True)[["excess_loss", "excess_standard_error"]].mean()
+    return means.rename(columns={"excess_loss": "excess", "excess_standard_error": "error"}).reset_index()
 
 
 def _at(curve: pd.DataFrame, parameters: int) -> dict:

@@ -20,7 +20,7 @@ MAX_ERROR = 200  # characters of an error's last line
 MODEL_FIELDS = ("arch", "dim", "layers", "heads", "model_options")
 COLUMNS = [
     *("run", "arch", "task", "seed", "state", "split", "step", "tokens", "parameters"),
-    *("flops", "excess_loss", "excess_se", "last"),
+    *("flops", "excess_loss", "excess_standard_error", "last"),
 ]
 
 
@@ -34,8 +34,8 @@ class SweepResults:
         evaluations: a row for each held-out evaluation, oldest first: ``run``, ``arch``, ``task`` (graph and process
             seed), ``seed``, ``state``, ``split``, ``step``; ``tokens`` seen in training until then, the fixed first
             ones and repetitions of a dataset included; ``parameters``, all of them; ``flops`` of training until then
-            (nan where the model cannot be built from its configuration any more); ``excess_loss`` and its standard
-            error ``excess_se`` over held-out sequences, nats per token; ``last``, whether it is the run's last one.
+            (nan where the model cannot be built from its configuration any more); ``excess_loss`` and its
+            ``excess_standard_error`` over held-out sequences, nats per token; ``last``, whether it is the last of its run.
         unfinished: a row for each run that is not done or was never evaluated: ``state``, ``step``, ``evaluations``,
             ``updated_at``, and the last line of its ``error``.
     """
@@ -111,7 +111,7 @@ def _evaluations(folder: Path, task: str) -> list[dict[str, Any]]:
     state = read_status(folder).get("state", "missing")
     flops, tokens = _flops_per_step(config), config["batch_size"] * config["seq_len"]
     shared = {"run": folder.name, "arch": config["arch"], "task": task, "seed": config["seed"], "state": state}
-    named = ("split", "step", "parameters", "excess_loss", "excess_se")
+    named = ("split", "step", "parameters", "excess_loss", "excess_standard_error")
     return [
         {**shared, **{name: row[name] for name in named}, "tokens": tokens * row["step"], "flops": flops * row["step"]}
         | {"last": i == len(rows)}

@@ -237,7 +237,7 @@ def excess_by_position(run: Run) -> go.Figure:
     if not isinstance(run, Run):
         raise ValueError(f"run: saw {short_repr(run)}; a Run is needed, such as n2n.Run(folder)")
     found = run.evaluation
-    mean, half = np.array(found["excess_by_position"]), Z95 * np.array(found["excess_se_by_position"])
+    mean, half = np.array(found["excess_by_position"]), Z95 * np.array(found["excess_standard_error_by_position"])
     position = np.arange(1, len(mean) + 1)
     title = f"{_name(run)}: excess loss on {found['sequences']} {found['split']} sequences, mean and 95% band"
     fig = figure(title, "position t of the predicted token", EXCESS)

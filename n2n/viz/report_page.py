@@ -31,7 +31,7 @@ table { border-collapse: collapse; font-size: 0.9em; }
 th, td { border: 0; border-bottom: 1px solid var(--rule); padding: 0.25em 0.7em; text-align: right; }
 th { text-align: left; } td:last-child { text-align: left; }
 """
-EVALUATIONS = ["parameters", "cross_entropy", "oracle_nll", "excess_loss", "excess_se", "bigram", "unigram"]
+EVALUATIONS = ["parameters", "cross_entropy", "oracle_nll", "excess_loss", "excess_standard_error", "bigram", "unigram"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,7 +38,7 @@ def excess_by_run(table: pd.DataFrame) -> go.Figure:
     missing = len(table) - len(found)
     title = "Excess loss, held out, with 95% intervals" + (f"; {missing} without one" if missing else "")
     fig = figure(title, EXCESS, "")
-    half = Z95 * found["excess_se"]
+    half = Z95 * found["excess_standard_error"]
     add_oracle_at_zero(fig, vertical=True)
     fig.add_scatter(
         x=found["excess_loss"].tolist(),
@@ -86,9 +86,14 @@ def _add_points(fig: go.Figure, rows: pd.DataFrame, axis: str, group: str, style
     for part in parts:
         x += [*part[axis].tolist(), None]
         y += [*rounded(part["excess_loss"], 6), None]
-        half += [*rounded(Z95 * part["excess_se"]), None]
+        half += [*rounded(Z95 * part["excess_standard_error"]), None]
         told += [
-            *zip(map(plain, part["run"]), map(plain, part["split"]), rounded(Z95 * part["excess_se"]), strict=True),
+            *zip(
+                map(plain, part["run"]),
+                map(plain, part["split"]),
+                rounded(Z95 * part["excess_standard_error"]),
+                strict=True,
+            ),
             (None, None, None),
         ]
     below = [

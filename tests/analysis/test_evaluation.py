@@ -31,7 +31,7 @@ def process() -> n2n.Process:
 def test_the_oracle_has_no_excess_loss(process):
     found = evaluate_model(Oracle(process, 0.0), HeldOut(process, sequences=70, length=20, train_sequences=100))
     assert found.excess_loss == pytest.approx(0.0, abs=1e-9)
-    assert found.excess_se == pytest.approx(0.0, abs=1e-9)
+    assert found.excess_standard_error == pytest.approx(0.0, abs=1e-9)
     assert found.cross_entropy == pytest.approx(found.oracle_nll)
 
 
@@ -52,9 +52,9 @@ def test_figures_by_hand(process):
     excess = (nll - n2n.filter(process, tokens).nll).numpy()
     assert found.cross_entropy == pytest.approx(nll.mean().item(), abs=1e-5)
     assert found.excess_loss == pytest.approx(excess.mean(), abs=1e-5)
-    assert found.excess_se == pytest.approx(excess.mean(1).std(ddof=1) / 10, abs=1e-5)
+    assert found.excess_standard_error == pytest.approx(excess.mean(1).std(ddof=1) / 10, abs=1e-5)
     assert found.excess_by_position == pytest.approx(excess.mean(0), abs=1e-5)
-    assert found.excess_se_by_position == pytest.approx(excess.std(0, ddof=1) / 10, abs=1e-5)
+    assert found.excess_standard_error_by_position == pytest.approx(excess.std(0, ddof=1) / 10, abs=1e-5)
     train = process.sample(300, length=20).tokens
     for order, value in ((1, found.unigram), (2, found.bigram)):
         assert value == pytest.approx(fit_ngram(train, 32, order).nll(tokens).mean())
@@ -70,7 +70,7 @@ def test_the_standard_error_is_honest(process):
     of_blocks = excess.reshape(64, 64).mean(1)
     found = evaluate_model(model, HeldOut(process, sequences=64, length=16, train_sequences=10))
     assert found.excess_loss == pytest.approx(of_blocks[0], abs=1e-5)
-    assert np.std(of_blocks, ddof=1) == pytest.approx(found.excess_se, rel=0.4)
+    assert np.std(of_blocks, ddof=1) == pytest.approx(found.excess_standard_error, rel=0.4)
 
 
 def test_the_baselines_are_fitted_on_so_many_tokens_at_most(process, monkeypatch):

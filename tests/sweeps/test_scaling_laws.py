@@ -21,7 +21,7 @@ SIZES = (1000, 3000, 10_000, 30_000)
 def results(rows: list[dict]) -> SweepResults:
     """A sweep of given last evaluations, as if read from a folder."""
     common = {"arch": "a", "task": "g, process 0", "seed": 0, "state": "done", "split": "test", "step": 10}
-    common |= {"tokens": 5000, "flops": 1e9, "excess_se": 0.01, "last": True}
+    common |= {"tokens": 5000, "flops": 1e9, "excess_standard_error": 0.01, "last": True}
     frame = pd.DataFrame([{**common, "run": f"r{i}", **row} for i, row in enumerate(rows)])
     table = frame.drop_duplicates("run").set_index("run")[["arch", "seed", "state", "task"]]
     return SweepResults(Path("x"), table, frame, pd.DataFrame())
@@ -240,7 +240,10 @@ def test_the_interpolation_s_interval_by_simulation():
 
     Where a part of the noise is each evaluation's own, the interval is wider than what is drawn, and never narrower.
     """
-    rows = [{"parameters": n, "excess_loss": e, "excess_se": s} for n, e, s in ((1000, 0.8, 0.03), (4000, 0.3, 0.02))]
+    rows = [
+        {"parameters": n, "excess_loss": e, "excess_standard_error": s}
+        for n, e, s in ((1000, 0.8, 0.03), (4000, 0.3, 0.02))
+    ]
     row = n2n.at_equal_size(results(rows), parameters=1500).table.iloc[0]
     rng, weight = np.random.default_rng(0), np.log(1.5) / np.log(4)
     shared = rng.normal(size=(4000, 1))
@@ -255,7 +258,7 @@ def test_the_interpolation_s_interval_by_simulation():
 
 def test_runs_of_one_size_share_their_held_out_sequences():
     """Two runs that differ in what is not compared: the error of their mean is no smaller than theirs."""
-    rows = [{"parameters": 1000, "excess_loss": e, "excess_se": s} for e, s in ((0.4, 0.03), (0.6, 0.05))]
+    rows = [{"parameters": 1000, "excess_loss": e, "excess_standard_error": s} for e, s in ((0.4, 0.03), (0.6, 0.05))]
     row = n2n.at_equal_size(results(rows)).table.iloc[0]
     assert [row["low"], row["excess_loss"], row["high"]] == pytest.approx([0.5 - 0.0784, 0.5, 0.5 + 0.0784], abs=1e-4)
 

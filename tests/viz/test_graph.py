@@ -122,7 +122,7 @@ def test_excess_by_position_shows_mean_and_band(run):
     assert list(line.x) == list(range(1, 12))
     assert list(line.y) == found["excess_by_position"]
     upper = np.array(band.y[:11]) - np.array(line.y)
-    assert upper == pytest.approx(1.96 * np.array(found["excess_se_by_position"]), rel=1e-4)
+    assert upper == pytest.approx(1.96 * np.array(found["excess_standard_error_by_position"]), rel=1e-4)
     assert figure.layout.shapes[0].y0 == 0.0  # the oracle's line
     assert "nats per token" in figure.layout.yaxis.title.text
 
@@ -133,7 +133,9 @@ def test_figures_are_plain_json(run):
 
 
 def test_runs_side_by_side():
-    table = pd.DataFrame({"excess_loss": [0.1, np.nan, 0.2], "excess_se": [0.01, np.nan, 0.02]}, index=["a", "b", "c"])
+    table = pd.DataFrame(
+        {"excess_loss": [0.1, np.nan, 0.2], "excess_standard_error": [0.01, np.nan, 0.02]}, index=["a", "b", "c"]
+    )
     figure = n2n.viz.excess_by_run(table)
     runs = trace(figure, "runs")
     assert (list(runs.x), list(runs.y)) == ([0.1, 0.2], ["a", "c"])

@@ -36,7 +36,13 @@ def sweep(tmp_path_factory) -> Path:
         (run / "status.json").write_text(json.dumps({"state": "done", "step": 20, "error": None}))
         parameters = given.build_model().num_parameters
         excess = 20 * parameters**-0.5 * np.exp(0.05 * rng.normal())
-        row = {"step": 20, "split": "test", "parameters": parameters, "excess_loss": excess, "excess_se": 0.01}
+        row = {
+            "step": 20,
+            "split": "test",
+            "parameters": parameters,
+            "excess_loss": excess,
+            "excess_standard_error": 0.01,
+        }
         row |= {"cross_entropy": 1 + excess, "oracle_nll": 1.0, "unigram": 3.0, "bigram": 2.0}
         append_row(run / "evals.jsonl", row)
     failed = folder / "failed"

@@ -26,7 +26,7 @@ def swept(exponent: float = 0.5, runs: int = 9, **fields) -> SweepResults:
     frame = pd.DataFrame({"run": [f"r{i}" for i in range(runs)], "parameters": SIZES[:runs].round().astype(int)})
     frame["excess_loss"] = 30 * frame["parameters"] ** -exponent * np.exp(0.1 * rng.normal(size=runs))
     common = {"arch": "mamba", "task": "g", "seed": 0, "state": "done", "split": "test", "step": 1, "tokens": 9000}
-    frame = frame.assign(**{**common, "flops": 1e9, "excess_se": 0.01, "last": True, **fields})
+    frame = frame.assign(**{**common, "flops": 1e9, "excess_standard_error": 0.01, "last": True, **fields})
     return SweepResults(Path("x"), frame.set_index("run")[["arch", "state", "task"]], frame, pd.DataFrame())
 
 
