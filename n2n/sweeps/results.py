@@ -35,7 +35,7 @@ class SweepResults:
             seed), ``seed``, ``state``, ``split``, ``step``; ``tokens`` seen in training until then, the fixed first
             ones and repetitions of a dataset included; ``parameters``, all of them; ``flops`` of training until then
             (nan where the model cannot be built from its configuration any more); ``excess_loss`` and its
-            ``excess_standard_error`` over held-out sequences, nats per token; ``last``, whether it is the last of its run.
+            ``excess_standard_error`` over held-out sequences, nats per token; ``last``, whether it is its run's last.
         unfinished: a row for each run that is not done or was never evaluated: ``state``, ``step``, ``evaluations``,
             ``updated_at``, and the last line of its ``error``.
     """
