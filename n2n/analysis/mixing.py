@@ -68,7 +68,7 @@ class MixingResult:
 def token_mixing(model: LanguageModel, tokens: ArrayLike) -> np.ndarray:
     """How a model mixes the tokens that it predicts from: ``(batch, layers, heads, T - 1, T - 1)``, [query, key].
 
-    ``model.inspect(tokens[:, :-1]).attention``, a few sequences at a time; what it is of each architecture is told by
+    ``model.inspect(tokens[:, :-1]).mixing``, a few sequences at a time; what it is of each architecture is told by
     ``n2n.models.inspection.Inspection``. It tells what a layer moves between positions, not what is in them: above the
     first layer a position holds more than its own token.
 
@@ -79,7 +79,7 @@ def token_mixing(model: LanguageModel, tokens: ArrayLike) -> np.ndarray:
     Raises:
         ValueError: tokens of another shape or type, or what ``model.inspect`` refuses.
     """
-    return run_in_batches(model, tokens, lambda some: model.inspect(some[:, :-1], residual=False).attention, PART)
+    return run_in_batches(model, tokens, lambda some: model.inspect(some[:, :-1], residual=False).mixing, PART)
 
 
 def measure_mixing(process: Process, model: LanguageModel, sequences: int, length: int) -> MixingResult:

@@ -168,7 +168,7 @@ def _columns(name: str, interval: tuple[float, float, float]) -> dict[str, float
 
 def _stream(model: LanguageModel, tokens: np.ndarray) -> np.ndarray:
     """``(sequences, layers + 1, length, dim)``, float32."""
-    return run_in_batches(model, tokens, lambda part: model.inspect(part, attention=False).residual.float())
+    return run_in_batches(model, tokens, lambda part: model.inspect(part, mixing=False).residual.float())
 
 
 def _indicators(tokens: np.ndarray, count: int, vocab_size: int) -> np.ndarray:

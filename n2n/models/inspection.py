@@ -15,7 +15,7 @@ class Inspection:
         logits: ``(batch, T, V)``, as the model itself gives.
         residual: the residual stream before each block and after the last, ``(batch, layers + 1, T, dim)``, or None if
             it was not asked for. The last one is what the final norm and the head read.
-        attention: how each mixer moves what is at one token to another, ``(batch, layers, heads, query, key)``, 0 where
+        mixing: how each mixer moves what is at one token to another, ``(batch, layers, heads, query, key)``, 0 where
             key > query, or None. Of a transformer: the softmax weights. Of a Mamba: what x_s, after the convolution, is
             in y_t, before the gate, exact for each head; it has either sign. Of minGRU, minLSTM and Hawk: the mean over
             a head's channels of the absolute share of the candidate at s in h_t; ``model.blocks[i].mixer.mixing(x)``
@@ -24,4 +24,4 @@ class Inspection:
 
     logits: Tensor
     residual: Tensor | None
-    attention: Tensor | None
+    mixing: Tensor | None

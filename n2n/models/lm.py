@@ -192,12 +192,12 @@ class LanguageModel(nn.Module):
         return torch.cat([prompt, torch.stack(drawn, dim=1)], dim=1)
 
     @torch.no_grad()
-    def inspect(self, tokens: Tensor | ArrayLike, attention: bool = True, residual: bool = True) -> Inspection:
+    def inspect(self, tokens: Tensor | ArrayLike, mixing: bool = True, residual: bool = True) -> Inspection:
         """The residual stream and each mixer's token-to-token matrix on ``tokens (batch, T)``.
 
         Args:
             tokens: as in ``forward``.
-            attention: whether to compute the matrices, batch * layers * heads * T^2 numbers.
+            mixing: whether to compute the mixing matrices, batch * layers * heads * T^2 numbers.
             residual: whether to keep the stream.
 
         Raises:
@@ -209,13 +209,13 @@ class LanguageModel(nn.Module):
         try:
             stream, matrices = [self._embed(tokens, 0)], []
             for block in self.blocks:
-                matrices += [block.mixer.attention(block.mixer_norm(stream[-1]))] if attention else []
+                matrices += [block.mixer.head_mixing(block.mixer_norm(stream[-1]))] if mixing else []
                 stream.append(block(stream[-1]))
             logits = self._read(stream[-1])
         finally:
             self.train(training)
         kept = torch.stack(stream, dim=1) if residual else None
-        return Inspection(logits, kept, torch.stack(matrices, dim=1) if attention else None)
+        return Inspection(logits, kept, torch.stack(matrices, dim=1) if mixing else None)
 
     @property
     def num_parameters(self) -> int:

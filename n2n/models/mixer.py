@@ -156,6 +156,6 @@ class SequenceMixer(nn.Module):
         """
         raise ValueError(f"{type(self).__module__} does not say how it mixes tokens; give its Mixer a method mixing(x)")
 
-    def attention(self, x: Tensor) -> Tensor:
+    def head_mixing(self, x: Tensor) -> Tensor:
         """A matrix for each head, ``(batch, heads, query, key)``: ``mixing(x).matrix`` where its groups are heads."""
         return self.mixing(x).matrix

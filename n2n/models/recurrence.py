@@ -81,7 +81,7 @@ class GatedRecurrence(SequenceMixer):
         h = (matrix @ values).squeeze(-1).transpose(1, 2)
         return Mixing(matrix, values, self.leave(h, beside))
 
-    def attention(self, x: Tensor) -> Tensor:
+    def head_mixing(self, x: Tensor) -> Tensor:
         """The mean over a head's channels of the absolute entries of ``mixing(x).matrix``, ``(batch, heads, T, T)``."""
         gates = self.gates(self.conv(self.enter(x)[0], None)[0])
         by_head = zip(*(gate.chunk(self.heads, dim=-1) for gate in gates[:2]), strict=True)

@@ -20,7 +20,7 @@ def attended(run: Run, config: AttentionConfig) -> MixingResult:
     """The model of a run on its held-out sequences, with the influence of their tokens.
 
     Raises:
-        ValueError: what ``n2n.mixing.attend`` refuses.
+        ValueError: what ``n2n.mixing.measure_mixing`` refuses.
     """
     return measure_mixing(run.config.process, run.model(config.step), config.sequences, run.config.seq_len)
 

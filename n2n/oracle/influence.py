@@ -31,7 +31,7 @@ def token_influence(process: Process, tokens, *, memory_budget: int = MEMORY_BUD
 
     Returns:
         ``(batch, T - 1, T - 1)``, float64, [query q, key s], 0 where s > q and where it is under 1e-24; aligned with
-        ``model.inspect(tokens[:, :-1]).attention``. Nan from a token on that the process cannot emit.
+        ``model.inspect(tokens[:, :-1]).mixing``. Nan from a token on that the process cannot emit.
 
     Raises:
         ValueError: what ``n2n.filter`` refuses.

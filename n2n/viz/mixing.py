@@ -49,7 +49,7 @@ def mixing_maps(
     to ``query`` (None: the last) are shown, fewer where there are many heads; the title says which.
 
     Args:
-        found: from ``n2n.mixing.attend``.
+        found: from ``n2n.mixing.measure_mixing``.
         sequence: which one, from 0.
         query: the last one that is shown.
         layer: the block whose heads are shown, from 1 (None: all; beyond some 50 heads, name one).

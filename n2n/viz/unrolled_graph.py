@@ -36,7 +36,7 @@ def unrolled_mixing(
     lies on keys before the first step is told as a share. Where mixing has signs, amber adds and blue subtracts.
 
     Args:
-        found: from ``n2n.mixing.attend``.
+        found: from ``n2n.mixing.measure_mixing``.
         sequence: which one, from 0.
         query: position whose prediction of the next token is looked at (None: the last).
         layer, head: whose mixing, blocks from 1 and heads from 0 (None: the mean of absolute weights over all).

@@ -52,11 +52,11 @@ def test_a_head_shows_the_mean_of_its_channels(arch):
     normed = model.blocks[0].mixer_norm(found.residual[:, 0])
     channels = model.blocks[0].mixer.mixing(normed).matrix.abs()  # (batch, hidden, T, T)
     heads = torch.stack([part.mean(1) for part in channels.chunk(4, dim=1)], dim=1)
-    assert_close(found.attention[:, 0], heads)
+    assert_close(found.mixing[:, 0], heads)
 
 
 def test_attention_is_a_law_over_earlier_tokens():
-    attention = build("transformer").inspect(tokens_of(2, 12)).attention
+    attention = build("transformer").inspect(tokens_of(2, 12)).mixing
     assert_close(attention.sum(-1), torch.ones(2, 2, 2, 12))
 
 
@@ -70,7 +70,7 @@ def test_a_minlstm_s_shares_sum_to_what_it_has_taken_in():
 def test_the_stream_is_what_the_blocks_read_and_write():
     model, tokens = build("hybrid", pattern=PATTERN, layers=5), tokens_of(2, 9)
     found = model.inspect(tokens)
-    assert found.attention.shape == (2, 5, 2, 9, 9)
+    assert found.mixing.shape == (2, 5, 2, 9, 9)
     assert_close(found.logits, model(tokens))
     x = model.embedding(tokens)
     x[:, 0] = x[:, 0] + model.start
@@ -83,7 +83,7 @@ def test_the_stream_is_what_the_blocks_read_and_write():
 
 def test_what_is_not_asked_for_is_not_there():
     model, tokens = build("mamba"), tokens_of(1, 5)
-    assert model.inspect(tokens, attention=False).attention is None
+    assert model.inspect(tokens, mixing=False).mixing is None
     assert model.inspect(tokens, residual=False).residual is None
 
 

@@ -467,7 +467,7 @@ def test_an_architecture_is_registered_by_being_there(sixth, small):
     assert build("hybrid", pattern=f"{sixth},mamba", gain=2.0).blocks[0].mixer.gain == 2.0
     with pytest.raises(ValueError, match=r"n2n\.models\.architectures\.summer does not say how it mixes tokens"):
         model.inspect(tokens)
-    assert model.inspect(tokens, attention=False).residual.shape == (2, 3, 9, 16)
+    assert model.inspect(tokens, mixing=False).residual.shape == (2, 3, 9, 16)
     assert n2n.train(small(arch=sixth, model_options={"gain": 0.5})).status["state"] == "done"
 
 

@@ -33,7 +33,7 @@ def test_python_in_the_readme_runs(monkeypatch):
         exec(block.replace("steps=300", "steps=3").replace("seed=range(3)", "seed=0, steps=3"), names)
     assert names["run"].metrics["step"].tolist()[-1] == 2
     assert names["seen"].residual.shape[:3] == (2, 3, 21)
-    assert names["seen"].attention.shape == (2, 2, 4, 21, 21)
+    assert names["seen"].mixing.shape == (2, 2, 4, 21, 21)
     assert (names["edited"].latents["Z1"][:, 40] == 3).all()
     assert names["table"][["arch", "state"]].to_numpy().tolist() == [["transformer", "done"], ["mamba", "done"]]
 

@@ -47,7 +47,7 @@ def test_values_are_the_model_s_and_the_process_s():
     sample = process.sample(20, length=12, split="test")
     assert (found.tokens == sample.tokens).all()
     tokens = torch.from_numpy(sample.tokens.astype(np.int64))
-    assert found.mixing == pytest.approx(model.inspect(tokens[:, :-1]).attention.numpy(), abs=1e-6)
+    assert found.mixing == pytest.approx(model.inspect(tokens[:, :-1]).mixing.numpy(), abs=1e-6)
     assert found.influence == pytest.approx(n2n.token_influence(process, sample.tokens).numpy())
     assert found.mixing.shape == (20, 2, 4, 11, 11)
     assert token_mixing(model, sample.tokens[:3]) == pytest.approx(found.mixing[:3], abs=1e-6)
