@@ -1,4 +1,22 @@
-from . import benchmark as benchmark, data as data, launch as launch, models as models, runs as runs, viz as viz
+from . import (
+    analysis as analysis,
+    benchmark as benchmark,
+    config as config,
+    data as data,
+    difficulty as difficulty,
+    graph as graph,
+    launch as launch,
+    models as models,
+    monitor as monitor,
+    notebook as notebook,
+    oracle as oracle,
+    process as process,
+    runs as runs,
+    sweeps as sweeps,
+    training as training,
+    utils as utils,
+    viz as viz,
+)
 from .analysis import (
     comparison as comparison,
     dynamics as dynamics,

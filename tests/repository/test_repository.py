@@ -1,5 +1,7 @@
 """What the README promises, and what the layout is."""
 
+import doctest
+import importlib
 import re
 import subprocess
 from pathlib import Path
@@ -23,19 +25,40 @@ def test_ci_runs_the_readme_s_test_command():
     assert re.search(rf"^{re.escape(command)}$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
 
 
-def test_python_in_the_readme_runs(monkeypatch):
-    """The blocks one after another, as a reader would type them; runs are cut to three steps, the sweep to two runs."""
+PACKAGES_WITH_EXAMPLES = ("models", "oracle", "launch")
+
+
+def examples(package: str) -> str:
+    """The ``>>>`` lines of a package's docstring as a program."""
+    doc = importlib.import_module(f"n2n.{package}").__doc__
+    return "".join(example.source for example in doctest.DocTestParser().get_examples(doc))
+
+
+def test_python_in_the_readme_and_in_packages_runs(monkeypatch):
+    """The blocks in order, as a reader would type them; runs are cut to three steps, the sweep to two runs."""
     monkeypatch.setattr("plotly.graph_objects.Figure.show", lambda self: None)
     monkeypatch.setattr("n2n.launch.slurm.available", lambda: False)  # no real jobs
     monkeypatch.chdir(ROOT)
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
     names = {}
-    for block in re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S):
+    for block in [*blocks, *map(examples, PACKAGES_WITH_EXAMPLES)]:
         exec(block.replace("steps=300", "steps=3").replace("seed=range(3)", "seed=0, steps=3"), names)
     assert names["run"].metrics["step"].tolist()[-1] == 2
-    assert names["seen"].residual.shape[:3] == (2, 3, 21)
-    assert names["seen"].mixing.shape == (2, 2, 4, 21, 21)
+    assert names["inside"].residual.shape[:3] == (2, 3, 21)
     assert (names["edited"].latents["Z1"][:, 40] == 3).all()
+    assert names["influence"].shape == (16, 127, 127)
     assert names["table"][["arch", "state"]].to_numpy().tolist() == [["transformer", "done"], ["mamba", "done"]]
+
+
+def test_the_readme_s_layout_is_that_of_the_packages():
+    """Every package once, and in an order in which each imports only packages above it."""
+    layout = re.search(r"^n2n/\n(.*?)^notebooks/", (ROOT / "README.md").read_text(), re.M | re.S)[1]
+    listed = re.findall(r"^  (\w+)/ ", layout, re.M)
+    assert sorted(listed) == sorted(path.parent.name for path in (ROOT / "n2n").glob("*/__init__.py"))
+    for i, package in enumerate(listed):
+        for path in (ROOT / "n2n" / package).rglob("*.py"):
+            imported = set(re.findall(r"^\s*from n2n\.(\w+)", path.read_text(), re.M))
+            assert imported <= set(listed[: i + 1]), path
 
 
 def pinned() -> dict[str, str]:
