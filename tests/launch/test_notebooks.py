@@ -6,6 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from support.small_notebook import trivial
 
 import n2n
 from n2n import launch
@@ -129,3 +130,52 @@ def test_a_dry_run_refuses_what_the_notebook_would(stem, point, said, tmp_path, 
     if "run_dir" not in given:
         with pytest.raises(ValueError, match=said):
             book.strict(**{**book.defaults, **given})
+
+
+TRAIN = NOTEBOOKS / "train.ipynb"
+
+
+@pytest.mark.parametrize(
+    ("name", "strict"),
+    [("train", n2n.TrainConfig), ("dataset", n2n.DatasetConfig), ("benchmark", n2n.benchmark.Settings)],
+)
+def test_a_notebook_tells_its_configuration(name, strict):
+    assert Notebook(NOTEBOOKS / f"{name}.ipynb").strict is strict
+
+
+def test_a_notebook_without_a_configuration_takes_its_own_parameters(tmp_path):
+    book = Notebook(trivial(tmp_path / "t.ipynb"))
+    assert (book.strict, book.names) == (None, ["fail", "i"])
+    assert book.judge({"i": 3}, launch.Resources()) is None
+    assert "unknown parameter 'fial'; did you mean 'fail'" in book.judge({"fial": True}, launch.Resources())
+    assert "nodes: saw 2, but the notebook has no parameter 'processes'" in book.judge({}, launch.Resources(nodes=2))
+    said = Notebook(TRAIN).judge({"processes": 3, "batch_size": 30}, launch.Resources(nodes=2))
+    assert said == "processes: saw 3, which 2 nodes do not divide"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "notebook: no file"),
+        ("nothing", "is no notebook"),
+        ("{}", "is no notebook"),
+        ("bare", "no cell with the tag"),
+    ],
+)
+def test_what_is_no_notebook_with_parameters_is_refused(tmp_path, content, said):
+    path = tmp_path / "n.ipynb"
+    if content == "bare":
+        nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")]), path)
+    elif content is not None:
+        path.write_text(content)
+    with pytest.raises(ValueError, match=said):
+        launch.submit(path, [{}], name="bare", cluster="debug")
+
+
+def test_paths_are_from_where_the_sweep_is_submitted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    book = Notebook(TRAIN)
+    found = book.completed({"data": "here/train.npy", "arch": "mamba"}, tmp_path / "point", 1)
+    assert found == {"data": str(tmp_path / "here/train.npy"), "arch": "mamba", "run_dir": str(tmp_path / "point")}
+    assert book.completed({"data": "online"}, None, 4) == {"data": "online", "processes": 4}
+    assert book.completed({"processes": 2}, None, 4) == {"processes": 2}

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from support.small_notebook import trivial
 
 import n2n
 from n2n import launch
+from n2n.launch import point_states, slurm
 from n2n.launch.clusters import CLUSTERS, Debug
 from n2n.launch.command import main
 from n2n.launch.point_states import COLUMNS
@@ -188,3 +190,42 @@ def test_every_cluster_looks_at_a_damaged_sweep(folder, monkeypatch):
         (folder / BAD / "job.json").write_bytes(content)
         table = launch.load("s").table()
         assert table["excess_loss"].tolist() == [0.25, 1.25, 2.25]
+
+
+@pytest.fixture
+def runs() -> Path:
+    return n2n.runs.root()
+
+
+@pytest.mark.parametrize(
+    ("heard", "given", "live", "log", "state"),
+    [
+        (None, None, None, False, "missing"),
+        (None, "waiting", None, False, "missing"),
+        (None, "7", slurm.Live(False), False, "queued"),
+        ("requeued", "7", slurm.Live(False), True, "queued"),
+        ("running", "7", slurm.Live(True), True, "running"),
+        ("running", "7", None, True, "killed"),
+        (None, "7", None, True, "killed"),
+        (None, "7", None, False, "cancelled"),
+        ("requeued", "7", None, True, "preempted"),
+        ("failed", "7", None, True, "failed"),
+        ("done", "8", None, True, "done"),
+    ],
+)
+def test_how_a_point_stands(heard, given, live, log, state):
+    assert point_states._state(heard, given, live, log) == state
+
+
+def test_a_job_that_could_not_even_begin_says_why(tmp_path, runs):
+    """Its interpreter is gone, as on a node without the virtual environment."""
+    notebook = trivial(tmp_path / "t.ipynb")
+    jobs = launch.submit(notebook, [{}], name="broken", cluster="debug")
+    logs = jobs.path / "jobs"
+    logs.mkdir(exist_ok=True)
+    (logs / "12_0_log.out").write_text("")
+    (logs / "12_0_log.err").write_text("first\nModuleNotFoundError: No module named 'n2n'\n")
+    (jobs.path / "defaults" / "job.json").unlink()
+    jobs.sweep.note_jobs({"defaults": "12"})
+    (row,) = jobs.table().to_dict("records")
+    assert (row["state"], row["error"]) == ("killed", "ModuleNotFoundError: No module named 'n2n'")

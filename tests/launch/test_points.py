@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.small_notebook import trivial
 
@@ -123,3 +124,92 @@ def test_a_point_may_hold_a_graph_in_the_older_spelling():
     planned = submission.plan(TRAIN, [{"graph": {"gssm": {"nodes": nodes}}}], name="older", cluster="debug")
     (point,) = planned.points.values()
     assert {node.kernel for node in n2n.TrainConfig(**point).graph.nodes} == {"product"}
+
+
+def test_a_grid_is_every_combination():
+    found = launch.grid(arch=["a", "b"], seed=range(2), lr=0.1, graph="sparse")
+    assert found == [{"arch": a, "seed": s, "lr": 0.1, "graph": "sparse"} for a in "ab" for s in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("axes", "said"), [({}, "grid: saw no parameter"), ({"seed": [], "arch": ["a"]}, "grid: saw no value of 'seed'")]
+)
+def test_an_empty_grid_is_refused(axes, said):
+    with pytest.raises(ValueError, match=said):
+        launch.grid(**axes)
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ([{"arch": "a", "seed": 0, "lr": 0.1}, {"arch": "a", "seed": 1, "lr": 0.1}], ["seed=0", "seed=1"]),
+        ([{"seed": np.int64(3), "lr": 1e-4}], ["seed=3,lr=0.0001"]),
+        ([{}], ["defaults"]),
+        ([{"a": -1}, {"a": 1}, {"a": None}, {"a": True}], ["a=-1", "a=1", "a=null", "a=true"]),
+        ([{"a": 1}, {}], ["a=1", "defaults"]),
+    ],
+)
+def test_points_are_named_by_what_varies(given, names):
+    assert list(points.points_by_name(given)) == names
+
+
+def test_names_that_cannot_tell_all_are_told_apart():
+    given = [{"data": "/a/b c"}, {"data": "/a/b/c"}, {"x": {"k": 1}}, {"x": {"k": 2}}, {"s": "y" * 300}]
+    names = list(points.points_by_name(given))
+    assert len(set(names)) == 5
+    assert all(len(name) <= points.MAX_NAME and "/" not in name and " " not in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], "points: saw none"),
+        ([{"a": 1}, {"a": 2}, {"a": 1}], r"points: saw \{'a': 1\} twice"),
+        ([{"a": object()}], r"points: point 0, .* can be given to no notebook: .* is of type object"),
+        ([{"a": float("nan")}], "points: point 0"),
+        (["a"], "points: saw 'a'; a dictionary of parameters is needed"),
+    ],
+)
+def test_bad_points_are_refused(given, said):
+    with pytest.raises(ValueError, match=said):
+        points.points_by_name(given)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("seed=0,1,2", [0, 1, 2]),
+        ("arch=transformer,mamba", ["transformer", "mamba"]),
+        ("lr=1e-4,0.01", [1e-4, 0.01]),
+        ("batches=[16, 64],[32]", [[16, 64], [32]]),
+        ("x='a,b',null,true", ["a,b", None, True]),
+        ("x=", []),
+    ],
+)
+def test_axes_in_a_shell(text, values):
+    name, found = points.parse_axis(text)
+    assert (name, found) == (text.split("=")[0], values)
+
+
+@pytest.mark.parametrize("text", ["seed", "=1", "a b=1", "x=[1"])
+def test_axes_of_another_form_are_refused(text):
+    with pytest.raises(ValueError, match=r"grid: saw"):
+        points.parse_axis(text)
+
+
+def test_points_in_a_file(tmp_path):
+    path = tmp_path / "points.yaml"
+    path.write_text("- {arch: mamba, lr: 1e-4}\n- {arch: hawk}\n")
+    found = points.crossed(points.read_points(path), launch.grid(seed=[0, 1]))
+    assert found == [
+        {"arch": "mamba", "lr": 1e-4, "seed": 0},
+        {"arch": "mamba", "lr": 1e-4, "seed": 1},
+        {"arch": "hawk", "seed": 0},
+        {"arch": "hawk", "seed": 1},
+    ]
+    with pytest.raises(ValueError, match="'arch' is given by the file and by the grid"):
+        points.crossed(found, launch.grid(arch=["mamba"]))
+    for content in ("{}", "- 3", "[", "[]"):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=r"points.yaml"):
+            points.read_points(path)

@@ -1,5 +1,7 @@
 """What goes into a batch script: every text on its own line, every number of a size that Slurm can have."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings, strategies as st
 from support.small_notebook import trivial
@@ -109,7 +111,7 @@ def test_a_cluster_s_own_time_may_be_longer_than_any_that_is_asked_for(monkeypat
 
 @pytest.mark.parametrize("name", ["x" * 201, "x" * 5000, "x\n", "x\ny", "-x", "x\u2028", "x/y", "x%j"])
 def test_sweeps_have_names_that_a_folder_can_have(name, tmp_path):
-    with pytest.raises(ValueError, match=r"name: saw .*letters, digits and any of _.\+- are needed") as told:
+    with pytest.raises(ValueError, match=r"name: saw .*letters, digits and any of _.\+-, with a letter or digit first") as told:
         launch.submit(trivial(tmp_path / "t.ipynb"), [{}], name=name, cluster="debug")
     assert len(str(told.value)) < 300
 
@@ -128,3 +130,36 @@ def test_a_shell_says_so_in_a_sentence(option, tmp_path, capsys):
     assert main([notebook, "--name", "s", "--grid", "i=0", option, "x\ntouch INJ\n#"]) == 2
     assert r"saw 'x\ntouch INJ\n#'; 1 to 200 printable characters" in capsys.readouterr().err
     assert not (n2n.runs.root() / "s").exists()
+
+
+@pytest.fixture
+def runs() -> Path:
+    return n2n.runs.root()
+
+
+@pytest.mark.parametrize(
+    ("given", "minutes"),
+    [(90, 90), ("90", 90), ("01:30:00", 90), ("1-00", 1440), ("1-02:30", 1590), ("2:30", 2.5), ("1-00:00:30", 1440.5)],
+)
+def test_times_as_slurm_has_them(given, minutes):
+    assert launch.Resources(time=given).time == pytest.approx(minutes)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"time": "soon"}, "saw 'soon'; minutes, HH:MM:SS"),
+        ({"time": 0}, "time: saw 0"),
+        ({"gpu": 1}, "unknown parameter 'gpu'; did you mean 'gpus'"),
+        ({"cpus": 0}, "cpus: saw 0"),
+        ({"time": 1, "grace": 60}, "grace: saw 60 s, which leaves nothing of the 1 minutes"),
+        ({"nodes": 2}, "nodes: saw 2; this machine has 1"),
+        ({"cpus": 10**6}, "cpus: saw 1000000; this machine has"),
+        ({"partition": "main"}, "partition: saw 'main', which only a cluster with Slurm has"),
+        ({"cluster": "debug", "time": 3, "cpus": 1}, "'debug' is this process as it is, so it gives no time, cpus"),
+    ],
+)
+def test_bad_resources_are_refused(given, said, tmp_path, runs):
+    with pytest.raises(ValueError, match=said):
+        launch.submit(trivial(tmp_path / "t.ipynb"), [{}], name="bad", **{"cluster": "local", **given})
+    assert not (runs / "bad").exists()

@@ -12,6 +12,11 @@ from pathlib import Path
 import psutil
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "sinfo", "scancel")
+# Output of sinfo on a cluster larger than the tests' own.
+SINFO = """main*|1-00:00:00|30:00|2|64|512000|gpu:a100:8(S:0-1)|fast,new
+main*|1-00:00:00|30:00|3|32|256000|(null)|(null)
+long|infinite|n/a|1|8|1000+|gpu:2,shard:4|(null)
+"""
 CONFIG = """
 ClusterName=private
 SlurmctldHost={host}(127.0.0.1)

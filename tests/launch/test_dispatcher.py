@@ -1,0 +1,10 @@
+"""The process that starts jobs on this machine."""
+
+
+def test_gpus_are_those_that_this_process_may_use(monkeypatch):
+    from n2n.launch.dispatcher import _gpus
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert _gpus(1, 2) == [2, 3]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,7")
+    assert [_gpus(slot, 1) for slot in range(3)] == [[4], [5], [7]]

@@ -1,0 +1,28 @@
+"""Partitions and limits, read from the output of Slurm's commands."""
+
+import pytest
+from support.slurm_cluster import SINFO
+
+from n2n import launch
+from n2n.launch import slurm
+
+
+@pytest.fixture
+def large_cluster(monkeypatch):
+    """sinfo describes clusters larger than the tests' own."""
+    monkeypatch.setattr(slurm, "ask", lambda *command, **given: SINFO)
+
+
+def test_partitions_as_sinfo_tells_them(large_cluster):
+    main, long = slurm.partitions().values()
+    assert (main.nodes, main.cpus, main.mem, main.gpus, main.default) == (5, 64, 512, 8, True)
+    assert (main.time_limit, main.default_time, main.features) == (1440, 30, {"fast", "new"})
+    assert (long.time_limit, long.default_time, long.gpus, long.mem) == (None, None, 2, 1)
+
+
+def test_the_cluster_s_own_defaults(large_cluster):
+    found = slurm.fitted(launch.Resources(gpus=8, nodes=2))
+    assert (found.partition, found.time, found.processes) == ("main", 30, 16)
+    assert slurm.fitted(launch.Resources(partition="long")).time == slurm.FALLBACK_TIME
+    with pytest.raises(ValueError, match="gpus: saw 3; at most 2 a node"):
+        slurm.fitted(launch.Resources(partition="long", gpus=3))
