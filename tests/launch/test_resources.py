@@ -111,7 +111,9 @@ def test_a_cluster_s_own_time_may_be_longer_than_any_that_is_asked_for(monkeypat
 
 @pytest.mark.parametrize("name", ["x" * 201, "x" * 5000, "x\n", "x\ny", "-x", "x\u2028", "x/y", "x%j"])
 def test_sweeps_have_names_that_a_folder_can_have(name, tmp_path):
-    with pytest.raises(ValueError, match=r"name: saw .*letters, digits and any of _.\+-, with a letter or digit first") as told:
+    with pytest.raises(
+        ValueError, match=r"name: saw .*letters, digits and any of _.\+-, with a letter or digit first"
+    ) as told:
         launch.submit(trivial(tmp_path / "t.ipynb"), [{}], name=name, cluster="debug")
     assert len(str(told.value)) < 300
 
