@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,40 @@ def ratio_error(above: np.ndarray, below: np.ndarray, ratio: float | np.ndarray)
     """
     squares, count = ((above - ratio * below) ** 2).sum(axis=0), len(above)
     return np.sqrt(count / (count - 1) * squares) / below.sum(axis=0)
+
+
+class MeanInterval(NamedTuple):
+    """A mean over independent sequences or processes, its standard error, and its 95% interval by Student's t."""
+
+    mean: np.ndarray
+    standard_error: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def mean_interval(values: np.ndarray, counts: np.ndarray | None = None) -> MeanInterval:
+    """Mean over the first axis, with the interval of ``t_interval``.
+
+    Args:
+        values: ``(n, ..)``, a row for each independent sequence or process.
+        counts: ``(n, ..)``: each value is a sum over this many tokens, and the mean is the ratio of the two sums.
+            None: each value counts once.
+    """
+    if counts is None:
+        mean, error = mean_and_error(values)
+    else:
+        mean = values.sum(axis=0) / counts.sum(axis=0)
+        error = ratio_error(values, counts, mean)
+    return MeanInterval(mean, error, *t_interval(mean, error, len(values)))
+
+
+def t_interval(mean: np.ndarray, standard_error: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Low and high end of the two-sided 95% interval of a mean over ``count`` independent sequences or processes.
+
+    The quantile is Student's t with ``count - 1`` degrees of freedom.
+    """
+    half = student(count - 1) * standard_error
+    return mean - half, mean + half
 
 
 @cache
