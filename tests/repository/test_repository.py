@@ -45,6 +45,7 @@ def test_python_in_the_readme_and_in_packages_runs(monkeypatch):
         exec(block.replace("steps=300", "steps=3").replace("seed=range(3)", "seed=0, steps=3"), names)
     assert names["run"].metrics["step"].tolist()[-1] == 2
     assert names["inside"].residual.shape[:3] == (2, 3, 21)
+    assert names["inside"].mixing.shape == (2, 2, 4, 21, 21)
     assert (names["edited"].latents["Z1"][:, 40] == 3).all()
     assert names["influence"].shape == (16, 127, 127)
     assert names["table"][["arch", "state"]].to_numpy().tolist() == [["transformer", "done"], ["mamba", "done"]]
