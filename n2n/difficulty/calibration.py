@@ -119,10 +119,9 @@ def different_seeds(what: str, seeds: Iterable[int]) -> list[int]:
 
 
 def _refuse(graph: Graph, target: float, names: list[str], length, seeds, sequences, tolerance: float) -> None:
-    known = [node.name for node in graph.nodes]
     for name in names:
-        if name not in known:
-            raise ValueError(unknown("node", name, known))
+        if name not in graph.names:
+            raise ValueError(unknown("node", name, graph.names))
     for what, value in (("target", target), ("tolerance", tolerance)):
         as_positive(what, value, "nats per token")
     different_seeds("seeds", seeds)

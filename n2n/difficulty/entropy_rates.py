@@ -10,7 +10,6 @@ import numpy as np
 from n2n.difficulty.entropies import MAX_SEQUENCES, SPLIT, check_arguments, predictive_entropies, until_precise
 from n2n.difficulty.markov import PART, followed, settled, settled_entropy
 from n2n.oracle.filtering import filter
-from n2n.process.einsums import x_is_seen
 from n2n.process.initial_law import law_error
 from n2n.process.process import Process
 from n2n.utils.statistics import mean_and_error
@@ -127,7 +126,7 @@ def _start_law(process: Process) -> np.ndarray:
     Where no node sees the previous token, x_0 tells nothing beside z_0, and one token stands for all.
     """
     law = process.initial_law
-    return law if x_is_seen(process.graph) else law.sum(axis=-1, keepdims=True)
+    return law if process.graph.uses_previous_token else law.sum(axis=-1, keepdims=True)
 
 
 def _starts(process: Process) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from n2n.graph.graph import Graph
 from n2n.oracle.checks import check_fixed, check_process
-from n2n.process.einsums import BATCH, backward, emitting, law_step, x_is_seen
+from n2n.process.einsums import BATCH, backward, emitting, law_step
 from n2n.process.initial_law import check_law, law_after_step, token_law
 from n2n.process.process import Process
 from n2n.utils.strict import as_integer
@@ -44,7 +44,7 @@ def edge_information(process: Process, length: int | None = None) -> pd.DataFram
     Source: Cover and Thomas, "Elements of information theory" (2006), section 2.3.
     """
     first, steps = first_law(process, length), 1 if length is None else length - 1
-    names = [node.name for node in process.graph.order]
+    names = process.graph.names
     found = dict.fromkeys(edges(process.graph), 0.0)
     for law in islice(laws(process, first, steps), 1, None):
         for parent, child, lag in found:
@@ -91,7 +91,7 @@ def laws(process: Process, law: np.ndarray, steps: int) -> Iterator[np.ndarray]:
     graph = process.graph
     yield law
     for _ in range(steps):
-        seen = law if x_is_seen(graph) else law.sum(axis=-1)
+        seen = law if graph.uses_previous_token else law.sum(axis=-1)
         law = token_law(graph, process.kernels, law_after_step(graph, process.kernels, seen))
         yield law
 
@@ -104,7 +104,7 @@ def one_step_apart(
     ``law`` is that of t = 0. What lies ahead is the same at every t, so that it is found once.
     """
     graph = process.graph
-    names, letters = [node.name for node in graph.order], string.ascii_letters[1 : law.ndim + 1]
+    names, letters = graph.names, string.ascii_letters[1 : law.ndim + 1]
     found = {name: np.zeros((steps, graph[name].num_states, graph[later].num_states)) for name in earlier}
     at_once = max(1, PART // (8 * law.size))
     for start in range(0, graph[later].num_states if earlier else 0, at_once):
@@ -112,7 +112,7 @@ def one_step_apart(
         table = ahead(process, later, states)
         for t, before in enumerate(laws(process, law, steps - 1)):
             for name, pairs in found.items():
-                kept = before if x_is_seen(graph) or name == graph.observed.name else before.sum(axis=-1)
+                kept = before if graph.uses_previous_token or name == graph.observed.name else before.sum(axis=-1)
                 parent = letters[names.index(name)]
                 equation = f"{letters[: kept.ndim]},{letters[: table.ndim - 1]}{BATCH}->{parent}{BATCH}"
                 pairs[t, :, states] = np.einsum(equation, kept, table)
@@ -125,12 +125,12 @@ def ahead(process: Process, name: str, states: slice) -> np.ndarray:
     The steps of ``laws`` are taken back, the last one first.
     """
     graph = process.graph
-    axis, sizes = [node.name for node in graph.order].index(name), [node.num_states for node in graph.order]
+    axis, sizes = graph.names.index(name), [node.num_states for node in graph.order]
     chosen = np.eye(sizes[axis])[:, states]
     shape = [1] * len(sizes) + [chosen.shape[1]]
     shape[axis] = sizes[axis]
     table = np.broadcast_to(chosen.reshape(shape), (*sizes, chosen.shape[1]))
-    back = [*law_step(graph), *([] if x_is_seen(graph) else [(graph.observed, emitting(graph))])]
+    back = [*law_step(graph), *([] if graph.uses_previous_token else [(graph.observed, emitting(graph))])]
     for node, equation in reversed(back):
         equation, lost = backward(equation, BATCH)
         table = np.einsum(equation, table, process.kernel(node.name))

@@ -50,7 +50,7 @@ class Graph(Families, YamlFiles, Strict):
 
     @model_validator(mode="after")
     def _well_formed(self) -> Graph:
-        names = [node.name for node in self.nodes]
+        names = [node.name for node in self.nodes]  # ``self.names`` needs a graph that is well formed
         observed = [node.name for node in self.nodes if node.observed]
         repeated = [name for name, times in Counter(names).items() if times > 1]
         if repeated:
@@ -65,18 +65,12 @@ class Graph(Families, YamlFiles, Strict):
         self._refuse_strangers(observed[0], [name for name in names if name != observed[0]])
         self._refuse_cycle()
         if self.initial == "stationary" and self.context_nodes:
-            names = short_repr([node.name for node in self.context_nodes])
-            raise ValueError(f"initial: 'stationary' needs fixed kernels; mode 'context' redraws those of {names}")
+            redrawn = short_repr([node.name for node in self.context_nodes])
+            raise ValueError(f"initial: 'stationary' needs fixed kernels; mode 'context' redraws those of {redrawn}")
         return self
 
-    def _edges(self) -> list[tuple[str, str]]:
-        return [(parent, node.name) for node in self.nodes for parent in node.parents]
-
-    def _contemporaneous(self) -> list[tuple[str, str]]:
-        return [(parent, child) for parent, child in self._edges() if parent != self.observed.name]
-
     def _refuse_strangers(self, observed: str, latents: list[str]) -> None:
-        for parent, child in self._edges():
+        for parent, child in self.edges:
             if parent == child == observed:
                 raise ValueError(f"{child}: saw itself as a parent; recurrent=True lets it see its previous state")
             if parent not in [*latents, observed]:
@@ -84,7 +78,7 @@ class Graph(Families, YamlFiles, Strict):
 
     def _refuse_cycle(self) -> None:
         digraph = nx.DiGraph()
-        digraph.add_edges_from(self._contemporaneous())
+        digraph.add_edges_from(edge for edge in self.edges if edge[0] != self.observed.name)
         if not nx.is_directed_acyclic_graph(digraph):
             cycle = [edge[0] for edge in nx.find_cycle(digraph)]
             raise ValueError(f"the nodes see one another in a cycle: {shorten(' -> '.join([*cycle, cycle[0]]), 1000)}")
@@ -103,6 +97,26 @@ class Graph(Families, YamlFiles, Strict):
         return self.order[:-1]
 
     @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of all nodes, parents before children, X last."""
+        return tuple(node.name for node in self.order)
+
+    @property
+    def latent_names(self) -> tuple[str, ...]:
+        """Names of the latent nodes, parents before children."""
+        return self.names[:-1]
+
+    @cached_property
+    def latent_sizes(self) -> tuple[int, ...]:
+        """Number of states of each latent, parents before children: the shape of a law over the joint states."""
+        return tuple(node.num_states for node in self.latents)
+
+    @cached_property
+    def edges(self) -> tuple[tuple[str, str], ...]:
+        """Pairs (parent, child), child by child in the order of ``nodes``; edges from X reach the next time step."""
+        return tuple((parent, node.name) for node in self.nodes for parent in node.parents)
+
+    @cached_property
     def observed(self) -> Node:
         """X, the node whose values are the tokens."""
         return next(node for node in self.nodes if node.observed)
@@ -115,7 +129,7 @@ class Graph(Families, YamlFiles, Strict):
     @property
     def num_joint_states(self) -> int:
         """S, the number of joint latent states."""
-        return prod(node.num_states for node in self.latents)
+        return prod(self.latent_sizes)
 
     def kernel_size(self, node: Node) -> int:
         """Number of entries of a node's kernel."""
@@ -126,6 +140,20 @@ class Graph(Families, YamlFiles, Strict):
         own = [node.num_states] if node.sees_itself else []
         return own + [self[parent].num_states for parent in node.parents]
 
+    def sees_x(self, node: Node) -> bool:
+        """Whether a node's kernel has an axis for the previous token."""
+        return node.recurrent or self.observed.name in node.parents
+
+    @property
+    def feeds_back(self) -> bool:
+        """Whether a latent sees X."""
+        return any(map(self.sees_x, self.latents))
+
+    @property
+    def uses_previous_token(self) -> bool:
+        """Whether any node, X included, sees the previous token."""
+        return any(map(self.sees_x, self.nodes))
+
     @property
     def context_nodes(self) -> tuple[Node, ...]:
         """The nodes whose kernels are redrawn for every sequence, in topological order."""
@@ -135,7 +163,7 @@ class Graph(Families, YamlFiles, Strict):
         for node in self.nodes:
             if node.name == name:
                 return node
-        raise KeyError(unknown("node", name, [node.name for node in self.nodes]))
+        raise KeyError(unknown("node", name, self.names))
 
     def networkx(self) -> nx.DiGraph:
         """The edges as a ``DiGraph``, which carries ``name`` and ``initial``; nodes carry their fields.

@@ -64,7 +64,7 @@ class EvaluateConfig(Configuration):
         for name in self.runs:
             check_step(name, self.step)
         first, *others = (config_by_name(name) for name in self.runs)
-        latents = [node.name for node in first.graph.latents]
+        latents = first.graph.latent_names
         if not latents:
             raise ValueError(f"runs: {self.runs[0]} is of a process without latents, whose states it could be cut by")
         wrong = [] if self.latent in ("", *latents) else [f"latent: {unknown('latent', self.latent, latents)}"]
@@ -80,7 +80,7 @@ class EvaluateConfig(Configuration):
     @property
     def cut_by(self) -> str:
         """The latent that the loss is cut by."""
-        return self.latent or config_by_name(self.runs[0]).graph.latents[0].name
+        return self.latent or config_by_name(self.runs[0]).graph.latent_names[0]
 
 
 class ProbeConfig(CheckpointConfig):

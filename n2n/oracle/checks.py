@@ -10,7 +10,7 @@ from torch import Tensor
 
 from n2n.graph.graph import Graph
 from n2n.oracle.transition import table_entries
-from n2n.process.einsums import MAX_LATENTS, sees_x
+from n2n.process.einsums import MAX_LATENTS
 from n2n.process.process import Process
 from n2n.utils.arrays import integer_tensor
 from n2n.utils.strict import as_integer
@@ -59,7 +59,7 @@ def check_tokens(process: Process, tokens) -> Tensor:
 
 def joint_start(process: Process, start: Mapping[str, ArrayLike], tokens: Tensor) -> Tensor:
     """Known states of the latents at t = 0, ``{name: (batch,)}``, as joint states ``(batch,)``; or a ``ValueError``."""
-    names = [node.name for node in process.graph.latents]
+    names = list(process.graph.latent_names)
     if not isinstance(start, Mapping) or set(start) != set(names):
         raise ValueError(f"start: saw {list(start)}; a state of each latent, {names}, is needed")
     joint = torch.zeros_like(tokens[:, 0])
@@ -119,7 +119,7 @@ def rows_at_once(
 
 def bytes_per_sequence(graph: Graph, dtype: torch.dtype, copies: int = COPIES) -> int:
     """Bytes of ``copies`` beliefs, and of the largest kernel's rows given a token."""
-    given_x = [graph.kernel_size(node) // graph.vocab_size for node in graph.nodes if sees_x(graph, node)]
+    given_x = [graph.kernel_size(node) // graph.vocab_size for node in graph.nodes if graph.sees_x(node)]
     return dtype.itemsize * (copies * graph.num_joint_states + max(given_x, default=0))
 
 

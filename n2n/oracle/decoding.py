@@ -68,9 +68,8 @@ def decode(process: Process, tokens, *, memory_budget: int = MEMORY_BUDGET) -> D
     rows = rows_at_once(process.graph, memory_budget, tokens.device, torch.float64, copies)
     parts = [_decode_part(process, moves, emission, part) for part in tokens.split(rows)]
     paths = zip(*(part for part, _ in parts), strict=True)
-    names = [node.name for node in process.graph.latents]
     return Decoded(
-        {name: torch.cat(path) for name, path in zip(names, paths, strict=True)},
+        {name: torch.cat(path) for name, path in zip(process.graph.latent_names, paths, strict=True)},
         torch.cat([log_probability for _, log_probability in parts]),
     )
 
@@ -93,7 +92,7 @@ class Move:
     @classmethod
     def of(cls, process: Process, node: Node, device: torch.device) -> Move:
         """The step of a latent node on a device."""
-        sizes, names = [latent.num_states for latent in process.graph.latents], [n.name for n in process.graph.latents]
+        sizes, names = process.graph.latent_sizes, process.graph.latent_names
         i = names.index(node.name)
         position = {process.graph.observed.name: i + 3, **{name: k for k, name in enumerate(names)}}
         axes = [i + 1, *(position[parent] for parent in node.parents), i]  # of the kernel, in the table
@@ -120,7 +119,7 @@ def _pointer(node: Node) -> torch.dtype:
 
 def _copies(graph: Graph, length: int) -> int:
     """Float64 numbers for each joint state and sequence: those of a step, and all pointers."""
-    sums = max((node.num_states for node in graph.latents), default=0)
+    sums = max(graph.latent_sizes, default=0)
     pointers = (length - 1) * sum(_pointer(node).itemsize for node in graph.latents)
     return _COPIES + sums + -(-pointers // torch.float64.itemsize)
 

@@ -30,12 +30,12 @@ class Emission:
     @classmethod
     def of(cls, process: Process, device: torch.device, dtype: torch.dtype) -> Emission:
         """The emission of a process on a device."""
-        x, names = process.graph.observed, [node.name for node in process.graph.latents]
+        x, names = process.graph.observed, process.graph.latent_names
         kernel = torch.tensor(process.kernels[x.name], device=device, dtype=dtype)
         kernel = kernel if x.recurrent else kernel[None]
         order = sorted(range(len(x.parents)), key=lambda i: names.index(x.parents[i]))
         rows = kernel.permute(0, -1, *(1 + i for i in order)).reshape(len(kernel), x.num_states, -1).contiguous()
-        sizes = tuple(node.num_states for node in process.graph.latents)
+        sizes = process.graph.latent_sizes
         spread = tuple(size if name in x.parents else 1 for name, size in zip(names, sizes, strict=True))
         return cls(rows, spread, sizes)
 

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from n2n.oracle.checks import MEMORY_BUDGET, check_tokens, rows_at_once
 from n2n.oracle.filtering import Oracle
-from n2n.process.einsums import x_is_seen
 from n2n.process.process import Process
 from n2n.utils.threads import torch_threads
 
@@ -86,7 +85,7 @@ def _hide(oracle: Oracle, before: Tensor | None, x: Tensor, t: int, columns: int
     """
     emission, count = oracle.emission, x.shape[1]
     values = torch.arange(oracle.process.graph.vocab_size, device=x.device)
-    parts = values.split(max(1, columns // count)) if x_is_seen(oracle.process.graph) else [None]
+    parts = values.split(max(1, columns // count)) if oracle.process.graph.uses_previous_token else [None]
     law, belief = 0.0, 0.0
     for part in parts:
         hidden = x[t] if part is None else part.repeat_interleave(count)  # if it is seen by none, any will do

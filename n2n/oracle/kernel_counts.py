@@ -15,7 +15,6 @@ from torch import Tensor
 
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.process.einsums import sees_x
 from n2n.process.process import Process
 
 
@@ -122,7 +121,7 @@ def _slabs(counts: Tensor, size: int, number: Tensor) -> Tensor:
 def places(process: Process, device: torch.device) -> list[Place]:
     """Where the entries of each node's kernel lie, in the graph's order."""
     graph = process.graph
-    sizes = [node.num_states for node in graph.latents]
+    sizes = graph.latent_sizes
     strides = [prod(sizes[k + 1 :]) for k in range(len(sizes))]
     joint = np.arange(graph.num_joint_states)
     found = []
@@ -143,7 +142,7 @@ def places(process: Process, device: torch.device) -> list[Place]:
 
 
 def _weights(graph: Graph, node: Node) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    sees, vocab_size = sees_x(graph, node), graph.vocab_size
+    sees, vocab_size = graph.sees_x(node), graph.vocab_size
     if node.observed:
         return (0, vocab_size * sees, 1), (0, int(sees), 0)
     of_own = (vocab_size if sees else 1, int(sees), 0)
@@ -154,6 +153,6 @@ def _table(graph: Graph, node: Node, kernel: np.ndarray, entries: int) -> Tensor
     """A fixed kernel as ``(slabs, entries)``."""
     before, x = "", graph.observed.name  # no node has an empty name
     axes = [before] * node.sees_itself + [*node.parents, node.name]
-    latents = [latent.name for latent in graph.latents if latent.name in axes]
+    latents = [name for name in graph.latent_names if name in axes]
     order = [name for name in (before, x) if name in axes] + latents
     return torch.tensor(kernel.transpose([axes.index(name) for name in order]).reshape(-1, entries))

@@ -70,7 +70,7 @@ class Cloud:
         self, graph: Graph, places: list[Place], filters: int, particles: int, streams: Streams | None
     ) -> None:
         self.places, self.streams, self.particles = places, streams, particles
-        self.sizes = tuple(node.num_states for node in graph.latents)
+        self.sizes = graph.latent_sizes
         self.device = places[-1].inside.device
         self.weights = torch.full((filters, particles), 1 / particles, dtype=torch.float64, device=self.device)
         self.counts = {

@@ -48,8 +48,7 @@ def emission_row(process: Process, state: dict[str, int], x_before: int) -> np.n
 
 def sees_previous_token(process: Process) -> bool:
     """Whether any node's law depends on ``x_{t-1}``."""
-    observed = process.graph.observed
-    return observed.recurrent or any(observed.name in node.parents for node in process.graph.latents)
+    return process.graph.uses_previous_token
 
 
 def flatten(process: Process) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.process.einsums import feedback_step, sees_x
+from n2n.process.einsums import feedback_step
 from n2n.process.process import Process
 
 # What a move costs for each joint state and sequence, in nanoseconds on one core: a pass over memory, and an arithmetic
@@ -84,8 +84,8 @@ def steps(process: Process, device: torch.device, dtype: torch.dtype) -> list[Bl
 
 def plan(graph: Graph) -> list[tuple[int, ...]]:
     """The cheapest cut of the latents, in order, into neighbours that move together; one that sees X moves alone."""
-    sizes = [node.num_states for node in graph.latents]
-    alone = [sees_x(graph, node) for node in graph.latents]
+    sizes = graph.latent_sizes
+    alone = [graph.sees_x(node) for node in graph.latents]
     best: list[tuple[float, list[tuple[int, ...]]]] = [(0.0, [])]
     for stop in range(1, len(sizes) + 1):
         options = []
@@ -102,7 +102,7 @@ def table_entries(graph: Graph) -> int:
     total = 0
     for group in plan(graph):
         nodes = [graph.latents[k] for k in group]
-        if sees_x(graph, nodes[0]):
+        if graph.sees_x(nodes[0]):
             total += graph.kernel_size(nodes[0])
         else:
             before = graph.latents[: group[0]] if _outside(nodes) else ()
@@ -117,7 +117,7 @@ def whole_table(process: Process) -> Tensor:
         ValueError: a graph in which a latent sees the previous token, or which has no latents.
     """
     graph = process.graph
-    if not graph.latents or any(sees_x(graph, node) for node in graph.latents):
+    if not graph.latents or graph.feeds_back:
         raise ValueError("saw feedback or no latents; one matrix moves only latents that see no token")
     kernels = {name: torch.tensor(table) for name, table in process.kernels.items()}
     return _block(graph, kernels, tuple(range(len(graph.latents)))).table[0].T
@@ -129,18 +129,17 @@ def _outside(nodes: list[Node]) -> set[str]:
 
 def _step(graph: Graph, kernels: dict[str, Tensor], group: tuple[int, ...]) -> Block | Feedback:
     nodes = [graph.latents[k] for k in group]
-    if not sees_x(graph, nodes[0]):
+    if not graph.sees_x(nodes[0]):
         return _block(graph, kernels, group)
     (node,) = nodes
     kernel = kernels[node.name].movedim(1 + node.parents.index(graph.observed.name), 0)
-    sizes = tuple(latent.num_states for latent in graph.latents)
-    return Feedback(kernel.contiguous(), sizes, *feedback_step(graph, node))
+    return Feedback(kernel.contiguous(), graph.latent_sizes, *feedback_step(graph, node))
 
 
 def _block(graph: Graph, kernels: dict[str, Tensor], group: tuple[int, ...]) -> Block:
     """The product of the group's kernels, laid out over (latents before, the group's new states, its previous ones)."""
-    nodes, names = [graph.latents[k] for k in group], [node.name for node in graph.latents]
-    outer, inner = [node.num_states for node in graph.latents[: group[0]]], [node.num_states for node in nodes]
+    nodes, names = [graph.latents[k] for k in group], graph.latent_names
+    outer, inner = graph.latent_sizes[: group[0]], [node.num_states for node in nodes]
     table = torch.ones((), dtype=kernels[names[0]].dtype, device=kernels[names[0]].device)
     for i, node in enumerate(nodes):
         # axes of the table: a new state for every latent up to the group's last, then the group's previous states

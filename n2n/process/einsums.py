@@ -19,18 +19,8 @@ def letters(graph: Graph) -> str:
 
 def of_parents(graph: Graph, node: Node, x: str) -> str:
     """The letters of a node's parents in the order of its kernel's axes, ``x`` standing for the previous token."""
-    letter = {latent.name: own for latent, own in zip(graph.latents, letters(graph), strict=True)}
-    return "".join({**letter, graph.observed.name: x}[name] for name in node.parents)
-
-
-def sees_x(graph: Graph, node: Node) -> bool:
-    """Whether a node's kernel has an axis for the previous token."""
-    return node.recurrent or graph.observed.name in node.parents
-
-
-def x_is_seen(graph: Graph) -> bool:
-    """Whether any node's law depends on the previous token."""
-    return any(sees_x(graph, node) for node in graph.nodes)
+    letter = dict(zip(graph.names, [*letters(graph), x], strict=True))
+    return "".join(letter[name] for name in node.parents)
 
 
 def feedback_step(graph: Graph, node: Node) -> tuple[str, str]:
@@ -65,7 +55,7 @@ def backward(equation: str, batch: str = "") -> tuple[str, bool]:
 
 def moving(graph: Graph) -> tuple[Node, ...]:
     """The nodes whose law a step needs: the latents in order, and X last where the previous token is seen."""
-    return graph.order if x_is_seen(graph) else graph.latents
+    return graph.order if graph.uses_previous_token else graph.latents
 
 
 def law_step(graph: Graph, nodes: tuple[Node, ...] | None = None) -> Iterator[tuple[Node, str]]:
@@ -78,7 +68,7 @@ def law_step(graph: Graph, nodes: tuple[Node, ...] | None = None) -> Iterator[tu
         nodes: some of ``moving(graph)``, in order, which no other one sees and which see no other; None for all.
     """
     nodes = moving(graph) if nodes is None else nodes
-    letter = dict(zip((node.name for node in moving(graph)), letters(graph) + _X, strict=False))
+    letter = dict(zip(graph.names, letters(graph) + _X, strict=True))
     before = "".join(letter[node.name] for node in nodes)
     for node in nodes:
         own = letter[node.name]

@@ -10,7 +10,7 @@ import numpy as np
 
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.process.einsums import backward, emitting, law_step, moving, x_is_seen
+from n2n.process.einsums import backward, emitting, law_step, moving
 from n2n.process.elimination import Unresolved, long_run_law
 
 BUDGET = 2**30  # bytes
@@ -49,7 +49,7 @@ def initial_law(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray |
 
 def _uniform(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray:
     x = graph.observed
-    latents = np.full([node.num_states for node in graph.latents], 1.0 / graph.num_joint_states)
+    latents = np.full(graph.latent_sizes, 1.0 / graph.num_joint_states)
     if shows_latents_first(graph) and x.name in kernels:
         return np.einsum(emitting(graph), latents, kernels[x.name])
     return np.repeat(latents[..., None] / x.num_states, x.num_states, axis=-1)
@@ -80,7 +80,7 @@ def _image(steps: list[tuple[str, np.ndarray]], law: np.ndarray) -> np.ndarray:
 
 def token_law(graph: Graph, kernels: Mapping[str, np.ndarray], law: np.ndarray) -> np.ndarray:
     """The law over all nodes that follows from such a one."""
-    return law if x_is_seen(graph) else np.einsum(emitting(graph), law, kernels[graph.observed.name])
+    return law if graph.uses_previous_token else np.einsum(emitting(graph), law, kernels[graph.observed.name])
 
 
 def _stationary(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -137,7 +137,7 @@ def joint_chain(
             see itself, over whose tokens the steps are summed.
     """
     x = graph.observed
-    if x in nodes or not any(x.name in node.parents for node in nodes):
+    if x in nodes or not any(map(graph.sees_x, nodes)):
         return _steps(graph, kernels, nodes)
     shown, chain, support = _emission(graph, kernels, nodes), 0.0, False
     for token in range(x.num_states):

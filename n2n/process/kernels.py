@@ -84,7 +84,7 @@ def _moved(table: np.ndarray, mode: str) -> np.ndarray:
 def checked(graph: Graph, tables: Mapping[str, ArrayLike]) -> MappingProxyType[str, np.ndarray]:
     """Given tables of every fixed kernel, as read-only float64 arrays, or a ``ValueError`` that names the worst row."""
     redrawn = [node.name for node in graph.context_nodes]
-    names = [node.name for node in graph.nodes if node.name not in redrawn]
+    names = [name for name in graph.names if name not in redrawn]
     for name in tables:
         if name in redrawn:
             raise ValueError(f"kernels: saw a table for {name!r}, whose mode 'context' redraws it for every sequence")

@@ -127,9 +127,8 @@ class Process:
         Raises:
             ValueError: an unknown node, or one whose kernel is redrawn for every sequence.
         """
-        names = [node.name for node in self.graph.nodes]
-        if name not in names:
-            raise ValueError(unknown("node", name, names))
+        if name not in self.graph.names:
+            raise ValueError(unknown("node", name, self.graph.names))
         if name not in self.kernels:
             raise ValueError(f"{name}: its kernel is redrawn for every sequence; process.of_sequence(index) has one's")
         return self.kernels[name]
@@ -250,15 +249,14 @@ class Process:
         done = _interventions(self.graph, do or {}, length)
         key = derive_key("sequences", int(self.seed), split)
         tokens, states = draw(self.program, key, start, count, length, latents, context_keys=keys, done=done)
-        names = [node.name for node in self.graph.latents]
-        return Sample(tokens, dict(zip(names, states, strict=True)) if latents else {})
+        return Sample(tokens, dict(zip(self.graph.latent_names, states, strict=True)) if latents else {})
 
 
 def _interventions(graph: Graph, do: Mapping, length: int) -> np.ndarray:
     """``(interventions, 3)``: time, position of the node in the graph's order, state."""
     if not isinstance(do, Mapping):
         raise ValueError(f"do: saw a {type(do).__name__}; {{name: (time, state)}} is needed")
-    names, rows = [node.name for node in graph.order], []
+    names, rows = graph.names, []
     for name, given in do.items():
         if name not in names:
             raise ValueError(f"do: {unknown('node', name, names)}")

@@ -49,7 +49,7 @@ def layout(graph: Graph) -> dict[str, Point]:
 
 def _clear(graph: Graph, place: dict[str, Point]) -> dict[str, Point]:
     """Nodes moved sideways, the one that helps most at a time, until no edge passes over one or no move helps."""
-    names, edges = list(place), [(parent, node.name) for node in graph.nodes for parent in node.parents]
+    names, edges = list(place), graph.edges
     if len(edges) * len(names) > _MAX_WORK:
         return place
     points = np.array([place[name] for name in names])

@@ -39,7 +39,7 @@ def draw_kernels(process: Process, names: Iterable[str] | None = None) -> go.Fig
     Raises:
         ValueError: an unknown node, one whose kernel is redrawn for every sequence, or too many nodes.
     """
-    names = [node.name for node in process.graph.order] if names is None else list(names)
+    names = list(process.graph.names if names is None else names)
     if not 1 <= len(names) <= MAX_PANELS:
         raise ValueError(f"names: saw {len(names)} nodes; 1 to {MAX_PANELS} are drawn at once, so name some of them")
     tables = {name: process.kernel(name) for name in names}

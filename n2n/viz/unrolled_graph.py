@@ -77,7 +77,7 @@ def _left_out(weights: np.ndarray, influence: np.ndarray, first: int) -> str:
 
 def _frame(graph: Graph, first: int, query: int) -> dict:
     """Time below, the nodes' names beside their rows, X's twice."""
-    labels = {float(i): name for i, name in enumerate(_downwards(graph)[::-1])} | {_LOWER: graph.observed.name}
+    labels = {float(i): name for i, name in enumerate(graph.names[::-1])} | {_LOWER: graph.observed.name}
     return {
         "height": int(_ROW * (len(labels) + 2 * _DEPTH + _GAP) + 110),
         "margin": {"t": 80, "b": 50},
@@ -102,16 +102,11 @@ def _before(values: np.ndarray, first: int) -> float:
     return float(np.abs(values[:first]).sum() / total) if total else 0.0
 
 
-def _downwards(graph: Graph) -> list[str]:
-    """The nodes from the top row down, X at the foot."""
-    return [node.name for node in graph.order]
-
-
 def _places(graph: Graph) -> dict[str, tuple[float, int]]:
     """How far from its time step a node is drawn, and in which row; a row of its own, so that no edge covers a node."""
     across = {name: place[0] for name, place in layout(graph).items()}
     middle, half = (max(across.values()) + min(across.values())) / 2, (max(across.values()) - min(across.values())) / 2
-    rows = dict(zip(_downwards(graph)[::-1], range(len(across)), strict=True))
+    rows = dict(zip(graph.names[::-1], range(len(across)), strict=True))
     return {
         name: (_ASIDE * (x - middle) / half if half and rows[name] else 0.0, rows[name]) for name, x in across.items()
     }

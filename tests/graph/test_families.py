@@ -10,7 +10,7 @@ from n2n.graph.presets import ALPHA_X, ALPHA_Z
 
 
 def latent_view(graph: Graph) -> nx.DiGraph:
-    return graph.networkx().subgraph([node.name for node in graph.latents])
+    return graph.networkx().subgraph(list(graph.latent_names))
 
 
 def test_independent_chains_are_the_presets():

@@ -54,8 +54,26 @@ def test_preset_concentrations():
 
 def test_order_puts_parents_first_and_x_last():
     graph = graph_of(X, Node(name="A", num_states=2, parents=("B",)), Node(name="B", num_states=3))
-    assert [node.name for node in graph.order] == ["B", "A", "X"]
+    assert list(graph.names) == ["B", "A", "X"]
     assert graph.num_joint_states == 6
+
+
+def test_names_sizes_and_edges_follow_the_nodes():
+    nodes = (Node("X", 5, ["A"], observed=True), Node("A", 2, ["B", "X"]), Node("B", 3))
+    graph = Graph(nodes)
+    assert (graph.names, graph.latent_names, graph.latent_sizes) == (("B", "A", "X"), ("B", "A"), (3, 2))
+    assert graph.edges == (("A", "X"), ("B", "A"), ("X", "A"))
+    assert set(graph.edges) == set(graph.networkx().edges)
+
+
+@pytest.mark.parametrize(
+    ("parents", "recurrent", "feeds_back", "uses_previous_token"),
+    [((), False, False, False), ((), True, False, True), (("X",), False, True, True), (("X",), True, True, True)],
+)
+def test_who_sees_the_previous_token(parents, recurrent, feeds_back, uses_previous_token):
+    graph = Graph([Node("A", 2, parents), Node("X", 3, ["A"], observed=True, recurrent=recurrent)])
+    assert (graph.feeds_back, graph.uses_previous_token) == (feeds_back, uses_previous_token)
+    assert [graph.sees_x(node) for node in graph.order] == [feeds_back, recurrent]
 
 
 def test_networkx_view_holds_nodes_and_edges():
@@ -82,7 +100,7 @@ def test_kernel_sizes():
 def test_feedback_is_a_lagged_edge_and_no_cycle():
     graph = graph_of(X, Node(name="A", num_states=2, parents=("X",)))
     assert {(a, b): lag for a, b, lag in graph.networkx().edges(data="lag")} == {("A", "X"): 0, ("X", "A"): 1}
-    assert [node.name for node in graph.order] == ["A", "X"]
+    assert list(graph.names) == ["A", "X"]
     assert graph.kernel_size(graph["A"]) == 2 * 4 * 2
 
 

@@ -15,7 +15,7 @@ from n2n.process.process import Process
 def assert_decoded(process: Process, tokens: np.ndarray, expected: list[float]) -> None:
     """The best path has the expected log probability, by the kernels too, whichever of equally good paths it is."""
     found = n2n.decode(process, tokens)
-    assert list(found.latents) == [node.name for node in process.graph.latents]
+    assert list(found.latents) == list(process.graph.latent_names)
     assert found.log_probability.numpy() == pytest.approx(expected, abs=1e-9)
     assert path_log_probability(process, tokens, found.latents) == pytest.approx(expected, abs=1e-9)
 

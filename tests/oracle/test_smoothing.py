@@ -24,7 +24,7 @@ def marginals(process: Process, joint: np.ndarray) -> dict[str, np.ndarray]:
 
 def assert_smoothed(process: Process, tokens: np.ndarray, joints: list[np.ndarray]) -> None:
     found = n2n.smooth(process, tokens, joint=True)
-    assert list(found.beliefs) == [node.name for node in process.graph.latents]
+    assert list(found.beliefs) == list(process.graph.latent_names)
     for i, joint in enumerate(joints):
         assert found.joint[i].reshape(joint.shape).numpy() == pytest.approx(joint, abs=1e-9)
         for name, expected in marginals(process, joint).items():

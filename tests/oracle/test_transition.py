@@ -13,7 +13,6 @@ from n2n.graph.presets import PRESETS
 from n2n.oracle import transition
 from n2n.oracle.filtering import Oracle
 from n2n.oracle.reference import flatten
-from n2n.process.einsums import sees_x
 from n2n.process.process import Process
 
 CPU, F64 = torch.device("cpu"), torch.float64
@@ -28,7 +27,7 @@ def cuts(count: int):
 
 def cost(graph: Graph, cut: list[tuple[int, ...]]) -> float:
     sizes = [node.num_states for node in graph.latents]
-    if any(len(group) > 1 and any(sees_x(graph, graph.latents[k]) for k in group) for group in cut):
+    if any(len(group) > 1 and any(graph.sees_x(graph.latents[k]) for k in group) for group in cut):
         return np.inf
     return sum(transition._PASS + transition._PER_STATE * prod(sizes[k] for k in group) for group in cut)
 
@@ -56,7 +55,7 @@ def test_a_move_is_the_flattened_chain_s(seed, cut, monkeypatch):
     if cut == "one by one":
         monkeypatch.setattr(transition, "plan", lambda _: [(k,) for k in range(count)])
     if cut == "all at once":
-        if any(sees_x(graph, node) for node in graph.latents):
+        if graph.feeds_back:
             monkeypatch.setattr(transition, "plan", lambda _: [(k,) for k in range(count)])
         else:
             monkeypatch.setattr(transition, "plan", lambda _: [tuple(range(count))])
@@ -91,6 +90,6 @@ def test_the_whole_table_is_the_flattened_chain(name):
 
 def test_feedback_has_no_single_matrix():
     graph = random_graph(0)
-    assert any(sees_x(graph, node) for node in graph.latents)
+    assert graph.feeds_back
     with pytest.raises(ValueError, match="saw feedback or no latents"):
         transition.whole_table(Process(graph))

@@ -13,7 +13,7 @@ from n2n.graph.node import Node
 from n2n.graph.presets import PRESETS
 from n2n.oracle.reference import flatten, sees_previous_token
 from n2n.process import initial_law
-from n2n.process.einsums import law_step, moving, x_is_seen
+from n2n.process.einsums import law_step, moving
 from n2n.process.initial_law import joint_chain, law_after_step
 from n2n.process.process import Process
 
@@ -113,7 +113,7 @@ def test_the_chain_is_the_flattened_process(seed):
 def test_a_step_leaves_the_law_as_it_is(seed):
     process = Process(random_graph(seed).model_copy(update={"initial": "stationary"}), seed)
     graph, law = process.graph, process.initial_law
-    seen = law if x_is_seen(graph) else law.sum(-1)
+    seen = law if graph.uses_previous_token else law.sum(-1)
     assert np.abs(law_after_step(graph, process.kernels, seen) - seen).sum() < 1e-14
 
 

@@ -166,7 +166,7 @@ def test_sample_shapes_and_start(name):
     sample = process.sample(5, length=9)
     assert sample.tokens.shape == (5, 9)
     assert sample.tokens.dtype == np.uint8
-    assert list(sample.latents) == [node.name for node in process.graph.latents]
+    assert list(sample.latents) == list(process.graph.latent_names)
     for node in process.graph.latents:
         assert sample.latents[node.name].shape == (5, 9)
         assert sample.latents[node.name].max() < node.num_states

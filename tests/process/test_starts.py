@@ -38,7 +38,7 @@ def long_run(process: Process) -> np.ndarray:
 
 
 def one_step(process: Process, rows: dict, before: tuple[int, ...], after: tuple[int, ...]) -> float:
-    names, x = [node.name for node in process.graph.order], process.graph.observed.name
+    names, x = list(process.graph.names), process.graph.observed.name
     now, then = dict(zip(names, after, strict=True)), dict(zip(names, before, strict=True))
     probability = 1.0
     for node in process.graph.order:

@@ -24,7 +24,7 @@ def test_a_graph_s_figure_holds_every_node_and_edge(name):
     graph = Graph.preset(name)
     figure = n2n.viz.draw_graph(graph)
     (labels,) = figure.data
-    assert [text.split("</b>")[0].removeprefix("<b>") for text in labels.text] == [node.name for node in graph.order]
+    assert [text.split("</b>")[0].removeprefix("<b>") for text in labels.text] == list(graph.names)
     assert len(figure.layout.annotations) == graph.networkx().number_of_edges()
     circles = len(graph.nodes) + len(graph.latents)  # a disc a node, a loop a latent
     assert len(figure.layout.shapes) == circles

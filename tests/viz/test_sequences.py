@@ -134,7 +134,7 @@ def test_beliefs_and_paths_lie_on_one_another():
     figure = n2n.viz.draw_beliefs(sample, oracle, 2)
     paths = traces(figure, "true state")
     maps = [trace for trace in figure.data if trace.type == "heatmap"]
-    names = [node.name for node in process.graph.latents]
+    names = list(process.graph.latent_names)
     for name, path, belief in zip(names, paths, maps, strict=False):
         assert list(path.y) == sample.latents[name][2].tolist()
         assert list(path.x) == list(belief.x) == list(range(20))
