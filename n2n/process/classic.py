@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from n2n.utils.arrays import ROUNDING
 from n2n.utils.strict import short_repr, unknown
 
 Labelled = np.ndarray  # (symbols, states, next states)
@@ -71,15 +72,31 @@ def classic_tables(name: str, **parameters: float) -> tuple[np.ndarray, np.ndarr
     return transitions, np.eye(len(labelled))[symbols]
 
 
-def classic_states(name: str, **parameters: float) -> np.ndarray:
-    """The process's own state in each pair, ``(pairs,)``: where an edge leads to.
+def own_states(name: str, transitions: np.ndarray, emissions: np.ndarray) -> np.ndarray | None:
+    """The classic process's own state in each pair, ``(pairs,)``: the state that an edge leads to.
 
     A belief over the latent, summed over the pairs of each state, is the belief over the process's states.
 
-    Raises:
-        ValueError: as ``classic_tables``.
+    Returns:
+        None if these are not the tables of the classic process of that name, with any parameters.
     """
+    if name not in CLASSICS:
+        return None
+    parameters = _mess3_parameters(transitions) if name == "mess3" else {}
+    tables = classic_tables(name, **parameters)
+    for table, classic in zip((transitions, emissions), tables, strict=True):
+        if table.shape != classic.shape or not np.allclose(table, classic, rtol=0, atol=ROUNDING):
+            return None
     return _pairs(_labelled(name, parameters))[1]
+
+
+def _mess3_parameters(transitions: np.ndarray) -> dict[str, float]:
+    """``x`` and ``a`` of mess3's transitions over 9 pairs; empty for another shape (a of 0 or 1 leaves fewer pairs)."""
+    if transitions.shape != (9, 9):
+        return {}
+    pairs = transitions.reshape(3, 3, 3, 3)  # (symbol, state, next symbol, next state)
+    x, a = pairs[0, 0, :, 1].sum(), pairs[0, :, 0, 0].sum()  # the second is a times a column sum of moves, which is 1
+    return {"x": min(x, 0.5), "a": min(a, 1.0)}  # rounding may exceed the bounds
 
 
 def _labelled(name: str, parameters: dict[str, float]) -> Labelled:

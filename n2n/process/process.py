@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.process.classic import CLASSICS, classic_states, classic_tables
+from n2n.process.classic import classic_tables, own_states
 from n2n.process.initial_law import initial_law
 from n2n.process.kernels import checked, drawn, sequence_kernel
 from n2n.process.sampler import NOTHING_DONE, draw
@@ -135,16 +135,17 @@ class Process:
 
     @property
     def own_states(self) -> dict[str, np.ndarray]:
-        """What each state of a latent stands for, ``(n,)`` by name: itself, but of a classic process its own state.
+        """The state that each state of a latent stands for, ``(n,)`` by name: itself, except in a classic process.
 
-        The latent of a process made by ``classic`` is in pairs of the process's own state and a symbol.
+        The latent of a process made by ``classic`` is a pair: the classic process's own state, and a symbol. The graph
+        needs the classic's name and the process its tables, with any parameters, so that a saved run is recognised too.
         """
-        found = {node.name: np.arange(node.num_states) for node in self.graph.latents}
-        if self.given is not None and self.graph.name in CLASSICS and list(found) == ["Z"]:
-            after = classic_states(self.graph.name)
-            if len(after) == len(found["Z"]):
-                found["Z"] = after
-        return found
+        states = {node.name: np.arange(node.num_states) for node in self.graph.latents}
+        if self.given is not None and self.graph.names == ("Z", "X"):
+            classic = own_states(self.graph.name, self.given["Z"], self.given["X"])
+            if classic is not None:
+                states["Z"] = classic
+        return states
 
     def of_sequence(self, index: int, *, split: Split = "train") -> Process:
         """The process that one sequence is drawn from: kernels of context nodes are those redrawn for it, now fixed.

@@ -8,7 +8,6 @@ import n2n
 from n2n.analysis import probes
 from n2n.analysis.probe_fits import PENALTY, Parts, classify, divergence, explained, regress
 from n2n.analysis.probes import ProbeData
-from n2n.process.classic import classic_states
 
 
 @pytest.fixture(scope="module", params=["zero", "stationary"])
@@ -117,7 +116,7 @@ def test_a_classic_process_has_its_own_states():
             law = law @ labelled[token]
             law /= law.sum()
             np.testing.assert_allclose(data.beliefs["Z"].judged[i, t], law, atol=1e-9)
-    assert classic_states("mess3").tolist() == [0, 1, 2] * 3
+    assert data.process.own_states["Z"].tolist() == [0, 1, 2] * 3
 
 
 def test_the_residual_stream_is_the_model_s(data):

@@ -1,3 +1,4 @@
+import json
 import re
 
 import numpy as np
@@ -46,6 +47,46 @@ def test_words_keep_their_rules():
     for word in words("rrxor"):
         bits = [int(bit) for bit in word]
         assert any(all(bits[i] ^ bits[i + 1] == bits[i + 2] for i in range(s, 38, 3)) for s in range(3))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "states"),
+    [
+        ("even", {}, [0, 0, 1]),
+        ("golden_mean", {}, [1, 0]),
+        ("mess3", {}, [0, 1, 2] * 3),
+        ("mess3", {"x": 0.15, "a": 0.6}, [0, 1, 2] * 3),
+        ("mess3", {"x": 0.0, "a": 1 / 3}, [0, 1, 2] * 3),
+        ("mess3", {"x": 0.5, "a": 0.1}, [0, 1, 2] * 3),
+        ("mess3", {"x": 0.1, "a": 1.0}, [0, 1, 2]),
+    ],
+)
+def test_a_classic_process_has_its_own_states(name, parameters, states):
+    process = n2n.Process.classic(name, **parameters)
+    for same in (process, process.with_initial("uniform"), process.of_sequence(3)):
+        assert same.own_states["Z"].tolist() == states
+
+
+@pytest.mark.parametrize("name", ["golden_mean", "even", "mess3"])
+def test_another_process_by_a_classic_name_keeps_its_states(name):
+    """The graph's name is only a title: kernels of one's own, drawn or given, make another process."""
+    classic = n2n.Process.classic(name)
+    graph = classic.graph.model_copy(update={"initial": "zero"})
+    drawn = n2n.Process(graph, 0)
+    for process in (drawn, n2n.Process.from_kernels(graph, drawn.kernels), with_kernel(classic, graph)):
+        assert process.own_states["Z"].tolist() == list(range(graph["Z"].num_states))
+
+
+def with_kernel(classic: n2n.Process, graph: n2n.Graph) -> n2n.Process:
+    """The same symbols with other transitions."""
+    transitions = 0.9 * classic.kernels["Z"] + 0.1 / len(classic.kernels["Z"])
+    return n2n.Process.from_kernels(graph, {**classic.kernels, "Z": transitions})
+
+
+def test_a_saved_configuration_keeps_the_states_of_mess3():
+    config = n2n.TrainConfig(graph="mess3")
+    saved = n2n.TrainConfig.recorded(json.loads(config.model_dump_json()))
+    assert saved.process.own_states["Z"].tolist() == [0, 1, 2] * 3
 
 
 @pytest.mark.parametrize(
