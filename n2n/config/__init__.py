@@ -1,1 +1,1 @@
-"""The configuration of a training run."""
+"""The configuration of a training run, ``n2n.TrainConfig``."""

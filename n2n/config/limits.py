@@ -1,68 +1,71 @@
-"""What the numbers of a run need: of each other, and of memory at least, so that what fits nowhere is not asked for."""
+"""Checks between the numbers of a ``TrainConfig``: counts that must divide, and the memory that a run needs.
+
+The memory is a lower bound. It refuses a run that fits on no machine before the run starts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from n2n.utils.strict import MAX_INTEGER
+from n2n.data.batches import micro_batch_size
+from n2n.utils.strict import MAX_INTEGER, errors_of
 
 MAX_BYTES = 2**40  # bytes, more than one machine or GPU has for a run
-MAX_OPTION_FACTOR = 2**12  # times that a model's options make it larger: mlp_ratio 1,024 is 3,072 square matrices
+MAX_OPTION_FACTOR = 2**12  # how much larger options make a model: mlp_ratio 1,024 adds 3,072 square matrices
 BYTES_PER_PARAMETER = 16  # bytes of a parameter in training: itself, its gradient and AdamW's two moments, in float32
-_EVALUATED = 32  # bytes of a held-out token: itself, and the losses of the oracle, of the model and their difference
+_BYTES_PER_HELD_OUT_TOKEN = 32  # the token, the losses of the oracle and of the model, and their difference
 
 
-def min_bytes(given: Mapping[str, Any], parameters: int) -> dict[str, int]:
-    """Bytes that the fields of a ``TrainConfig`` need at least, by the words for what asks for them.
+def min_bytes(fields: Mapping[str, Any], parameters: int) -> dict[str, int]:
+    """Bytes of memory that a run needs at least.
 
     Args:
-        given: the fields.
-        parameters: of the model, or fewer.
+        fields: the fields of a ``TrainConfig``.
+        parameters: number of parameters of the model, or a lower bound.
+
+    Returns:
+        A number of bytes for each cause, by the words that name the cause in an error message.
     """
-    dim, layers, batch, length = (given[name] for name in ("dim", "layers", "batch_size", "seq_len"))
-    own, held_out = batch // given["processes"], given["eval_sequences"]
-    of_token = 2 * layers * dim + 4 * given["graph"].vocab_size  # the stream in bfloat16, the logits in float32
-    shards = given["processes"] if given["parallel"] == "fsdp" else 1
+    dim, layers, batch, length = (fields[name] for name in ("dim", "layers", "batch_size", "seq_len"))
+    share, held_out = batch // fields["processes"], fields["eval_sequences"]
+    per_token = 2 * layers * dim + 4 * fields["graph"].vocab_size  # the stream in bfloat16, the logits in float32
+    shards = fields["processes"] if fields["parallel"] == "fsdp" else 1
     return {
         f"dim: saw {dim} with {layers} layers": BYTES_PER_PARAMETER * parameters // shards,
-        f"batch_size: saw {batch} of seq_len {length}": own * length * (8 + of_token // given["accumulate"]),
-        f"eval_sequences: saw {held_out} of seq_len {length}": _EVALUATED * held_out * length,
+        f"batch_size: saw {batch} of seq_len {length}": share * length * (8 + per_token // fields["accumulate"]),
+        f"eval_sequences: saw {held_out} of seq_len {length}": _BYTES_PER_HELD_OUT_TOKEN * held_out * length,
     }
 
 
-def min_parameters(given: Mapping[str, Any]) -> int:
-    """Fewer parameters than any architecture has at these fields: the embedding, and a square matrix in each layer."""
-    return given["dim"] * (given["graph"].vocab_size + given["layers"] * given["dim"])
+def min_parameters(fields: Mapping[str, Any]) -> int:
+    """A lower bound on the parameters of every architecture: the embedding, and one square matrix for each layer."""
+    return fields["dim"] * (fields["graph"].vocab_size + fields["layers"] * fields["dim"])
 
 
-def wrong_sizes(given: Mapping[str, Any]) -> list[str]:
-    """What the fields of a ``TrainConfig`` ask for that no machine has, a sentence each."""
+def wrong_sizes(fields: Mapping[str, Any]) -> list[str]:
+    """A message for each field of a ``TrainConfig`` that needs more than any machine has."""
     allowed = f"at most {MAX_BYTES / 2**30:,.0f} GiB are allowed"
-    wrong = over_limit(min_bytes(given, min_parameters(given)), MAX_BYTES, allowed)
-    if given["steps"] * given["batch_size"] > MAX_INTEGER:
+    wrong = over_limit(min_bytes(fields, min_parameters(fields)), MAX_BYTES, allowed)
+    if fields["steps"] * fields["batch_size"] > MAX_INTEGER:
         wrong.append(
-            f"steps: saw {given['steps']} with batch_size {given['batch_size']}; sequences are numbered to 2**62 - 1"
+            f"steps: saw {fields['steps']} with batch_size {fields['batch_size']}; sequences are numbered to 2**62 - 1"
         )
     return wrong
 
 
-def wrong_counts(given: Mapping[str, Any]) -> list[str]:
-    """Which counts of a ``TrainConfig`` do not go together, a sentence each."""
-    wrong, (own, rest) = [], divmod(given["batch_size"], given["processes"])
-    if rest:
-        wrong.append(f"batch_size: saw {given['batch_size']}, which {given['processes']} processes do not divide")
-    elif own % given["accumulate"]:
-        wrong.append(f"accumulate: saw {given['accumulate']}, which does not divide a process's {own} sequences")
-    if given["keep_every"] is not None and given["keep_last"] is None:
-        wrong.append(f"keep_every: saw {given['keep_every']}, but all checkpoints stay while keep_last is None")
+def wrong_counts(fields: Mapping[str, Any]) -> list[str]:
+    """A message for each pair of counts of a ``TrainConfig`` that do not fit together."""
+    wrong = errors_of(micro_batch_size, *(fields[name] for name in ("batch_size", "processes", "accumulate")))
+    if fields["keep_every"] is not None and fields["keep_last"] is None:
+        wrong.append(f"keep_every: saw {fields['keep_every']}, but all checkpoints stay while keep_last is None")
     return wrong
 
 
-def over_limit(needed: Mapping[str, int], limit: int, told: str) -> list[str]:
-    """A sentence for each need of more than ``limit`` bytes, which is ``told`` in words."""
+def over_limit(needed: Mapping[str, int], limit: int, allowed: str) -> list[str]:
+    """A message for each need of more than ``limit`` bytes; ``allowed`` says the limit in words."""
     return [
-        f"{what}, which needs {needs / 2**30:,.0f} GiB of memory or more; {told}"
-        for what, needs in needed.items()
-        if needs > limit
+        f"{cause}, which needs {size / 2**30:,.0f} GiB of memory or more; {allowed}"
+        for cause, size in needed.items()
+        if size > limit
     ]

@@ -1,9 +1,7 @@
-"""The configuration of a training run: a strict value, checked whole before any work."""
+"""The configuration of a training run: a strict value that is checked as a whole before any work."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
@@ -11,7 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from n2n import models
-from n2n.config.fields import Device, Fraction, GraphOrName, Span, Switch, Tables
+from n2n.config.fields import Device, Fraction, GraphOrName, StepRange, Switch, Tables, process_by_name
+from n2n.config.identity import ONLINE, decisive_differences, decisive_hash
 from n2n.config.limits import wrong_counts, wrong_sizes
 from n2n.data import Epochs, TokenStore
 from n2n.graph.graph import Graph
@@ -23,76 +22,104 @@ from n2n.process.classic import CLASSICS
 from n2n.process.process import Process
 from n2n.utils.configuration import Configuration
 from n2n.utils.paths import PathText
-from n2n.utils.strict import RECORDED, Count, NonNegative, Positive, Refused, Seed, SeveralErrors, short_repr, unknown
-
-# What may change between one call of train() and the next on the same folder: how long, how often, on what.
-CHANGEABLE = frozenset(
-    {"steps", "accumulate", "log_every", "eval_every", "eval_sequences", "checkpoint_every", "keep_last", "keep_every"}
-    | {"tensorboard", "profile_steps", "processes", "parallel", "device", "kernels", "compile", "run_dir"}
+from n2n.utils.strict import (
+    RECORDED,
+    Count,
+    NonNegative,
+    Positive,
+    Refused,
+    Seed,
+    SeveralErrors,
+    errors_of,
+    short_repr,
+    unknown,
 )
-ONLINE = "online"  # data drawn as it is consumed
-# Fields that are checked together: those of a group are said at once with the wrong fields of other groups.
+
+# Groups of fields that are checked together. A wrong field in one group does not hide what is wrong in another.
 TOGETHER = (
     {"arch", "dim", "layers", "heads", "kernels", "model_options", "seq_len"},
     {"batch_size", "processes", "accumulate"},
     {"data", "sequences", "seq_len", "process_seed", "tables"},
     {"keep_last", "keep_every"},
 )
+_OWN_FIELDS = frozenset({"vocab_size", "dim", "layers", "heads", "kernels", "seed"})  # not allowed in model_options
 
 
 class TrainConfig(Configuration):
-    """Everything that decides a run.
+    """Everything that decides a training run: the task, the model, the data, the optimisation and the hardware.
+
+    The fields are the parameters of ``notebooks/train.ipynb``: papermill sets any of them with ``-p NAME VALUE``, a
+    mapping with ``-y 'model_options: {state_dim: 32}'``, and a text that looks like a number with
+    ``-r run_dir 20240101``. ``graph`` and ``arch`` may be given without their names.
+
+    A configuration is frozen; ``model_copy(update={...})`` makes a changed one. Making a configuration starts no work
+    and writes no file. ``n2n.train`` resumes a run whose folder has the same configuration. These fields may change
+    then: ``steps``, ``accumulate``, ``eval_every``, ``eval_sequences``, ``log_every``, ``checkpoint_every``,
+    ``keep_last``, ``keep_every``, ``tensorboard``, ``profile_steps``, ``kernels``, ``compile``, ``processes``,
+    ``parallel``, ``device``, and the place of a dataset. A change of any other field is refused.
 
     Args:
-        graph: a ``Graph``, the name of a preset, or that of a classic process (``"mess3"`` and the like, see
-            ``n2n.Process.classic``), which gives ``tables`` too.
-        tables: for each node its kernel, as ``Process.from_kernels`` takes it, kept as nested lists (None: drawn).
-        arch: one of ``n2n.models.names()``, or ``"hybrid"``, whose layers follow ``model_options["pattern"]``.
-        dim: width of the residual stream.
-        layers: number of blocks.
-        heads: heads of the mixer.
-        model_options: further fields of the architecture's ``Config``, such as ``{"state_dim": 32}``; see
-            ``n2n.models.configure``.
-        data: ``"online"``: sequences are drawn as they are consumed, each seen once; or the path of a dataset that
-            ``n2n.data.generate`` made of the same graph and ``process_seed``. Its first epoch, in the dataset's order,
-            is the online run to the bit; later ones are shuffled.
-        sequences: how many of a dataset's first sequences make an epoch (None: all).
-        seq_len: tokens in a training sequence, the fixed first one included.
-        batch_size: sequences in a step, over all processes.
-        accumulate: equal parts that a process works its sequences off in, one after another, to save memory.
-        steps: updates to make.
-        lr: peak learning rate of AdamW.
-        schedule: what the rate does after the warmup: ``"cosine"``, ``"constant"``, or ``"wsd"`` (warmup, stable,
-            decay), which stays until the last ``decay`` of the steps.
-        warmup: fraction of the steps over which the rate rises linearly.
-        decay: fraction of the steps over which "wsd" falls linearly.
-        final_lr: the rate at the end of "cosine" and "wsd", as a fraction of ``lr``.
-        weight_decay: AdamW's, on matrices alone.
-        clip: largest norm of the gradient.
-        seed: names the initial weights.
-        process_seed: names the kernels and the sequences, and with them how hard the task is.
-        eval_sequences: held-out sequences of each evaluation.
-        eval_every: steps between evaluations on the ``valid`` split (None: none); one on ``test`` comes at the end.
-        log_every: steps between rows of metrics.
-        checkpoint_every: steps between checkpoints; one is always written at the end.
-        keep_last: how many of the newest checkpoints stay (None: all).
-        keep_every: checkpoints at multiples of it stay too (None: no others).
-        tensorboard: whether metrics and evaluations also go to TensorBoard's files.
-        profile_steps: the first step and the one after the last of those that torch.profiler traces (None: none).
-        precision: ``"float32"``, or ``"bfloat16"``: matrix products in it by autocast, while weights, norms,
-            recurrences and losses stay in float32, as does the evaluation.
-        kernels: ``"auto"`` uses the fused CUDA kernels of mamba-ssm and causal-conv1d where they import, ``"torch"``
-            never, ``"fused"`` always.
-        compile: whether ``torch.compile`` translates the model: ``"on"``, ``"off"``, or ``"auto"``: on a CUDA GPU.
-        processes: that train together on this machine, each on an equal part of the batch. Under torchrun its own
-            number counts.
-        parallel: how: ``"ddp"``: each has the whole model; ``"fsdp"``: each has a shard of it (FSDP2).
-        device: ``"auto"`` is CUDA where there is one, else the CPU.
-        run_dir: the run's folder, from the working directory; empty: a new one under ``n2n.runs.root()``. A folder that
-            holds a run of the same configuration is resumed.
+        graph: The latent graph that the sequences come from: a ``Graph``, the name of a preset (``"sparse"``), or the
+            name of a classic process (``"mess3"``; see ``n2n.Process.classic``), which sets ``tables`` too.
+        tables: Kernels of the nodes, by name, as ``n2n.Process.from_kernels`` takes them; kept as nested lists. None
+            draws the kernels from ``process_seed``.
+        arch: The architecture: one of ``n2n.models.names()``, or ``"hybrid"``, whose layers follow
+            ``model_options["pattern"]``, such as ``"mamba,transformer"``.
+        dim: Width of the residual stream.
+        layers: Number of blocks.
+        heads: Number of heads of each mixer. It must divide the width, ``dim`` (for a Mamba, ``expand * dim``).
+        model_options: Further options of the architecture, such as ``{"state_dim": 32}``: the fields of its ``Config``
+            in ``n2n.models.architectures``. ``n2n.models.configure`` checks them.
+        data: ``"online"`` draws each sequence when it is needed and uses it once. A path names a dataset that
+            ``n2n.data.generate`` (or ``notebooks/dataset.ipynb``) made from the same graph and ``process_seed``. The
+            first epoch keeps the dataset's order, so it equals the online run bit for bit; later epochs are shuffled.
+        sequences: Length of an epoch: the first ``sequences`` sequences of the dataset. None uses all of them.
+        seq_len: Number of tokens in a training sequence, the first one included.
+        batch_size: Number of sequences in a step, over all processes. It must be a multiple of
+            ``processes * accumulate``.
+        accumulate: Number of micro-batches per step and process. Their gradients are summed before the update; more
+            micro-batches need less memory and more time.
+        steps: Number of updates.
+        lr: Peak learning rate of AdamW.
+        schedule: Learning rate after the warmup: ``"cosine"`` falls to ``final_lr`` along a half cosine,
+            ``"constant"`` stays at the peak, and ``"wsd"`` (warmup, stable, decay) stays at the peak and falls linearly
+            to ``final_lr`` over the last ``decay`` of the steps.
+        warmup: Fraction of the steps over which the learning rate rises linearly to its peak.
+        decay: Fraction of the steps over which ``"wsd"`` decays.
+        final_lr: Final learning rate of ``"cosine"`` and ``"wsd"``, as a fraction of ``lr``.
+        weight_decay: Weight decay of AdamW. It applies only to matrices.
+        clip: Maximum norm of the gradient; a larger gradient is scaled down to it.
+        seed: Seed of the initial weights and of dropout. It affects nothing else.
+        process_seed: Seed of the kernels and the sequences, and so of how hard the task is: some draws are far harder
+            than others.
+        eval_sequences: Number of held-out sequences in each evaluation.
+        eval_every: Steps between evaluations on the ``valid`` split; None makes none. Every finished run is evaluated
+            on the ``test`` split.
+        log_every: Steps between rows of ``metrics.jsonl``.
+        checkpoint_every: Steps between checkpoints. A run also writes one when it ends or is stopped.
+        keep_last: Number of newest checkpoints to keep. None keeps all.
+        keep_every: Also keep the checkpoints at multiples of this number of steps. It needs ``keep_last``.
+        tensorboard: Whether to write metrics and evaluations for TensorBoard too, in ``tensorboard/`` of the run's
+            folder.
+        profile_steps: Steps to trace with ``torch.profiler``: the first one and the one after the last, such as
+            ``(10, 15)``. The trace is in ``profile/`` of the run's folder. None traces nothing.
+        precision: ``"float32"``, or ``"bfloat16"``, which computes matrix products in bfloat16 (by autocast) and keeps
+            weights, norms, recurrences, losses and evaluations in float32.
+        kernels: ``"auto"`` uses the fused CUDA kernels of mamba-ssm and causal-conv1d where they are installed and the
+            model is on a CUDA GPU, ``"torch"`` never uses them, and ``"fused"`` requires them. They change only the
+            speed.
+        compile: ``"on"`` compiles the model with ``torch.compile``, ``"off"`` does not, and ``"auto"`` does on a CUDA
+            GPU.
+        processes: Number of processes that share each batch, on this machine or over the nodes of a Slurm job; a GPU
+            for each if the run is on GPUs. torchrun's own number of processes replaces it.
+        parallel: How processes share the model: ``"ddp"`` gives each one a whole copy, ``"fsdp"`` a shard (FSDP2).
+        device: ``"cuda"``, ``"cpu"``, or ``"auto"``, which is a CUDA GPU if there is one and else the CPU.
+        run_dir: Folder of the run, relative to the working directory. A folder with a run of the same configuration
+            resumes it. An empty text makes a new folder under ``n2n.runs.root()``.
 
     Raises:
-        ValueError: one line for each wrong field: the value seen, what is allowed, the nearest name.
+        ValueError: if a field is wrong, or fields do not fit together. One line for each of them says the value seen,
+            what is allowed, and the nearest name.
     """
 
     positional: ClassVar[tuple[str, ...]] = ("graph", "arch")
@@ -126,7 +153,7 @@ class TrainConfig(Configuration):
     keep_last: Count | None = None
     keep_every: Count | None = None
     tensorboard: bool = False
-    profile_steps: Span | None = None
+    profile_steps: StepRange | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     kernels: Kernels = "auto"
     compile: Switch = "auto"
@@ -137,13 +164,12 @@ class TrainConfig(Configuration):
 
     @model_validator(mode="before")
     @classmethod
-    def _classic(cls, values: dict[str, Any]) -> dict[str, Any]:
-        name = values.get("graph")
-        if not isinstance(name, str) or name not in CLASSICS:
+    def _classic_tables(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """The name of a classic process sets ``tables`` too; ``GraphOrName`` turns the name into the graph."""
+        graph = values.get("graph")
+        if not isinstance(graph, str) or graph not in CLASSICS or values.get("tables") is not None:
             return values
-        process = Process.classic(name)
-        given = values.get("tables")
-        return {**values, "tables": process.given if given is None else given, "graph": process.graph}
+        return {**values, "tables": process_by_name(graph).given}
 
     @field_validator("arch")
     @classmethod
@@ -162,129 +188,101 @@ class TrainConfig(Configuration):
 
     @model_validator(mode="after")
     def _consistent(self, info: ValidationInfo) -> TrainConfig:
-        given = dict(self)
-        wrong = [*self._wrong_tables(), *wrong_counts(given), *self._wrong_model(), *wrong_sizes(given)]
+        fields = dict(self)
+        # Making the process checks the tables. It is kept, because the run draws from it.
+        tables = [] if self.tables is None else [f"tables: {error}" for error in errors_of(lambda: self.process)]
+        wrong = [*tables, *wrong_counts(fields), *errors_of(self._check_model), *wrong_sizes(fields)]
         if self.sequences is not None and self.data == ONLINE:
             wrong.append(f"sequences: saw {self.sequences}, but data is 'online', which has no end")
-        if self.data != ONLINE and not (info.context or {}).get(RECORDED):
-            wrong += self._wrong_data()
+        recorded = (info.context or {}).get(RECORDED)  # the dataset may be on another machine
+        if self.data != ONLINE and not tables and not recorded:
+            wrong += errors_of(self._check_data)
         if wrong:
             raise SeveralErrors(*wrong)
         return self
 
-    def _wrong_tables(self) -> list[str]:
-        if self.tables is None:
-            return []
-        try:
-            self.process  # noqa: B018  (made once, and checked by it)
-        except ValueError as error:
-            return [f"tables: {error}"]
-        return []
-
-    def _wrong_model(self) -> list[str]:
-        taken = sorted(self.model_options.keys() & {"vocab_size", "dim", "layers", "heads", "kernels", "seed"})
+    def _check_model(self) -> None:
+        """Raise a ``ValueError`` if the architecture refuses its options or a sequence is too long for the model."""
+        taken = sorted(self.model_options.keys() & _OWN_FIELDS)
         if taken:
-            return [f"model_options: saw {short_repr(taken)}, which have fields of their own"]
-        try:
-            longest = self.model.max_length
-        except ValueError as error:
-            return [str(error)]
-        if self.seq_len - 1 > longest:
-            return [
-                f"seq_len: saw {self.seq_len}; the {self.arch} reads at most {longest} tokens to predict the next, so "
-                f"seq_len is at most {longest + 1} (model_options={{'max_length': ...}} changes it)"
-            ]
-        return []
+            raise ValueError(f"model_options: saw {short_repr(taken)}, which have fields of their own")
+        max_length = self.model.max_length
+        if self.seq_len - 1 > max_length:
+            raise ValueError(
+                f"seq_len: saw {self.seq_len}; the {self.arch} reads at most {max_length} tokens to predict the next, "
+                f"so seq_len is at most {max_length + 1} (model_options={{'max_length': ...}} changes it)"
+            )
 
-    def _wrong_data(self) -> list[str]:
-        if self._wrong_tables():
-            return []
-        try:
-            self.epochs().store.check_described(self.process)
-        except ValueError as error:
-            return [str(error)]
-        return []
+    def _check_data(self) -> None:
+        """Raise a ``ValueError`` if the dataset does not exist or its JSON file describes another process."""
+        self.epochs().store.check_described(self.process)
 
     @classmethod
     def _wrong_together(cls, values: dict[str, Any], wrong: set[str]) -> list[str]:
         if "graph" in wrong:
             return []
-        found: dict[str, None] = {}
+        messages: dict[str, None] = {}
         for fields in (group for group in TOGETHER if not group & wrong):
             try:
                 cls(**{name: values[name] for name in values.keys() & (fields | {"graph"})})
             except Refused as error:
-                found.update(dict.fromkeys(said for _, said in error.wrong))
-        return list(found)
+                messages.update(dict.fromkeys(message for _, message in error.wrong))
+        return list(messages)
 
     def epochs(self) -> Epochs:
-        """The sequences of the dataset, in the order in which they are learned; nothing of them is read yet.
+        """The sequences of the dataset in the order of training; none of them is read yet.
 
         Raises:
-            ValueError: a dataset that is not there, is of another split, or has too few or too short sequences.
+            ValueError: if the dataset does not exist, has another split, or has too few or too short sequences.
         """
         store = TokenStore(self.data)
         if store.split != "train":
             raise ValueError(
-                f"data: {store.path} holds the {store.split} split, on which models are judged; train is needed"
+                f"data: {store.path} holds the {store.split} split, which is for evaluation; train is needed"
             )
         return Epochs(store, sequences=self.sequences, length=self.seq_len, seed=self.process_seed)
 
-    @property
+    @cached_property
     def model(self) -> Frame:
-        """The model's own configuration."""
-        return models.configure(self.arch, **_model_fields(self.graph, dict(self)))
+        """The model's configuration."""
+        return models.configure(self.arch, **_model_fields(dict(self)))
 
     @cached_property
     def process(self) -> Process:
-        """The process that the run draws from."""
+        """The process that the sequences come from."""
         return Process(self.graph, self.process_seed, given=self.tables)
 
     @cached_property
     def identity(self) -> str:
-        """A hash of what decides the run: equal exactly where ``differences`` finds none.
+        """A hash of the fields that decide the run; two configurations share it if ``differences`` is empty.
 
-        Fields at their defaults do not enter, so that a field that is added later leaves the hash as it was.
+        Fields at their defaults do not enter the hash, so a new field with a default leaves it unchanged.
         """
-        given = self.model_dump(mode="json", exclude_defaults=True, exclude=set(CHANGEABLE))
-        given.get("graph", {}).pop("name", None)  # a title
-        if "data" in given:
-            given["data"] = "dataset"  # its own hash is in the checkpoints
-        return hashlib.sha256(json.dumps(_equal_numbers(given), sort_keys=True).encode()).hexdigest()
+        return decisive_hash(self.model_dump(mode="json", exclude_defaults=True))
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens in a batch, the fixed first ones included."""
+        """Number of tokens in a batch, the first one of each sequence included."""
         return self.batch_size * self.seq_len
 
     def build_model(self, kernels: Kernels | None = None) -> LanguageModel:
-        """The model with its initial weights, on the CPU; ``kernels`` in the place of the configuration's."""
-        given = {**dict(self), **({"kernels": kernels} if kernels else {})}
-        return models.build(self.arch, seed=self.seed, **_model_fields(self.graph, given))
+        """The model with its initial weights, on the CPU.
+
+        Args:
+            kernels: replaces the configuration's ``kernels``.
+        """
+        fields = {**dict(self), **({"kernels": kernels} if kernels else {})}
+        return models.build(self.arch, seed=self.seed, **_model_fields(fields))
 
     def differences(self, other: TrainConfig) -> dict[str, tuple[Any, Any]]:
-        """Fields in which another configuration is another run: ``{name: (here, there)}``.
+        """Fields that make another configuration a different run, ``{name: (value here, value there)}``.
 
-        Where a dataset lies does not count; its hash does, in the checkpoints.
+        The path of a dataset makes no difference: checkpoints have the hash of its tokens.
         """
-        here, there = (config.model_dump(mode="json") for config in (self, other))
-        for given in (here, there):
-            del given["graph"]["name"]  # a title
-        if ONLINE not in (self.data, other.data):
-            del here["data"]
-        decisive = [name for name in here if name not in CHANGEABLE]
-        return {name: (here[name], there[name]) for name in decisive if here[name] != there[name]}
+        return decisive_differences(self.model_dump(mode="json"), other.model_dump(mode="json"))
 
 
-def _equal_numbers(value: Any) -> Any:
-    """Equal numbers as the same text: 1, 1.0 and True."""
-    if isinstance(value, dict):
-        return {name: _equal_numbers(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_equal_numbers(one) for one in value]
-    return int(value) if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()) else value
-
-
-def _model_fields(graph: Graph, given: Mapping[str, Any]) -> dict[str, Any]:
-    own = {"vocab_size": graph.vocab_size, **{name: given[name] for name in ("dim", "layers", "heads", "kernels")}}
-    return {**own, **given["model_options"]}
+def _model_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of ``n2n.models.configure`` that the fields of a ``TrainConfig`` stand for."""
+    shared = {name: fields[name] for name in ("dim", "layers", "heads", "kernels")}
+    return {"vocab_size": fields["graph"].vocab_size, **shared, **fields["model_options"]}

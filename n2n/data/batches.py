@@ -1,4 +1,4 @@
-"""Batches by step: which sequences a rank takes at a step, made ahead of the learner."""
+"""Batches by step: which sequences a process takes at each step, prepared ahead of the learner."""
 
 from __future__ import annotations
 
@@ -11,41 +11,67 @@ import numpy as np
 
 from n2n.data.stream import Source
 
-AHEAD = 2  # batches made while the learner works on one
+AHEAD = 2  # batches prepared while the learner works on one
+
+
+def micro_batch_size(batch_size: int, processes: int, accumulate: int = 1) -> int:
+    """Sequences in a micro-batch, which one process learns at a time: ``batch_size / processes / accumulate``.
+
+    Args:
+        batch_size: sequences in a step, over all processes.
+        processes: number of processes that share a step.
+        accumulate: micro-batches that each process makes of its share.
+
+    Raises:
+        ValueError: if the batch does not split into equal micro-batches.
+    """
+    size, rest = divmod(batch_size, processes * accumulate)
+    if rest:
+        raise ValueError(
+            f"batch_size: saw {batch_size}; a multiple of processes ({processes}) times accumulate ({accumulate}) is "
+            "needed"
+        )
+    return size
 
 
 @dataclass(frozen=True)
 class Batches:
-    """Step ``s`` holds positions ``s * batch_size`` and on of a source, and rank ``r`` takes the r-th equal part.
+    """The batches of a run. Step ``s`` has the sequences from position ``s * batch_size`` of a source.
 
-    So the sequences of a step are the same on any number of ranks.
+    Each process takes an equal share of a step, in the order of the ranks, so the sequences of a step are the same for
+    any number of processes.
 
     Args:
-        source: where the sequences are.
-        batch_size: sequences in a step, over all ranks.
-        rank: whose part this is.
-        ranks: how many there are.
+        source: the sequences.
+        batch_size: sequences in a step, over all processes.
+        rank: number of this process, from 0.
+        processes: number of processes that share a step.
 
     Raises:
-        ValueError: a batch that the ranks do not divide.
+        ValueError: if the processes cannot share a batch equally.
     """
 
     source: Source
     batch_size: int
     rank: int = 0
-    ranks: int = 1
+    processes: int = 1
 
     def __post_init__(self) -> None:
-        if self.batch_size % self.ranks:
-            raise ValueError(f"batch_size: saw {self.batch_size}, which {self.ranks} processes do not divide")
+        micro_batch_size(self.batch_size, self.processes)
 
     def batch(self, step: int) -> np.ndarray:
-        """This rank's tokens ``(batch_size / ranks, length)`` of one step, int64: a pure function of the arguments."""
-        own = self.batch_size // self.ranks
-        return self.source.take(step * self.batch_size + self.rank * own, own).astype(np.int64)
+        """This process's tokens of one step, int64, ``(batch_size / processes, length)``.
+
+        They are a pure function of the step and of the arguments of ``Batches``.
+        """
+        share = self.batch_size // self.processes
+        return self.source.take(step * self.batch_size + self.rank * share, share).astype(np.int64)
 
     def ahead(self, start: int, stop: int) -> Iterator[np.ndarray]:
-        """The batches of steps ``start`` to ``stop - 1``, made ahead by one thread that ends with the iterator."""
+        """Yield the batches of steps ``start`` to ``stop - 1``.
+
+        A thread prepares them; it ends with the iterator.
+        """
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="n2n-batches") as maker:
             waiting = deque(maker.submit(self.batch, step) for step in range(start, min(start + AHEAD, stop)))
             for step in range(start, stop):

@@ -14,7 +14,7 @@ from n2n.launch.resources import Resources
 from n2n.launch.submission import refuse_wrong
 from n2n.launch.sweep import folder_of
 from n2n.utils.paths import PathText
-from n2n.utils.strict import SeveralErrors, short_repr, unknown
+from n2n.utils.strict import SeveralErrors, errors_of, short_repr, unknown
 
 
 class SweepConfig(Resources):
@@ -48,33 +48,24 @@ class SweepConfig(Resources):
     @model_validator(mode="after")
     def _submittable(self) -> SweepConfig:
         """All of ``n2n.launch.submit``'s checks but for those that only the cluster can make."""
-        checks = (self._twice, self._wrong_points, self._wrong_name, self._wrong_cluster)
-        wrong = [said for check in checks if (said := check())]
+        checks = (self._check_fixed, self._check_points, lambda: folder_of(self.name), self._check_cluster)
+        wrong = [message for check in checks for message in errors_of(check)]
         if wrong:
             raise SeveralErrors(*wrong)
         return self
 
-    def _twice(self) -> str | None:
+    def _check_fixed(self) -> None:
         twice = [name for name in self.fixed if name in self.grid]
-        return f"fixed: saw {short_repr(twice[0])}, which the grid gives too" if twice else None
+        if twice:
+            raise ValueError(f"fixed: saw {short_repr(twice[0])}, which the grid gives too")
 
-    def _wrong_points(self) -> str | None:
-        try:
-            refuse_wrong(Notebook(pathlib.Path(self.notebook)), points_by_name(self.points), self)
-        except ValueError as error:
-            return str(error)
-        return None
+    def _check_points(self) -> None:
+        refuse_wrong(Notebook(pathlib.Path(self.notebook)), points_by_name(self.points), self)
 
-    def _wrong_name(self) -> str | None:
-        try:
-            folder_of(self.name)
-        except ValueError as error:
-            return str(error)
-        return None
-
-    def _wrong_cluster(self) -> str | None:
+    def _check_cluster(self) -> None:
         known = ["auto", *CLUSTERS]
-        return None if self.cluster in known else f"cluster: {unknown('cluster', self.cluster, known)}"
+        if self.cluster not in known:
+            raise ValueError(f"cluster: {unknown('cluster', self.cluster, known)}")
 
     @property
     def points(self) -> list[Point]:

@@ -17,6 +17,7 @@ from n2n.notebook.process_configs import MAX_SEED, ExploreConfig
 from n2n.oracle.checks import check_budget
 from n2n.oracle.filtering import filter
 from n2n.process.process import Process
+from n2n.utils.strict import errors_of
 from n2n.viz import draw_beliefs, draw_graph, draw_kernels, draw_losses
 
 if TYPE_CHECKING:
@@ -53,9 +54,8 @@ def views(process: Process, length: int, sequence: int) -> dict[str, View]:
 
     The graph is always drawn, without its edges' information if it is too large.
     """
-    refusal = _attempt(_refuse_large, process.graph)
-    if refusal:
-        return {view: draw_graph(process.graph) if view == "graph" else refusal for view in VIEWS}
+    if errors := errors_of(_refuse_large, process.graph):
+        return {view: draw_graph(process.graph) if view == "graph" else errors[0] for view in VIEWS}
     return {
         "graph": draw_graph(process.graph, edge_information(process, length)),
         "kernels": _attempt(draw_kernels, process),
@@ -66,8 +66,8 @@ def views(process: Process, length: int, sequence: int) -> dict[str, View]:
 
 def beliefs(process: Process, length: int, sequence: int) -> View:
     """The beliefs along one sequence, or why there are none."""
-    if refusal := _attempt(_refuse_large, process.graph):
-        return refusal
+    if errors := errors_of(_refuse_large, process.graph):
+        return errors[0]
     sample = process.sample(1, length=length, start=sequence)
     return draw_beliefs(sample, filter(process, sample.tokens, beliefs=True))
 

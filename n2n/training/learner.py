@@ -13,6 +13,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_
 
 from n2n.config.train_config import TrainConfig
 from n2n.data import Batches, Epochs, Stream
+from n2n.data.batches import micro_batch_size
 from n2n.data.sidecar import same_kernels
 from n2n.models.lm import LanguageModel
 from n2n.models.sizes import forward_flops
@@ -43,9 +44,7 @@ class Learner:
         self.config, self.device, self.ranks = config, device, ranks
         self.done = self.saved = 0  # updates made, and those of the last checkpoint
         self.batches = Batches(open_data(config), config.batch_size, ranks.rank, ranks.count)
-        own = config.batch_size // ranks.count
-        if own % config.accumulate:
-            raise ValueError(f"accumulate: saw {config.accumulate}, which does not divide a process's {own} sequences")
+        self.micro_batch_size = micro_batch_size(config.batch_size, ranks.count, config.accumulate)
         self.batches.batch(0)  # draws the kernels; a batch that fits in memory
         model = config.build_model().to(device)
         if config.compile == "on" or (config.compile == "auto" and device.type == "cuda"):
@@ -72,8 +71,7 @@ class Learner:
         mixed = torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
         with torch.random.fork_rng(devices=[]):  # dropout draws
             flops = forward_flops(self.model, config.seq_len - 1)["Global"]
-            part = config.batch_size // config.processes // config.accumulate
-            rows = max(1, min(part, int(REHEARSED // flops)))
+            rows = max(1, min(self.micro_batch_size, int(REHEARSED // flops)))
             tokens = torch.from_numpy(self.batches.batch(0)[:rows]).to(self.device)
             with mixed:
                 loss = self.model.nll(tokens).mean()

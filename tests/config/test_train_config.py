@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import n2n
-from n2n.config.train_config import CHANGEABLE
+from n2n.config.identity import CHANGEABLE
 from n2n.graph.graph import Graph
 
 

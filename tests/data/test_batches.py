@@ -32,7 +32,9 @@ def test_ranks_share_every_batch_between_them(ranks):
 
 
 def test_a_batch_that_ranks_do_not_divide_is_refused():
-    with pytest.raises(ValueError, match="batch_size: saw 6, which 4 processes do not divide"):
+    with pytest.raises(
+        ValueError, match=r"batch_size: saw 6; a multiple of processes \(4\) times accumulate \(1\) is needed"
+    ):
         Batches(Stream(PROCESS, 12), 6, 0, 4)
 
 

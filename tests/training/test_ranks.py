@@ -257,8 +257,11 @@ def test_nobody_outlives_a_launcher_that_is_killed(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"batch_size": 7}, "batch_size: saw 7, which 2 processes do not divide"),
-        ({"batch_size": 6, "accumulate": 2}, "accumulate: saw 2, which does not divide a process's 3 sequences"),
+        ({"batch_size": 7}, r"batch_size: saw 7; a multiple of processes \(2\) times accumulate \(1\)"),
+        (
+            {"batch_size": 6, "accumulate": 2},
+            r"batch_size: saw 6; .* processes \(2\) times accumulate \(2\)",
+        ),
         ({"batch_size": 8, "parallel": "dpp"}, "parallel: saw 'dpp'.*did you mean 'ddp'"),
         ({"batch_size": 8, "data": "nowhere.npy"}, "no dataset at"),
     ],
@@ -281,5 +284,5 @@ def test_torchrun_s_own_number_of_ranks_is_held_to_the_batch(tmp_path):
     process = torchrun(path, ranks=4)
     _, said = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "accumulate: saw 4, which does not divide a process's 2 sequences" in said
+    assert "batch_size: saw 8; a multiple of processes (4) times accumulate (4) is needed" in said
     assert [entry.name for entry in path.parent.iterdir()] == ["config.json"]
