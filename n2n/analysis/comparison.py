@@ -17,7 +17,7 @@ from n2n.models.lm import LanguageModel
 from n2n.oracle.filtering import filter
 from n2n.process.process import Process, Sample
 from n2n.utils.progress import track
-from n2n.utils.statistics import ratio_error, student
+from n2n.utils.statistics import ratio_error, student_quantile
 from n2n.utils.strict import as_integer, unknown
 
 ORACLE, NGRAM, EXACT = "oracle", "n-gram", "exact"  # whom no model may be called
@@ -242,7 +242,7 @@ def _mean_of(values: np.ndarray, among: np.ndarray | None = None, name: str = "e
     held = counts > 0
     mean, half = sums.sum() / counts.sum(), np.nan
     if (many := np.count_nonzero(held)) >= FEWEST:
-        half = student(many - 1) * ratio_error(sums[held], counts[held], mean)
+        half = student_quantile(many - 1) * ratio_error(sums[held], counts[held], mean)
     return {name: float(mean), "low": float(mean - half), "high": float(mean + half), "tokens": int(counts.sum())}
 
 

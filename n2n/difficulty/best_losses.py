@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pandas as pd
 
 from n2n.difficulty.entropies import entropy
 from n2n.difficulty.mutual_information import first_law, laws, one_step_apart
 from n2n.process.process import Process
-from n2n.utils.statistics import Z95
+from n2n.utils.statistics import Z95, entropy_of
 from n2n.utils.strict import as_integer
 
 
@@ -39,13 +38,8 @@ def best_losses(process: Process, length: int, *, precision: float = 0.02) -> pd
     oracle = entropy(process, length, precision=precision)
     rows = {
         "uniform guess": (math.log(process.graph.vocab_size), 0.0),
-        "unigram": (_entropy(pair.sum(axis=0)), 0.0),
-        "bigram": (_entropy(pair) - _entropy(pair.sum(axis=1)), 0.0),
+        "unigram": (float(entropy_of(pair.sum(axis=0))), 0.0),
+        "bigram": (float(entropy_of(pair.ravel()) - entropy_of(pair.sum(axis=1))), 0.0),
         f"oracle, {length} tokens": (oracle.mean, Z95 * oracle.standard_error),
     }
     return pd.DataFrame.from_dict(rows, orient="index", columns=["loss", "half"]).rename_axis("predictor")
-
-
-def _entropy(law: np.ndarray) -> float:
-    """Nats."""
-    return -float((law * np.log(np.where(law > 0, law, 1.0))).sum())

@@ -14,7 +14,7 @@ from n2n.graph.by_name import graphs_by_name
 from n2n.graph.graph import Graph
 from n2n.oracle.checks import check_budget, check_fixed
 from n2n.utils.progress import track
-from n2n.utils.statistics import mean_and_error, student
+from n2n.utils.statistics import mean_and_error, student_quantile
 from n2n.utils.strict import as_integer, as_positive, short_repr, unknown
 
 LOWEST, HIGHEST = 1e-4, 1e3  # concentrations between which the target is looked for
@@ -137,7 +137,7 @@ def _judged(graph: Graph, alpha: float, length: int, seeds: Sequence[int], seque
     if count == 1:
         return Calibration(graph, alpha, mean, math.nan, math.nan, (math.nan, math.nan), means)
     error = float(mean_and_error(means)[1])
-    half = student(count - 1) * math.sqrt(2) * error  # the mean of the others varies as much as this one
+    half = student_quantile(count - 1) * math.sqrt(2) * error  # the mean of the others varies as much as this one
     return Calibration(graph, alpha, mean, error, math.sqrt(count) * error, (mean - half, mean + half), means)
 
 
@@ -221,5 +221,5 @@ def equal_difficulty(
 def _with_interval(means: np.ndarray, *names: str) -> dict[str, float]:
     """Mean, standard error and 95% interval over processes, by these names."""
     mean, error = mean_and_error(means)
-    half = student(len(means) - 1) * error
+    half = student_quantile(len(means) - 1) * error
     return dict(zip(names, (mean, error, mean - half, mean + half), strict=True))

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from n2n.graph.graph import Graph
 from n2n.oracle.checks import check_device, check_fixed, check_process
 from n2n.oracle.filtering import filter
 from n2n.process.process import Process
-from n2n.utils.statistics import mean_and_error
+from n2n.utils.statistics import entropy_of, mean_and_error
 from n2n.utils.strict import as_integer, as_positive
 
 PILOT = 256  # sequences drawn before it is known how many are needed
@@ -94,7 +93,7 @@ def predictive_entropies(
     """Entropies of the oracle's predictives, ``(batch, T - 1)``, or of the ``last`` so many alone (0: all)."""
     on_device = torch.from_numpy(tokens.astype(np.int64)).to(device)
     predictive = filter(process, on_device, predictive=True, start=start).predictive
-    return _entropy_of(predictive[:, -last:]).cpu().numpy()
+    return entropy_of(predictive[:, -last:]).cpu().numpy()
 
 
 def entropies_by_seed(graph: Graph, seeds: Sequence[int], sequences: int, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -110,10 +109,6 @@ def entropies_by_seed(graph: Graph, seeds: Sequence[int], sequences: int, length
         found.append(mean_and_error(predictive_entropies(process, tokens).mean(axis=1)))
     means, errors = np.array(found).T
     return means, errors
-
-
-def _entropy_of(probabilities: Tensor) -> Tensor:
-    return torch.special.entr(probabilities).sum(-1).clamp_min(0.0) + 0.0  # a certain outcome has 0, not -0
 
 
 def until_precise(measure: Callable[[int, int], np.ndarray], precision: float, most: int) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from n2n.oracle.checks import check_fixed, check_process, check_tokens
 from n2n.oracle.filtering import Filtered, filter
 from n2n.process.process import Process
-from n2n.utils.statistics import mean_and_error
+from n2n.utils.statistics import entropy_of, mean_and_error
 from n2n.utils.strict import as_integer
 
 LIMIT = 2**22  # windows of context_length + 1 tokens that are enumerated, at most
@@ -172,8 +172,3 @@ def followed(found: Filtered, start: np.ndarray) -> tuple[np.ndarray, np.ndarray
     possible = probability > 0  # else nan, or 0
     law = np.where(possible[:, None], found.predictive[:, -1].cpu().numpy(), 0.0)
     return np.where(possible, probability, 0.0), entropy_of(law)
-
-
-def entropy_of(laws: np.ndarray) -> np.ndarray:
-    """Of each row, nats."""
-    return np.maximum(-(laws * np.log(np.where(laws > 0, laws, 1.0))).sum(axis=-1), 0.0) + 0.0

@@ -9,7 +9,6 @@ import n2n
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.process.process import Process
-from n2n.utils.statistics import student
 
 
 def iid_graph(vocab_size: int) -> Graph:
@@ -117,12 +116,6 @@ def test_bad_comparisons_are_refused(asked, said):
     given = {"graphs": ["two_chains"], "target": 1.0, "seeds": [0, 1], "fresh": [2, 3], "sequences": 4, "length": 4}
     with pytest.raises(ValueError, match=said):
         n2n.equal_difficulty(**{**given, **asked})
-
-
-@pytest.mark.parametrize(("freedom", "expected"), [(2, 4.3027), (3, 3.1824), (7, 2.3646), (30, 2.0423)])
-def test_quantiles_of_student_s_t(freedom, expected):
-    """Abramowitz and Stegun, table 26.10."""
-    assert student(freedom) == pytest.approx(expected, abs=1e-4)
 
 
 def test_bytes_that_cannot_be_compressed_are_not():

@@ -9,7 +9,7 @@ from n2n.difficulty.entropies import entropies_by_seed
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.process.process import Process
-from n2n.utils.statistics import student
+from n2n.utils.statistics import student_quantile
 
 
 @pytest.mark.parametrize(("name", "nodes", "target"), [("four_chains", "X", 2.0), ("two_chains", ["Z1", "Z2"], 1.2)])
@@ -44,7 +44,7 @@ def test_the_error_holds_the_mean_over_all_processes_as_often_as_it_says():
         seeds = range(32 * repeat, 32 * repeat + 16)
         found = n2n.calibrate(one_row(8), 1.2, "X", length=2, sequences=2, seeds=seeds, tolerance=0.05)
         expected = float(digamma(8 * found.alpha + 1) - digamma(found.alpha + 1))
-        held["all"] += abs(found.entropy - expected) < student(15) * found.standard_error
+        held["all"] += abs(found.entropy - expected) < student_quantile(15) * found.standard_error
         others = [Process(found.graph, seed + 16).kernel("X")[0] for seed in seeds]
         low, high = found.fresh
         held["fresh"] += low < np.mean([-(row * np.log(row)).sum() for row in others]) < high
