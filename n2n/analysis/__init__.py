@@ -1,4 +1,4 @@
-"""A learner beside the oracle: evaluation, comparison, token mixing, agreement, probes, dynamics."""
+"""Models against the oracle: evaluation, comparison, token mixing, agreement, probes, dynamics."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""A model's work on many sequences, some at a time."""
+"""Run a model on many sequences, one batch at a time."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from n2n.models.lm import LanguageModel
 from n2n.process.process import Process
 from n2n.utils.arrays import integer_tensor
 
-PART = 64  # sequences in one forward pass
+BATCH_SIZE = 64  # sequences in one forward pass
 
 
 @torch.no_grad()
 def run_in_batches(
-    model: LanguageModel, tokens: ArrayLike, read: Callable[[Tensor], Tensor], part: int = PART
+    model: LanguageModel, tokens: ArrayLike, compute: Callable[[Tensor], Tensor], batch_size: int = BATCH_SIZE
 ) -> np.ndarray:
-    """What ``read`` makes of the sequences, ``part`` of them at a time, on the model's device and in evaluation mode.
+    """Apply ``compute`` to batches of sequences, on the model's device and in evaluation mode, and join the results.
 
     Args:
-        model: on any device and in any mode; it is left as it was.
+        model: a model on any device and in any mode; neither changes.
         tokens: ``(sequences, T)`` integers.
-        read: from ``(batch, T)`` to a tensor whose first axis is the batch.
-        part: sequences at a time.
+        compute: maps ``(batch, T)`` to a tensor whose first axis is the batch.
+        batch_size: sequences in a batch.
 
     Returns:
-        what ``read`` gave, joined along its first axis.
+        the results of ``compute``, joined along their first axis.
 
     Raises:
-        ValueError: tokens of another shape or type, or what ``read`` refuses.
+        ValueError: tokens of another shape or type, or tokens that ``compute`` refuses.
     """
     tokens = integer_tensor(tokens)
     if tokens.ndim != 2:
@@ -40,12 +40,12 @@ def run_in_batches(
     device, training = next(model.parameters()).device, model.training
     model.eval()
     try:
-        return torch.cat([read(some.to(device)).cpu() for some in tokens.split(part)]).numpy()
+        return torch.cat([compute(batch.to(device)).cpu() for batch in tokens.split(batch_size)]).numpy()
     finally:
         model.train(training)
 
 
 def check_vocabulary(model: LanguageModel, process: Process) -> None:
-    """Raise a ``ValueError`` if a model reads another vocabulary than a process emits."""
+    """Raise a ``ValueError`` if a model and a process differ in vocabulary."""
     if model.config.vocab_size != process.graph.vocab_size:
         raise ValueError(f"saw a model of {model.config.vocab_size} symbols, a process of {process.graph.vocab_size}")

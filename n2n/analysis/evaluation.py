@@ -1,42 +1,34 @@
-"""Held-out evaluation: a model against the oracle, on the same tokens."""
+"""Held-out evaluation: a model and the oracle on the same tokens."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import cached_property
-
-import numpy as np
 
 from n2n.analysis.batched import check_vocabulary, run_in_batches
+from n2n.analysis.held_out import HeldOut
 from n2n.config.train_config import TrainConfig
-from n2n.difficulty.ngrams import fit_ngram
 from n2n.models.lm import LanguageModel
-from n2n.oracle.filtering import filter
-from n2n.process.process import Process, Split
+from n2n.process.process import Split
 from n2n.runs.run import Run
 from n2n.utils.statistics import mean_and_error
-from n2n.utils.strict import unknown
-
-HELD_OUT: tuple[Split, ...] = ("test", "valid")
-BASELINE_TOKENS = 2**21  # training tokens that the baselines are fitted on, at most
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model beside the oracle and the baselines, nats per token.
+    """Losses of a model, the oracle and the baselines on held-out sequences, nats per token.
 
     Attributes:
-        split: whose sequences these are.
-        sequences: how many.
-        parameters: of the model.
+        split: the split that the sequences come from.
+        sequences: number of sequences.
+        parameters: number of the model's parameters.
         cross_entropy: the model's mean ``-log P(x_t | x_<t)``.
-        oracle_nll: the oracle's, on the same tokens.
-        excess_loss: the difference; its expectation is a KL divergence, and the smaller the better.
+        oracle_nll: the oracle's mean on the same tokens.
+        excess_loss: their difference. Its expectation is a KL divergence; smaller is better.
         excess_standard_error: standard error of ``excess_loss`` over sequences.
-        unigram, bigram: the same loss for the baselines, fitted on training sequences.
-        excess_by_position: mean over sequences at t = 1 .. T - 1.
-        excess_standard_error_by_position: its standard error.
+        unigram, bigram: mean losses of the baselines, which are fitted on training sequences.
+        excess_by_position: mean excess loss over sequences at t = 1 .. T - 1.
+        excess_standard_error_by_position: standard error of ``excess_by_position``.
     """
 
     split: str
@@ -52,81 +44,28 @@ class Evaluation:
     excess_standard_error_by_position: list[float]
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Sequences that models are judged by, and what the oracle and the baselines lose on them, computed once.
-
-    Args:
-        process: the truth.
-        sequences: how many, the first ones of the split, at least 2.
-        length: tokens in each.
-        train_sequences: the baselines are fitted on the first so many training sequences (2^21 tokens at most).
-        split: ``"test"`` or ``"valid"``.
-
-    Raises:
-        ValueError: fewer than 2 sequences, or a split that is not held out.
-    """
-
-    process: Process
-    sequences: int
-    length: int
-    train_sequences: int
-    split: Split = "test"
-
-    def __post_init__(self) -> None:
-        if self.sequences < 2:
-            raise ValueError(f"sequences: saw {self.sequences}; at least 2 are needed for a standard error")
-        if self.split not in HELD_OUT:
-            raise ValueError(unknown("held-out split", self.split, HELD_OUT))
-
-    @cached_property
-    def tokens(self) -> np.ndarray:
-        """``(sequences, length)``, int64."""
-        drawn = self.process.sample(self.sequences, length=self.length, split=self.split, latents=False)
-        return drawn.tokens.astype(np.int64)
-
-    @cached_property
-    def oracle_nll(self) -> np.ndarray:
-        """``(sequences, length - 1)``, nats."""
-        return filter(self.process, self.tokens).nll.numpy()
-
-    @cached_property
-    def baselines(self) -> dict[str, float]:
-        """Mean losses of the unigram and the bigram, nats per token."""
-        fitted = baseline_tokens(self.process, self.train_sequences, self.length)
-        vocab_size = self.process.graph.vocab_size
-        orders = {"unigram": 1, "bigram": 2}
-        return {name: float(fit_ngram(fitted, vocab_size, k).nll(self.tokens).mean()) for name, k in orders.items()}
-
-
 def held_out(config: TrainConfig, split: Split = "test", sequences: int | None = None) -> HeldOut:
-    """What a run's models are judged by; ``sequences`` in the place of the configuration's."""
-    seen = sequences_seen(config, config.steps)
-    return HeldOut(config.process, sequences or config.eval_sequences, config.seq_len, seen, split)
+    """The sequences that a run's models are evaluated on; ``sequences`` replaces the configuration's number."""
+    train_sequences = sequences_seen(config, config.steps)
+    return HeldOut(config.process, sequences or config.eval_sequences, config.seq_len, split, train_sequences)
 
 
 def sequences_seen(config: TrainConfig, steps: int) -> int:
-    """Distinct training sequences that so many steps see."""
-    seen = steps * config.batch_size
-    return seen if config.sequences is None else min(seen, config.sequences)
-
-
-def baseline_tokens(process: Process, train_sequences: int, length: int) -> np.ndarray:
-    """What baselines are fitted on, ``(sequences, length)``: the first training sequences, 2^21 tokens at most."""
-    count = min(train_sequences, max(1, BASELINE_TOKENS // length))
-    return process.sample(count, length=length, latents=False).tokens
+    """Number of distinct training sequences in the first ``steps`` steps."""
+    count = steps * config.batch_size
+    return count if config.sequences is None else min(count, config.sequences)
 
 
 def evaluate(
     run: Run | str | os.PathLike, *, step: int | None = None, split: Split = "test", sequences: int | None = None
 ) -> Evaluation:
-    """Judge a run's model at a checkpoint, while the run goes on or after it; nothing is written.
+    """Evaluate a checkpoint of a run, which may still be training. Nothing is written.
 
     Args:
         run: the run, or its folder.
-        step: of the checkpoint; None is the last.
+        step: step of the checkpoint (None: the last one).
         split: ``"test"`` or ``"valid"``.
-        sequences: held-out sequences (None: as many as the run's own evaluations).
+        sequences: number of held-out sequences (None: the number that the run itself evaluates on).
 
     Raises:
         ValueError: no such run or checkpoint, a damaged checkpoint, fewer than 2 sequences, or a split that is not held
@@ -137,10 +76,10 @@ def evaluate(
 
 
 def evaluate_model(model: LanguageModel, data: HeldOut) -> Evaluation:
-    """Judge a model, in any mode and on any device; it is left as it was.
+    """Evaluate a model in any mode and on any device; neither changes.
 
     Raises:
-        ValueError: a model of another vocabulary.
+        ValueError: the model and the process differ in vocabulary.
     """
     check_vocabulary(model, data.process)
     nll = run_in_batches(model, data.tokens, lambda part: model.nll(part).double())

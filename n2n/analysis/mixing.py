@@ -1,4 +1,4 @@
-"""What a model mixes at each position, beside the exact influence of the same tokens."""
+"""Token mixing of a model and the exact influence of the same tokens."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from n2n.analysis.batched import check_vocabulary, run_in_batches
+from n2n.analysis.held_out import HeldOut
 from n2n.graph.graph import Graph
 from n2n.models.lm import LanguageModel
 from n2n.oracle.influence import token_influence
 from n2n.process.process import Process
 from n2n.utils.strict import as_integer
 
-SPLIT = "test"
-PART = 16  # sequences inspected at once
+BATCH_SIZE = 16  # sequences in one call of model.inspect
 
 
 @dataclass(frozen=True, eq=False)
 class MixingResult:
-    """Sequences, what a model mixes on them, and what their tokens tell.
+    """Sequences, a model's mixing on them, and the exact influence of their tokens.
 
     Attributes:
-        graph: that the sequences come from.
+        graph: the graph of the process.
         tokens: ``(batch, T)``.
-        latents: ``{name: (batch, T)}``, their true paths.
+        latents: ``{name: (batch, T)}``, the true paths.
         mixing: ``(batch, layers, heads, T - 1, T - 1)``, [query, key]; see ``token_mixing``.
         influence: ``(batch, T - 1, T - 1)``, nats; see ``n2n.token_influence``.
     """
@@ -39,60 +39,59 @@ class MixingResult:
 
     @cached_property
     def signed(self) -> bool:
-        """Whether the mixing has entries under 0."""
+        """Whether the mixing has negative entries."""
         return bool((self.mixing < 0).any())
 
     def place(self, sequence: int, query: int | None) -> tuple[int, int]:
-        """A sequence and a query, None being the last one; or a ``ValueError`` if there is no such one."""
+        """A sequence and a query (None: the last one).
+
+        Raises:
+            ValueError: no such sequence or query.
+        """
         count, last = len(self.tokens), self.influence.shape[1] - 1
-        return as_integer("sequence", sequence, 0, count - 1), as_integer(
-            "query", last if query is None else query, 0, last
-        )
+        query = last if query is None else query
+        return as_integer("sequence", sequence, 0, count - 1), as_integer("query", query, 0, last)
 
     def weights(self, sequence: int, layer: int | None, head: int | None) -> np.ndarray:
-        """One head's mixing on one sequence, ``(T - 1, T - 1)``; None is the mean of absolute values over all.
+        """Mixing of one head on one sequence, ``(T - 1, T - 1)``. None: the mean of absolute values over all of them.
 
         Layers are the model's blocks, counted from 1; heads are counted from 0.
 
         Raises:
             ValueError: no such sequence, layer or head.
         """
-        chosen, (layers, heads) = self.mixing[self.place(sequence, None)[0]], self.mixing.shape[1:3]
+        mixing, (layers, heads) = self.mixing[self.place(sequence, None)[0]], self.mixing.shape[1:3]
         if layer is not None:
-            chosen = chosen[[as_integer("layer", layer, 1, layers) - 1]]
+            mixing = mixing[[as_integer("layer", layer, 1, layers) - 1]]
         if head is not None:
-            chosen = chosen[:, [as_integer("head", head, 0, heads - 1)]]
-        return chosen[0, 0] if layer is not None and head is not None else np.abs(chosen).mean((0, 1))
+            mixing = mixing[:, [as_integer("head", head, 0, heads - 1)]]
+        return mixing[0, 0] if layer is not None and head is not None else np.abs(mixing).mean((0, 1))
 
 
 def token_mixing(model: LanguageModel, tokens: ArrayLike) -> np.ndarray:
     """How a model mixes the tokens that it predicts from: ``(batch, layers, heads, T - 1, T - 1)``, [query, key].
 
-    ``model.inspect(tokens[:, :-1]).mixing``, a few sequences at a time; what it is of each architecture is told by
-    ``n2n.models.inspection.Inspection``. It tells what a layer moves between positions, not what is in them: above the
-    first layer a position holds more than its own token.
+    This is ``model.inspect(tokens[:, :-1]).mixing``, a few sequences at a time; ``n2n.models.inspection.Inspection``
+    defines it for each architecture. It is what a layer moves between positions, not the content of these positions:
+    above the first layer a position holds more than its own token.
 
     Args:
-        model: on any device.
+        model: a model on any device.
         tokens: ``(batch, T)`` integers, T at least 2.
 
     Raises:
-        ValueError: tokens of another shape or type, or what ``model.inspect`` refuses.
+        ValueError: tokens of another shape or type, or tokens that ``model.inspect`` refuses.
     """
-    return run_in_batches(model, tokens, lambda some: model.inspect(some[:, :-1], residual=False).mixing, PART)
+    return run_in_batches(model, tokens, lambda batch: model.inspect(batch[:, :-1], residual=False).mixing, BATCH_SIZE)
 
 
 def measure_mixing(process: Process, model: LanguageModel, sequences: int, length: int) -> MixingResult:
-    """A model on the first held-out sequences of a process, of the split ``test``.
+    """Mixing of a model on the first sequences of a process's ``test`` split.
 
     Raises:
-        ValueError: numbers out of range, a model of another vocabulary, or one that does not say how it mixes tokens.
+        ValueError: a number out of range, a model of another vocabulary, or one that does not report its mixing.
     """
-    as_integer("sequences", sequences, 2)
-    as_integer("length", length, 2)
+    data = HeldOut(process, sequences, length)
     check_vocabulary(model, process)
-    sample = process.sample(sequences, length=length, split=SPLIT)
-    mixing = token_mixing(model, sample.tokens)
-    return MixingResult(
-        process.graph, sample.tokens, sample.latents, mixing, token_influence(process, sample.tokens).numpy()
-    )
+    mixing, influence = token_mixing(model, data.tokens), token_influence(process, data.tokens).numpy()
+    return MixingResult(process.graph, data.tokens, data.sample.latents, mixing, influence)

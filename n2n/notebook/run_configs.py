@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from n2n.analysis.of_runs import _other_task
+from n2n.analysis.of_runs import task_difference
 from n2n.config.limits import MAX_BYTES
 from n2n.config.train_config import TrainConfig
 from n2n.notebook.examples import (
@@ -71,7 +71,7 @@ class EvaluateConfig(Configuration):
         if max(self.orders) > first.seq_len:
             wrong.append(f"orders: saw {max(self.orders)}; sequences of {first.seq_len} tokens show no longer n-grams")
         wrong += [
-            _other_task(name, self.runs[0], other, first) for name, other in zip(self.runs[1:], others, strict=True)
+            task_difference(name, self.runs[0], other, first) for name, other in zip(self.runs[1:], others, strict=True)
         ]
         if any(wrong):
             raise SeveralErrors(*filter(None, wrong))

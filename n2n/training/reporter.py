@@ -11,7 +11,8 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from n2n.analysis.evaluation import HeldOut, evaluate_model, held_out
+from n2n.analysis.evaluation import evaluate_model, held_out
+from n2n.analysis.held_out import HeldOut
 from n2n.models.lm import LanguageModel
 from n2n.models.sizes import BACKWARD, forward_flops
 from n2n.monitor import checkpoint

@@ -8,6 +8,7 @@ import pytest
 import n2n
 from n2n.analysis import comparison, dynamics, probes
 from n2n.analysis.agreement import mixing_by_lag
+from n2n.analysis.held_out import HeldOut
 from n2n.analysis.mixing import token_mixing
 
 
@@ -33,7 +34,7 @@ def test_checkpoints_are_spread_evenly(run):
 def test_each_step_is_that_checkpoint_by_itself(run, found):
     data = probes.ProbeData(run.config.process, 6, 11)
     for step, model in ((0, run.config.build_model()), (4, run.model(4)), (12, run.model(12))):
-        alone = comparison.Comparison(run.config.process, {"m": model}, 6, 12)
+        alone = comparison.Comparison(HeldOut(run.config.process, 6, 12), {"m": model})
         excess = found.excess.set_index("step")["excess_loss"]
         assert excess[step] == pytest.approx(alone.excess["m"].mean())
         positions = found.positions.set_index(["step", "position"])["excess_loss"]
@@ -42,7 +43,7 @@ def test_each_step_is_that_checkpoint_by_itself(run, found):
         expected = probes.variance_explained(data, data.residual(model)[1]).set_index("latent")["r2"]
         assert r2[step, 1].to_dict() == pytest.approx(expected.to_dict())
         share = found.mixing.set_index(["step", "layer", "head", "lag"])["share"]
-        alike = mixing_by_lag(token_mixing(model, alone.tokens)).set_index(["layer", "head", "lag"])["share"]
+        alike = mixing_by_lag(token_mixing(model, alone.data.tokens)).set_index(["layer", "head", "lag"])["share"]
         assert share[step].to_dict() == pytest.approx(alike.to_dict())
 
 
@@ -51,7 +52,7 @@ def test_a_step_that_is_not_there(run):
         dynamics.trace(run, [0, 5], sequences=4)
     with pytest.raises(ValueError, match="steps: saw none"):
         dynamics.trace(run, [], sequences=4)
-    with pytest.raises(ValueError, match="most: saw 1"):
+    with pytest.raises(ValueError, match="max_steps: saw 1"):
         dynamics.spread(run, 1)
 
 

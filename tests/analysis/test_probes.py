@@ -171,10 +171,10 @@ def test_the_belief_itself_is_found_and_a_constant_is_not(data):
 
 def test_the_simplex_pairs_beliefs_with_their_images(data):
     own = Parts(*(np.concatenate(parts, -1) for parts in zip(*data.beliefs.values(), strict=True)))
-    belief, image = probes.simplex(data, own, most=50)
+    belief, image = probes.simplex(data, own, max_points=50)
     assert belief.shape == image.shape == (50, 3)
     np.testing.assert_allclose(belief, image, atol=1e-9)
-    every, _ = probes.simplex(data, own, most=10**6)
+    every, _ = probes.simplex(data, own, max_points=10**6)
     np.testing.assert_array_equal(every, data.beliefs["Z1"].judged.reshape(-1, 3))
     other = ProbeData(n2n.Process(n2n.Graph.preset("single")), 2, 4)
     with pytest.raises(ValueError, match=r"saw latents of \{'Z1': 64\} states; the belief simplex needs one of 3"):

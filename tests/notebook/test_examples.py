@@ -82,21 +82,21 @@ def test_a_step_that_was_not_saved(run):
 
 def test_runs_side_by_side_are_named_and_of_one_process(run, small):
     other, stranger = n2n.train(small(arch="mingru")), n2n.train(small(process_seed=7))
-    found = of_runs.compared([run, other], 4)
+    found = of_runs.compare([run, other], 4)
     assert list(found.models) == ["transformer", "mingru"]
-    assert found.length == 12
+    assert found.data.length == 12
     with pytest.raises(ValueError, match=f"{stranger.path.name} has another process than {run.path.name}"):
-        of_runs.compared([run, stranger], 4)
+        of_runs.compare([run, stranger], 4)
     longer = n2n.train(small(seq_len=16))
     with pytest.raises(ValueError, match="has another seq_len than"):
-        of_runs.compared([run, longer], 4)
+        of_runs.compare([run, longer], 4)
     same = n2n.train(small(seed=3))
-    assert list(of_runs.compared([run, same], 4).models) == [run.path.name, same.path.name]
+    assert list(of_runs.compare([run, same], 4).models) == [run.path.name, same.path.name]
     a, b = (n2n.train(small(run_dir=run.path.parent / part / "run", seed=k)) for k, part in enumerate("ab"))
-    assert list(of_runs.compared([a, b], 4).models) == ["a/run", "b/run"]
+    assert list(of_runs.compare([a, b], 4).models) == ["a/run", "b/run"]
     c = n2n.train(small(run_dir=run.path.parent / "c" / "b" / "run"))
-    with pytest.raises(ValueError, match="go by the same names"):
-        of_runs.compared([b, c], 4)
+    with pytest.raises(ValueError, match="saw folders of the same names"):
+        of_runs.compare([b, c], 4)
 
 
 def test_what_runs_have_seen(run, small):

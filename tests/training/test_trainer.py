@@ -7,7 +7,8 @@ import torch
 from support.run_folders import assert_same_run, contents
 
 import n2n
-from n2n.analysis.evaluation import HeldOut, evaluate_model
+from n2n.analysis.evaluation import evaluate_model
+from n2n.analysis.held_out import HeldOut
 from n2n.monitor import checkpoint
 from n2n.training import learner
 from n2n.training.optimization import learning_rate

@@ -1,0 +1,91 @@
+"""Held-out sequences of a process and the oracle's predictions and beliefs on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from n2n.difficulty.ngrams import fit_ngram
+from n2n.oracle.filtering import filter
+from n2n.process.process import Process, Sample, Split
+from n2n.utils.strict import as_integer, unknown
+
+SPLITS: tuple[Split, ...] = ("test", "valid")
+BASELINE_TOKENS = 2**21  # training tokens that baselines are fitted on, at most
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """The first sequences of a held-out split. Each property is computed when it is first read, and kept.
+
+    Args:
+        process: the process that generates the sequences.
+        sequences: number of sequences, at least 2.
+        length: tokens in each sequence, at least 2.
+        split: ``"test"`` or ``"valid"``.
+        train_sequences: number of training sequences that ``baselines`` are fitted on, from the first one (at most
+            2^21 tokens).
+
+    Raises:
+        ValueError: a number out of range, or a split that is not held out.
+    """
+
+    process: Process
+    sequences: int
+    length: int
+    split: Split = "test"
+    train_sequences: int = 1
+
+    def __post_init__(self) -> None:
+        as_integer("sequences", self.sequences, 2)
+        as_integer("length", self.length, 2)
+        if self.split not in SPLITS:
+            raise ValueError(unknown("held-out split", self.split, SPLITS))
+
+    @cached_property
+    def sample(self) -> Sample:
+        """``sample.tokens (sequences, length)`` and ``sample.latents``."""
+        return self.process.sample(self.sequences, length=self.length, split=self.split)
+
+    @cached_property
+    def tokens(self) -> np.ndarray:
+        """``(sequences, length)``, int64."""
+        return self.sample.tokens.astype(np.int64)
+
+    @cached_property
+    def states(self) -> dict[str, np.ndarray]:
+        """True states of each latent, ``(sequences, length)``; for a classic process, its own states."""
+        own = self.process.own_states
+        return {latent: own[latent][path] for latent, path in self.sample.latents.items()}
+
+    @cached_property
+    def oracle_nll(self) -> np.ndarray:
+        """-log P(x_t | x_<t), ``(sequences, length - 1)``, nats."""
+        return filter(self.process, self.tokens).nll.numpy()
+
+    @cached_property
+    def oracle_log_probabilities(self) -> np.ndarray:
+        """log P(x_t = v | x_<t), ``(sequences, length - 1, V)``, nats."""
+        return filter(self.process, self.tokens, predictive=True).predictive.log().numpy()
+
+    @cached_property
+    def beliefs(self) -> dict[str, np.ndarray]:
+        """P(z_t | x_<=t) of each latent, ``(sequences, length, n)``; for a classic process, over its own states."""
+        beliefs = filter(self.process, self.tokens, beliefs=True).beliefs
+        sums = {latent: np.eye(max(own) + 1)[own] for latent, own in self.process.own_states.items()}
+        return {latent: beliefs[latent].numpy() @ matrix for latent, matrix in sums.items()}
+
+    @cached_property
+    def baselines(self) -> dict[str, float]:
+        """Mean losses of the unigram and the bigram, nats per token."""
+        fitted_on = baseline_tokens(self.process, self.train_sequences, self.length)
+        vocab_size, orders = self.process.graph.vocab_size, {"unigram": 1, "bigram": 2}
+        return {name: float(fit_ngram(fitted_on, vocab_size, n).nll(self.tokens).mean()) for name, n in orders.items()}
+
+
+def baseline_tokens(process: Process, train_sequences: int, length: int) -> np.ndarray:
+    """The first training sequences, which baselines are fitted on, ``(sequences, length)``; at most 2^21 tokens."""
+    count = min(train_sequences, max(1, BASELINE_TOKENS // length))
+    return process.sample(count, length=length, latents=False).tokens
