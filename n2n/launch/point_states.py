@@ -13,8 +13,9 @@ from n2n.launch.clusters import WAITING, Cluster, Live
 from n2n.launch.job import STATE
 from n2n.launch.sweep import LOGS, UNFINISHED, Sweep
 from n2n.monitor.status import STATUS
-from n2n.utils.files import last_row, read_object, tail
+from n2n.utils.files import read_object, tail
 from n2n.utils.progress import in_watched_notebook, print_line
+from n2n.utils.rows import last_row
 from n2n.utils.strict import short_repr
 
 ENDED = ("done", *UNFINISHED)

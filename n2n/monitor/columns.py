@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from n2n.utils.files import read_lines
+from n2n.utils.rows import read_lines
 
 _PART = 4096  # rows that are parsed at a time
 

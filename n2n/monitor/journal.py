@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from n2n.utils.files import append_row, is_intact, parse_row, read_rows, sync, write_atomic
+from n2n.utils.files import sync, write_atomic
+from n2n.utils.rows import append_row, is_intact, parse_row, read_rows
 
 Mark = dict[str, int]  # "bytes" of a file from its start, and their checksum "crc"
 Marks = dict[str, Mark]  # of the files beside a run's checkpoints, by name

@@ -13,8 +13,9 @@ import pandas as pd
 
 from n2n.monitor.columns import read_columns
 from n2n.monitor.status import read_status
-from n2n.utils.files import read_object, read_rows
+from n2n.utils.files import read_object
 from n2n.utils.paths import checked_path
+from n2n.utils.rows import read_rows
 from n2n.utils.statistics import Z95
 from n2n.utils.strict import Refused
 

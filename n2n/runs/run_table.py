@@ -11,7 +11,8 @@ import pandas as pd
 
 from n2n.monitor.status import read_status
 from n2n.runs.paths import SWEEP, sweep_folder
-from n2n.utils.files import DamagedFile, read_object, read_object_or_empty, read_rows
+from n2n.utils.files import read_object, read_object_or_empty
+from n2n.utils.rows import DamagedFile, read_rows
 
 RESULTS = (
     "split",

@@ -14,7 +14,8 @@ import pandas as pd
 from n2n import models, runs
 from n2n.models.sizes import BACKWARD, forward_flops
 from n2n.monitor.status import read_status
-from n2n.utils.files import DamagedFile, read_object_or_empty, read_rows
+from n2n.utils.files import read_object_or_empty
+from n2n.utils.rows import DamagedFile, read_rows
 
 MAX_ERROR = 200  # characters of an error's last line
 MODEL_FIELDS = ("arch", "dim", "layers", "heads", "model_options")

@@ -35,9 +35,10 @@ from n2n.training.run_folder import (
     write_status,
 )
 from n2n.utils.cpu import cores
-from n2n.utils.files import DamagedFile, last_row, tail
+from n2n.utils.files import tail
 from n2n.utils.lock import LockHeld, locked
 from n2n.utils.processes import end_with_parent
+from n2n.utils.rows import DamagedFile, last_row
 from n2n.utils.threads import THREADS_VARIABLE, Threads, choose_threads, torch_threads
 
 PERIOD = 0.2  # seconds between looks at the run's folder

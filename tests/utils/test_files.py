@@ -13,7 +13,8 @@ import pytest
 
 import n2n
 from n2n.notebook import stored_outputs
-from n2n.utils.files import append_row, making_folder, read_rows, remove_unfinished, write_atomic, write_json
+from n2n.utils.files import making_folder, read_json, remove_unfinished, write_atomic, write_json
+from n2n.utils.rows import read_rows
 from n2n.viz import report_page
 
 GRAPH = n2n.Graph.preset("single")
@@ -168,17 +169,6 @@ def test_the_longest_name_that_a_file_can_have_is_written(tmp_path):
     GRAPH.to_yaml(tmp_path / ("é" * 120 + ".yaml"))
 
 
-def test_appending_keeps_links_and_modes(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_text("")
-    path.chmod(0o664)
-    (tmp_path / "link").symlink_to(path)
-    append_row(tmp_path / "link", {"step": 1})
-    assert read_rows(path) == [{"step": 1}]
-    assert (tmp_path / "link").is_symlink()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o664
-
-
 def test_only_what_was_being_written_is_cleaned_away(tmp_path):
     for name in (".metrics.jsonl.123.part", ".mine.part", "a.123.part", ".x.part.bak"):
         (tmp_path / name).touch()
@@ -217,3 +207,19 @@ def test_a_run_s_files_may_be_links(small, tmp_path):
     n2n.train(small(run_dir=tmp_path / "run", steps=4))
     assert all((run.path / path.name).is_symlink() for path in (tmp_path / "disk").iterdir())
     assert pd.DataFrame(read_rows(tmp_path / "disk" / "metrics.jsonl"))["step"].tolist() == np.arange(4).tolist()
+
+
+def test_json_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "value.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"a": float("nan")})
+
+    def fail(file):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomic(path, fail)
+    assert read_json(path) == {"a": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["value.json"]

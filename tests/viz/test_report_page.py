@@ -13,7 +13,7 @@ import pytest
 
 import n2n
 from n2n.notebook.examples import read_sweep
-from n2n.utils.files import append_row
+from n2n.utils.rows import append_row
 from n2n.viz.report_page import Part, page_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -18,7 +18,7 @@ from n2n.difficulty.calibration import EqualDifficulty
 from n2n.sweeps.equal_size import at_equal_size
 from n2n.sweeps.results import SweepResults
 from n2n.sweeps.scaling_laws import scaling_fits
-from n2n.utils.files import append_row
+from n2n.utils.rows import append_row
 from n2n.viz.report_page import PLOTLY, Part, page_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
