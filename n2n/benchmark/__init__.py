@@ -1,4 +1,4 @@
-"""How fast n2n is here, each piece of work beside a slow twin or torch's own in the same run."""
+"""Timings of n2n on this machine, each next to a slow reference implementation or to torch's own layers."""
 
 from n2n.benchmark.learners import learner_table
 from n2n.benchmark.operations import operation_table

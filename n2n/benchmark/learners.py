@@ -1,4 +1,4 @@
-"""How fast each learner trains, at equal size, beside a transformer of torch's own layers."""
+"""Training speed of each learner at equal size, next to a transformer of torch's own layers."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ from n2n.utils.progress import track
 
 STOCK = "stock transformer"
 VOCAB_SIZE, HEADS = 32, 4
-TARGETS = {"transformer": (STOCK, 1.0)}  # whom a learner is held to, and what part of its tokens a second
+TARGETS = {"transformer": (STOCK, 1.0)}  # the learner to compare with, and the target as a fraction of its speed
 RECURRENT_TARGET = ("transformer", 0.7)
-WARM = 3  # steps before the timed ones: memory that is kept from step to step is found by then
+WARM = 3  # untimed steps, after which the memory that is kept between steps is allocated
 
 
 class _Variant(NamedTuple):
-    """A way to run a learner."""
+    """How to run a learner: the precision of matrix products and the choice of kernels."""
 
     precision: str
     kernels: str
 
 
 def learner_table(settings: Settings) -> pd.DataFrame:
-    """A step of training, as the trainer takes it, of every learner with as many parameters as torch's transformer.
+    """Time a step of the trainer for every learner, each with as many parameters as torch's transformer.
 
-    Each learner is timed by itself: in turns they take each other's memory, and every step finds none of its own. On a
-    CUDA GPU there are rows in bfloat16 too, and with the fused kernels where they import.
+    The learners do not take turns, because each would use up the memory that the others keep between steps. On a CUDA
+    GPU the table has rows in bfloat16 too, and rows with the fused kernels if they are installed.
 
     Returns:
-        a row for each batch, precision, kernels and learner: its width and parameters, milliseconds a step, thousand
-        tokens a second, the share of the measured rate of matrix products in that precision that its own products and
-        convolutions reach (three forward passes being counted for a step; on a GPU, model FLOPs utilisation), MiB that
-        a step holds beyond weights and optimizer, and how many times as many tokens a second as whom it is held to.
+        A row for each batch size, precision, choice of kernels and learner: width and number of parameters,
+        milliseconds per step, thousand tokens per second, the share of the measured rate of matrix products in that
+        precision (a step counts as three forward passes; on a GPU this is the model FLOPs utilisation), MiB of memory
+        that a step needs beyond weights and optimizer, and the speed relative to the learner in ``held to``, with its
+        target.
 
     Source: Chowdhery et al., "PaLM", arXiv:2204.02311, appendix B (model FLOPs utilisation).
     """
@@ -60,7 +61,7 @@ def learner_table(settings: Settings) -> pd.DataFrame:
 
 
 def build(name: str, settings: Settings, kernels: str = "torch") -> torch.nn.Module:
-    """torch's transformer, ours as it is at that width, or another architecture as large as ours, on the CPU."""
+    """A learner on the CPU: torch's transformer, or an architecture of n2n with as many parameters."""
     if name == STOCK:
         return StockTransformer(VOCAB_SIZE, settings.dim, settings.layers, HEADS, settings.length)
     stock = build(STOCK, settings)
@@ -70,7 +71,7 @@ def build(name: str, settings: Settings, kernels: str = "torch") -> torch.nn.Mod
 
 
 def _learners(variant: _Variant) -> list[str]:
-    """torch's and ours first; with fused kernels those that have a use for them."""
+    """Names of the learners to time. With fused kernels these are only the learners that use them."""
     others = [name for name in models.names() if name != "transformer"]
     if variant.kernels == "torch":
         return [STOCK, "transformer", *others]
@@ -92,16 +93,16 @@ def _fused() -> list[str]:
 
 
 def _timed(name: str, variant: _Variant, batch: int, settings: Settings, rate: float) -> dict[str, object]:
-    # Fused kernels do the same arithmetic out of the counter's sight.
+    # Counted on a model without fused kernels: they do the same arithmetic, but torch's counter does not see it.
     flops = (1 + BACKWARD) * forward_flops(build(name, settings), settings.length)["Global"] / settings.length
     model = build(name, settings, variant.kernels).to(settings.device)
     step = _step(model, variant, batch, settings)
     (seconds,) = medians(settings.repeats, step, warm=WARM)
-    held = peak_memory(step, settings.device)  # last, as it gives back the memory that a step finds
+    peak = peak_memory(step, settings.device)  # last, because it frees the memory that is kept between steps
     tokens = batch * settings.length
     row = {"batch": batch, "learner": name, "precision": variant.precision, "kernels": variant.kernels}
     row |= {"dim": model.embedding.embedding_dim, "parameters": model.num_parameters, "ms": 1e3 * seconds}
-    return row | {"ktokens/s": tokens / seconds / 1e3, "of matrix rate": flops * tokens / seconds / rate, "MiB": held}
+    return row | {"ktokens/s": tokens / seconds / 1e3, "of matrix rate": flops * tokens / seconds / rate, "MiB": peak}
 
 
 def _step(model: torch.nn.Module, variant: _Variant, batch: int, settings: Settings) -> Callable[[], float]:

@@ -1,4 +1,4 @@
-"""How fast the recurrences run in parallel, beside their sequential twins."""
+"""Timings of the parallel recurrences next to their sequential twins."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from n2n.models import ops
 from n2n.utils.cpu import keep_freed_memory
 from n2n.utils.progress import track
 
-MAX_LENGTH_FACTOR = 64  # times ``length``, in steps of 4; with 256 tokens up to 16,384
-MAX_TWINS = 4  # times ``length``, beyond which the twins are left out
-WARM = 5  # unmeasured runs: memory that is kept from one to the next is found by then
-HEADS, STATE = 4, 64  # of ``ssd``
+MAX_LENGTH_FACTOR = 64  # longest sequence, as a multiple of ``length``: 16,384 tokens for the default of 256
+MAX_TWIN_FACTOR = 4  # longest sequence on which the twins are timed, as a multiple of ``length``
+WARM = 5  # untimed runs, after which the memory that is kept between runs is allocated
+HEADS, STATE = 4, 64  # heads and state size of ``ssd``
 
 
 def operation_table(settings: Settings) -> pd.DataFrame:
-    """Forward and backward of ``linear_scan`` and ``ssd``, beside the same token by token.
+    """Time forward and backward passes of ``linear_scan`` and ``ssd`` next to their token-by-token twins.
 
     Returns:
-        a row for each operation, number of sequences and length: milliseconds, nanoseconds a token, MiB held
-        meanwhile, how many times as fast as the twin (nan where that is left out), and the target for one sequence of
-        ``length``. The twin's cost of a token falls with the batch, which it does side by side.
+        A row for each operation, number of sequences and length: milliseconds, nanoseconds per token, peak memory in
+        MiB, the speed-up over the twin (nan where the twin is not timed), and the target speed-up for one sequence of
+        ``length``. The twin works on all sequences of a batch at once, so its time per token falls with the batch.
     """
     keep_freed_memory()
     batches = [(count, settings.length) for count in (1, *settings.batches)]
@@ -35,14 +35,14 @@ def operation_table(settings: Settings) -> pd.DataFrame:
     for name, (make, fast, twin, target) in track(_OPERATIONS.items(), "operation"):
         for count, length in batches + lengths:
             inputs = make(count, length, settings)
-            ours = _there_and_back(fast, inputs)
+            run = _forward_and_backward(fast, inputs)
             row = {"operation": name, "sequences": count, "length": length}
-            (seconds,) = medians(settings.repeats, ours, warm=WARM)
-            held = peak_memory(ours, settings.device)
-            row |= {"ms": 1e3 * seconds, "ns/token": 1e9 * seconds / (count * length), "MiB": held}
+            (seconds,) = medians(settings.repeats, run, warm=WARM)
+            peak = peak_memory(run, settings.device)
+            row |= {"ms": 1e3 * seconds, "ns/token": 1e9 * seconds / (count * length), "MiB": peak}
             row |= {"times the twin": float("nan")}
-            if length <= MAX_TWINS * settings.length:
-                (slow,) = medians(min(3, settings.repeats), _there_and_back(twin, inputs))
+            if length <= MAX_TWIN_FACTOR * settings.length:
+                (slow,) = medians(min(3, settings.repeats), _forward_and_backward(twin, inputs))
                 row["times the twin"] = slow / seconds
             rows.append(row | {"target": target})
     return pd.DataFrame(rows)
@@ -65,10 +65,10 @@ def _ready(settings: Settings, *values: Tensor) -> tuple[Tensor, ...]:
     return tuple(value.to(settings.device).requires_grad_() for value in values)
 
 
-def _there_and_back(operation: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Callable[[], None]:
+def _forward_and_backward(operation: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Callable[[], None]:
     def run() -> None:
-        found = operation(*inputs)
-        outputs = found[0] if isinstance(found, tuple) else found
+        outputs = operation(*inputs)
+        outputs = outputs[0] if isinstance(outputs, tuple) else outputs
         torch.autograd.grad(outputs, inputs, torch.ones_like(outputs))
 
     return run

@@ -1,4 +1,4 @@
-"""What a run costs beyond its updates: rows, the oracle, checkpoints, the wait for data."""
+"""Time that a run spends on everything but its updates: metrics, the oracle, checkpoints, waiting for data."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ from n2n.training.ranks import Ranks
 from n2n.training.trainer import train
 
 PARTS = ("data", "forward", "backward", "optimizer", "oracle", "monitor", "checkpoint")
-REPEATS = 3  # at most, as each takes seconds
+MAX_REPEATS = 3  # because each takes seconds
 
 
 def overhead_table(settings: Settings) -> pd.DataFrame:
-    """The trainer at its defaults beside a bare loop of the same updates on the same batches, in turns.
+    """Time the trainer with default settings next to a bare loop of the same updates on the same batches.
 
     Returns:
-        a row for each part, medians over repeats: milliseconds a step, and the share of the trainer's time.
-        ``bare loop`` is timed apart from the trainer, whose own account the rest is.
+        A row for each part of a step: milliseconds per step (medians over repeats), and the share of the trainer's
+        time. ``bare loop`` is a separate timing; all other rows are the trainer's own measurements.
     """
     config = TrainConfig(graph="sparse", device=settings.device, eval_sequences=2)
-    config = config.model_copy(update={"steps": config.checkpoint_every + 1})  # a row after the checkpoint counts it
-    taken = [(_bare(config), *_monitored(config)) for _ in range(min(REPEATS, settings.repeats))]
-    found = pd.DataFrame(taken, columns=["bare loop", "trainer", *PARTS]).median()
-    return pd.DataFrame({"ms a step": found, "share": found / found["trainer"]}).rename_axis("part")
+    # One more step, because the row of metrics after a checkpoint includes its time.
+    config = config.model_copy(update={"steps": config.checkpoint_every + 1})
+    times = [(_bare(config), *_monitored(config)) for _ in range(min(MAX_REPEATS, settings.repeats))]
+    medians = pd.DataFrame(times, columns=["bare loop", "trainer", *PARTS]).median()
+    return pd.DataFrame({"ms a step": medians, "share": medians / medians["trainer"]}).rename_axis("part")
 
 
 def _bare(config: TrainConfig) -> float:
-    """Milliseconds a step of nothing but batches and updates."""
+    """Milliseconds per step of a loop that only makes batches and updates."""
     learner = Learner(config, torch.device(config.device), Ranks())
     clock = Clock(learner.device)
     with closing(learner.batches.ahead(0, config.steps)) as batches:
@@ -49,7 +50,7 @@ def _bare(config: TrainConfig) -> float:
 
 
 def _monitored(config: TrainConfig) -> tuple[float, ...]:
-    """Milliseconds a step of the trainer: in all, and in each of ``PARTS``."""
+    """Milliseconds per step of the trainer, in total and in each of ``PARTS``."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         rows = train(config.model_copy(update={"run_dir": f"{folder}/run"})).metrics
     steps = rows["step"].diff().fillna(1)

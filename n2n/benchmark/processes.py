@@ -1,4 +1,4 @@
-"""How fast the sampler and the oracle are, each beside its slow twin in the same run."""
+"""Timings of the sampler and the oracle, each next to a slow reference implementation."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from n2n.utils.progress import track
 
 SAMPLED = {"single": 20, "two_chains": 20, "four_chains": 20, "sparse": 20, "slow_switch": 20, "debug": 40}
 FILTERED = {"single": 15, "four_chains": 60, "slow_switch": 100, "dense": 1000, "sparse": 1000}
-COUNTS = (256, 4096)  # sequences that the sampler draws
-WHOLE_STEPS = 2e7  # entries of the textbook's sums that are timed, at least; longer sequences are scaled to
-TWIN_LENGTH = 17  # tokens in each sequence of the sampler's twin; its time is in proportion to them
-GROWTH_LENGTH = 17  # tokens in a sequence there
-MAX_FLAT = 1024  # joint states up to which the textbook is drawn in the figure of growth
+COUNTS = (256, 4096)  # numbers of sequences to draw
+MIN_TIMED_ENTRIES = 2e7  # entries of the textbook's sums to time; the time of longer sequences is extrapolated
+TWIN_LENGTH = 17  # tokens in a sequence of the sampler's twin, whose time is proportional to the length
+GROWTH_LENGTH = 17  # tokens in a sequence of ``growth_table``
+MAX_FLAT = 1024  # joint states up to which ``growth_table`` times the textbook's algorithm
 
 
 def debug_graph() -> Graph:
-    """Large nodes: latents of 256 and 512 states, 256 symbols."""
+    """A graph of large nodes: latents of 256 and 512 states, and 256 symbols."""
     first = Node(name="Z1", num_states=256, alpha=ALPHA_Z)
     second = Node(name="Z2", num_states=512, parents=("Z1",), kernel="product", alpha=ALPHA_Z)
     x = Node(name="X", num_states=256, parents=("Z2",), observed=True, alpha=ALPHA_X)
@@ -41,12 +41,12 @@ def debug_graph() -> Graph:
 
 
 def sampler_table(settings: Settings) -> pd.DataFrame:
-    """The compiled sampler beside its numpy twin, and beside the random numbers alone.
+    """Time the compiled sampler next to its numpy twin and next to drawing only the random numbers.
 
     Returns:
-        a row for each graph and number of sequences: million tokens a second, the same on one thread, how many times
-        as fast as the twin (scaled from shorter sequences) and the target for it, the share of one thread's time that
-        its random numbers take by themselves, and whether the tokens are the twin's.
+        A row for each graph and number of sequences: million tokens per second on all cores and on one thread, the
+        speed-up over the twin (extrapolated from shorter sequences) and its target, the share of one thread's time
+        that the random numbers take, whether the target is met, and whether both samplers draw the same tokens.
     """
     rows = []
     for name, target in track(SAMPLED.items(), "process"):
@@ -55,13 +55,13 @@ def sampler_table(settings: Settings) -> pd.DataFrame:
         agrees = np.array_equal(draw(program, key, 0, 64, 64, False)[0], draw_numpy(program, key, 0, 64, 64, False)[0])
         for count in COUNTS:
             tokens = count * settings.length
-            asked = (program, key, 0, count, settings.length, False)
+            arguments = (program, key, 0, count, settings.length, False)
             all_cores, one, twin, numbers = medians(
                 settings.repeats,
-                lambda asked=asked: draw(*asked),
-                lambda asked=asked: draw(*asked, threads=1),
-                lambda asked=asked: draw_numpy(*asked[:4], TWIN_LENGTH, False),
-                lambda tokens=tokens, program=program: _numbers(tokens, len(program.num_states)),
+                partial(draw, *arguments),
+                partial(draw, *arguments, threads=1),
+                partial(draw_numpy, *arguments[:4], TWIN_LENGTH, False),
+                partial(_numbers, tokens, len(program.num_states)),
             )
             ratio = twin * (settings.length - 1) / (TWIN_LENGTH - 1) / all_cores
             row = {"graph": name, "sequences": count, "Mtokens/s": tokens / all_cores / 1e6}
@@ -71,11 +71,14 @@ def sampler_table(settings: Settings) -> pd.DataFrame:
 
 
 def filter_table(settings: Settings, dtype: torch.dtype = torch.float64) -> pd.DataFrame:
-    """The factored filter beside the textbook's log-sum-exp forward algorithm in float32 on the flattened chain.
+    """Time the factored filter next to the textbook's forward algorithm on the flattened chain.
+
+    The textbook's algorithm uses log-sum-exp in float32. It is also the reference for the errors, in float64.
 
     Returns:
-        a row for each preset: joint states, milliseconds of both, their ratio and its target, the largest error in
-        nats a token of both (against the textbook's algorithm in float64), and whether target and error are met.
+        A row for each preset: number of joint states, milliseconds of both algorithms, their ratio and its target, the
+        largest error of both in nats per token, whether the target is met, and whether the filter's error is at most
+        the textbook's.
     """
     rows = []
     for name, target in track(FILTERED.items(), "process"):
@@ -90,19 +93,19 @@ def filter_table(settings: Settings, dtype: torch.dtype = torch.float64) -> pd.D
             lambda flat=flat, short=short: textbook_nll(*(table.float() for table in flat), short).cpu(),
         )
         slow *= (settings.length - 1) / (short.shape[1] - 1)
-        ours, theirs = _errors(process, flat, on_device[:4, :33], dtype)
+        error, textbook_error = _errors(process, flat, on_device[:4, :33], dtype)
         row = {"graph": name, "S": states, "filter, ms": 1e3 * fast, "textbook, ms": 1e3 * slow}
-        row |= {"times the textbook": slow / fast, "target": target, "error": ours, "textbook's error": theirs}
-        rows.append(row | {"met": slow / fast >= target, "exact": ours <= theirs})
+        row |= {"times the textbook": slow / fast, "target": target, "error": error, "textbook's error": textbook_error}
+        rows.append(row | {"met": slow / fast >= target, "exact": error <= textbook_error})
     return pd.DataFrame(rows)
 
 
 def growth_table(settings: Settings) -> pd.DataFrame:
-    """The filter's time against S, on independent binary latents that X sees all of; the textbook's while it can.
+    """Time the filter against the number S of joint states, on independent binary latents that are all parents of X.
 
     Returns:
-        a row for each number of latents from 2 to ``largest``: S, milliseconds a token a sequence of the filter and of
-        the textbook (nan above 1,024 joint states), and MiB that the filter holds while it runs.
+        A row for each number of latents from 2 to ``largest``: S, milliseconds per token and sequence of the filter and
+        of the textbook's algorithm (nan above 1,024 joint states), and the filter's peak memory in MiB.
     """
     rows = []
     for latents in track(range(2, settings.largest + 1, 2), "graph"):
@@ -111,7 +114,7 @@ def growth_table(settings: Settings) -> pd.DataFrame:
         count = max(1, min(64, 2**20 // states))
         on_device = _tokens(process, count, GROWTH_LENGTH, settings.device)
         run = partial(_filtered, process, on_device)
-        held = peak_memory(run, settings.device)
+        peak = peak_memory(run, settings.device)
         (fast,) = medians(3, run)
         slow = float("nan")
         if states <= MAX_FLAT:
@@ -121,17 +124,21 @@ def growth_table(settings: Settings) -> pd.DataFrame:
             slow *= (GROWTH_LENGTH - 1) / 2
         per_token = 1e3 / (count * (GROWTH_LENGTH - 1))
         row = {"latents": latents, "S": states, "filter, ms": fast * per_token, "textbook, ms": slow * per_token}
-        rows.append(row | {"filter, MiB": held})
+        rows.append(row | {"filter, MiB": peak})
     return pd.DataFrame(rows)
 
 
 def binary_chains(latents: int, vocab_size: int = 32) -> Graph:
-    """Independent latents of two states, all of which X sees; by a product kernel, so that it is soon drawn."""
+    """Independent latents of two states, all parents of X. A product kernel keeps drawing the kernels fast."""
     return Graph.independent(latents, 2, vocab_size, kernel="product")
 
 
 def thread_table(settings: Settings) -> pd.DataFrame:
-    """The sampler on 1, 2, 4, .. threads up to the cores at hand: million tokens a second, and times one thread."""
+    """Time the sampler on 1, 2, 4, .. threads, up to the number of cores.
+
+    Returns:
+        A row for each number of threads: million tokens per second, and the speed-up over one thread.
+    """
     program = Process(Graph.preset("sparse")).program
     key = derive_key("sequences", 0, "train")
     threads = sorted({2**i for i in range(cores().bit_length())} | {cores()})
@@ -152,11 +159,11 @@ def _filtered(process: Process, tokens: torch.Tensor, dtype: torch.dtype = torch
 
 
 def _steps_timed(settings: Settings, states: int) -> int:
-    return int(min(settings.length - 1, max(2, np.ceil(WHOLE_STEPS / (settings.sequences * states**2)))))
+    return int(min(settings.length - 1, max(2, np.ceil(MIN_TIMED_ENTRIES / (settings.sequences * states**2)))))
 
 
 def _flat(process: Process, device: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logarithms of the S x S transitions and the ``(S, V)`` emissions, float64."""
+    """Log probabilities of the transitions ``(S, S)`` and the emissions ``(S, V)``, float64."""
     emission = Emission.of(process, torch.device("cpu"), torch.float64)
     everywhere = torch.ones(process.graph.num_joint_states, process.graph.vocab_size, dtype=torch.float64)
     emission = emission.weigh(everywhere, emission.rows[0].T.contiguous())
@@ -164,14 +171,15 @@ def _flat(process: Process, device: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _errors(process: Process, flat, tokens: torch.Tensor, dtype: torch.dtype) -> tuple[float, float]:
+    """Largest errors of the filter and of the textbook's algorithm in float32, nats per token."""
     truth = textbook_nll(*flat, tokens)
-    ours = filter(process, tokens, dtype=dtype).nll
-    theirs = textbook_nll(*(table.float() for table in flat), tokens)
-    return float((ours - truth).abs().max()), float((theirs - truth).abs().max())
+    filtered = filter(process, tokens, dtype=dtype).nll
+    textbook = textbook_nll(*(table.float() for table in flat), tokens)
+    return float((filtered - truth).abs().max()), float((textbook - truth).abs().max())
 
 
 def _numbers(tokens: int, nodes: int) -> None:
-    """The random numbers of so many tokens, and nothing else."""
+    """Draw only the random numbers that this number of tokens needs."""
     words, values = np.empty((4, WIDTH), np.uint64), np.empty((2, WIDTH))
     _draw_numbers(-(-tokens // WIDTH) * -(-nodes // 2), np.zeros((2, WIDTH), np.uint64), words, values)
 

@@ -1,4 +1,4 @@
-"""What a transformer costs that is put together from torch's own layers, with nothing of ours between them."""
+"""A transformer that consists only of torch's own layers, for comparison."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class StockTransformer(nn.Module):
         dim: width.
         layers: number of blocks.
         heads: heads of the attention.
-        max_length: longest input, in tokens.
+        max_length: maximum number of tokens in an input.
 
     Source: Vaswani et al., arXiv:1706.03762, section 3.5 (positions).
     """
@@ -46,5 +46,5 @@ class StockTransformer(nn.Module):
 
     @property
     def num_parameters(self) -> int:
-        """Trained numbers, embedding and head included."""
+        """Number of trained parameters, embedding and head included."""
         return sum(parameter.numel() for parameter in self.parameters())

@@ -1,4 +1,4 @@
-"""What is timed, and how: medians, peaks of memory, the rate of the machine."""
+"""Settings of the benchmarks, and how they measure: median times, peak memory, the rate of matrix products."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field, field_validator
 
+from n2n.monitor.profiler import product_rate
 from n2n.oracle.checks import check_device
 from n2n.utils.configuration import Configuration
 from n2n.utils.strict import Count, Ordered
 
-MATRIX = 2048  # rows and columns of the matrices whose product says how fast the machine multiplies
-PRODUCTS = 5  # of them in one timing
+MATRIX = 2048  # rows and columns of the matrices in ``matrix_rate``
+PRODUCTS = 5  # matrix products in one timing
 _PROCESS = Path("/proc/self")
 
 
 class Settings(Configuration):
-    """What is timed.
+    """What to time, and on which device.
 
     Args:
-        sequences: that the filters run on at once.
-        length: tokens in a sequence.
-        repeats: of which the median is taken.
-        largest: binary latents of the largest graph in ``growth_table``; 20 are 1,048,576 joint states.
-        dim: width of the transformers, a multiple of 8, whose number of parameters the other learners get.
+        sequences: number of sequences that the filters run on at once.
+        length: number of tokens in a sequence.
+        repeats: number of timings; tables report their median.
+        largest: number of binary latents of the largest graph in ``growth_table``; 20 have 1,048,576 joint states.
+        dim: width of the transformers, a multiple of 8. The other learners get the same number of parameters.
         layers: number of blocks of every learner.
-        batches: sequences in a step of training.
-        compile: whether ``torch.compile`` translates the learners.
-        device: where filters and learners run.
+        batches: batch sizes: numbers of sequences in a training step.
+        compile: whether to compile the learners with ``torch.compile``.
+        device: device of the filters and the learners.
 
     Raises:
-        ValueError: a value out of range, or a device that is not there.
+        ValueError: if a value is out of range, or the device does not exist.
     """
 
     sequences: Annotated[Count, Field(le=2**16)] = 64
@@ -52,26 +53,36 @@ class Settings(Configuration):
 
     @field_validator("device")
     @classmethod
-    def _there(cls, device: str) -> str:
+    def _existing(cls, device: str) -> str:
         return check_device(device)
 
 
 def medians(repeats: int, *work: Callable[[], Any], warm: int = 1) -> list[float]:
-    """The median seconds of each piece of work, taken in turns after ``warm`` unmeasured rounds."""
-    taken = [[] for _ in work]
-    for attempt in range(repeats + warm):
-        for piece, seconds in zip(work, taken, strict=True):
-            begun = time.perf_counter()
-            piece()
-            _wait()
-            seconds.append(time.perf_counter() - begun) if attempt >= warm else None
-    return [statistics.median(seconds) for seconds in taken]
+    """The median seconds of each piece of work.
+
+    Args:
+        repeats: number of timings of each piece. The pieces take turns.
+        *work: functions to call.
+        warm: number of rounds before the timed ones.
+    """
+    for _ in range(warm):
+        for piece in work:
+            _seconds(piece)
+    rounds = [[_seconds(piece) for piece in work] for _ in range(repeats)]
+    return [statistics.median(seconds) for seconds in zip(*rounds, strict=True)]
+
+
+def _seconds(piece: Callable[[], Any]) -> float:
+    begun = time.perf_counter()
+    piece()
+    _wait()
+    return time.perf_counter() - begun
 
 
 def peak_memory(work: Callable[[], Any], device: str) -> float:
-    """The most memory that a piece of work holds beyond what was held before, MiB.
+    """Peak memory of a piece of work in MiB, beyond what was in use before.
 
-    On a CUDA GPU that of its tensors; on Linux what the process holds in physical memory; elsewhere nan.
+    On a CUDA GPU it is the memory of tensors, on Linux the physical memory of the process. Elsewhere it is nan.
     """
     gc.collect()
     if torch.device(device).type == "cuda":
@@ -80,39 +91,34 @@ def peak_memory(work: Callable[[], Any], device: str) -> float:
         work()
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed before does not hide what is asked for now
-        (_PROCESS / "clear_refs").write_text("5")  # the peak so far is forgotten; man proc_pid_clear_refs
+        ctypes.CDLL(None).malloc_trim(0)  # gives freed memory back, which the work would reuse unnoticed
+        (_PROCESS / "clear_refs").write_text("5")  # resets the peak; see man proc_pid_clear_refs
     except (AttributeError, OSError, TypeError):
         return float("nan")
-    before = _held("VmRSS")
+    before = _kib("VmRSS")
     work()
-    return (_held("VmHWM") - before) / 2**10
+    return (_kib("VmHWM") - before) / 2**10
 
 
 def matrix_rate(settings: Settings, precision: str = "float32") -> float:
-    """Floating-point operations a second of a large matrix product, a multiplication and an addition being two.
+    """Floating-point operations per second of large matrix products; a multiplication and an addition count as two.
 
     Args:
-        settings: whose device and repeats these are.
+        settings: device and number of repeats.
         precision: name of a torch type.
     """
-    values = torch.ones(MATRIX, MATRIX, dtype=getattr(torch, precision), device=settings.device)
-
-    def multiply() -> None:
-        for _ in range(PRODUCTS):
-            values @ values
-
-    (seconds,) = medians(settings.repeats, multiply)
-    return 2 * MATRIX**3 * PRODUCTS / seconds
+    return product_rate(
+        settings.device, precision, size=MATRIX, products=PRODUCTS, repeats=settings.repeats, summary=statistics.median
+    )
 
 
 def _wait() -> None:
-    """Until the GPU has done what it was given, if there is one in use."""
+    """Wait until the GPU has finished its work, if one is in use."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.synchronize()
 
 
-def _held(name: str) -> int:
-    """KiB, from the system's own account of this process."""
+def _kib(name: str) -> int:
+    """A value in KiB from the status that Linux keeps of this process."""
     lines = (_PROCESS / "status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name))

@@ -6,14 +6,14 @@ import contextlib
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 
-MATRIX = 1024  # rows and columns of the matrices whose product says how fast the machine multiplies
-ATTEMPTS = 5  # products, of which the fastest counts
+MATRIX = 1024  # rows and columns of the matrices in ``matrix_rate``
+ATTEMPTS = 5  # products in ``matrix_rate``, of which the fastest counts
 
 
 class Clock:
@@ -59,23 +59,47 @@ class Clock:
 
 @lru_cache
 def matrix_rate(device: str, precision: str = "float32") -> float:
-    """Floating-point operations a second of a large matrix product here, a multiplication and an addition being two.
+    """Floating-point operations per second of large matrix products on this machine.
 
-    Measured once in a process, in some hundredths of a second; ``n2n.benchmark`` measures it with more care.
+    It is measured once per process, in a few hundredths of a second. ``n2n.benchmark.matrix_rate`` takes longer and is
+    more accurate.
 
     Args:
-        device: where.
+        device: where to multiply.
         precision: name of a torch type.
     """
-    values = torch.ones(MATRIX, MATRIX, dtype=getattr(torch, precision), device=device)
+    return product_rate(device, precision, size=MATRIX, products=1, repeats=ATTEMPTS, summary=min)
+
+
+def product_rate(
+    device: str,
+    precision: str,
+    *,
+    size: int,
+    products: int,
+    repeats: int,
+    summary: Callable[[Sequence[float]], float],
+) -> float:
+    """Floating-point operations per second of matrix products; a multiplication and an addition count as two.
+
+    Args:
+        device: where to multiply.
+        precision: name of a torch type.
+        size: rows and columns of the matrices.
+        products: number of products in one timing.
+        repeats: number of timings, after one that does not count.
+        summary: what to make of the timings, such as ``min``.
+    """
+    values = torch.ones(size, size, dtype=getattr(torch, precision), device=device)
     seconds = []
-    for _ in range(ATTEMPTS + 1):
+    for _ in range(repeats + 1):
         begun = time.perf_counter()
-        values @ values
+        for _ in range(products):
+            torch.matmul(values, values)
         if torch.device(device).type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - begun)
-    return 2 * MATRIX**3 / min(seconds[1:])
+    return 2 * size**3 * products / summary(seconds[1:])
 
 
 def memory_held(device: torch.device) -> float:
