@@ -1,15 +1,18 @@
-"""Which run a notebook looks at: one that is named, or a small example, trained once and anew when n2n changes."""
+"""Runs and sweeps that notebooks open: one named by the user, or a small example that is trained once.
+
+An example is trained again only when its configuration or the code that determines a run changes.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pathlib
 from functools import cache
 from itertools import product
 from typing import Annotated, Any, ClassVar
 
-import torch
 from pydantic import AfterValidator, Field, model_validator
 
 from n2n import runs
@@ -17,6 +20,7 @@ from n2n.config.train_config import TrainConfig
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.monitor.status import read_status
+from n2n.notebook.code_hash import code_hash
 from n2n.runs.paths import root, sweep_folder
 from n2n.runs.run import Run
 from n2n.sweeps.results import SweepResults, read_folder
@@ -29,7 +33,7 @@ from n2n.utils.progress import print_line, track
 from n2n.utils.strict import Count, NonNegativeInt, short_repr, unknown
 
 PREFIX = "example:"
-# A slow regime that steers a quick chain, a chain of its own beside it, and X that sees both chains.
+# A slow latent that drives a fast one, an independent latent, and an observed node that depends on the last two.
 REGIMES = Graph(
     name="regimes",
     initial="stationary",
@@ -51,57 +55,61 @@ _POINT = {"graph": "four_chains", "heads": 2, "seq_len": 32, "steps": 80, "eval_
 _GRID = {"arch": ("transformer", "mamba", "mingru"), "dim": (8, 12, 16, 20, 24, 32, 40, 48)}
 
 
-def _there(given: str) -> str:
-    """A run as a notebook's parameter names it."""
-    if given.startswith(PREFIX):
-        name = given.removeprefix(PREFIX)
-        if name not in EXAMPLES:
-            raise ValueError(unknown("example", name, EXAMPLES))
-        return given
+def check_run_name(name: str) -> str:
+    """Return ``name`` if it names an example or a run that has a checkpoint.
+
+    Raises:
+        ValueError: if there is no such example or run, or the run has no checkpoint yet.
+    """
+    if name.startswith(PREFIX):
+        example = name.removeprefix(PREFIX)
+        if example not in EXAMPLES:
+            raise ValueError(unknown("example", example, EXAMPLES))
+        return name
     try:
-        run = run_by_name(given)
+        run = run_by_name(name)
     except ValueError as error:
-        known = ", ".join(PREFIX + name for name in EXAMPLES)
-        raise ValueError(f"saw {short_repr(given)}: {error}; or name an example: {known}") from None
+        known = ", ".join(PREFIX + example for example in EXAMPLES)
+        raise ValueError(f"saw {short_repr(name)}: {error}; or name an example: {known}") from None
     if not run.steps:
         state = run.status["state"]
         raise ValueError(
-            f"saw {short_repr(given)}, a run without a checkpoint yet (its state is {state!r}); let it train on first"
+            f"saw {short_repr(name)}, a run without a checkpoint yet (its state is {state!r}); train it further first"
         )
-    return given
+    return name
 
 
 def run_by_name(name: str) -> Run:
-    """The run in a folder, by its path or by its name under ``root()``.
+    """Return the run with this path, or with this name under ``n2n.runs.root()``.
 
     Raises:
-        ValueError: no run there.
+        ValueError: if there is no such run.
     """
-    here = checked_path(name, "run")
-    return Run(here if here.is_dir() or not (root() / name).is_dir() else root() / name)
+    path = checked_path(name, "run")
+    return Run(path if path.is_dir() or not (root() / name).is_dir() else root() / name)
 
 
 def config_by_name(name: str) -> TrainConfig:
-    """The configuration of a run, or of an example that need not be trained yet."""
+    """Return the configuration of a run, or of an example, which need not be trained yet."""
     if name.startswith(PREFIX):
         return TrainConfig(**EXAMPLES[name.removeprefix(PREFIX)])
     return run_by_name(name).config
 
 
-RunName = Annotated[PathText, AfterValidator(_there)]
-Sequences = Annotated[Count, Field(ge=2, le=2**20)]  # a million held-out sequences tell all digits that there are
+RunName = Annotated[PathText, AfterValidator(check_run_name)]
+Sequences = Annotated[Count, Field(ge=2, le=2**20)]  # a million held-out sequences are more than any figure can show
 
 
 class RunConfig(Configuration):
-    """A run that a notebook looks at.
+    """A run that a notebook analyses.
 
     Args:
         run: the run's folder, by its path or its name under ``n2n.runs.root()``, or ``"example:<name>"``, one of
             ``n2n.examples.EXAMPLES``.
-        sequences: held-out sequences that are looked at.
+        sequences: number of held-out sequences.
 
     Raises:
-        ValueError: one line for each wrong field: no run in the folder, a run without a checkpoint.
+        ValueError: one line for each wrong field: no run in the folder, or a run without a checkpoint.
     """
 
     positional: ClassVar[tuple[str, ...]] = ("run",)
@@ -111,108 +119,119 @@ class RunConfig(Configuration):
 
 
 class CheckpointConfig(RunConfig):
-    """A run that a notebook looks into, at one of its checkpoints.
+    """A run that a notebook analyses at one of its checkpoints.
 
     Args:
-        run, sequences: as of ``OneRun``.
-        step: of the checkpoint (None: the last).
+        run, sequences: see ``RunConfig``.
+        step: step of the checkpoint (None: the last).
 
     Raises:
-        ValueError: as ``OneRun``, or a step that was not saved (the message lists those that were).
+        ValueError: as ``RunConfig``, or if the step was not saved (the message lists the steps that were).
     """
 
     step: NonNegativeInt | None = None
 
     @model_validator(mode="after")
-    def _saved(self) -> CheckpointConfig:
+    def _check_step(self) -> CheckpointConfig:
         check_step(self.run, self.step)
         return self
 
 
 def check_step(name: str, step: int | None) -> None:
-    """Raise a ``ValueError`` that lists the checkpoints of a run if ``step`` is none of them; None is the last one."""
+    """Check that a run has a checkpoint at ``step`` (None: the last one).
+
+    Raises:
+        ValueError: if it has none; the message lists the run's checkpoints.
+    """
     if step is None:
         return
     if name.startswith(PREFIX):
-        given = config_by_name(name)
-        known = list(range(given.checkpoint_every, given.steps + 1, given.checkpoint_every))
+        config = config_by_name(name)
+        saved = list(range(config.checkpoint_every, config.steps + 1, config.checkpoint_every))
     else:
-        known = run_by_name(name).steps
-    if step not in known:
-        raise ValueError(f"step: saw {step}; the checkpoints of {name} are {', '.join(map(str, known))}")
+        saved = run_by_name(name).steps
+    if step not in saved:
+        raise ValueError(f"step: saw {step}; the checkpoints of {name} are {', '.join(map(str, saved))}")
 
 
 def open_run(name: str) -> Run:
-    """The run that a notebook's parameter names; an example is trained first, unless this code trained it before.
+    """Return the run that a notebook's parameter names; train it first if it is an example without a current run.
 
     Raises:
-        ValueError: no such example, no run in the folder, or one without a checkpoint.
+        ValueError: if there is no such example or run, or the run has no checkpoint.
     """
-    name = _there(os.fspath(name))
+    name = check_run_name(os.fspath(name))
     if not name.startswith(PREFIX):
         return run_by_name(name)
     example = name.removeprefix(PREFIX)
-    folder = root() / "examples" / f"{example}-{_code()[:12]}"
+    fields = EXAMPLES[example]
+    folder = _example_folder(example, TrainConfig(**fields).model_dump(mode="json"))
     with making_folder(folder.parent), locked(folder.with_suffix(".lock")):  # notebooks that run at once share it
-        return _trained(folder, EXAMPLES[example])
+        return _train_once(folder, fields)
 
 
 def open_sweep(name: str) -> pathlib.Path:
-    """The folder of a sweep, by its name or path; ``"example:sweep"`` is trained first, unless it was before.
+    """Return the folder of a sweep, by name or path; ``"example:sweep"`` is trained first if need be.
 
     Raises:
-        ValueError: no such sweep.
+        ValueError: if there is no such sweep.
     """
     if name != SWEEP:
         return sweep_folder(name)
     from IPython.utils.capture import capture_output
 
-    folder = root() / "examples" / f"sweep-{_code()[:12]}"
     points = [dict(zip(_GRID, values, strict=True)) for values in product(*_GRID.values())]
-    print_line(f"the example sweep: {len(points)} small runs, those not done yet are trained now")
+    folder = _example_folder("sweep", [TrainConfig(**_POINT, **point).model_dump(mode="json") for point in points])
+    print_line(f"the example sweep: {len(points)} small runs; those that are not done are trained now")
     with making_folder(folder), locked(folder.with_suffix(".lock")):
         for point in track(points, "run"):
-            where = folder / ",".join(f"{key}={value}" for key, value in point.items())
-            with capture_output():  # a curve for each would fill a notebook
-                _trained(where, {**_POINT, **point})
+            run_folder = folder / ",".join(f"{key}={value}" for key, value in point.items())
+            with capture_output():  # a learning curve of each run would fill the notebook
+                _train_once(run_folder, {**_POINT, **point})
     return folder
 
 
-def _trained(folder: pathlib.Path, fields: dict[str, Any]) -> Run:
+def _train_once(folder: pathlib.Path, fields: dict[str, Any]) -> Run:
     if read_status(folder).get("state") == "done":
         return Run(folder)
     return train(TrainConfig(**fields, run_dir=folder))
 
 
+def _example_folder(name: str, configuration: Any) -> pathlib.Path:
+    """Return the folder of an example, which is another one when its configuration or n2n's code changes."""
+    digest = hashlib.sha256(json.dumps([_code_hash(), configuration], sort_keys=True).encode())
+    return root() / "examples" / f"{name}-{digest.hexdigest()[:12]}"
+
+
 @cache
-def _code() -> str:
-    """A hash of what decides an example: the sources of n2n, and the version of torch."""
-    found = hashlib.sha256(torch.__version__.encode())
-    for path in sorted(pathlib.Path(__file__).parents[1].rglob("*.py")):
-        found.update(path.read_bytes())
-    return found.hexdigest()
+def _code_hash() -> str:
+    return code_hash(pathlib.Path(__file__).parents[1])
 
 
-def _known_example(name: str) -> str:
+def _check_example_sweep(name: str) -> str:
     if name.startswith(PREFIX) and name != SWEEP:
         raise ValueError(unknown("example of a sweep", name, [SWEEP]))
     return name
 
 
-def _sweep_there(name: str) -> str:
-    """A sweep as a notebook's parameter names it."""
-    if _known_example(name) != SWEEP:
-        runs.table(name)  # refuses a folder that is missing or holds no runs
+def check_sweep_name(name: str) -> str:
+    """Return ``name`` if it names the example or a sweep that has runs.
+
+    Raises:
+        ValueError: if there is no such sweep, or it has no runs.
+    """
+    if _check_example_sweep(name) != SWEEP:
+        runs.table(name)
     return name
 
 
 def read_sweep(name: str | os.PathLike) -> SweepResults:
-    """The results of a sweep, as ``n2n.sweeps.results.read_folder`` finds them.
+    """Return the results of a sweep; see ``n2n.sweeps.results.read_folder``.
 
     Args:
-        name: as ``ReportConfig.sweep``.
+        name: see ``n2n.ReportConfig.sweep``.
 
     Raises:
-        ValueError: no such sweep, one without runs, or one in which nothing was evaluated yet.
+        ValueError: if there is no such sweep, it has no runs, or none of them was evaluated yet.
     """
-    return read_folder(open_sweep(_known_example(os.fspath(name))))
+    return read_folder(open_sweep(_check_example_sweep(os.fspath(name))))

@@ -1,82 +1,79 @@
-"""Which run's mixing a notebook looks at, and a view of it that follows widgets."""
+"""Widgets over the unrolled mixing of a model, for a notebook."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from n2n.analysis.mixing import MixingResult, measure_mixing
-from n2n.notebook.output_area import output
+from n2n.analysis.mixing import MixingResult
+from n2n.notebook.output_area import display_data
 from n2n.notebook.run_configs import AttentionConfig
-from n2n.runs.run import Run
 from n2n.viz import unrolled_mixing
 
 if TYPE_CHECKING:
     import ipywidgets
 
-ALL, EVERY = "mean of all", -1  # how a widget says None, which would leave it blank
+MEAN, MEAN_VALUE = "mean of all", -1  # stands for None, which a widget would show as blank
 
 
-def attended(run: Run, config: AttentionConfig) -> MixingResult:
-    """The model of a run on its held-out sequences, with the influence of their tokens.
+class MixingExplorer:
+    """Widgets for sequence, query, layer and head, and the figure of the unrolled graph that follows them.
 
-    Raises:
-        ValueError: what ``n2n.mixing.measure_mixing`` refuses.
-    """
-    return measure_mixing(run.config.process, run.model(config.step), config.sequences, run.config.seq_len)
-
-
-def look(found: MixingResult, config: AttentionConfig) -> Look:
-    """Widgets for sequence, query, layer and head, over the unrolled graph, which is drawn anew when one is moved."""
-    return Look(found, config)
-
-
-class Look:
-    """Widgets, and the figure that they ask for.
+    Args:
+        result: what ``n2n.mixing.measure_mixing`` returns.
+        config: initial values of the widgets.
 
     Attributes:
-        widgets: by name, each with a ``value`` that code may set too.
+        widgets: widgets by name; code may set the ``value`` of each, too.
         place: the output that shows the figure.
-        box: all of them.
+        box: the widgets and the figure.
     """
 
-    def __init__(self, found: MixingResult, config: AttentionConfig) -> None:
+    def __init__(self, result: MixingResult, config: AttentionConfig) -> None:
         import ipywidgets
 
-        self._found = found
-        self.widgets = _widgets(found, config)
+        self._result = result
+        self.widgets = _widgets(result, config)
         self.place = ipywidgets.Output()
         rows = [ipywidgets.HBox(list(self.widgets.values())[i : i + 2]) for i in (0, 2)]
         self.box = ipywidgets.VBox([*rows, self.place])
         for widget in self.widgets.values():
-            widget.observe(self._moved, names="value")
-        self._moved()
+            widget.observe(self._redraw, names="value")
+        self._redraw()
 
-    def _repr_mimebundle_(self, **asked: Any) -> dict[str, Any]:
-        return self.box._repr_mimebundle_(**asked)
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        return self.box._repr_mimebundle_(**options)
 
-    def _moved(self, _change: Any = None) -> None:
-        chosen = {name: None if widget.value == EVERY else widget.value for name, widget in self.widgets.items()}
-        self.place.outputs = (output(unrolled_mixing(self._found, **chosen)),)
+    def _redraw(self, _change: Any = None) -> None:
+        values = {name: None if widget.value == MEAN_VALUE else widget.value for name, widget in self.widgets.items()}
+        self.place.outputs = (display_data(unrolled_mixing(self._result, **values)),)
 
 
-def _widgets(found: MixingResult, config: AttentionConfig) -> dict[str, ipywidgets.ValueWidget]:
-    """Each sends its value once it is let go of, not while it moves."""
-    import ipywidgets as w
+def _widgets(result: MixingResult, config: AttentionConfig) -> dict[str, ipywidgets.ValueWidget]:
+    """Sliders send their value when they are released, not while they move."""
+    import ipywidgets
 
-    layers, heads = found.mixing.shape[1:3]
-    last, calm = found.influence.shape[1] - 1, {"continuous_update": False, "layout": {"width": "380px"}}
+    layers, heads = result.mixing.shape[1:3]
+    last = result.influence.shape[1] - 1
     query = last if config.query is None else config.query
     return {
-        "sequence": w.IntSlider(config.sequence, 0, len(found.tokens) - 1, description="sequence", **calm),
-        "query": w.IntSlider(query, 0, last, description="query", **calm),
-        "layer": w.Dropdown(options=_or_all(range(1, layers + 1)), value=_or_every(config.layer), description="block"),
-        "head": w.Dropdown(options=_or_all(range(heads)), value=_or_every(config.head), description="head"),
+        "sequence": _slider("sequence", config.sequence, len(result.tokens) - 1),
+        "query": _slider("query", query, last),
+        "layer": ipywidgets.Dropdown(
+            options=_options(range(1, layers + 1)), value=_option(config.layer), description="block"
+        ),
+        "head": ipywidgets.Dropdown(options=_options(range(heads)), value=_option(config.head), description="head"),
     }
 
 
-def _or_every(value: int | None) -> int:
-    return EVERY if value is None else value
+def _slider(name: str, value: int, maximum: int) -> ipywidgets.IntSlider:
+    import ipywidgets
+
+    return ipywidgets.IntSlider(value, 0, maximum, description=name, continuous_update=False, layout={"width": "380px"})
 
 
-def _or_all(numbers: range) -> list[tuple[str, int]]:
-    return [(ALL, EVERY), *((str(i), i) for i in numbers)]
+def _option(value: int | None) -> int:
+    return MEAN_VALUE if value is None else value
+
+
+def _options(numbers: range) -> list[tuple[str, int]]:
+    return [(MEAN, MEAN_VALUE), *((str(i), i) for i in numbers)]

@@ -1,4 +1,4 @@
-"""What an output area of a notebook shows."""
+"""The content of a notebook's output area."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-View = go.Figure | str  # a figure, or the sentence in its place
+View = go.Figure | str  # a figure, or a sentence that says why there is none
 
 
 def paragraph(text: str) -> str:
-    """HTML that shows a text as it is: tags are no markup, and dollar signs no mathematics, to Jupyter's MathJax."""
+    """Return HTML that shows a text literally: no tags, and no dollar signs as mathematics in Jupyter's MathJax."""
     return f'<p class="mathjax_ignore tex2jax_ignore">{html.escape(text)}</p>'
 
 
-def output(drawn: View) -> dict[str, Any]:
-    """What an ``Output`` keeps of a thing that was displayed in it; set as a whole, it needs no kernel to catch it."""
-    said = {"text/plain": drawn, "text/html": paragraph(drawn)} if isinstance(drawn, str) else None
-    bundle = said or {"application/vnd.plotly.v1+json": json.loads(drawn.to_json())}
+def display_data(view: View) -> dict[str, Any]:
+    """Return the entry for ``Output.outputs`` that shows a view; assigning it needs no kernel to capture a display."""
+    if isinstance(view, str):
+        bundle: dict[str, Any] = {"text/plain": view, "text/html": paragraph(view)}
+    else:
+        bundle = {"application/vnd.plotly.v1+json": json.loads(view.to_json())}
     return {"output_type": "display_data", "metadata": {}, "data": bundle}

@@ -16,8 +16,8 @@ from n2n.notebook.examples import (
     RunConfig,
     RunName,
     Sequences,
-    _sweep_there,
     check_step,
+    check_sweep_name,
     config_by_name,
     run_by_name,
 )
@@ -228,7 +228,7 @@ class ReportConfig(Configuration):
 
     positional: ClassVar[tuple[str, ...]] = ("sweep",)
 
-    sweep: Annotated[PathText, AfterValidator(_sweep_there)] = SWEEP
+    sweep: Annotated[PathText, AfterValidator(check_sweep_name)] = SWEEP
     by: Annotated[Ordered[str], Field(min_length=1), AfterValidator(_known_fields)] = ("arch",)
     parameters: Count | None = None
     resamples: Annotated[Count, Field(ge=100, le=10**6)] = 1000

@@ -42,13 +42,21 @@ def test_an_example_is_trained_once(tiny):
 
 def test_other_code_trains_it_anew(tiny, monkeypatch):
     first = examples.open_run("example:transformer")
-    monkeypatch.setattr(examples, "_code", lambda: "another state of the sources")
+    monkeypatch.setattr(examples, "_code_hash", lambda: "another state of the sources")
+    assert examples.open_run("example:transformer").path != first.path
+
+
+def test_another_configuration_trains_it_again(tiny, monkeypatch):
+    first = examples.open_run("example:transformer")
+    monkeypatch.setitem(EXAMPLES, "transformer", {**EXAMPLES["transformer"], "steps": 6})
     assert examples.open_run("example:transformer").path != first.path
 
 
 def test_the_example_sweep_is_a_folder_of_runs(tiny, capsys):
     folder = examples.open_sweep("example:sweep")
-    assert capsys.readouterr().out == "the example sweep: 2 small runs, those not done yet are trained now\n"
+    first, *progress = capsys.readouterr().out.splitlines()
+    assert first == "the example sweep: 2 small runs; those that are not done are trained now"
+    assert all(line.startswith("run ") for line in progress), "printed where training takes seconds"
     table = n2n.runs.table(folder)
     assert table["state"].tolist() == ["done", "done"]
     assert table["dim"].tolist() == [8, 16], "in the order of numbers"

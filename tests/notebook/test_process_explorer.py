@@ -7,7 +7,7 @@ import pytest
 import n2n
 from n2n.graph.graph import Graph
 from n2n.graph.presets import PRESETS
-from n2n.notebook.output_area import output, paragraph
+from n2n.notebook.output_area import display_data, paragraph
 from n2n.notebook.process_explorer import GIVEN, MAX_STATES, RANDOM, VIEWS
 
 FIGURE = "application/vnd.plotly.v1+json"
@@ -123,7 +123,7 @@ def test_a_graph_too_large_is_drawn_and_its_sentence_said(num_states, probabilit
 
 def test_a_sentence_is_safe_as_html():
     shown = '<p class="mathjax_ignore tex2jax_ignore">a &lt; b</p>'
-    assert output("a < b")["data"] == {"text/plain": "a < b", "text/html": shown}
+    assert display_data("a < b")["data"] == {"text/plain": "a < b", "text/html": shown}
 
 
 def test_it_displays_its_box():

@@ -70,3 +70,23 @@ def test_a_run_without_latents_is_refused_where_beliefs_are_looked_for(small):
             cls([run] if cls is n2n.EvaluateConfig else run)
     with pytest.raises(Refused, match=r"simplex: saw .*, whose latents have \{\} states; one of 3 is needed"):
         n2n.ProbeConfig(simplex=run)
+
+
+def test_attention_config_refuses_what_the_run_does_not_have(small):
+    run = n2n.train(small())
+    config = n2n.AttentionConfig(run=run.path, sequences=4, sequence=3, query=10, layer=1, head=1)
+    result = n2n.mixing.measure_mixing(run.config.process, run.model(config.step), config.sequences, run.config.seq_len)
+    assert result.mixing.shape == (4, 1, 2, 11, 11)
+    with pytest.raises(ValueError, match="sequence: saw 4; this has 4, from 0 to 3") as refused:
+        n2n.AttentionConfig(run=run.path, sequences=4, sequence=4, query=11, layer=2, head=2)
+    assert [f"{name}: saw" in str(refused.value) for name in ("query", "layer", "head")] == [True] * 3
+    with pytest.raises(ValueError, match="layer: saw 0"):
+        n2n.AttentionConfig(run=run.path, sequences=4, layer=0)
+    with pytest.raises(ValueError, match="query: saw 63; this has 63, from 0 to 62"):
+        n2n.AttentionConfig(query=63)  # an example, not trained yet
+    with pytest.raises(ValueError, match="step: saw 3"):
+        n2n.AttentionConfig(run=run.path, step=3)
+    with pytest.raises(ValueError, match="least_influence"):
+        n2n.AttentionConfig(least_influence=-1)
+    with pytest.raises(ValueError, match="did you mean 'layer'"):
+        n2n.AttentionConfig(layers=1)

@@ -120,7 +120,7 @@ CALLS = [
     (n2n.models.build, {"arch": "mamba", "vocab_size": 2, "seed": 0, "dim": 8, "layers": 1, "heads": 2}),
     (n2n.models.configure, {"arch": "mamba", "vocab_size": 2}),
     (n2n.train, {"config": None}),
-    (n2n.explore, {"asked": None}),
+    (n2n.explore, {"source": None}),
     (n2n.viz.draw_graph, {"graph": EVEN.graph}),
     (n2n.viz.learning_curve, {"runs": None}),
     (n2n.viz.excess_by_position, {"run": None}),

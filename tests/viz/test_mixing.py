@@ -223,41 +223,6 @@ def test_what_is_not_there_is_refused(found):
         measure_mixing(Process(Graph.preset("four_chains")), models.build("transformer", vocab_size=5, dim=16), 2, 8)
 
 
-def test_the_configuration_refuses_what_the_run_does_not_have(small):
-    run = n2n.train(small())
-    config = n2n.AttentionConfig(run=run.path, sequences=4, sequence=3, query=10, layer=1, head=1)
-    found = n2n.mixing_explorer.attended(run, config)
-    assert found.mixing.shape == (4, 1, 2, 11, 11)
-    with pytest.raises(ValueError, match="sequence: saw 4; this has 4, from 0 to 3") as refused:
-        n2n.AttentionConfig(run=run.path, sequences=4, sequence=4, query=11, layer=2, head=2)
-    assert [f"{name}: saw" in str(refused.value) for name in ("query", "layer", "head")] == [True] * 3
-    with pytest.raises(ValueError, match="layer: saw 0"):
-        n2n.AttentionConfig(run=run.path, sequences=4, layer=0)
-    with pytest.raises(ValueError, match="query: saw 63; this has 63, from 0 to 62"):
-        n2n.AttentionConfig(query=63)  # an example, not trained yet
-    with pytest.raises(ValueError, match="step: saw 3"):
-        n2n.AttentionConfig(run=run.path, step=3)
-    with pytest.raises(ValueError, match="least_influence"):
-        n2n.AttentionConfig(least_influence=-1)
-    with pytest.raises(ValueError, match="did you mean 'layer'"):
-        n2n.AttentionConfig(layers=1)
-
-
-def test_widgets_ask_for_the_figure(small):
-    found = with_panels(2, 3)
-    config = n2n.AttentionConfig(sequences=3)
-    look = n2n.mixing_explorer.look(found, config)
-    assert look.widgets["layer"].label == look.widgets["head"].label == "mean of all", "not blank"
-    for name, value in (("query", 4), ("layer", 1), ("head", 2), ("sequence", 2), ("head", -1), ("query", 0)):
-        look.widgets[name].value = value
-        chosen = {name: None if widget.value == -1 else widget.value for name, widget in look.widgets.items()}
-        (output,) = look.place.outputs
-        assert output["data"]["application/vnd.plotly.v1+json"] == plain(n2n.viz.unrolled_mixing(found, **chosen))
-    for widget in look.widgets.values():
-        assert "continuous_update" not in widget.keys or not widget.continuous_update
-    assert "application/vnd.jupyter.widget-view+json" in look._repr_mimebundle_()
-
-
 def test_figures_from_values_need_no_torch():
     code = "import n2n.viz.mixing, n2n.viz.unrolled_graph, sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
