@@ -14,7 +14,7 @@ from n2n.graph.by_name import graphs_by_name
 from n2n.graph.graph import Graph
 from n2n.oracle.checks import check_budget, check_fixed
 from n2n.utils.progress import track
-from n2n.utils.statistics import mean_and_error, student_quantile
+from n2n.utils.statistics import mean_and_error, mean_interval, student_quantile
 from n2n.utils.strict import as_integer, as_positive, short_repr, unknown
 
 LOWEST, HIGHEST = 1e-4, 1e3  # concentrations between which the target is looked for
@@ -220,6 +220,4 @@ def equal_difficulty(
 
 def _with_interval(means: np.ndarray, *names: str) -> dict[str, float]:
     """Mean, standard error and 95% interval over processes, by these names."""
-    mean, error = mean_and_error(means)
-    half = student_quantile(len(means) - 1) * error
-    return dict(zip(names, (mean, error, mean - half, mean + half), strict=True))
+    return dict(zip(names, mean_interval(means), strict=True))

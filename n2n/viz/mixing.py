@@ -11,7 +11,6 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from n2n.utils.statistics import Z95
 from n2n.utils.strict import as_integer
 from n2n.viz.style import (
     BASELINE,
@@ -184,8 +183,8 @@ def shares_by_lag(mixing: pd.DataFrame, influence: pd.DataFrame) -> go.Figure:
 
 
 def _add_shares(fig: go.Figure, rows: pd.DataFrame, name: str, line: dict, floor: float) -> None:
-    half = Z95 * rows["share_error"]
-    low, high = ((rows["share"] + sign * half).clip(lower=floor) for sign in (-1, 1))
+    half = rows["share_high"] - rows["share"]
+    low, high = (rows[end].clip(lower=floor) for end in ("share_low", "share_high"))
     add_band(fig, rows["lag"], rounded(low), rounded(high), line["color"])
     fig.add_scatter(
         x=rows["lag"].to_numpy(np.int16),  # small types, which plotly packs

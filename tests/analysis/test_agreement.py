@@ -51,7 +51,7 @@ def test_the_score_against_the_definition_ties_and_all():
     mixing = causal(rng.integers(-2, 3, (6, 10, 10)).astype(float))
     rows = [(np.abs(mixing[b, q, : q + 1]), influence[b, q, : q + 1]) for b in range(6) for q in range(4, 10)]
     expected = [0.0 if np.ptp(seen) == 0 else spearman(seen, told) for seen, told in rows]
-    (found,) = head_agreement(as_heads(mixing), influence, least_keys=5).to_dict("records")
+    (found,) = head_agreement(as_heads(mixing), influence, min_keys=5).to_dict("records")
     assert found["score"] == pytest.approx(np.mean(expected))
     assert (found["pairs"], found["constant"]) == (36, 0)
 
@@ -60,7 +60,7 @@ def test_ranks_by_hand():
     """(1, 2, 2, 4) has ranks 1, 2.5, 2.5, 4; against 1, 2, 3, 4 their correlation is 4.5 / sqrt(4.5 * 5)."""
     influence, mixing = np.zeros((2, 4, 4)), np.zeros((2, 4, 4))
     influence[:, 3], mixing[:, 3] = [1, 2, 2, 4], [0.1, 0.2, 0.3, 0.4]
-    (found,) = head_agreement(as_heads(mixing), influence, least_keys=4).to_dict("records")
+    (found,) = head_agreement(as_heads(mixing), influence, min_keys=4).to_dict("records")
     assert found["score"] == pytest.approx(np.sqrt(0.9))
 
 
@@ -90,9 +90,9 @@ def test_independent_mixing_lies_in_its_interval_nineteen_times_of_twenty():
 def test_lag_alone_lies_in_its_interval_and_content_does_not():
     influence = random_influence(5)
     lag = np.arange(QUERIES)[:, None] - np.arange(QUERIES)
-    by_lag_alone = np.broadcast_to(causal(0.7 ** np.maximum(lag, 0)), influence.shape)
+    only_lag = np.broadcast_to(causal(0.7 ** np.maximum(lag, 0)), influence.shape)
     noisy = influence * np.random.default_rng(6).lognormal(sigma=3.0, size=influence.shape)
-    table = head_agreement(as_heads(by_lag_alone, noisy), influence).set_index("head")
+    table = head_agreement(as_heads(only_lag, noisy), influence).set_index("head")
     alone, follows = table.loc[0], table.loc[1]
     assert alone["score"] == pytest.approx(alone["lag_score"])  # the mean influence falls with the lag too
     assert alone["null_low"] <= alone["score"] + 1e-12
@@ -122,7 +122,7 @@ def test_what_is_left_out_is_counted():
     assert table["pairs"][0] == 20 * (QUERIES - 7)
     assert table["constant"][0] == 20 * (QUERIES - 7)
     assert table["score"][0] == pytest.approx(1.0, abs=0.2)
-    free = head_agreement(as_heads(influence), influence, least_influence=0)
+    free = head_agreement(as_heads(influence), influence, min_influence=0)
     assert free["pairs"][0] == 30 * (QUERIES - 7)
     assert free["score"][0] == pytest.approx(1.0)
     uniform = as_heads(np.broadcast_to(causal(np.ones((QUERIES, QUERIES))), influence.shape))
@@ -136,20 +136,24 @@ def test_means_by_lag():
     influence = np.array([1.0, 2.0, 6.0])[:, None, None] * matrix
     table = influence_by_lag(influence)
     assert table["mean"].tolist() == pytest.approx([3 * 0.5**lag for lag in range(5)])
-    assert table["error"].tolist() == pytest.approx([np.sqrt(7 / 3) * 0.5**lag for lag in range(5)])
+    assert table["standard_error"].tolist() == pytest.approx([np.sqrt(7 / 3) * 0.5**lag for lag in range(5)])
     assert table["share"].tolist() == pytest.approx([0.5**lag / 1.9375 for lag in range(5)])
-    assert table["share_error"].tolist() == pytest.approx([0.0] * 5, abs=1e-15)  # all have the same shares
+    assert table["share_standard_error"].tolist() == pytest.approx([0.0] * 5, abs=1e-15)  # all have the same shares
+    np.testing.assert_allclose(table["share_low"], table["share"])
+    np.testing.assert_allclose(table["share_high"], table["share"])
     heads = mixing_by_lag(as_heads(-influence, matrix * np.array([1.0, 1.0, 1.0])[:, None, None]))
     assert heads.query("head == 0")["mean"].tolist() == pytest.approx(table["mean"].tolist())
-    assert heads.query("head == 1")["error"].tolist() == pytest.approx([0.0] * 5)
+    assert heads.query("head == 1")["standard_error"].tolist() == pytest.approx([0.0] * 5)
     assert len(heads) == 10
 
 
 def test_the_error_of_a_share_is_the_spread_of_repetitions():
     tables = [influence_by_lag(random_influence(seed)) for seed in range(300)]
-    shares, errors = (np.array([table[column] for table in tables]) for column in ("share", "share_error"))
+    shares, errors = (np.array([table[column] for table in tables]) for column in ("share", "share_standard_error"))
     assert shares.sum(1) == pytest.approx(np.ones(300))
     assert errors.mean(0)[:10] == pytest.approx(shares.std(0)[:10], rel=0.15)
+    half = 2.02269 * tables[0]["share_standard_error"]  # t of 39 degrees of freedom
+    np.testing.assert_allclose(tables[0]["share_high"] - tables[0]["share"], half, rtol=1e-5)
 
 
 def test_what_cannot_be_asked_is_refused():
@@ -164,14 +168,14 @@ def test_what_cannot_be_asked_is_refused():
     with pytest.raises(ValueError, match="influence: saw a number that is not finite"):
         head_agreement(mixing, np.where(influence > 1, np.nan, influence))
     with pytest.raises(ValueError, match="saw 16 queries, none of which has at least 17 keys"):
-        head_agreement(mixing, influence, least_keys=17)
-    with pytest.raises(ValueError, match="least_keys: saw 1; a whole number from 2"):
-        head_agreement(mixing, influence, least_keys=1)
+        head_agreement(mixing, influence, min_keys=17)
+    with pytest.raises(ValueError, match="min_keys: saw 1; a whole number from 2"):
+        head_agreement(mixing, influence, min_keys=1)
     with pytest.raises(ValueError, match="permutations: saw 0"):
         n2n.head_agreement(mixing, influence, permutations=0)
     for wrong in (-1.0, np.nan, "0"):
-        with pytest.raises(ValueError, match="least_influence: saw"):
-            head_agreement(mixing, influence, least_influence=wrong)
+        with pytest.raises(ValueError, match="min_influence: saw"):
+            head_agreement(mixing, influence, min_influence=wrong)
 
 
 @pytest.mark.parametrize(
@@ -195,8 +199,8 @@ def test_means_by_lag_of_something_else_are_refused(wrong, said):
 @pytest.mark.filterwarnings("error")
 def test_what_is_nothing_has_no_shares():
     nothing = influence_by_lag(np.zeros((3, 4, 4)))
-    assert nothing["mean"].tolist() == nothing["error"].tolist() == [0.0] * 4
-    assert nothing[["share", "share_error"]].isna().all(axis=None)
+    assert nothing["mean"].tolist() == nothing["standard_error"].tolist() == [0.0] * 4
+    assert nothing[["share", "share_standard_error"]].isna().all(axis=None)
     heads = mixing_by_lag(as_heads(np.zeros((3, 4, 4)), causal(np.ones((3, 4, 4)))))
     assert heads.query("head == 0")["share"].isna().all()
     assert heads.query("head == 1")["share"].tolist() == [0.25] * 4

@@ -120,7 +120,9 @@ def test_shares_by_lag_have_bands_and_the_oracle_s_line(found):
     assert list(lines["exact influence"].y) == pytest.approx(influence["share"], rel=1e-3)
     one = mixing.query("layer == 1 and head == 0")
     assert list(lines["block 1, head 0"].y) == pytest.approx(one["share"], rel=1e-3)
-    assert list(lines["block 1, head 0"].customdata) == pytest.approx(1.959964 * one["share_error"], rel=1e-3)
+    assert list(lines["block 1, head 0"].customdata) == pytest.approx(
+        (one["share_high"] - one["share_low"]) / 2, rel=1e-3
+    )
     bands = [trace for trace in figure.data if trace.fill == "toself"]
     assert len(bands) == 5
     assert all(min(band.y) > 0 for band in bands)  # an axis of logarithms has no other
