@@ -34,7 +34,7 @@ def written(folder: Path, **fields) -> Path:
 def torchrun(path: Path, ranks: int = 2, before: str = "") -> subprocess.Popen:
     """torchrun of the worker; ``before`` is Python that each rank runs first."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    worker = ["-m", "n2n.train"]
+    worker = ["-m", "n2n.training"]
     if before:
         script = path.with_name(".worker.py")
         script.write_text(f"{before}\nimport sys\nfrom n2n.training.cli import main\nsys.exit(main())\n")
