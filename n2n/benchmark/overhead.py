@@ -15,7 +15,7 @@ from n2n.benchmark.timing import Settings
 from n2n.config.train_config import TrainConfig
 from n2n.monitor.profiler import Clock
 from n2n.training.learner import Learner
-from n2n.training.ranks import Ranks
+from n2n.training.process_group import ProcessGroup
 from n2n.training.trainer import train
 
 PARTS = ("data", "forward", "backward", "optimizer", "oracle", "monitor", "checkpoint")
@@ -39,7 +39,7 @@ def overhead_table(settings: Settings) -> pd.DataFrame:
 
 def _bare(config: TrainConfig) -> float:
     """Milliseconds per step of a loop that only makes batches and updates."""
-    learner = Learner(config, torch.device(config.device), Ranks())
+    learner = Learner(config, torch.device(config.device), ProcessGroup())
     clock = Clock(learner.device)
     with closing(learner.batches.ahead(0, config.steps)) as batches:
         begun = time.perf_counter()

@@ -20,11 +20,10 @@ from typing import Any
 
 import psutil
 
-from n2n.monitor.stop import STOP_FILE
+from n2n.runs.folder import RunFolder
 from n2n.utils.files import read_object_or_empty, write_json
 from n2n.utils.lock import LockHeld, locked
 
-STATE = "job.json"  # in a point's folder
 NOTEBOOK = "notebook.ipynb"
 CANCELLED = ".cancelled"  # in the folder of a point that was taken back, which does not come back by itself
 ASKED_TO_REQUEUE, ASKED_TO_LEAVE = signal.SIGUSR2, signal.SIGTERM  # Slurm sends one before a job's time is up
@@ -78,7 +77,7 @@ class NotebookJob:
 
     def _run(self) -> tuple[str, str | None, _Heard]:
         """The state in which the notebook ended, the traceback if it failed, and what it was told meanwhile."""
-        (self.folder / STOP_FILE).unlink(missing_ok=True)  # meant for an earlier job
+        RunFolder(self.folder).stop_path.unlink(missing_ok=True)  # meant for an earlier job
         begun, before = self.step, self._run_status()
         with _Heard(self.folder) as heard, _environment(self.environment):
             self._tell("running", begun)
@@ -86,7 +85,7 @@ class NotebookJob:
         after = self._run_status()
         state = _state(error, after.get("state") if after != before else None, heard)
         self._tell(state, begun, None if state == "done" else error)
-        (self.folder / STOP_FILE).unlink(missing_ok=True)
+        RunFolder(self.folder).stop_path.unlink(missing_ok=True)
         return state, error, heard
 
     def checkpoint(self) -> Any:
@@ -108,7 +107,7 @@ class NotebookJob:
         return int(self._run_status().get("step", 0))
 
     def _run_status(self) -> dict[str, Any]:
-        return read_object_or_empty(self.folder / "status.json")
+        return read_object_or_empty(RunFolder(self.folder).status_path)
 
     def _execute(self, heard: _Heard) -> str | None:
         """Run the notebook; the traceback if it failed."""
@@ -143,7 +142,9 @@ class NotebookJob:
         """Replace ``job.json``."""
         about = {"state": state, "job_id": job_id(), "host": socket.gethostname(), "pid": os.getpid()}
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        write_json(self.folder / STATE, {**about, "begun_at_step": begun, "updated_at": now, "error": error})
+        write_json(
+            RunFolder(self.folder).job_path, {**about, "begun_at_step": begun, "updated_at": now, "error": error}
+        )
 
 
 def _state(error: str | None, run: str | None, heard: _Heard) -> str:
@@ -170,7 +171,7 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 def told(folder: Path) -> dict[str, Any]:
     """What the last job in a point's folder told of itself; empty if there was none."""
-    return read_object_or_empty(folder / STATE)
+    return RunFolder(folder).read_job()
 
 
 def job_id() -> str | None:
@@ -192,7 +193,7 @@ class _Heard:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / STOP_FILE
+        self._file = RunFolder(folder).stop_path
         self._before: dict[signal.Signals, Callable[..., Any] | int | None] = {}
         self.requeue = self.leave = False
 

@@ -10,9 +10,8 @@ from typing import Any
 import pandas as pd
 
 from n2n.launch.clusters import WAITING, Cluster, Live
-from n2n.launch.job import STATE
 from n2n.launch.sweep import LOGS, UNFINISHED, Sweep
-from n2n.monitor.status import STATUS
+from n2n.runs.folder import RunFolder
 from n2n.utils.files import read_object, tail
 from n2n.utils.progress import in_watched_notebook, print_line
 from n2n.utils.rows import last_row
@@ -55,8 +54,8 @@ def _whole(sweep: Sweep, point: str, job: str | None, live: Live | None) -> dict
 
 
 def _row(sweep: Sweep, point: str, job: str | None, live: Live | None) -> dict[str, Any]:
-    folder, log = sweep.path / point, sweep.path / LOGS / f"{job}_0_log.out"
-    last, damage = _attempted(_object, folder / STATE)
+    folder, log = RunFolder(sweep.path / point), sweep.path / LOGS / f"{job}_0_log.out"
+    last, damage = _attempted(_object, folder.job_path)
     heard = last.get("state") if last.get("job_id") in (job, None) or last.get("state") == "done" else None
     state = _state(str(heard) if heard else None, job, live, log.exists())
     read = [_attempted(part, folder) for part in (_status, _loss, *((_made, _time_left) if state == "running" else ()))]
@@ -68,31 +67,33 @@ def _row(sweep: Sweep, point: str, job: str | None, live: Live | None) -> dict[s
     return {"state": state, **found, "log": os.path.relpath(log) if log.exists() else "", "error": said}
 
 
-def _attempted(read: Callable[[Path], dict[str, Any]], path: Path) -> tuple[dict[str, Any], str]:
+def _attempted(read: Callable[[Any], dict[str, Any]], source: RunFolder | Path) -> tuple[dict[str, Any], str]:
     """What a function reads, or nothing and the sentence that says what is damaged."""
     try:
-        return read(path), ""
+        return read(source), ""
     except (OSError, ValueError, OverflowError) as error:
         return {}, _last_line(f"damaged: {error}")
 
 
-def _status(folder: Path) -> dict[str, Any]:
+def _status(folder: RunFolder) -> dict[str, Any]:
     """The step that a run has saved, and its steps."""
-    found = _object(folder / STATUS)
-    return {name: _number(found, name, STATUS) for name in ("step", "steps")}
+    path = folder.status_path
+    status = _object(path)
+    return {name: _number(status, name, path.name) for name in ("step", "steps")}
 
 
-def _loss(folder: Path) -> dict[str, Any]:
-    for name in ("evals.jsonl", "metrics.jsonl"):
-        if found := _last(folder / name):
-            return {"excess_loss": _number(found, "excess_loss", name, float("nan"))}
+def _loss(folder: RunFolder) -> dict[str, Any]:
+    for path in (folder.evaluations_path, folder.metrics_path):
+        if row := _last(path):
+            return {"excess_loss": _number(row, "excess_loss", path.name, float("nan"))}
     return {}
 
 
-def _made(folder: Path) -> dict[str, Any]:
+def _made(folder: RunFolder) -> dict[str, Any]:
     """The steps that a run which goes on has made; more than it has saved."""
-    row = _last(folder / "metrics.jsonl")
-    return {"step": _number(row, "step", "metrics.jsonl", 0) + 1} if row else {}
+    path = folder.metrics_path
+    row = _last(path)
+    return {"step": _number(row, "step", path.name, 0) + 1} if row else {}
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -144,11 +145,12 @@ def _last_line(error: Any) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def _time_left(folder: Path) -> dict[str, Any]:
+def _time_left(folder: RunFolder) -> dict[str, Any]:
     """As H:MM:SS, from the speed of the last logged steps; empty where the files do not tell."""
-    row, config = _last(folder / "metrics.jsonl"), _object(folder / "config.json")
-    step, speed = (_number(row, name, "metrics.jsonl", 0) for name in ("step", "tokens_per_second"))
-    numbers = [_number(config, name, "config.json", 0) for name in ("steps", "batch_size", "seq_len")]
+    rows, config_path = folder.metrics_path, folder.config_path
+    row, config = _last(rows), _object(config_path)
+    step, speed = (_number(row, name, rows.name, 0) for name in ("step", "tokens_per_second"))
+    numbers = [_number(config, name, config_path.name, 0) for name in ("steps", "batch_size", "seq_len")]
     if not speed > 0 or not all(numbers):
         return {}
     steps, batch_size, seq_len = numbers

@@ -19,7 +19,7 @@ from n2n.launch.point_states import ENDED, Watcher, counted, states
 from n2n.launch.points import Point, point_identity, points_by_name
 from n2n.launch.resources import Resources
 from n2n.launch.sweep import CODE, UNFINISHED, Sweep, check_folder, folder_of, other_points, take_snapshot
-from n2n.monitor.stop import STOP_FILE
+from n2n.runs.folder import RunFolder
 from n2n.runs.paths import SWEEP
 from n2n.utils.files import making_folder, write_json
 from n2n.utils.lock import locked
@@ -101,8 +101,8 @@ class Jobs:
     def _start(self, points: Sequence[str]) -> None:
         for point in points:
             (self.path / point).mkdir(exist_ok=True)
-            for mark in (STOP_FILE, CANCELLED):
-                (self.path / point / mark).unlink(missing_ok=True)
+            for mark in (RunFolder(self.path / point).stop_path, self.path / point / CANCELLED):
+                mark.unlink(missing_ok=True)
         if points:
             self._cluster.start(self.sweep, points)
 

@@ -1,1 +1,1 @@
-"""A run's memory and senses: files, checkpoints, environment, progress. Nothing here knows of a trainer."""
+"""What keeps track of a run: checkpoints, rows, status, stop requests, environment, profile. No trainer is known."""

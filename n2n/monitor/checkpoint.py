@@ -1,4 +1,7 @@
-"""Checkpoints: a folder a step, complete or absent, with a manifest of what it is of and what it holds."""
+"""Checkpoints: one folder a step, complete or absent, with a manifest of its files and of the run it belongs to.
+
+``model.safetensors`` holds the weights, which other tools can open; ``state.pt`` holds everything else.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +12,34 @@ import shutil
 import stat
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import safetensors.torch
 import torch
+from torch import Tensor
 
 from n2n.monitor.journal import Marks
 from n2n.utils.files import from_json, sync, write_json
 
-_STATE, _MANIFEST = "state.pt", "manifest.json"
+_WEIGHTS, _STATE, _MANIFEST = "model.safetensors", "state.pt", "manifest.json"
+_FILES = (_WEIGHTS, _STATE)
 _MAX_MANIFEST = 2**20  # bytes
 
 Missing = Callable[[Marks], str | None]
 
 
 @dataclass(frozen=True)
-class Found:
-    """A checkpoint to go on from.
+class Checkpoint:
+    """A checkpoint from which a run can be resumed.
 
     Attributes:
-        step: updates made by then.
+        step: updates made.
         state: what was saved.
-        marks: how far the run's files of rows went.
+        marks: lengths of the run's files of rows.
     """
 
     step: int
@@ -40,121 +47,129 @@ class Found:
     marks: Marks
 
 
-def _warn(line: str) -> None:
-    warnings.warn(line, stacklevel=4)
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=4)
 
 
 def save(folder: Path, step: int, state: dict[str, Any], run: str, marks: Marks) -> Path:
-    """Write ``folder/step_NNNNNNNN``: made beside, flushed to disk, then renamed: it is whole or not there.
+    """Write ``folder/step_NNNNNNNN``: under another name first, flushed to disk, then renamed, so that it is complete.
 
     Args:
-        folder: of all checkpoints of a run.
+        folder: folder of the run's checkpoints.
         step: updates made.
-        state: tensors and plain values.
-        run: the hash of what decides the run.
-        marks: how far the run's files of rows go.
+        state: the weights as ``"model"``, a dictionary of tensors; and other tensors and plain values.
+        run: hash of what decides the run.
+        marks: lengths of the run's files of rows.
+
+    Raises:
+        OSError: if it cannot be written. The checkpoint before it is complete.
     """
     target = _path(folder, step)
-    beside = folder / f".{target.name}.{os.getpid()}.part"
-    shutil.rmtree(beside, ignore_errors=True)
+    part = folder / f".{target.name}.{os.getpid()}.part"
+    shutil.rmtree(part, ignore_errors=True)
     try:
-        _write(beside, state, {"step": step, "run": run, "rows": marks})
+        _write(part, state, {"step": step, "run": run, "rows": marks})
     except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as a RuntimeError
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
         kept = max(steps(folder), default=None)
         last = "there is none before it" if kept is None else f"that of step {kept} is whole"
         raise OSError(f"the checkpoint of step {step} could not be written to {folder} ({error}); {last}") from error
-    shutil.rmtree(target, ignore_errors=True)  # of an earlier attempt at the same step
-    os.rename(beside, target)
+    shutil.rmtree(target, ignore_errors=True)  # from an earlier attempt at the same step
+    os.rename(part, target)
     sync(folder)
     return target
 
 
-def _write(beside: Path, state: dict[str, Any], about: dict[str, Any]) -> None:
-    beside.mkdir(parents=True)
-    with open(beside / _STATE, "w+b") as file:
-        torch.save(state, file)
+def _write(part: Path, state: dict[str, Any], manifest: dict[str, Any]) -> None:
+    part.mkdir(parents=True)
+    rest = {name: value for name, value in state.items() if name != "model"}
+    files = {
+        _WEIGHTS: _write_file(part / _WEIGHTS, lambda file: file.write(_packed(state["model"]))),
+        _STATE: _write_file(part / _STATE, lambda file: torch.save(rest, file)),
+    }
+    write_json(part / _MANIFEST, {**manifest, "files": files})
+    sync(part)
+
+
+def _packed(weights: dict[str, Tensor]) -> bytes:
+    return safetensors.torch.save({name: value.contiguous() for name, value in weights.items()})
+
+
+def _write_file(path: Path, write: Callable[[BinaryIO], object]) -> dict[str, Any]:
+    """Write and flush a file; its size and hash."""
+    with open(path, "w+b") as file:
+        write(file)
         file.flush()
         os.fsync(file.fileno())
-        write_json(beside / _MANIFEST, {**about, "files": {_STATE: _measure(file)}})
-    sync(beside)
+        return _measure(file)
 
 
 def prune(folder: Path, keep_last: int | None, keep_every: int | None) -> None:
     """Delete all but the newest ``keep_last`` checkpoints (None: keep all) and those at multiples of ``keep_every``."""
     for step in steps(folder)[: -keep_last if keep_last else 0]:
         if keep_every is None or step % keep_every:
-            going = folder / f".{_path(folder, step).name}.part"
-            shutil.rmtree(going, ignore_errors=True)
-            _path(folder, step).rename(going)  # so that none is ever there in part
-            shutil.rmtree(going)
+            part = folder / f".{_path(folder, step).name}.part"
+            shutil.rmtree(part, ignore_errors=True)
+            _path(folder, step).rename(part)  # a checkpoint never exists in part under its own name
+            shutil.rmtree(part)
 
 
 def set_aside(folder: Path, after: int) -> None:
-    """Rename the checkpoints later than a step, which cannot be used, and delete what was never finished."""
+    """Rename the unusable checkpoints after a step, and delete unfinished ones."""
     for step in steps(folder):
         if step > after:
             name = f"aside_{_path(folder, step).name}"
-            free = chain([folder / name], (folder / f"{name}-{n}" for n in count(2)))
-            _path(folder, step).rename(next(path for path in free if not path.exists()))
+            candidates = chain([folder / name], (folder / f"{name}-{n}" for n in count(2)))
+            _path(folder, step).rename(next(path for path in candidates if not path.exists()))
     for unfinished in folder.glob(".step_*.part"):
         shutil.rmtree(unfinished)
 
 
-def last(folder: Path) -> int:
-    """The newest step that has a checkpoint; 0 if none has."""
-    return max(steps(folder), default=0)
-
-
 def steps(folder: Path) -> list[int]:
-    """Steps that have a checkpoint, ascending."""
+    """Steps with a checkpoint, ascending."""
     names = (re.fullmatch(r"step_(\d{8,})", path.name) for path in folder.glob("step_*"))
     return sorted(int(name[1]) for name in names if name)
 
 
-def load(folder: Path, step: int, run: str, device: str = "cpu") -> dict[str, Any]:
-    """The state that a run saved at a step.
+def load(folder: Path, step: int, run: str) -> dict[str, Any]:
+    """The state that a run saved at a step, with tensors on the CPU.
 
     Args:
-        folder: of all checkpoints of the run.
+        folder: folder of the run's checkpoints.
         step: updates made.
-        run: the hash of what decides the run.
-        device: where tensors go.
+        run: hash of what decides the run.
 
     Raises:
-        ValueError: no such checkpoint, one of another step or run, or one whose files are not what its manifest says.
+        ValueError: if there is no such checkpoint, if it belongs to another step or run, or if its files differ from
+            its manifest.
     """
-    return _opened(folder, step, run, lambda marks: None, device)[0]
+    return _read(folder, step, run, lambda marks: None).state
 
 
 def load_latest(
-    folder: Path,
-    run: str,
-    missing: Missing = lambda marks: None,
-    tell: Callable[[str], None] = _warn,
-    device: str = "cpu",
-) -> Found | None:
-    """The newest checkpoint that can be used, or None.
+    folder: Path, run: str, missing: Missing = lambda marks: None, on_skip: Callable[[str], None] = _warn
+) -> Checkpoint | None:
+    """The newest usable checkpoint, or None.
 
     Args:
-        folder, run, device: as of ``load``.
-        missing: says what is missing beside a checkpoint, from its marks.
-        tell: is given a sentence for each checkpoint that is passed over; by default it warns.
+        folder: folder of the run's checkpoints.
+        run: hash of what decides the run.
+        missing: says, from a checkpoint's marks, which of the run's other files lacks rows; None if they are complete.
+        on_skip: called with a sentence for each checkpoint that is passed over; warns by default.
     """
     for step in reversed(steps(folder)):
         try:
-            state, marks = _opened(folder, step, run, missing, device)
+            return _read(folder, step, run, missing)
         except ValueError as error:
-            tell(f"{error}; it is passed over")
-        else:
-            return Found(step, state, marks)
+            on_skip(f"{error}; it is passed over")
     return None
 
 
 def fault(folder: Path, step: int, run: str) -> str | None:
-    """Why a checkpoint cannot be used, if it cannot; its tensors are not loaded."""
+    """Why a checkpoint cannot be used; None if it can. Its tensors are not loaded."""
     try:
-        _checked(folder, step, run)[0].close()
+        with ExitStack() as files:
+            _open(folder, step, run, files)
     except ValueError as error:
         return str(error)
     return None
@@ -164,62 +179,79 @@ def _path(folder: Path, step: int) -> Path:
     return folder / f"step_{step:08d}"
 
 
-def _opened(folder: Path, step: int, run: str, missing: Missing, device: str) -> tuple[dict[str, Any], Marks]:
-    file, marks = _checked(folder, step, run)
-    with file:
-        path = _path(folder, step)
-        if told := missing(marks):
-            raise ValueError(f"checkpoint {path} cannot be used: {told}")
-        try:
-            state = torch.load(file, map_location=device, weights_only=True)
-        except Exception as error:  # torch's own text may advise to load what it refused
-            raise ValueError(f"damaged checkpoint {path}: {_STATE} cannot be read ({type(error).__name__})") from None
-        if not isinstance(state, dict):
-            raise ValueError(f"damaged checkpoint {path}: {_STATE} holds a {type(state).__name__}, not a dict")
-        return state, marks
+def _read(folder: Path, step: int, run: str, missing: Missing) -> Checkpoint:
+    path = _path(folder, step)
+    with ExitStack() as files:
+        opened, marks = _open(folder, step, run, files)
+        if message := missing(marks):
+            raise ValueError(f"checkpoint {path} cannot be used: {message}")
+        weights = _parsed(path, _WEIGHTS, lambda: safetensors.torch.load(opened[_WEIGHTS].read()))
+        state = _parsed(path, _STATE, lambda: torch.load(opened[_STATE], map_location="cpu", weights_only=True))
+    if not isinstance(state, dict):
+        raise ValueError(f"damaged checkpoint {path}: {_STATE} holds a {type(state).__name__}, not a dict")
+    return Checkpoint(step, {"model": weights, **state}, marks)
 
 
-def _checked(folder: Path, step: int, run: str) -> tuple[BinaryIO, Marks]:
-    """The file of a checkpoint's state, open, and its marks, once manifest and state are what they should be."""
+def _parsed(path: Path, name: str, parse: Callable[[], Any]) -> Any:
+    try:
+        return parse()
+    except Exception as error:  # torch's own message may advise to load what it refused
+        raise ValueError(f"damaged checkpoint {path}: {name} cannot be read ({type(error).__name__})") from None
+
+
+def _open(folder: Path, step: int, run: str, files: ExitStack) -> tuple[dict[str, BinaryIO], Marks]:
+    """A checkpoint's files, open, and its marks; the files agree with the manifest.
+
+    Args:
+        folder: folder of the run's checkpoints.
+        step: updates made.
+        run: hash of what decides the run.
+        files: closes the files.
+
+    Raises:
+        ValueError: if there is no such checkpoint or if it is damaged.
+    """
     path = _path(folder, step)
     if not path.is_dir():
         raise ValueError(f"no checkpoint of step {step} in {folder}; there are {steps(folder)}")
     try:
-        with _regular(path / _MANIFEST) as file:
-            expected, marks = _agreed(from_json(file.read(_MAX_MANIFEST)), step, run)
-        file = _regular(path / _STATE)
-        if os.fstat(file.fileno()).st_size != expected["bytes"] or _measure(file) != expected:
-            file.close()
-            raise ValueError(f"{_STATE} does not match its manifest")
+        with _open_regular(path / _MANIFEST) as file:
+            expected, marks = _checked_manifest(from_json(file.read(_MAX_MANIFEST)), step, run)
+        opened = {name: files.enter_context(_open_regular(path / name)) for name in _FILES}
+        for name, file in opened.items():
+            size = os.fstat(file.fileno()).st_size
+            if size != expected[name]["bytes"] or _measure(file) != expected[name]:
+                raise ValueError(f"{name} does not match its manifest")
+            file.seek(0)
     except (OSError, ValueError) as error:
         raise ValueError(f"damaged checkpoint {path}: {error}") from None
-    file.seek(0)
-    return file, marks
+    return opened, marks
 
 
-def _agreed(about: Any, step: int, run: str) -> tuple[dict[str, Any], Marks]:
-    """What a manifest says of the state's file and of the rows.
+def _checked_manifest(manifest: Any, step: int, run: str) -> tuple[dict[str, dict[str, Any]], Marks]:
+    """Size and hash of each file, and the marks.
 
     Raises:
-        ValueError: it is of another step or run, or lacks something.
+        ValueError: if the manifest belongs to another step or run, or if it is incomplete.
     """
     try:
-        its_step, its_run, files, marks = (about[name] for name in ("step", "run", "files", "rows"))
-        expected = {name: files[_STATE][name] for name in ("bytes", "sha256")}
+        its_step, its_run, files, marks = (manifest[name] for name in ("step", "run", "files", "rows"))
         marks = {name: {"bytes": int(mark["bytes"]), "crc": int(mark["crc"])} for name, mark in marks.items()}
+        if sorted(files) == sorted(_FILES):
+            files = {name: {key: files[name][key] for key in ("bytes", "sha256")} for name in _FILES}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{_MANIFEST} is incomplete ({error!r})") from None
-    if files.keys() != {_STATE}:
-        raise ValueError(f"{_MANIFEST} names {sorted(files)}; {_STATE} alone is needed")
+    if sorted(files) != sorted(_FILES):
+        raise ValueError(f"{_MANIFEST} names {sorted(files)}; a checkpoint has exactly {sorted(_FILES)}")
     if its_step != step:
         raise ValueError(f"{_MANIFEST} is of step {its_step!r}")
     if its_run != run:
         raise ValueError("it is of another run, with another configuration")
-    return expected, marks
+    return files, marks
 
 
-def _regular(path: Path) -> BinaryIO:
-    """A file, open for reading; links, pipes and devices are refused."""
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading; links, pipes and devices are refused."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)

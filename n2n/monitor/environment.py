@@ -1,4 +1,4 @@
-"""What a run ran on: packages, machine and commit."""
+"""The environment of a run: packages, machine and commit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from n2n.utils.files import read_json
 
-SNAPSHOT = "snapshot.json"  # beside a copy of n2n: the state of git when it was made
+SNAPSHOT = "snapshot.json"  # next to a copy of n2n: the state of git when the copy was made
 _PACKAGES = ("n2n", "numpy", "numba", "networkx", "pydantic", "pandas", "plotly", "papermill", "mamba-ssm")
 
 
@@ -31,9 +31,10 @@ def describe_environment(source: Path) -> dict[str, Any]:
 
 
 def git_state(source: Path) -> dict[str, Any]:
-    """Commit, diff and the names of files that git does not know, of the checkout that a package lies in.
+    """Commit, diff and untracked files of the checkout that contains a package.
 
-    None outside of one. A copy of the package that a sweep made tells of the checkout that it was copied from.
+    The values are None outside of a checkout. For a copy that a sweep made, they describe the checkout it was copied
+    from.
     """
     if (source.parent / SNAPSHOT).is_file():
         return read_json(source.parent / SNAPSHOT)
@@ -54,7 +55,7 @@ def _version(package: str) -> str | None:
 
 def _git(source: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], cwd=source, capture_output=True, timeout=10, check=False)
+        result = subprocess.run(["git", *arguments], cwd=source, capture_output=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else None
+    return result.stdout.decode(errors="replace").strip() if result.returncode == 0 else None

@@ -1,4 +1,4 @@
-"""A file of rows that grows beside checkpoints, each of which marks how far the file goes by then."""
+"""A file of rows that grows while checkpoints are written; each checkpoint marks the file's length."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from typing import Any
 from n2n.utils.files import sync, write_atomic
 from n2n.utils.rows import append_row, is_intact, parse_row, read_rows
 
-Mark = dict[str, int]  # "bytes" of a file from its start, and their checksum "crc"
-Marks = dict[str, Mark]  # of the files beside a run's checkpoints, by name
+Mark = dict[str, int]  # "bytes" from the start of a file, and their checksum "crc"
+Marks = dict[str, Mark]  # marks of a run's files, by name
 NOTHING: Mark = {"bytes": 0, "crc": 0}
 _BLOCK = 2**20
+_MAX_NUMBERS = 10  # damaged lines that a message lists
 
 
 class ChangedFile(RuntimeError):
-    """A file of rows that someone else changed while a run was writing it."""
+    """Another program changed a file while a run was writing it."""
 
 
 class Journal:
     """The rows that a run appends to a file.
 
     Args:
-        path: of the file.
+        path: the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,23 +35,23 @@ class Journal:
         self._bytes = self._crc = 0
 
     def holds(self, mark: Mark) -> bool:
-        """Whether the file begins with the rows of a mark; damaged lines between them do not count."""
+        """Whether the file begins with the marked rows; damaged lines between them are ignored."""
         if not mark["bytes"] or self._starts_with(mark):
             return True
-        return self._sound.get(mark["bytes"]) == mark["crc"]
+        return self._intact_lengths.get(mark["bytes"]) == mark["crc"]
 
     def restore(self, mark: Mark, keep: Callable[[dict[str, Any]], bool] | None = None) -> list[str]:
-        """Make the file what it was at a mark that it holds; of the rows after it only those to ``keep`` stay.
+        """Cut the file back to a mark that it holds; of the rows after it only those that satisfy ``keep`` stay.
 
-        Damaged lines go to a file beside it, ``<name>.damaged``.
+        Damaged lines move to another file, ``<name>.damaged``.
 
         Returns:
-            a sentence for people if there are damaged lines.
+            a sentence for the user if there were damaged lines.
         """
-        told = []
+        repairs = []
         whole = self._starts_with(mark)
         if any(not is_intact(line) for line in self._lines(mark["bytes"] if whole else 0)):
-            told.append(self._set_aside())
+            repairs.append(self._move_damaged())
         kept = [line for line in self._lines(mark["bytes"]) if keep(parse_row(line))] if keep else []
         size = mark["bytes"] + sum(map(len, kept))
         if self.path.is_file() and self.path.stat().st_size != size:
@@ -59,7 +60,7 @@ class Journal:
             else:
                 os.truncate(self.path, size)
         self._bytes, self._crc = size, zlib.crc32(b"".join(kept), mark["crc"])
-        return told
+        return repairs
 
     def append(self, row: dict[str, Any]) -> None:
         """Add a row."""
@@ -71,10 +72,10 @@ class Journal:
         return read_rows(self.path)
 
     def mark(self) -> Mark:
-        """How far the file goes, once that is on the disk.
+        """The length of the file, flushed to disk.
 
         Raises:
-            Changed: it is not as long as this run left it.
+            ChangedFile: if the length is not what this run has written.
         """
         size = self.path.stat().st_size if self.path.is_file() else 0
         if size != self._bytes:
@@ -95,7 +96,7 @@ class Journal:
         return (crc, left) == (mark["crc"], 0)
 
     def _lines(self, start: int, end: int | None = None) -> Iterator[bytes]:
-        """Finished lines between two places in the file."""
+        """Complete lines between two positions in the file."""
         if not self.path.is_file():
             return
         with open(self.path, "rb") as file:
@@ -107,21 +108,22 @@ class Journal:
                 yield line
 
     @cached_property
-    def _sound(self) -> dict[int, int]:
-        """For each number of bytes after which the file without its damaged lines has a line's end: their checksum."""
-        found, size, crc = {}, 0, 0
+    def _intact_lengths(self) -> dict[int, int]:
+        """Length and checksum of the intact lines up to each of them."""
+        checksums, size, crc = {}, 0, 0
         for line in self._lines(0):
             if is_intact(line):
                 size, crc = size + len(line), zlib.crc32(line, crc)
-                found[size] = crc
-        return found
+                checksums[size] = crc
+        return checksums
 
-    def _set_aside(self) -> str:
+    def _move_damaged(self) -> str:
         damaged = [(number, line) for number, line in enumerate(self._lines(0), start=1) if not is_intact(line)]
-        aside = self.path.with_name(f"{self.path.name}.damaged")
-        with open(aside, "ab") as file:
+        target = self.path.with_name(f"{self.path.name}.damaged")
+        with open(target, "ab") as file:
             file.writelines(line for _, line in damaged)
-        sync(aside)
+        sync(target)
         write_atomic(self.path, lambda file: file.writelines(line for line in self._lines(0) if is_intact(line)))
-        numbers = ", ".join(str(number) for number, _ in damaged[:10]) + (", ..." if len(damaged) > 10 else "")
-        return f"{self.path}: damaged at line {numbers}; moved to {aside.name}"
+        numbers = ", ".join(str(number) for number, _ in damaged[:_MAX_NUMBERS])
+        more = ", ..." if len(damaged) > _MAX_NUMBERS else ""
+        return f"{self.path}: damaged at line {numbers}{more}; moved to {target.name}"

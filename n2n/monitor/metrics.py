@@ -1,4 +1,4 @@
-"""The rows of a run, metrics by step and held-out evaluations: in files no crash tears, and in TensorBoard."""
+"""A run's rows, metrics by step and held-out evaluations, in files that survive crashes and in TensorBoard."""
 
 from __future__ import annotations
 
@@ -10,46 +10,48 @@ from typing import Any
 
 from n2n.monitor.journal import NOTHING, Journal, Marks
 
-METRICS, EVALS = "metrics.jsonl", "evals.jsonl"
-NO_ROWS: Marks = {METRICS: NOTHING, EVALS: NOTHING}
 
-
-def rows_missing(folder: Path) -> Callable[[Marks], str | None]:
-    """A function that says which file no longer holds the rows that a checkpoint marks, if one does not."""
-    journals = {name: Journal(folder / name) for name in NO_ROWS}
+def rows_missing(*paths: Path) -> Callable[[Marks], str | None]:
+    """A function from a checkpoint's marks to what is missing: the file that lacks marked rows, or None."""
+    journals = [Journal(path) for path in paths]
 
     def missing(marks: Marks) -> str | None:
-        short = [name for name in NO_ROWS if name not in marks or not journals[name].holds(marks[name])]
+        short = [log.path.name for log in journals if not (mark := marks.get(log.path.name)) or not log.holds(mark)]
         return f"rows of {short[0]} that it counts on are damaged or missing" if short else None
 
     return missing
 
 
 class Rows:
-    """Writes a run's rows; use as a context manager. What lies after ``done`` steps is dropped first.
+    """Writes a run's rows; use as a context manager. Rows after ``done`` steps are dropped first.
 
     Args:
-        folder: of the run.
-        run: which run it is, by the hash of what decides it; evaluations of others are dropped.
-        done: steps made by the checkpoint that the run goes on from.
-        marks: of that checkpoint, one for each file.
-        tensorboard: whether rows also go to TensorBoard's files, in ``folder/tensorboard``.
+        metrics: file of metrics.
+        evaluations: file of evaluations.
+        run: hash of what decides the run; evaluations of other runs are dropped.
+        done: steps made by the checkpoint from which the run resumes.
+        marks: marks of that checkpoint; empty for a new run.
+        tensorboard: folder of TensorBoard's files; None writes none.
 
     Attributes:
-        set_aside: a sentence for each file whose damaged lines were moved to a file beside it.
+        repairs: one sentence for each file whose damaged lines were moved to another file.
 
     Raises:
-        ValueError: TensorBoard is asked for and not installed.
+        ImportError: if TensorBoard is not installed.
     """
 
-    def __init__(self, folder: Path, run: str, done: int, marks: Marks, *, tensorboard: bool = False) -> None:
+    def __init__(
+        self, metrics: Path, evaluations: Path, run: str, done: int, marks: Marks, *, tensorboard: Path | None = None
+    ) -> None:
         self._run = run
-        self._metrics, self._evals = Journal(folder / METRICS), Journal(folder / EVALS)
-        self.set_aside = self._metrics.restore(marks[METRICS])
-        self.set_aside += self._evals.restore(marks[EVALS], lambda row: row["step"] == done and row.get("run") == run)
-        self._writer = _writer()(str(folder / "tensorboard"), purge_step=done) if tensorboard else None
-        for row in self._evals.rows() if tensorboard else []:
-            if row["step"] == done:  # TensorBoard drops all from that step on, rows of metrics and evaluations alike
+        self._metrics, self._evaluations = Journal(metrics), Journal(evaluations)
+        self.repairs = self._metrics.restore(marks.get(metrics.name, NOTHING))
+        self.repairs += self._evaluations.restore(
+            marks.get(evaluations.name, NOTHING), lambda row: row["step"] == done and row.get("run") == run
+        )
+        self._writer = _writer()(str(tensorboard), purge_step=done) if tensorboard else None
+        for row in self._evaluations.rows() if tensorboard else []:
+            if row["step"] == done:  # TensorBoard drops everything from that step on, metrics and evaluations alike
                 self._show(row["split"], row)
 
     def __enter__(self) -> Rows:
@@ -59,29 +61,29 @@ class Rows:
         if self._writer is not None:
             self._writer.close()
 
-    def metrics(self, row: dict[str, float]) -> None:
+    def add_metrics(self, row: dict[str, float]) -> None:
         """Add the row of a step."""
         self._metrics.append(row)
         self._show("train", row)
 
-    def evaluation(self, row: dict[str, Any]) -> None:
+    def add_evaluation(self, row: dict[str, Any]) -> None:
         """Add a held-out evaluation."""
-        self._evals.append({**row, "run": self._run})
+        self._evaluations.append({**row, "run": self._run})
         self._show(row["split"], row)
 
-    def evaluated(self, asked: dict[str, Any]) -> bool:
-        """Whether the latest evaluation of that split and step is the one asked for."""
+    def has_evaluation(self, fields: dict[str, Any]) -> bool:
+        """Whether the latest evaluation with the split and the step of ``fields`` has all of these fields."""
         same = ("split", "step")
-        rows = [r for r in self._evals.rows() if all(r[name] == asked[name] for name in same)]
-        return bool(rows) and asked.items() <= rows[-1].items()
+        rows = [row for row in self._evaluations.rows() if all(row[name] == fields[name] for name in same)]
+        return bool(rows) and fields.items() <= rows[-1].items()
 
     def marks(self) -> Marks:
-        """How far each file goes, once that survives a loss of power; for a checkpoint that counts on it.
+        """The length of each file, flushed to disk, for a checkpoint.
 
         Raises:
-            Changed: someone else changed a file.
+            ChangedFile: if another program changed a file.
         """
-        return {METRICS: self._metrics.mark(), EVALS: self._evals.mark()}
+        return {journal.path.name: journal.mark() for journal in (self._metrics, self._evaluations)}
 
     def _show(self, group: str, row: dict[str, Any]) -> None:
         if self._writer is None:
@@ -92,16 +94,16 @@ class Rows:
 
 
 def formatted_row(row: dict[str, float]) -> dict[str, str]:
-    """What a person is shown of a row of metrics."""
+    """The values of a row of metrics that a progress line shows."""
     names = {"loss": "loss", "oracle": "oracle_nll", "excess": "excess_loss"}
     return {**{k: f"{row[v]:.3f}" for k, v in names.items()}, "tokens/s": f"{row['tokens_per_second']:,.0f}"}
 
 
 def check_tensorboard() -> None:
-    """Refuse to write for a TensorBoard that is not installed.
+    """Check that TensorBoard is installed.
 
     Raises:
-        ValueError: how to install it.
+        ValueError: if it is not; the message says how to install it.
     """
     try:
         _writer()

@@ -1,4 +1,4 @@
-"""Where the time of a step goes, and how near the machine's limits it is."""
+"""Where the time of a step goes, and how close training comes to the machine's limits."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ATTEMPTS = 5  # products in ``matrix_rate``, of which the fastest counts
 
 
 class Clock:
-    """Seconds spent in each named section since they were last taken.
+    """Seconds spent in each named section since ``take`` was last called.
 
-    On a CUDA GPU a section's time is that between two events of the GPU's own queue, read when they are taken, so that
-    measuring makes nobody wait.
+    On a CUDA GPU the time of a section is measured by two events in the GPU's own queue. They are read only by
+    ``take``, so that measuring does not block.
 
     Args:
         device: where the work runs.
@@ -30,11 +30,11 @@ class Clock:
         self._cuda = device.type == "cuda"
         self._spent: dict[str, float] = {}
         self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
-        self._since = time.perf_counter()
+        self._start = time.perf_counter()
 
     @contextlib.contextmanager
     def __call__(self, name: str, *, on_device: bool = False) -> Iterator[None]:
-        """Add the time of the block to a section; ``on_device`` where the block only queues work for the GPU."""
+        """Add the time of the block to a section; ``on_device`` if the block only queues work for the GPU."""
         if on_device and self._cuda:
             begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             begin.record()
@@ -42,18 +42,18 @@ class Clock:
             end.record()
             self._events.append((name, begin, end))
             return
-        begun = time.perf_counter()
+        start = time.perf_counter()
         yield
-        self._spent[name] = self._spent.get(name, 0.0) + time.perf_counter() - begun
+        self._spent[name] = self._spent.get(name, 0.0) + time.perf_counter() - start
 
     def take(self) -> tuple[dict[str, float], float]:
-        """Seconds in each section and in all since the last time, and begin anew."""
+        """Seconds in each section and in total since the last call; the clock starts again."""
         for name, begin, end in self._events:
             end.synchronize()
             self._spent[name] = self._spent.get(name, 0.0) + begin.elapsed_time(end) / 1e3
         now = time.perf_counter()
-        spent, total = self._spent, now - self._since
-        self._spent, self._events, self._since = {}, [], now
+        spent, total = self._spent, now - self._start
+        self._spent, self._events, self._start = {}, [], now
         return spent, total
 
 
@@ -93,20 +93,20 @@ def product_rate(
     values = torch.ones(size, size, dtype=getattr(torch, precision), device=device)
     seconds = []
     for _ in range(repeats + 1):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         for _ in range(products):
             torch.matmul(values, values)
         if torch.device(device).type == "cuda":
             torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.perf_counter() - start)
     return 2 * size**3 * products / summary(seconds[1:])
 
 
-def memory_held(device: torch.device) -> float:
-    """The most memory that was held so far, MiB: a CUDA GPU's by tensors, else the process's."""
+def peak_memory(device: torch.device) -> float:
+    """Peak memory so far, MiB: that of tensors on a CUDA GPU, else that of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 1 if sys.platform == "darwin" else 2**10  # of ru_maxrss, in bytes
+    unit = 1 if sys.platform == "darwin" else 2**10  # bytes in a unit of ru_maxrss
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
@@ -114,7 +114,7 @@ class Trace:
     """A trace of some steps by ``torch.profiler``, which Perfetto and Chrome open.
 
     Args:
-        path: of the ``.json.gz`` file.
+        path: the ``.json.gz`` file.
         steps: first step and the one after the last; None traces nothing.
     """
 
@@ -122,8 +122,8 @@ class Trace:
         self._path, self._steps = path, steps
         self._profile: torch.profiler.profile | None = None
 
-    def before(self, step: int) -> None:
-        """To be told of each step before it."""
+    def before_step(self, step: int) -> None:
+        """Start or end the trace if this step is its first or the one after its last."""
         if self._steps is None:
             return
         if self._profile is None and self._steps[0] <= step < self._steps[1]:
@@ -133,7 +133,7 @@ class Trace:
             self.close()
 
     def close(self) -> None:
-        """Write what was traced."""
+        """Write the trace."""
         if self._profile is not None:
             self._profile.stop()
             self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,26 +1,25 @@
-"""How a run stands: what it said last, and whether it is still there."""
+"""The status of a run: what it last wrote, and whether its process is still alive."""
 
 from __future__ import annotations
 
+import os
 import socket
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from n2n.utils.files import read_object_or_empty
+from n2n.utils.files import read_object_or_empty, write_json
 from n2n.utils.lock import is_locked
 
-STATUS = "status.json"
-# Whoever answers for a run's folder holds the first lock; whoever trains in it, maybe a process of theirs, the second.
-ANSWERS, TRAINS = ".launch.lock", ".lock"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _SLACK = 2.0  # seconds by which clocks of files and of processes may differ
 
 
 def machine() -> dict[str, str | None]:
-    """The host's name, and a name of the system that runs on it since it was started, which its containers share."""
+    """The host's name, and an identifier of the running system, which all containers on it share."""
     try:
         boot = _BOOT.read_text().strip()
     except OSError:
@@ -28,36 +27,59 @@ def machine() -> dict[str, str | None]:
     return {"host": socket.gethostname(), "boot": boot}
 
 
-def read_status(folder: Path) -> dict[str, Any]:
-    """What ``status.json`` says; empty without one. Nothing is written.
+def now() -> str:
+    """The time, as status and logs have it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
-    A run that is said to be running is ``"killed"`` if nobody holds its locks and the process is gone. A run on another
-    host whose locks are free is left as it is said to be: not every file system shares locks between hosts.
+
+def write_status(path: Path, state: str, step: int, steps: int, error: str | None = None) -> None:
+    """Replace a run's status.
+
+    Args:
+        path: the file.
+        state: ``"running"``, ``"done"``, ``"preempted"`` or ``"failed"``.
+        step: saved updates.
+        steps: updates of the whole run.
+        error: the traceback of a failed run.
     """
-    status = read_object_or_empty(folder / STATUS)
-    if status.get("state") != "running" or _there(folder, status):
+    status = {"state": state, "step": step, "steps": steps, **machine()}
+    status |= {"pid": os.getpid(), "job_id": os.environ.get("SLURM_JOB_ID"), "updated_at": now(), "error": error}
+    write_json(path, status)
+
+
+def read_status(path: Path, locks: Sequence[Path]) -> dict[str, Any]:
+    """A run's status; empty if there is none. Nothing is written.
+
+    The state of a run that was running becomes ``"killed"`` if none of its locks is held and its process is gone.
+    Some file systems do not share locks between hosts, so that a run on another host keeps its state.
+
+    Args:
+        path: the file.
+        locks: files that the run's processes keep locked.
+    """
+    status = read_object_or_empty(path)
+    if status.get("state") != "running" or _is_alive(status, locks):
         return status
-    again = read_object_or_empty(folder / STATUS)
-    if again != status:  # it ended, or another trainer began, between the two looks
-        return read_status(folder)
+    if read_object_or_empty(path) != status:  # the run ended, or another one began, between the two reads
+        return read_status(path, locks)
     return {**status, "state": "killed"}
 
 
-def _there(folder: Path, status: dict[str, Any]) -> bool:
-    locks = [is_locked(folder / name) for name in (TRAINS, ANSWERS)]
-    if any(locks):
+def _is_alive(status: dict[str, Any], locks: Sequence[Path]) -> bool:
+    held = [is_locked(lock) for lock in locks]
+    if any(held):
         return True
-    here = machine()
-    if status.get("host") != here["host"] and (here["boot"] is None or status.get("boot") != here["boot"]):
+    own = machine()
+    if status.get("host") != own["host"] and (own["boot"] is None or status.get("boot") != own["boot"]):
         return True
-    return locks == [None, None] and _alive(status)
+    return all(lock is None for lock in held) and _process_exists(status)
 
 
-def _alive(status: dict[str, Any]) -> bool:
-    """Whether the process is there, and not a later one of the same number; for file systems without locks."""
+def _process_exists(status: dict[str, Any]) -> bool:
+    """Whether the process exists and is not a later one with the same number; for file systems without locks."""
     try:
-        begun = psutil.Process(status["pid"]).create_time()
-        return begun <= datetime.fromisoformat(status["updated_at"]).timestamp() + _SLACK
+        start = psutil.Process(status["pid"]).create_time()
+        return start <= datetime.fromisoformat(status["updated_at"]).timestamp() + _SLACK
     except psutil.AccessDenied:
         return True
     except (psutil.NoSuchProcess, KeyError, TypeError, ValueError):

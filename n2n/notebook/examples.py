@@ -19,8 +19,8 @@ from n2n import runs
 from n2n.config.train_config import TrainConfig
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.monitor.status import read_status
 from n2n.notebook.code_hash import code_hash
+from n2n.runs.folder import RunFolder
 from n2n.runs.paths import root, sweep_folder
 from n2n.runs.run import Run
 from n2n.sweeps.results import SweepResults, read_folder
@@ -192,7 +192,7 @@ def open_sweep(name: str) -> pathlib.Path:
 
 
 def _train_once(folder: pathlib.Path, fields: dict[str, Any]) -> Run:
-    if read_status(folder).get("state") == "done":
+    if RunFolder(folder).read_status().get("state") == "done":
         return Run(folder)
     return train(TrainConfig(**fields, run_dir=folder))
 

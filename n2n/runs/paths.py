@@ -8,25 +8,25 @@ from pathlib import Path
 
 from n2n.utils.paths import checked_path, folder_name
 
-MAX_LABEL = 120  # characters of what a new folder is called beside its time
+MAX_LABEL = 120  # characters of the label in a new folder's name
 SWEEP = "sweep.json"  # in a sweep's folder: what was submitted
 
 
 def root() -> Path:
-    """Where new runs go: ``$N2N_RUNS`` if set, else ``runs/`` of the checkout, else ``runs/`` here.
+    """The folder of new runs: ``$N2N_RUNS`` if set, else ``runs/`` of the checkout, else ``runs/`` here.
 
     Raises:
-        ValueError: ``$N2N_RUNS`` is no path on this machine.
+        ValueError: if ``$N2N_RUNS`` is not a path on this machine.
     """
-    given = os.environ.get("N2N_RUNS")
-    if given:
-        return checked_path(given, "N2N_RUNS")
+    variable = os.environ.get("N2N_RUNS")
+    if variable:
+        return checked_path(variable, "N2N_RUNS")
     checkout = Path(__file__).parents[2]
     return (checkout if (checkout / "pyproject.toml").exists() else Path.cwd()) / "runs"
 
 
 def new_folder(label: str) -> Path:
-    """Make and return an empty folder under ``root()``, named by the time and a label."""
+    """Make and return an empty folder under ``root()``, named after the time and a label."""
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{folder_name(label, MAX_LABEL)}"
     root().mkdir(parents=True, exist_ok=True)
     for suffix in ["", *(f"-{n}" for n in range(2, 1000))]:
@@ -39,13 +39,13 @@ def new_folder(label: str) -> Path:
 
 
 def sweep_folder(name: str | os.PathLike) -> Path:
-    """The folder of a sweep, by its name under ``root()`` or its path.
+    """The folder of a sweep, by its name under ``root()`` or by its path.
 
     Raises:
-        ValueError: there is none.
+        ValueError: if there is no such folder.
     """
-    here = checked_path(name, "sweep")
-    folder = here if here.is_dir() else root() / name
+    path = checked_path(name, "sweep")
+    folder = path if path.is_dir() else root() / name
     if not folder.is_dir():
         raise ValueError(f"no sweep {os.fspath(name)!r}: there is no folder {folder}")
     return folder

@@ -13,9 +13,8 @@ import pandas as pd
 
 from n2n import models, runs
 from n2n.models.sizes import BACKWARD, forward_flops
-from n2n.monitor.status import read_status
-from n2n.utils.files import read_object_or_empty
-from n2n.utils.rows import DamagedFile, read_rows
+from n2n.runs.folder import RunFolder
+from n2n.utils.rows import DamagedFile
 
 MAX_ERROR = 200  # characters of an error's last line
 MODEL_FIELDS = ("arch", "dim", "layers", "heads", "model_options")
@@ -72,13 +71,13 @@ def read_folder(name: str | os.PathLike) -> SweepResults:
     table = runs.table(folder)
     tasks = _tasks(folder, table.index)
     table = table.assign(task=[tasks.get(run, "") for run in table.index])
-    rows = [row for run in table.index for row in _evaluations(folder / run, table.loc[run, "task"])]
+    rows = [row for run in table.index for row in _evaluations(RunFolder(folder / run), table.loc[run, "task"])]
     if not rows:
         states = ", ".join(f"{count} {state}" for state, count in table["state"].value_counts().items())
         raise ValueError(f"{folder}: none of its runs was evaluated yet ({states})")
     evaluations = pd.DataFrame(rows, columns=COLUMNS)
     counts = evaluations["run"].value_counts()
-    told = {run: _standing(folder / run, table.loc[run], int(counts.get(run, 0))) for run in table.index}
+    told = {run: _standing(RunFolder(folder / run), table.loc[run], int(counts.get(run, 0))) for run in table.index}
     kept = {run: row for run, row in told.items() if row["state"] != "done" or not row["evaluations"]}
     columns = ["state", "step", "evaluations", "updated_at", "error"]
     unfinished = pd.DataFrame.from_dict(kept, orient="index", columns=columns).rename_axis("run")
@@ -89,7 +88,7 @@ def _tasks(folder: Path, names: pd.Index) -> dict[str, str]:
     """A name for each run's graph, kernels and process seed; two that differ have two names."""
     found, numbers = {}, {}
     for name in names:
-        config = read_object_or_empty(folder / name / "config.json")
+        config = RunFolder(folder / name).read_config()
         if not isinstance(config.get("graph"), dict):
             continue
         seed, title = config.get("process_seed", 0), config["graph"].get("name") or "graph"
@@ -101,17 +100,17 @@ def _tasks(folder: Path, names: pd.Index) -> dict[str, str]:
     return found
 
 
-def _evaluations(folder: Path, task: str) -> list[dict[str, Any]]:
-    config = read_object_or_empty(folder / "config.json")
+def _evaluations(folder: RunFolder, task: str) -> list[dict[str, Any]]:
+    config = folder.read_config()
     try:
-        rows = read_rows(folder / "evals.jsonl")
+        rows = folder.read_evaluations()
     except DamagedFile:  # which the table tells
         return []
     if not rows or not task:
         return []
-    state = read_status(folder).get("state", "missing")
+    state = folder.read_status().get("state", "missing")
     flops, tokens = _flops_per_step(config), config["batch_size"] * config["seq_len"]
-    shared = {"run": folder.name, "arch": config["arch"], "task": task, "seed": config["seed"], "state": state}
+    shared = {"run": folder.path.name, "arch": config["arch"], "task": task, "seed": config["seed"], "state": state}
     named = ("split", "step", "parameters", "excess_loss", "excess_standard_error")
     return [
         {**shared, **{name: row[name] for name in named}, "tokens": tokens * row["step"], "flops": flops * row["step"]}
@@ -139,8 +138,8 @@ def _forward(fields_of_model: str, vocab_size: int, length: int) -> float:
     return float(forward_flops(model.eval(), length)["Global"])
 
 
-def _standing(folder: Path, row: pd.Series, evaluations: int) -> dict[str, Any]:
-    status, job = read_status(folder), read_object_or_empty(folder / "job.json")
+def _standing(folder: RunFolder, row: pd.Series, evaluations: int) -> dict[str, Any]:
+    status, job = folder.read_status(), folder.read_job()
     told = [row.get("error"), status.get("error"), job.get("error")]
     lines = next((error for error in told if isinstance(error, str) and error), "").strip().splitlines()
     about = {"step": status.get("step", 0), "updated_at": status.get("updated_at", ""), "evaluations": evaluations}

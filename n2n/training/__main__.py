@@ -4,13 +4,13 @@ import os
 import sys
 
 from n2n.training.cli import main
-from n2n.training.ranks import started_by_torchrun
+from n2n.training.process_group import launched_by_torchrun
 
 if __name__ == "__main__":
     code = main()
-    if started_by_torchrun():
-        # All is written and the others were taken leave of. The interpreter's own end was seen to abort a rank that was
-        # done (a thread that was still there), and torchrun's other agents wait five minutes for such a one.
+    if launched_by_torchrun():
+        # Everything is written and the process group is closed. Python's own shutdown sometimes aborted a finished
+        # process because of a remaining thread, and torchrun's other agents then wait five minutes for it.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -1,16 +1,14 @@
-"""A run as it goes, for a person in a notebook: its curve beside the oracle's, and a button that stops it."""
+"""A run's progress in a notebook: its loss next to the oracle's, and a button that stops it."""
 
 from __future__ import annotations
 
 import html
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from n2n.monitor import checkpoint
-from n2n.monitor.stop import STOP_FILE
+from n2n.runs.folder import RunFolder
 from n2n.runs.run import Run
 from n2n.training.sketch import sketch
 from n2n.utils.progress import Progress, in_watched_notebook
@@ -19,43 +17,45 @@ from n2n.viz.comparison import learning_curve
 if TYPE_CHECKING:
     from ipywidgets import Button
 
-PERIOD = 2.0  # seconds between drawings, at least
-SHARE = 0.01  # of the time that drawing may take, once it is warm
-MIN_ROWS = 2  # of metrics, before which there is no curve
+PERIOD = 2.0  # least seconds between drawings
+MAX_SHARE = 0.01  # of the run's time that drawing may take, after the first drawing
+MIN_ROWS = 2  # rows of metrics that a curve needs
 
 
-def live_curve(folder: Path, done: int, total: int, log: Callable[[str], None] = lambda line: None) -> Progress | Live:
-    """How a run tells where it is: drawn in a notebook that a person looks at, else a bar or lines."""
-    return Live(folder, done, total, log) if in_watched_notebook() else Progress(done, total, log)
+def live_curve(
+    folder: RunFolder, done: int, total: int, log: Callable[[str], None] = lambda line: None
+) -> Progress | LiveCurve:
+    """A run's progress: a curve in a notebook that somebody watches, else a bar or lines."""
+    return LiveCurve(folder, done, total, log) if in_watched_notebook() else Progress(done, total, log)
 
 
-class Live:
-    """The curve of the losses, drawn anew in its place while the cell runs, and a button; use as a context manager.
+class LiveCurve:
+    """The curve of the losses, redrawn in place while the cell runs, and a button; use as a context manager.
 
-    The button writes the file ``STOP``, which works while the cell runs because front ends and kernels of today send
-    what widgets say by a channel of its own (JupyterLab 4.5 and ipykernel 7, and later).
+    The button writes the file ``STOP``. It works while the cell runs because current front ends and kernels send
+    messages of widgets through a separate channel (JupyterLab 4.5 and ipykernel 7, and later).
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         done: steps already made.
-        total: steps to make in all.
-        log: is given a line every few seconds.
+        total: steps of the whole run.
+        log: called with a line every few seconds.
     """
 
-    def __init__(self, folder: Path, done: int, total: int, log: Callable[[str], None]) -> None:
+    def __init__(self, folder: RunFolder, done: int, total: int, log: Callable[[str], None]) -> None:
         import ipywidgets
 
         self._folder, self._total, self._log = folder, total, log
         self._button: Button = ipywidgets.Button(description="Stop", icon="stop", tooltip="Save and leave")
         self._button.on_click(self._stop)
-        _hear_while_busy(self._button)
-        self._lines = Progress(done, total, log, bar=False, say=self._say)
+        _respond_while_busy(self._button)
+        self._lines = Progress(done, total, log, bar=False, print_line=self._say)
         self._first = f"step {done}/{total}"
         self._line: Any = None  # places in the notebook
         self._curve: Any = None
         self._due = 0.0
 
-    def __enter__(self) -> Live:
+    def __enter__(self) -> LiveCurve:
         from IPython.display import HTML, display
 
         display(self._button)
@@ -64,13 +64,13 @@ class Live:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._button.close()
-        saved = checkpoint.last(self._folder / "checkpoints")
+        saved = self._folder.last_step
         self._say(f"{'' if kind is None else f'ended by {kind.__name__}, '}saved at step {saved} of {self._total}")
-        self._attempt(self._keep)
+        self._attempt(self._draw_final)
 
     def _stop(self, button: Button) -> None:
         button.disabled, button.description = True, "Stopping"
-        (self._folder / STOP_FILE).touch()
+        self._folder.stop_path.touch()
 
     def _say(self, line: str) -> None:
         from IPython.display import HTML
@@ -79,7 +79,7 @@ class Live:
             self._line.update(HTML(_line(line)))
 
     def update(self, done: int, values: dict[str, str]) -> None:
-        """Tell that ``done`` steps are made."""
+        """Show that ``done`` steps are made."""
         self._lines.update(done, values)
         now = time.monotonic()
         if now < self._due:
@@ -87,23 +87,23 @@ class Live:
         warm = self._curve is not None
         self._attempt(self._draw)
         drawn = time.monotonic()
-        self._due = drawn + (max(PERIOD, (drawn - now) / SHARE) if warm else PERIOD)
+        self._due = drawn + (max(PERIOD, (drawn - now) / MAX_SHARE) if warm else PERIOD)
 
     def _attempt(self, work: Callable[[], None]) -> None:
-        """A figure that cannot be drawn is no reason for a run to end."""
+        """Log a figure that cannot be drawn; the run continues."""
         try:
             work()
         except Exception as error:
             self._log(f"the figure was not drawn: {error!r}")
 
     def _draw(self) -> None:
-        """A picture, because JupyterLab leaves one of plotly's static figures as it was first drawn.
+        """Draw an image, because JupyterLab does not update plotly's static figures.
 
-        A widget would be drawn anew too, but a notebook that is saved meanwhile holds nothing of it.
+        A widget would be updated, but a notebook that is saved during the run would not contain it.
         """
         from IPython.display import HTML, display
 
-        metrics = Run(self._folder).metrics
+        metrics = Run(self._folder.path).metrics
         if len(metrics) < MIN_ROWS:
             return
         picture = HTML(sketch(metrics))
@@ -112,11 +112,11 @@ class Live:
         else:
             self._curve.update(picture)
 
-    def _keep(self) -> None:
-        """The whole curve in the picture's place."""
+    def _draw_final(self) -> None:
+        """Replace the image by the complete curve."""
         from IPython.display import display
 
-        run = Run(self._folder)
+        run = Run(self._folder.path)
         if len(run.metrics) < MIN_ROWS:
             return
         if self._curve is None:
@@ -128,8 +128,8 @@ class Live:
 def _line(text: str) -> str:
     """A line of HTML under the button.
 
-    Of a notebook that was saved while the button was there and is opened without its kernel, JupyterLab says that the
-    widget cannot be displayed; the style hides that, in the output before this line alone.
+    If a notebook was saved while the button existed and is opened without its kernel, JupyterLab reports that the
+    widget cannot be displayed. The style hides this report, only in the output before this line.
     """
     before = ".jp-OutputArea-child:has(+ .jp-OutputArea-child .n2n-line)"
     return (
@@ -138,10 +138,10 @@ def _line(text: str) -> str:
     )
 
 
-def _hear_while_busy(button: Button) -> None:
-    """Have what the button says handled by a thread of its own, and not after the cell.
+def _respond_while_busy(button: Button) -> None:
+    """Handle clicks in a separate thread instead of after the cell.
 
-    ipykernel 7.4 hands what a widget's front end says to the shell that last wrote to the widget, which is the one that
-    is busy with the cell; without that memory it goes where the front end asks, which is a subshell.
+    ipykernel 7.4 sends messages of a widget to the shell that last wrote to the widget, which is the one that runs the
+    cell. Without that record they go where the front end directs them, which is a subshell.
     """
     vars(button.comm).pop("_reply_subshell_id", None)

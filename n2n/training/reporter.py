@@ -1,4 +1,4 @@
-"""What a run tells of itself: rows of metrics, evaluations, checkpoints, lines for people."""
+"""What a run writes while it trains: metrics, evaluations, checkpoints, log lines."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from types import TracebackType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,155 +15,160 @@ from torch import Tensor
 from n2n.analysis.evaluation import evaluate_model, held_out
 from n2n.analysis.held_out import HeldOut
 from n2n.models.lm import LanguageModel
-from n2n.models.sizes import BACKWARD, forward_flops
-from n2n.monitor import checkpoint
-from n2n.monitor.journal import ChangedFile
-from n2n.monitor.metrics import NO_ROWS, Marks, Rows, formatted_row
-from n2n.monitor.profiler import Clock, Trace, matrix_rate, memory_held
-from n2n.oracle.filtering import filter
+from n2n.models.sizes import BACKWARD
+from n2n.monitor.journal import ChangedFile, Marks
+from n2n.monitor.metrics import Rows, formatted_row
+from n2n.monitor.profiler import Clock, Trace, matrix_rate, peak_memory
 from n2n.process.process import Split
 from n2n.training.learner import Learner
 from n2n.training.live_curve import live_curve
-from n2n.training.run_folder import Owned, line_logger, warn, write_status
+from n2n.training.run_folder import WritableRunFolder
 from n2n.utils.files import read_json, write_json
 from n2n.utils.progress import announce
 
+SECTIONS = ("data", "forward", "backward", "optimizer", "oracle", "monitor", "checkpoint", "evaluation")
+
 
 class Reporter:
-    """Told of each step by the trainer; use as a context manager. Every rank has one, the first one's writes.
+    """Writes what the trainer reports; use as a context manager. Every process has one, only the first one's writes.
 
     Args:
-        ours: the run's folder.
-        learner: whose run it is.
-        marks: how far the files of rows go that its checkpoint counts on.
+        folder: folder of the run.
+        learner: learner of the run.
+        marks: marks of the checkpoint from which the run resumes.
     """
 
-    def __init__(self, ours: Owned, learner: Learner, marks: Marks) -> None:
-        config, ranks, folder = learner.config, learner.ranks, ours.path
-        self._folder, self._learner, self._config, self._ranks = folder, learner, config, ranks
-        self._ours, self._marks = ours, marks
-        self._log = line_logger(folder, ranks.rank)
-        self._clock, self._clocked = Clock(learner.device), learner.done
-        self._trace = Trace(folder / "profile" / f"rank{ranks.rank}.json.gz", config.profile_steps)
+    def __init__(self, folder: WritableRunFolder, learner: Learner, marks: Marks) -> None:
+        self._folder, self._learner, self._marks = folder, learner, marks
+        self._config, self._group = learner.config, learner.group
+        self._clock, self._reported = Clock(learner.device), learner.done
+        self._trace = Trace(folder.trace_path(learner.group.rank), learner.config.profile_steps)
         self._held_out: dict[Split, HeldOut] = {}
-        self._inside = contextlib.ExitStack()
+        self._contexts = contextlib.ExitStack()
 
     def __enter__(self) -> Reporter:
         done, steps = self._learner.done, self._config.steps
-        self._log(f"rank {self._ranks.rank} of {self._ranks.count} on {self._learner.device}, from step {done}")
-        if self._ranks.first:
-            model, length = self._config.build_model("torch"), self._config.seq_len - 1
-            self._flops = forward_flops(model, length)["Global"] * (1 + BACKWARD)
+        self._folder.log(f"rank {self._group.rank} of {self._group.size} on {self._learner.device}, from step {done}")
+        if self._group.is_first:
+            self._flops = self._learner.forward_flops * (1 + BACKWARD)
             self._rate = matrix_rate(str(self._learner.device), self._config.precision)
             self._describe_speed()
-            rows = Rows(self._folder, self._config.identity, done, self._marks, tensorboard=self._config.tensorboard)
-            warn(rows.set_aside, self._folder)
-            self._rows = self._inside.enter_context(rows)
+            rows = self._open_rows()
+            self._folder.warn(rows.repairs)
+            self._rows = self._contexts.enter_context(rows)
             if done:
-                announce(f"resumed at step {done} of {steps}", self._log)
-            self._shown = self._inside.enter_context(live_curve(self._folder, done, steps, self._log))
+                announce(f"resumed at step {done} of {steps}", self._folder.log)
+            self._curve = self._contexts.enter_context(live_curve(self._folder, done, steps, self._folder.log))
         self._clock.take()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            if self._ours.in_place:
+            if self._folder.in_place:
                 self._trace.close()
         finally:
-            self._inside.__exit__(kind, error, trace)
+            self._contexts.__exit__(kind, error, trace)
+
+    def _open_rows(self) -> Rows:
+        paths = self._folder.metrics_path, self._folder.evaluations_path
+        tensorboard = self._folder.tensorboard_path if self._config.tensorboard else None
+        return Rows(*paths, self._config.identity, self._learner.done, self._marks, tensorboard=tensorboard)
 
     def _describe_speed(self) -> None:
-        path = self._folder / "environment.json"
-        per_token = self._flops / self._config.seq_len  # of all tokens, the first one included
-        found = {"flops_per_token": per_token, "matrix_flops_per_second": self._rate}
-        write_json(path, {**read_json(path), **found})
+        path = self._folder.environment_path
+        per_token = self._flops / self._config.seq_len  # all tokens count, the first one included
+        speed = {"flops_per_token": per_token, "matrix_flops_per_second": self._rate}
+        write_json(path, {**read_json(path), **speed})
 
     @contextlib.contextmanager
     def step(self, step: int) -> Iterator[Clock]:
-        """Around a step: traces it if it is to be traced, and lends the clock."""
-        self._trace.before(step)
+        """Encloses a step: traces it if the configuration says so, and yields the clock for its sections."""
+        self._trace.before_step(step)
         yield self._clock
 
-    def metrics(self, step: int, tokens: Tensor, loss: Tensor, norm: Tensor, rate: float) -> None:
-        """The row of a step: this rank's loss beside the oracle's on the same tokens, as means over ranks."""
-        self._learner.check_finite()
-        with self._clock("oracle"):
-            oracle = filter(self._config.process, tokens).nll.mean().double()
-        found = self._ranks.mean(torch.stack([loss.double(), oracle.to(loss.device)])).tolist()
-        if not self._ranks.first:
-            self._clock.take()  # what nobody asks for is not kept
+    def metrics(self, step: int, loss: Tensor, oracle_nll: Tensor, norm: Tensor, rate: float) -> None:
+        """Write the row of a step.
+
+        Args:
+            step: updates made before it.
+            loss: this process's mean loss on the batch, nats per token.
+            oracle_nll: the oracle's loss on the same tokens.
+            norm: norm of the gradient.
+            rate: learning rate.
+        """
+        losses = self._group.mean(torch.stack([loss.double(), oracle_nll.to(loss.device)])).tolist()
+        if not self._group.is_first:
+            self._clock.take()  # discards times that nobody reads
             return
-        row = {"step": step, "loss": found[0], "oracle_nll": found[1], "excess_loss": found[0] - found[1]}
+        row = {"step": step, "loss": losses[0], "oracle_nll": losses[1], "excess_loss": losses[0] - losses[1]}
         row |= {"lr": rate, "grad_norm": norm.item(), **self._speed()}
-        with self._clock("monitor"):  # which the next row counts
-            self._check_place()
-            self._rows.metrics(row)
-            self._shown.update(step + 1, formatted_row(row))
+        with self._clock("monitor"):  # counted by the next row
+            self._check_in_place()
+            self._rows.add_metrics(row)
+            self._curve.update(step + 1, formatted_row(row))
 
     def _speed(self) -> dict[str, float]:
-        """Since the last row: tokens a second, share of the matrix rate, and milliseconds a step by section."""
+        """Tokens a second since the last row, share of the matrix rate, and milliseconds a step by section."""
         spent, total = self._clock.take()
-        steps = self._learner.done - self._clocked
-        self._clocked = self._learner.done
+        steps = self._learner.done - self._reported
+        self._reported = self._learner.done
         speed = {"tokens_per_second": steps * self._config.tokens_per_step / total}
-        speed["of_matrix_rate"] = steps * self._flops * self._config.batch_size / total / self._rate / self._ranks.count
-        speed["memory_mib"] = memory_held(self._learner.device)
-        sections = ("data", "forward", "backward", "optimizer", "oracle", "monitor", "checkpoint", "evaluation")
-        return speed | {f"ms_{name}": 1e3 * spent.get(name, 0.0) / steps for name in sections}
+        speed["of_matrix_rate"] = steps * self._flops * self._config.batch_size / total / self._rate / self._group.size
+        speed["memory_mib"] = peak_memory(self._learner.device)
+        return speed | {f"ms_{name}": 1e3 * spent.get(name, 0.0) / steps for name in SECTIONS}
 
     def checkpoint(self) -> None:
         """Save, unless this step is saved already."""
         if self._learner.saved == self._learner.done:
             return
         with self._clock("checkpoint"):
-            self._check_place()
-            marks = self._rows.marks() if self._ranks.first else NO_ROWS
-            self._learner.save(self._folder / "checkpoints", marks)
-            if self._ranks.first:
-                write_status(self._folder, self._config, "running", self._learner.saved)
+            self._check_in_place()
+            self._learner.save(self._folder, self._rows.marks() if self._group.is_first else {})
+            if self._group.is_first:
+                self._folder.write_status("running", self._learner.saved)
 
-    def leave(self, asked_by: str) -> None:
-        """Save before the end, where the run was asked to stop."""
-        self._check_place()
+    def leave(self, reason: str) -> None:
+        """Save before the last step, because a stop was requested."""
+        self._check_in_place()
         self.checkpoint()
-        self._log(f"left at step {self._learner.done}, asked by {asked_by}")
+        self._folder.log(f"left at step {self._learner.done}, stopped by {reason}")
 
     def evaluate(self, split: Split) -> None:
-        """Judge the model by held-out sequences, unless that was done."""
+        """Evaluate the model on held-out sequences, unless this was done before."""
         self._learner.check_finite()
         with self._clock("evaluation"):
             model = self._learner.whole_model()
             if model is None:
                 return
-            asked = {"step": self._learner.done, "split": split, "sequences": self._config.eval_sequences}
-            if not self._rows.evaluated(asked):
-                self._check_place()
-                self._rows.evaluation({"step": self._learner.done, **self._judged(model, split)})
+            step, sequences = self._learner.done, self._config.eval_sequences
+            if not self._rows.has_evaluation({"step": step, "split": split, "sequences": sequences}):
+                self._check_in_place()
+                self._rows.add_evaluation({"step": step, **self._evaluation(model, split)})
 
     def verify(self) -> None:
-        """See that what the run has written is still there, before it is called done.
+        """Check that everything the run has written still exists, before it is called done.
 
         Raises:
-            Gone: the folder or a lock in it is no longer in its place.
-            Changed: rows or the last checkpoint were deleted or changed.
+            FolderGone: if the folder or a lock in it is no longer in place.
+            ChangedFile: if rows or the last checkpoint were deleted or changed.
         """
-        self._check_place()
-        if not self._ranks.first:
+        self._check_in_place()
+        if not self._group.is_first:
             return
         self._rows.marks()
-        if self._learner.saved not in checkpoint.steps(self._folder / "checkpoints"):
-            raise ChangedFile(f"the checkpoint of step {self._learner.saved} was deleted from {self._folder}")
+        if self._learner.saved not in self._folder.steps:
+            raise ChangedFile(f"the checkpoint of step {self._learner.saved} was deleted from {self._folder.path}")
 
-    def _check_place(self) -> None:
-        self._ours.check(self._learner.last_saved)
+    def _check_in_place(self) -> None:
+        self._folder.check_in_place(self._learner.last_saved)
 
-    def _judged(self, model: LanguageModel, split: Split) -> dict:
+    def _evaluation(self, model: LanguageModel, split: Split) -> dict[str, Any]:
         if split not in self._held_out:
             self._held_out[split] = held_out(self._config, split)
-        found = evaluate_model(model, self._held_out[split])
-        if not math.isfinite(found.cross_entropy):
+        evaluation = evaluate_model(model, self._held_out[split])
+        if not math.isfinite(evaluation.cross_entropy):
             raise FloatingPointError(
-                f"after step {self._learner.done - 1} the held-out loss is {found.cross_entropy}; a lower lr may help. "
-                f"{self._learner.last_saved}"
+                f"after step {self._learner.done - 1} the held-out loss is {evaluation.cross_entropy}; a lower lr may "
+                f"help. {self._learner.last_saved}"
             )
-        return asdict(found)
+        return asdict(evaluation)

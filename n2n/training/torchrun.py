@@ -1,4 +1,7 @@
-"""Several processes, on one machine or on a Slurm job's nodes: started by torch's elastic launcher, watched, ended."""
+"""Training with several processes, on one machine or on the nodes of a Slurm job.
+
+torch's elastic launcher starts the processes; this module waits for them and ends them.
+"""
 
 from __future__ import annotations
 
@@ -10,30 +13,23 @@ import subprocess
 import sys
 import time
 import traceback
-from pathlib import Path
+from functools import partial
 
 import psutil
 import torch
 
 from n2n.config.train_config import TrainConfig
-from n2n.monitor import checkpoint
-from n2n.monitor.metrics import METRICS, formatted_row
-from n2n.monitor.status import STATUS
-from n2n.monitor.stop import STOP_FILE, Preempted, Stop
+from n2n.data import Batches
+from n2n.monitor.metrics import formatted_row
+from n2n.monitor.stop import Preempted, Stop
+from n2n.runs.folder import LAUNCH_LOCK, TRAINING_LOCK, RunFolder
 from n2n.runs.run import Run
-from n2n.training.learner import Learner
+from n2n.training.batches import open_batches, rehearse
+from n2n.training.hardware import nodes, processes_per_node
+from n2n.training.learner import check_checkpoint
 from n2n.training.live_curve import live_curve
-from n2n.training.ranks import LAUNCHED, Ranks
-from n2n.training.run_folder import (
-    ANSWERS,
-    TRAINS,
-    describe,
-    line_logger,
-    owned,
-    resumable,
-    threads_before,
-    write_status,
-)
+from n2n.training.process_group import LAUNCHED, ProcessGroup
+from n2n.training.run_folder import WritableRunFolder, open_for_writing
 from n2n.utils.cpu import cores
 from n2n.utils.files import tail
 from n2n.utils.lock import LockHeld, locked
@@ -42,178 +38,158 @@ from n2n.utils.rows import DamagedFile, last_row
 from n2n.utils.threads import THREADS_VARIABLE, Threads, choose_threads, torch_threads
 
 PERIOD = 0.2  # seconds between looks at the run's folder
-PATIENCE = 60.0  # seconds that processes may take to save once their launcher is gone
-START = 300.0  # seconds that processes may take until the first of them has joined the others
-TORCHRUN, TAIL = "torchrun.log", 4000  # its log, and bytes of it in an error
+PATIENCE = 60.0  # seconds that processes may take to save after their launcher has ended
+START = 300.0  # seconds until the first process must have joined the group
+MAX_TAIL = 4000  # bytes of torchrun's log in an error
 
 
-def launch(config: TrainConfig, folder: Path | None, learner: Learner, device: torch.device) -> Run:
-    """Train with ``config.processes`` processes, an equal number on each node of the Slurm job that this is in.
+def launch(config: TrainConfig, requested: RunFolder | None, device: torch.device) -> Run:
+    """Train with ``config.processes`` processes, an equal number on each node of this Slurm job.
 
-    Their progress is shown here. What would stop a run in this process stops them: they save, leave at the same step,
-    and none is left. Before they train there is nothing to save, and they are ended at once.
+    This process shows their progress. Whatever would stop a run in this process stops them: they save, leave at the
+    same step, and all of them end. Before they train there is nothing to save, and they are ended at once.
 
     Args:
         config: the whole configuration, already checked.
-        folder: of the run; None: a new one.
-        learner: of one process, which knows what a checkpoint must be; on the CPU.
-        device: what the processes learn on.
+        requested: folder of the run; None makes a new one.
+        device: what the processes train on.
 
     Raises:
-        ValueError: a trainer is at work in the folder, a checkpoint of something else, or processes that the nodes do
-            not divide. Nothing on disk is touched.
-        Preempted: a signal asked it to leave; the processes have saved and left.
-        RuntimeError: a process failed, with its traceback; or they did not start within ``START`` seconds, with the end
-            of their log.
+        ValueError: if a trainer is at work in the folder, if a checkpoint there belongs to something else, if the data
+            do not fit, or if the nodes do not divide the processes. Nothing on disk is changed.
+        Preempted: if a signal requested a stop; the processes have saved and left.
+        RuntimeError: if a process failed, with its traceback; or if none joined within ``START`` seconds, with the end
+            of torchrun's log.
     """
     processes_per_node(config)
-    with owned(folder, config, Ranks(), [ANSWERS]) as ours:
-        folder = ours.path
-        threads = _prepare(config, folder, learner, device)
-        process = _started(config, folder, threads)
-        stop = Stop(folder)
+    batches = open_batches(config, ProcessGroup())
+    with open_for_writing(requested, config, ProcessGroup(), [LAUNCH_LOCK]) as folder:
+        threads = _prepare(folder, batches, device)
+        process = _start(folder, threads)
+        stop = Stop(folder.stop_path)
         try:
             with stop:
-                trained = _watch(process, config, folder, stop)
+                trained = _watch(process, folder, stop)
             if not trained:
-                write_status(folder, config, "preempted", _saved(folder))
+                folder.write_status("preempted", folder.last_step)
         except BaseException as error:
             _end(process)
             state = "preempted" if isinstance(error, KeyboardInterrupt) else "failed"
-            if ours.in_place:
-                write_status(folder, config, state, _saved(folder), error=traceback.format_exc())
+            if folder.in_place:
+                folder.write_status(state, folder.last_step, error=traceback.format_exc())
             raise
         finally:
-            if ours.in_place:
-                stop.answered()
-        ours.check("torchrun.log among its logs tells more.")
-        return _result(config, folder, stop, process.returncode)
+            if folder.in_place:
+                stop.clear()
+        folder.check_in_place(f"See {folder.torchrun_log_path.name} in its logs.")
+        return _result(folder, stop, process.returncode)
 
 
-def processes_per_node(config: TrainConfig) -> int:
-    """Processes that train on each node.
-
-    Raises:
-        ValueError: the nodes of this Slurm job do not divide them.
-    """
-    nodes = _nodes()
-    if config.processes % nodes:
-        raise ValueError(f"processes: saw {config.processes}, which the job's {nodes} nodes do not divide")
-    return config.processes // nodes
-
-
-def _nodes() -> int:
-    """Of the Slurm job that this is in; 1 outside of one."""
-    return int(os.environ.get("SLURM_JOB_NUM_NODES", 1))
-
-
-def _prepare(config: TrainConfig, folder: Path, learner: Learner, device: torch.device) -> int:
-    """Write what is to be trained; the threads of each process."""
-    with owned(folder, config, Ranks(), [TRAINS]):  # nobody trains there whose launcher is gone
-        found = resumable(folder, config, tell=lambda line: None)  # the ranks tell it
-        if found:
-            learner.refuse_other(found.state, folder)
-        step = found.step if found else 0
+def _prepare(folder: WritableRunFolder, batches: Batches, device: torch.device) -> int:
+    """Check the checkpoint, write the configuration, and choose the number of threads of each process."""
+    config = folder.config
+    # The lock excludes processes that still train although their launcher has ended.
+    with open_for_writing(folder, config, ProcessGroup(), [TRAINING_LOCK]):
+        newest = folder.resumable(on_skip=lambda line: None)  # the processes warn
+        if newest:
+            check_checkpoint(newest, config, batches, folder)
+        step = newest.step if newest else 0
         chosen = Threads(max(1, cores() // processes_per_node(config)), "an equal part of the cores")
         if device.type == "cpu" and config.compile != "on" and step < config.steps:
-            chosen = choose_threads(learner.rehearse, config.steps - step, chosen.number, threads_before(folder))
+            work = partial(rehearse, config.build_model("torch"), batches, config)
+            chosen = choose_threads(work, config.steps - step, chosen.number, folder.previous_threads())
         with torch_threads(chosen.number):
-            describe(folder, config)
-        write_status(folder, config, "running", step)
-    line_logger(folder)(f"of each process: {chosen}")
+            folder.describe()
+        folder.write_status("running", step)
+    folder.log(f"of each process: {chosen}")
     return chosen.number
 
 
-def _started(config: TrainConfig, folder: Path, threads: int) -> subprocess.Popen:
+def _start(folder: WritableRunFolder, threads: int) -> subprocess.Popen:
     environment = {**os.environ, THREADS_VARIABLE: str(threads), LAUNCHED: "1"}
-    with open(folder / "logs" / TORCHRUN, "ab") as output:
-        said = {"stdout": output, "stderr": output, "env": environment}
-        return subprocess.Popen(_command(config, folder), start_new_session=True, **said)
+    with open(folder.torchrun_log_path, "ab") as log:
+        streams = {"stdout": log, "stderr": log, "env": environment}
+        return subprocess.Popen(_command(folder), start_new_session=True, **streams)
 
 
-def _saved(folder: Path) -> int:
-    return checkpoint.last(folder / "checkpoints")
-
-
-def _command(config: TrainConfig, folder: Path) -> list[str]:
-    """torchrun's own command, by way of ``main`` below; in a Slurm job of several nodes once on each."""
-    nodes, count = _nodes(), processes_per_node(config)
-    torchrun = [sys.executable, "-m", __name__, f"--nproc-per-node={count}"]
-    worker = ["-m", "n2n.training", str(folder / "config.json")]
-    if nodes == 1:  # they meet on the loopback interface, because the machine's own name may not resolve
+def _command(folder: WritableRunFolder) -> list[str]:
+    """The command that runs ``main`` below; in a Slurm job of several nodes once on each."""
+    torchrun = [sys.executable, "-m", __name__, f"--nproc-per-node={processes_per_node(folder.config)}"]
+    worker = ["-m", "n2n.training", str(folder.config_path)]
+    if nodes() == 1:  # the processes meet on the loopback interface, because the machine's name may not resolve
         return [*torchrun, "--standalone", "--local-addr=127.0.0.1", *worker]
     with socket.socket() as free:
         free.bind(("", 0))
-        meeting = f"{socket.gethostname()}:{free.getsockname()[1]}"
-    srun = ["srun", "--overlap", "--quit-on-interrupt", "--kill-on-bad-exit=1", f"--nodes={nodes}"]
-    srun += [f"--ntasks={nodes}", "--ntasks-per-node=1"]
+        endpoint = f"{socket.gethostname()}:{free.getsockname()[1]}"
+    srun = ["srun", "--overlap", "--quit-on-interrupt", "--kill-on-bad-exit=1", f"--nodes={nodes()}"]
+    srun += [f"--ntasks={nodes()}", "--ntasks-per-node=1"]
     if "SLURM_CPUS_PER_TASK" in os.environ:
         srun.append(f"--cpus-per-task={os.environ['SLURM_CPUS_PER_TASK']}")
-    together = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}", f"--rdzv-id={folder.name}"]
-    return [*srun, *torchrun, *together, *worker]
+    rendezvous = [f"--nnodes={nodes()}", "--rdzv-backend=c10d", f"--rdzv-endpoint={endpoint}"]
+    return [*srun, *torchrun, *rendezvous, f"--rdzv-id={folder.path.name}", *worker]
 
 
-def _watch(process: subprocess.Popen, config: TrainConfig, folder: Path, stop: Stop) -> bool:
-    """Until the processes have ended: show their latest row; a request to stop becomes the file ``STOP``, once.
+def _watch(process: subprocess.Popen, folder: WritableRunFolder, stop: Stop) -> bool:
+    """Show the latest row until the processes have ended; pass a request to stop on as the file ``STOP``, once.
 
     Returns:
-        False if they were asked to stop before they trained, and have been ended.
+        False if a stop was requested before they trained; they have been ended then.
     """
-    seen, passed_on, start = _saved(folder), False, _Start(folder)
-    with live_curve(folder, seen, config.steps) as view:
+    done, passed_on, start = folder.last_step, False, _Start(folder)
+    with live_curve(folder, done, folder.config.steps) as view:
         while process.poll() is None:
-            if stop.asked and not start.trains:
+            if stop.requested and not start.is_training:
                 _end(process)
                 return False
-            if stop.asked and not passed_on:
-                (folder / STOP_FILE).touch()
+            if stop.requested and not passed_on:
+                folder.stop_path.touch()
                 passed_on = True
-            start.refuse_late()
+            start.check_time()
             row = None
-            with contextlib.suppress(DamagedFile):  # the ranks have the word on that
-                row = last_row(folder / METRICS)
-            if row and row["step"] >= seen:
-                seen = row["step"] + 1
-                view.update(seen, formatted_row(row))
+            with contextlib.suppress(DamagedFile):  # the processes report damage
+                row = last_row(folder.metrics_path)
+            if row and row["step"] >= done:
+                done = row["step"] + 1
+                view.update(done, formatted_row(row))
             time.sleep(PERIOD)
     return True
 
 
 class _Start:
-    """How far processes that have been started are: none has joined, some have joined, they train.
+    """The progress of processes that are starting.
 
     Args:
-        folder: of the run, whose ``status.json`` this process wrote last.
+        folder: folder of the run; this process wrote its ``status.json`` last.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: RunFolder) -> None:
         self._folder, self._began = folder, time.monotonic()
-        self._logs = self._logged()
-        self._status = (folder / STATUS).read_bytes()
+        self._log_bytes = self._count_log_bytes()
+        self._status = folder.status_path.read_bytes()
 
-    def _logged(self) -> int:
-        return sum(path.stat().st_size for path in (self._folder / "logs").glob("rank*.log"))
+    def _count_log_bytes(self) -> int:
+        return sum(path.stat().st_size for path in self._folder.logs_path.glob("rank*.log"))
 
     @property
-    def trains(self) -> bool:
-        """Whether the first process has written ``status.json``, after which it hears of the file ``STOP``."""
-        return (self._folder / STATUS).read_bytes() != self._status
+    def is_training(self) -> bool:
+        """Whether the first process has written ``status.json``. From then on it obeys the file ``STOP``."""
+        return self._folder.status_path.read_bytes() != self._status
 
-    def refuse_late(self) -> None:
-        """Raise a ``RuntimeError`` if none has joined in time; each that has joined writes a line into its log."""
-        if time.monotonic() - self._began > START and self._logged() == self._logs:
+    def check_time(self) -> None:
+        """Raise a ``RuntimeError`` if no process has joined in time. A process that joins writes a line to its log."""
+        if time.monotonic() - self._began > START and self._count_log_bytes() == self._log_bytes:
             raise RuntimeError(
-                f"no process of {self._folder} has joined the others within {START:g} s. torchrun's log ends with:\n"
-                f"{_log_tail(self._folder)}"
+                f"no process of {self._folder.path} has joined the others within {START:g} s. torchrun's log ends "
+                f"with:\n{_log_tail(self._folder)}"
             )
 
 
-def _log_tail(folder: Path) -> str:
-    return tail(folder / "logs" / TORCHRUN, TAIL)
+def _log_tail(folder: RunFolder) -> str:
+    return tail(folder.torchrun_log_path, MAX_TAIL)
 
 
 def _end(process: subprocess.Popen) -> None:
-    """At once, with all that it started; srun ends what it started elsewhere."""
+    """Kill torchrun and all its descendants at once; srun ends those on other nodes."""
     with contextlib.suppress(psutil.NoSuchProcess, subprocess.TimeoutExpired):
         if process.args[0] == "srun":
             process.send_signal(signal.SIGINT)
@@ -225,38 +201,36 @@ def _end(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def _result(config: TrainConfig, folder: Path, stop: Stop, code: int) -> Run:
-    _wait_until_free(folder)
-    run = Run(folder)
-    status = run.status
-    if status["state"] == "running":  # killed before it could tell
-        said = f"torchrun ended with {code}:\n{_log_tail(folder)}"
-        write_status(folder, config, "failed", _saved(folder), error=said)
-        status = run.status
+def _result(folder: WritableRunFolder, stop: Stop, code: int) -> Run:
+    _wait_until_unlocked(folder)
+    status = folder.read_status()
+    if status["state"] == "running":  # the processes were killed before they could write
+        folder.write_status("failed", folder.last_step, error=f"torchrun ended with {code}:\n{_log_tail(folder)}")
+        status = folder.read_status()
     if status["state"] == "failed":
-        raise RuntimeError(f"a process of {folder} failed at step {status['step']}:\n{status['error']}")
+        raise RuntimeError(f"a process of {folder.path} failed at step {status['step']}:\n{status['error']}")
     if stop.signal:
-        raise Preempted(
-            f"{stop.by}: saved at step {status['step']} of {config.steps}, training again goes on", stop.signal
-        )
-    return run
+        saved = f"saved at step {status['step']} of {folder.config.steps}, training again goes on"
+        raise Preempted(f"{stop.reason}: {saved}", stop.signal)
+    return Run(folder.path)
 
 
-def _wait_until_free(folder: Path) -> None:
-    """Ranks may outlive a launcher of torch's that was killed, for as long as they save."""
+def _wait_until_unlocked(folder: RunFolder) -> None:
+    """Wait for processes that are still saving because torch's launcher was killed."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         try:
-            with locked(folder / TRAINS, wait=False):
+            with locked(folder.path / TRAINING_LOCK, wait=False):
                 return
         except LockHeld:
             time.sleep(PERIOD)
 
 
 def main() -> None:
-    """torchrun, which ends when the process that started it does.
+    """Run torchrun, and end when the process that started it ends.
 
-    Slurm sends SIGUSR2 to every process of a job: it is for the ranks, which save; torchrun would die of it.
+    Slurm sends SIGUSR2 to every process of a job. It is meant for the training processes, which save; torchrun would
+    die of it.
     """
     end_with_parent(signal.SIGTERM)
     for number in (signal.SIGUSR1, signal.SIGUSR2):

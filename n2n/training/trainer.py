@@ -1,4 +1,4 @@
-"""The trainer: a configuration in, a run folder out."""
+"""The trainer: from a configuration to a run's folder."""
 
 from __future__ import annotations
 
@@ -6,35 +6,22 @@ import contextlib
 import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
-from pathlib import Path
 
-import psutil
 import torch
 
-from n2n.config.limits import BYTES_PER_PARAMETER, MAX_OPTION_FACTOR, min_bytes, min_parameters, over_limit
 from n2n.config.train_config import TrainConfig
 from n2n.monitor import checkpoint
-from n2n.monitor.metrics import NO_ROWS, Marks, check_tensorboard
-from n2n.monitor.status import STATUS
+from n2n.monitor.journal import Marks
+from n2n.monitor.metrics import check_tensorboard
 from n2n.monitor.stop import Preempted, Stop
+from n2n.runs.folder import LAUNCH_LOCK, TRAINING_LOCK
 from n2n.runs.run import Run
+from n2n.training.hardware import check_memory, choose_device
 from n2n.training.learner import Learner
-from n2n.training.ranks import Ranks, started_by_launcher, started_by_torchrun
+from n2n.training.process_group import ProcessGroup, launched_by_n2n, launched_by_torchrun
 from n2n.training.reporter import Reporter
-from n2n.training.run_folder import (
-    ANSWERS,
-    TRAINS,
-    Owned,
-    describe,
-    existing_folder,
-    line_logger,
-    owned,
-    resumable,
-    threads_before,
-    warn,
-    write_status,
-)
-from n2n.training.torchrun import launch, processes_per_node
+from n2n.training.run_folder import WritableRunFolder, append_log, open_for_writing, requested_folder
+from n2n.training.torchrun import launch
 from n2n.utils import threads
 from n2n.utils.cpu import keep_freed_memory
 from n2n.utils.files import read_object_or_empty, remove_unfinished
@@ -43,160 +30,125 @@ from n2n.utils.strict import refused_as, short_repr
 
 
 def train(config: TrainConfig) -> Run:
-    """Train a model on sequences of a process, and evaluate it beside the oracle at the end.
+    """Train a model on sequences of a process, and evaluate it with the oracle at the end.
 
-    The batch of a step is a pure function of the configuration, so a run that is resumed in its folder goes on as if it
-    had never stopped; with other ``steps`` it goes on along the new schedule of the learning rate. At each logged step
-    the loss and the exact ``oracle_nll`` are taken on the same batch, before the update.
+    The batch of a step is a pure function of the configuration. A run that is resumed in its folder therefore
+    continues as if it had never stopped; with other ``steps`` it continues along the new schedule of the learning rate.
+    At each logged step the loss and the exact ``oracle_nll`` are measured on the same batch, before the update.
 
-    SIGTERM, SIGUSR1, SIGUSR2, SIGHUP, the first Ctrl-C and a file ``STOP`` in the run's folder make it save and leave,
-    and in a notebook the end of the program that ran it, such as papermill; the file is removed then.
+    SIGTERM, SIGUSR1, SIGUSR2, SIGHUP, the first Ctrl-C and a file ``STOP`` in the run's folder make the run save and
+    leave. In a notebook, so does the end of the program that executes it, such as papermill. The file is then removed.
 
     Args:
-        config: the whole configuration. If ``run_dir`` holds a run of the same configuration, that run is resumed.
+        config: the whole configuration. If ``run_dir`` holds a run with the same configuration, that run is resumed.
 
     Returns:
-        The view of the run's folder: of a finished run, or of one that the file ``STOP`` ended.
+        The view of the run's folder, for a finished run or one that the file ``STOP`` ended.
 
     Raises:
-        ValueError: a folder with another configuration, with files of another kind or with a trainer at work, a run
-            that is further than ``steps``, a device that is not there, fused kernels on a CPU, data that do not fit, or
-            more memory than the machine has. Nothing on disk is touched.
-        Preempted: a signal asked it to leave; it has saved and left. It is a ``KeyboardInterrupt``.
-        FloatingPointError: a loss or weights that are no longer finite; they are not saved.
-        OSError: a checkpoint that cannot be written; the one before is whole.
-        RuntimeError: one of several processes failed, with its traceback; or the folder, its locks or its rows were
-            moved, deleted or changed by someone else while it trained. It writes nothing into what lies there now, and
-            the message names the last checkpoint.
+        ValueError: if the folder holds another configuration, other files, a trainer at work or a run that has made
+            more than ``steps``; if the device does not exist; if fused kernels are to run on a CPU; if the data do not
+            fit; or if the run needs more memory than the machine has. Nothing on disk is changed.
+        Preempted: if a signal requested a stop. The run has saved and left. It is a ``KeyboardInterrupt``.
+        FloatingPointError: if a loss or the weights are no longer finite; such weights are not saved.
+        OSError: if a checkpoint cannot be written; the one before it is complete.
+        RuntimeError: if one of several processes failed, with its traceback; or if the folder, its locks or its rows
+            were moved, deleted or changed by another program during training. Nothing is written into the folder that
+            has taken its place, and the message names the last checkpoint.
     """
     if not isinstance(config, TrainConfig):
         raise ValueError(f"saw {short_repr(config)}; a TrainConfig is needed, such as n2n.TrainConfig(graph='sparse')")
     if config.tensorboard:
         check_tensorboard()
     with refused_as("n2n.train"):
-        folder, ranks = existing_folder(config), Ranks.here()
-        device = _device(config, ranks)
-        _refuse_beyond_memory(config, device)
-    if config.processes > 1 and not started_by_torchrun():
-        # On the CPU, because a GPU is for those that will train.
-        one = Learner(config.model_copy(update={"compile": "off", "kernels": "torch"}), torch.device("cpu"), ranks)
-        return launch(config, folder, one, device)
+        requested, group = requested_folder(config), ProcessGroup.from_environment()
+        device = choose_device(config, group)
+        check_memory(config, device)
+    if config.processes > 1 and not launched_by_torchrun():
+        return launch(config, requested, device)
     keep_freed_memory()
-    locks = [TRAINS] if started_by_launcher() else [ANSWERS, TRAINS]
-    with ranks.joined(device):
-        if folder and started_by_launcher():
-            # The launcher waits for this line.
-            line_logger(folder, ranks.rank)(f"rank {ranks.rank} of {ranks.count} has joined")
-        learner = Learner(config, device, ranks)
-        with owned(folder, config, ranks, locks) as ours:
-            return _train_in(ours, learner)
+    locks = [TRAINING_LOCK] if launched_by_n2n() else [LAUNCH_LOCK, TRAINING_LOCK]
+    with group.connected(device):
+        if requested and launched_by_n2n():  # the launcher waits for this line
+            append_log(requested.log_path(group.rank), f"rank {group.rank} of {group.size} has joined")
+        learner = Learner(config, device, group)
+        with open_for_writing(requested, config, group, locks) as folder:
+            return _train_in(folder, learner)
 
 
-def _device(config: TrainConfig, ranks: Ranks) -> torch.device:
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if config.device == "cuda" and not gpus:
-        raise ValueError("device: saw 'cuda', but torch sees no CUDA GPU here (allowed: auto, cpu)")
-    if config.device == "cpu" or not gpus:
-        if config.kernels == "fused":
-            raise ValueError("kernels: saw 'fused', but the run is on the CPU (allowed there: auto, torch)")
-        return torch.device("cpu")
-    if config.processes > 1 and processes_per_node(config) > gpus:
-        raise ValueError(f"processes: saw {config.processes}, but there are {gpus} GPUs here, one for each")
-    if ranks.count > 1:
-        torch.cuda.set_device(ranks.local)
-    return torch.device("cuda", torch.cuda.current_device())
-
-
-def _refuse_beyond_memory(config: TrainConfig, device: torch.device) -> None:
-    """Raise a ``ValueError`` for what this machine cannot hold, before the run has a folder: most would fail late."""
-    memory = psutil.virtual_memory().total + psutil.swap_memory().total
-    if device.type == "cuda":
-        memory = max(memory, torch.cuda.get_device_properties(device).total_memory)
-    parameters = min_parameters(dict(config))
-    if (
-        MAX_OPTION_FACTOR * BYTES_PER_PARAMETER * parameters > memory
-    ):  # counting costs seconds, so only where it may matter
-        with torch.device("meta"):
-            parameters = config.build_model().num_parameters
-    told = f"this machine has {memory / 2**30:,.0f} GiB"
-    if wrong := over_limit(min_bytes(dict(config), parameters), memory, told):
-        raise ValueError("\n".join(wrong))
-
-
-def _train_in(ours: Owned, learner: Learner) -> Run:
-    folder, config, ranks = ours.path, learner.config, learner.ranks
+def _train_in(folder: WritableRunFolder, learner: Learner) -> Run:
     marks = _resume(folder, learner)
-    with Stop(folder) as stop, _threads(folder, learner):
-        with _failures_told(ours, learner):
-            if ranks.first:
-                describe(folder, config)
-                write_status(folder, config, "running", learner.done)
-            stopped = _steps(ours, learner, stop, marks)
-        ours.check(learner.last_saved)
-        if ranks.first:
-            write_status(folder, config, "preempted" if stopped else "done", learner.done)
-            stop.answered()
+    with Stop(folder.stop_path) as stop, _chosen_threads(folder, learner):
+        with _failure_status(folder, learner):
+            if learner.group.is_first:
+                folder.describe()
+                folder.write_status("running", learner.done)
+            stopped = _train_steps(folder, learner, stop, marks)
+        folder.check_in_place(learner.last_saved)
+        if learner.group.is_first:
+            folder.write_status("preempted" if stopped else "done", learner.done)
+            stop.clear()
         if stop.signal:
-            left = f"saved at step {learner.done} of {config.steps}, training again into {folder} goes on"
-            raise Preempted(f"{stop.by}: {left if stopped else 'the run is done'}", stop.signal)
-    return Run(folder)
+            saved = f"saved at step {learner.done} of {folder.config.steps}, training again into {folder.path} goes on"
+            raise Preempted(f"{stop.reason}: {saved if stopped else 'the run is done'}", stop.signal)
+    return Run(folder.path)
+
+
+def _resume(folder: WritableRunFolder, learner: Learner) -> Marks:
+    """Load the newest usable checkpoint, which the first process selects; the marks of its rows."""
+    skipped: list[str] = []
+    newest = folder.resumable(skipped.append) if learner.group.is_first else None
+    step = learner.group.broadcast(newest.step if newest else 0)
+    if step:
+        identity = folder.config.identity
+        state = newest.state if newest else checkpoint.load(folder.checkpoints_path, step, identity)
+        learner.load(step, state, folder)
+    if learner.group.is_first:
+        folder.warn(skipped)
+        folder.clean_checkpoints(after=step)
+        remove_unfinished(folder.path)
+    return newest.marks if newest else {}
 
 
 @contextlib.contextmanager
-def _threads(folder: Path, learner: Learner) -> Iterator[None]:
-    """Torch on as many threads as the run takes, which its log tells; as torch has it on a GPU or as one of several."""
-    config, device, ranks, left = learner.config, learner.device, learner.ranks, learner.config.steps - learner.done
+def _chosen_threads(folder: WritableRunFolder, learner: Learner) -> Iterator[None]:
+    """Set the number of torch's threads and log it; on a GPU, or in one of several processes, torch's own number."""
+    config, left = learner.config, learner.config.steps - learner.done
     chosen = threads.Threads(torch.get_num_threads(), "as torch has them")
-    if ranks.count == 1 and device.type == "cpu" and config.compile != "on" and left:
-        chosen = threads.choose_threads(learner.rehearse, left, chosen.number, threads_before(folder))
-    line_logger(folder, ranks.rank)(str(chosen))
+    if learner.group.size == 1 and learner.device.type == "cpu" and config.compile != "on" and left:
+        chosen = threads.choose_threads(learner.rehearse, left, chosen.number, folder.previous_threads())
+    folder.log(str(chosen))
     with threads.torch_threads(chosen.number):
         yield
 
 
-def _resume(folder: Path, learner: Learner) -> Marks:
-    """Load the newest checkpoint that can be used, which the first rank finds; the marks of its rows."""
-    config, told = learner.config, []
-    found = resumable(folder, config, told.append) if learner.ranks.first else None
-    step = learner.ranks.tell(found.step if found else 0)
-    if step:
-        state = found.state if found else checkpoint.load(folder / "checkpoints", step, config.identity)
-        learner.load(step, state, folder)
-    if learner.ranks.first:
-        warn(told, folder)
-        checkpoint.set_aside(folder / "checkpoints", after=step)
-        checkpoint.prune(folder / "checkpoints", config.keep_last, config.keep_every)
-        remove_unfinished(folder)
-    return found.marks if found else NO_ROWS
-
-
 @contextlib.contextmanager
-def _failures_told(ours: Owned, learner: Learner) -> Iterator[None]:
-    """``status.json`` says how the run ended if it does not end well; the rank that failed first has the word."""
-    folder = ours.path
+def _failure_status(folder: WritableRunFolder, learner: Learner) -> Iterator[None]:
+    """Write how the run ended if it fails. Of several processes, the one that fails first writes."""
+    group = learner.group
     try:
         yield
     except BaseException as error:
-        if not ours.in_place:  # what lies there now may be another run's
+        if not folder.in_place:  # the path may lead to another run now
             raise
-        saved = checkpoint.last(folder / "checkpoints")
-        told = "" if learner.ranks.count == 1 else f"rank {learner.ranks.rank} of {learner.ranks.count}:\n"
+        saved = folder.last_step
         state = "preempted" if isinstance(error, KeyboardInterrupt) else "failed"
-        with contextlib.suppress(OSError):  # a full disk is told by the error itself
-            if learner.ranks.count == 1 or read_object_or_empty(folder / STATUS).get("state") == "running":
-                write_status(folder, learner.config, state, saved, error=told + traceback.format_exc())
+        message = "" if group.size == 1 else f"rank {group.rank} of {group.size}:\n"
+        with contextlib.suppress(OSError):  # the error itself reports a full disk
+            if group.size == 1 or read_object_or_empty(folder.status_path).get("state") == "running":
+                folder.write_status(state, saved, error=message + traceback.format_exc())
         raise
 
 
-def _steps(ours: Owned, learner: Learner, stop: Stop, marks: Marks) -> bool:
-    """Train to the end, or until someone asks for it; whether someone did."""
-    config, ranks = learner.config, learner.ranks
+def _train_steps(folder: WritableRunFolder, learner: Learner, stop: Stop, marks: Marks) -> bool:
+    """Train until the last step or until a stop is requested; whether a stop was requested."""
+    config, group = learner.config, learner.group
     batches = learner.batches.ahead(learner.done, config.steps)
-    with _own_random_numbers(learner.device), closing(batches), Reporter(ours, learner, marks) as report:
+    with _preserved_random_state(learner.device), closing(batches), Reporter(folder, learner, marks) as report:
         while learner.done < config.steps:
-            if ranks.any(stop.asked):
-                report.leave(stop.by)
-                if in_watched_notebook() and not stop.signal:  # a person goes on to look at what is there
+            if group.any(stop.requested):
+                report.leave(stop.reason)
+                if in_watched_notebook() and not stop.signal:  # the user continues with the cells after this one
                     report.evaluate("test")
                 return True
             step = learner.done
@@ -206,7 +158,10 @@ def _steps(ours: Owned, learner: Learner, stop: Stop, marks: Marks) -> bool:
                 loss, norm, rate = learner.update(tokens, clock)
             last = learner.done == config.steps
             if last or step % config.log_every == 0:
-                report.metrics(step, tokens, loss, norm, rate)
+                learner.check_finite()
+                with clock("oracle"):
+                    oracle_nll = learner.oracle_nll(tokens)
+                report.metrics(step, loss, oracle_nll, norm, rate)
             if config.eval_every and learner.done % config.eval_every == 0:
                 report.evaluate("valid")
             if last or learner.done % config.checkpoint_every == 0:
@@ -216,6 +171,6 @@ def _steps(ours: Owned, learner: Learner, stop: Stop, marks: Marks) -> bool:
     return False
 
 
-def _own_random_numbers(device: torch.device) -> AbstractContextManager[None]:
-    """Torch's global generators are after it as they were before."""
+def _preserved_random_state(device: torch.device) -> AbstractContextManager[None]:
+    """Restores the state of torch's global generators afterwards."""
     return torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else [])

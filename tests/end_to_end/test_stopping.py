@@ -96,7 +96,7 @@ def test_handlers_are_put_back(tmp_path):
     try:
         n2n.train(config(steps=2))
         assert signal.getsignal(signal.SIGUSR1) is mine
-        with contextlib.suppress(ZeroDivisionError), Stop(tmp_path):
+        with contextlib.suppress(ZeroDivisionError), Stop(tmp_path / "STOP"):
             assert signal.getsignal(signal.SIGUSR1) is not mine
             raise ZeroDivisionError
         assert signal.getsignal(signal.SIGUSR1) is mine
@@ -119,10 +119,10 @@ def test_another_thread_installs_none(tmp_path, monkeypatch):
 
 def test_under_torchrun_a_ctrl_c_may_come_twice(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
-    with Stop(tmp_path) as stop:
+    with Stop(tmp_path / "STOP") as stop:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
-    assert (stop.asked, stop.by) == (True, "SIGINT")
+    assert (stop.requested, stop.reason) == (True, "SIGINT")
 
 
 def test_a_signal_during_the_last_evaluation_is_not_lost(tmp_path, monkeypatch):
@@ -191,9 +191,9 @@ def test_a_closed_terminal_makes_it_save_and_leave(whole, tmp_path):
 def test_under_nohup_a_closed_terminal_is_no_matter(tmp_path):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with Stop(tmp_path) as stop:
+        with Stop(tmp_path / "STOP") as stop:
             os.kill(os.getpid(), signal.SIGHUP)
-            assert not stop.asked
+            assert not stop.requested
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -226,7 +226,7 @@ def test_a_kernel_whose_papermill_is_gone_saves_and_leaves(tmp_path, steps):
     status = n2n.Run(folder).status
     assert (status["state"], status["error"]) == ("preempted", None)
     assert checkpoint.steps(folder / "checkpoints") == [status["step"]] == [logged(folder) + 1]
-    assert "asked by the end of the program that ran this notebook" in (folder / "logs" / "rank0.log").read_text()
+    assert "stopped by the end of the program that ran this notebook" in (folder / "logs" / "rank0.log").read_text()
     waited(lambda: not psutil.pid_exists(kernel))
 
 

@@ -2,8 +2,10 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 
 import pytest
+import safetensors.torch
 import torch
 
 from n2n.monitor import checkpoint
@@ -16,11 +18,13 @@ def save(folder, step, state, run="mine"):
 
 
 def test_checkpoints_come_back(tmp_path):
-    state = {"weights": torch.arange(5.0), "step": 3, "groups": [{"lr": 0.1}]}
+    state = {"model": {"weights": torch.arange(5.0)}, "step": 3, "groups": [{"lr": 0.1}]}
     save(tmp_path, 3, state)
     save(tmp_path, 12, {**state, "step": 12})
     assert checkpoint.steps(tmp_path) == [3, 12]
-    assert torch.equal(checkpoint.load(tmp_path, 3, "mine")["weights"], state["weights"])
+    loaded = checkpoint.load(tmp_path, 3, "mine")
+    assert torch.equal(loaded.pop("model")["weights"], state["model"]["weights"])
+    assert loaded == {"step": 3, "groups": [{"lr": 0.1}]}
     latest = checkpoint.load_latest(tmp_path, "mine")
     assert (latest.step, latest.state["step"], latest.marks) == (12, 12, MARKS)
     assert checkpoint.load_latest(tmp_path / "nothing", "mine") is None
@@ -28,10 +32,18 @@ def test_checkpoints_come_back(tmp_path):
         checkpoint.load(tmp_path, 4, "mine")
 
 
-def flip(folder):
-    content = bytearray((folder / "state.pt").read_bytes())
+@pytest.mark.parametrize("value", [torch.arange(6.0).reshape(2, 3).T, torch.tensor(3), torch.zeros(0, 4)])
+def test_weights_are_in_a_file_that_other_tools_open(tmp_path, value):
+    path = save(tmp_path, 1, {"model": {"a": value}, "b": 1})
+    assert torch.equal(safetensors.torch.load_file(path / "model.safetensors")["a"], value)
+    assert torch.load(path / "state.pt", weights_only=True) == {"b": 1}
+    assert stat.S_IMODE((path / "model.safetensors").stat().st_mode) == stat.S_IMODE((path / "state.pt").stat().st_mode)
+
+
+def flip(folder, name="state.pt"):
+    content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
-    (folder / "state.pt").write_bytes(content)
+    (folder / name).write_bytes(content)
 
 
 def rewrite(folder, **fields):
@@ -57,8 +69,26 @@ def piped(folder, name):
 def evil(folder):
     """A whole checkpoint, by its manifest, that runs code if safety is turned off."""
     torch.save({"weights": os.system}, folder / "state.pt")
-    content = (folder / "state.pt").read_bytes()
-    rewrite(folder, files={"state.pt": {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}})
+    rewrite(folder, files={name: measured(folder / name) for name in FILES})
+
+
+def nonsense(folder):
+    (folder / "model.safetensors").write_bytes(b"nonsense")
+    rewrite(folder, files={name: measured(folder / name) for name in FILES})
+
+
+def older(folder):
+    """A checkpoint of an earlier version, with its weights in the same file."""
+    (folder / "model.safetensors").unlink()
+    rewrite(folder, files={"state.pt": measured(folder / "state.pt")})
+
+
+FILES = ("model.safetensors", "state.pt")
+
+
+def measured(path):
+    content = path.read_bytes()
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 DAMAGE = {
@@ -71,9 +101,17 @@ DAMAGE = {
     "a list": (lambda f: (f / "manifest.json").write_text("[]"), "manifest.json is incomplete"),
     "copied": (lambda f: copy_over(f.parent / "step_00000001", f), "manifest.json is of step 1"),
     "step": (lambda f: rewrite(f, step=1), "manifest.json is of step 1"),
-    "no files": (lambda f: rewrite(f, files={}), "manifest.json is incomplete"),
-    "files of another": (lambda f: rewrite(f, files={"state.pt": {}}), "manifest.json is incomplete"),
-    "too many files": (lambda f: rewrite(f, files={"state.pt": {"bytes": 0, "sha256": ""}, "/dev/zero": {}}), "zero"),
+    "no files": (lambda f: rewrite(f, files={}), r"manifest.json names \[\]"),
+    "files of another": (lambda f: rewrite(f, files={name: {} for name in FILES}), "manifest.json is incomplete"),
+    "files without names": (lambda f: rewrite(f, files=3), "manifest.json is incomplete"),
+    "too many files": (lambda f: rewrite(f, files={name: {} for name in [*FILES, "/dev/zero"]}), "zero"),
+    "older": (older, r"names \['state.pt'\]; a checkpoint has exactly \['model.safetensors', 'state.pt'\]"),
+    "weights flip": (lambda f: flip(f, FILES[0]), "model.safetensors does not match its manifest"),
+    "weights truncate": (lambda f: os.truncate(f / FILES[0], 100), "model.safetensors does not match its manifest"),
+    "weights remove": (lambda f: (f / FILES[0]).unlink(), "No such file"),
+    "weights link": (lambda f: linked(f, FILES[0], "../step_00000001/model.safetensors"), "symbolic link"),
+    "weights pipe": (lambda f: piped(f, FILES[0]), "no regular file"),
+    "weights nonsense": (nonsense, r"model.safetensors cannot be read \(SafetensorError\)"),
     "no rows": (lambda f: rewrite(f, rows=None), "manifest.json is incomplete"),
     "run": (lambda f: rewrite(f, run="another"), "it is of another run"),
     "device": (lambda f: linked(f, "state.pt", "/dev/zero"), "symbolic link"),
@@ -88,13 +126,13 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_checkpoint_is_passed_over(tmp_path, damage):
     for step in (1, 2):
-        save(tmp_path, step, {"weights": torch.ones(100) * step})
+        save(tmp_path, step, {"model": {"weights": torch.ones(100) * step}})
     hurt, said = DAMAGE[damage]
     hurt(tmp_path / "step_00000002")
     with pytest.warns(UserWarning, match=f"damaged checkpoint .*step_00000002: .*{said}") as heard:
         latest = checkpoint.load_latest(tmp_path, "mine")
     assert latest.step == 1
-    assert torch.equal(latest.state["weights"], torch.ones(100))
+    assert torch.equal(latest.state["model"]["weights"], torch.ones(100))
     assert "weights_only" not in str(heard[0].message), "no advice to turn safety off"
     with pytest.raises(ValueError, match="damaged checkpoint"):
         checkpoint.load(tmp_path, 2, "mine")
@@ -106,14 +144,14 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, damage):
 )
 def test_the_last_and_every_nth_stay(tmp_path, last, every, kept):
     for step in (2, 4, 6, 8, 9):
-        save(tmp_path, step, {"a": 1})
+        save(tmp_path, step, {"model": {}, "a": 1})
         checkpoint.prune(tmp_path, last, every)
     assert checkpoint.steps(tmp_path) == kept
 
 
 def test_damaged_and_unfinished_ones_are_set_aside(tmp_path):
     for step in (1, 2, 3):
-        save(tmp_path, step, {"a": step})
+        save(tmp_path, step, {"model": {}, "a": step})
     for step in (2, 3):
         (tmp_path / f"step_0000000{step}" / "state.pt").write_bytes(b"damage")
     (tmp_path / ".step_00000004.99.part").mkdir()
@@ -127,10 +165,10 @@ def test_damaged_and_unfinished_ones_are_set_aside(tmp_path):
 def test_what_no_checkpoint_can_be_written_to_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"the checkpoint of step 3 could not be written .*; there is none before it"):
-        save(tmp_path / "file", 3, {"a": 1})
+        save(tmp_path / "file", 3, {"model": {}, "a": 1})
 
 
 def test_an_unfinished_checkpoint_is_none(tmp_path):
-    path = save(tmp_path, 1, {"a": 1})
+    path = save(tmp_path, 1, {"model": {}, "a": 1})
     shutil.copytree(path, tmp_path / ".step_00000002.123.part")
     assert checkpoint.steps(tmp_path) == [1]

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import n2n
 from n2n.models.sizes import BACKWARD, forward_flops
 from n2n.monitor import metrics, profiler
-from n2n.monitor.profiler import Clock, matrix_rate, memory_held
+from n2n.monitor.profiler import Clock, matrix_rate, peak_memory
 
 WORK = ("data", "forward", "backward", "optimizer")
 CPU = torch.device("cpu")
@@ -61,7 +61,7 @@ def test_a_row_accounts_for_the_time_of_its_steps(small):
 
 def test_rates_are_rates():
     assert 1e8 < matrix_rate("cpu") < 1e16
-    assert memory_held(CPU) > 50
+    assert peak_memory(CPU) > 50
 
 
 def test_a_trace_of_some_steps(small):

@@ -17,7 +17,7 @@ from support.run_folders import config, contents, logged, waited
 
 import n2n
 from n2n.monitor import status
-from n2n.monitor.status import ANSWERS, TRAINS, read_status
+from n2n.runs.folder import LAUNCH_LOCK, TRAINING_LOCK, RunFolder
 from n2n.sweeps.results import read_folder
 from n2n.utils.files import read_json, write_json
 from n2n.utils.lock import locked
@@ -60,7 +60,7 @@ def test_a_killed_run_is_said_to_be_killed(folder):
     assert contents(folder) == before, "who reads does not write"
 
 
-@pytest.mark.parametrize("name", [ANSWERS, TRAINS])
+@pytest.mark.parametrize("name", [LAUNCH_LOCK, TRAINING_LOCK])
 def test_who_holds_a_lock_lives(copy, name):
     """Be it in another container, where its number says nothing, or on another host."""
     with locked(copy / name):
@@ -90,7 +90,7 @@ def test_a_trainer_that_gave_up_without_a_word_is_gone(copy):
 
 
 def test_without_locks_the_process_is_asked(copy):
-    for name in (ANSWERS, TRAINS):
+    for name in (LAUNCH_LOCK, TRAINING_LOCK):
         (copy / name).unlink()
     assert told(copy) == "killed"
     now = time.time()
@@ -111,7 +111,7 @@ def test_a_run_that_ends_between_two_looks_is_not_killed(copy, monkeypatch):
         return False
 
     monkeypatch.setattr(status, "is_locked", ends)
-    assert read_status(copy) == {"state": "done"}
+    assert RunFolder(copy).read_status() == {"state": "done"}
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{", "[" * 10**5])

@@ -58,6 +58,8 @@ def test_summary_holds_the_run_s_numbers(small):
     assert table.loc["parameters", "value"] == f"{run.model().num_parameters:,}"
     assert float(table.loc["excess loss", "value"]) == pytest.approx(found["excess_loss"], abs=1e-4)
     low, high = (float(table.loc[f"excess loss, 95% {side}", "value"]) for side in ("from", "to"))
-    assert (high - low) / 2 == pytest.approx(1.96 * found["excess_standard_error"], abs=2e-4)
+    assert (high - low) / 2 == pytest.approx(2.3646 * found["excess_standard_error"], abs=2e-4), (
+        "Student's t for 8 sequences"
+    )
     assert (table["unit"] == "nats per token").sum() == 7
     assert table.loc["training speed", "value"] == f"{round(run.metrics['tokens_per_second'].median()):,}"

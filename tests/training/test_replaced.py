@@ -46,7 +46,10 @@ def test_another_run_s_folder_in_its_place_is_not_written_to(whole, tmp_path, ha
 
     before = {}
     said = ended(here, exchange, tmp_path)
-    assert f"Gone: the folder {here} was moved to {there} while the run was training in it. The run has stopped" in said
+    assert (
+        f"FolderGone: the folder {here} was moved to {there} while the run was training in it. The run has stopped"
+        in said
+    )
     assert "The last checkpoint is that of step " in said
     assert contents(here) == before
     saved = max(checkpoint.steps(there / "checkpoints"))
@@ -59,7 +62,7 @@ def test_another_run_s_folder_in_its_place_is_not_written_to(whole, tmp_path, ha
 
 def test_a_deleted_folder_does_not_come_back(tmp_path):
     said = ended(tmp_path / "a", lambda: shutil.rmtree(tmp_path / "a"), tmp_path)
-    assert f"Gone: the folder {tmp_path / 'a'} was deleted while the run was training in it" in said
+    assert f"FolderGone: the folder {tmp_path / 'a'} was deleted while the run was training in it" in said
     assert not (tmp_path / "a").exists()
 
 
@@ -67,7 +70,7 @@ def test_a_deleted_folder_does_not_come_back(tmp_path):
 def test_without_its_lock_it_stops(whole, tmp_path, name):
     folder = tmp_path / "a"
     said = ended(folder, (folder / name).unlink, tmp_path)
-    assert f"Gone: the lock {folder / name} was deleted or replaced, so another trainer may be at work" in said
+    assert f"FolderGone: the lock {folder / name} was deleted or replaced, so another trainer may be at work" in said
     assert_same_run(whole, n2n.train(config(**FIELDS, run_dir=folder)))
 
 
@@ -80,7 +83,7 @@ def test_rows_that_vanish_end_the_run(whole, tmp_path, name):
         (folder / name).unlink()
 
     said = ended(folder, vanish, tmp_path)
-    assert f"Changed: {folder / name} has" in said
+    assert f"ChangedFile: {folder / name} has" in said
     assert "someone changed it" in said
     assert n2n.Run(folder).status["state"] == "failed"
     with pytest.warns(UserWarning, match=f"rows of {name} that it counts on are damaged or missing"):

@@ -13,7 +13,7 @@ from support.run_folders import config, still_there, waited
 import n2n
 from n2n.monitor.stop import Preempted
 from n2n.training import torchrun
-from n2n.training.run_folder import line_logger
+from n2n.training.run_folder import append_log
 
 OTHER_NAME = [
     "unshare",
@@ -70,16 +70,16 @@ def test_processes_that_do_not_join_are_ended_with_the_end_of_their_log(hung, mo
 def test_processes_that_have_joined_may_take_their_time(hung, monkeypatch):
     """To look through a dataset, say."""
     monkeypatch.setattr(torchrun, "START", 0.5)
-    real = torchrun._started
+    real = torchrun._start
 
     def joined(*given):
         (hung / "logs" / "rank0.log").write_text("an older run's\n")
         process = real(*given)
-        threading.Timer(0.2, line_logger(hung), ["joined"]).start()
+        threading.Timer(0.2, append_log, [hung / "logs" / "rank0.log", "joined"]).start()
         threading.Timer(2.5, process.kill).start()
         return process
 
-    monkeypatch.setattr(torchrun, "_started", joined)
+    monkeypatch.setattr(torchrun, "_start", joined)
     with pytest.raises(RuntimeError, match="torchrun ended with -9"):
         n2n.train(config(steps=4, batch_size=8, processes=2, run_dir=hung))
 

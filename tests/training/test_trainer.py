@@ -293,7 +293,7 @@ def test_a_figure_that_cannot_be_drawn_ends_no_run(small, tmp_path, monkeypatch)
 
     monkeypatch.setattr(live_curve, "learning_curve", broken)
     monkeypatch.setattr(live_curve, "in_watched_notebook", lambda: True)
-    monkeypatch.setattr(live_curve, "_hear_while_busy", lambda button: None)
+    monkeypatch.setattr(live_curve, "_respond_while_busy", lambda button: None)
     run = n2n.train(small(run_dir=str(tmp_path / "run")))
     assert run.status["state"] == "done"
     assert "the figure was not drawn: ZeroDivisionError('of plotly')" in (run.path / "logs" / "rank0.log").read_text()

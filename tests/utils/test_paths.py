@@ -28,7 +28,7 @@ def _report(folder):
 
 
 def _config(folder):
-    return run_folder.existing_folder(n2n.TrainConfig(graph=GRAPH, run_dir=folder))
+    return run_folder.requested_folder(n2n.TrainConfig(graph=GRAPH, run_dir=folder))
 
 
 def _root(folder, monkeypatch):

@@ -1,0 +1,145 @@
+"""The files of a run's folder: their names, their paths and what they hold. Nothing here writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from n2n.monitor.columns import read_columns
+from n2n.monitor.status import read_status
+from n2n.utils.files import read_object_or_empty
+from n2n.utils.rows import read_rows
+
+CONFIG = "config.json"
+JOB = "job.json"  # written by a cluster job, next to the run that it trains
+LOGS = "logs"
+# The process that is responsible for a folder holds the first lock. The process that trains in it holds the second;
+# both are the same process unless a launcher started several.
+LAUNCH_LOCK, TRAINING_LOCK = ".launch.lock", ".lock"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder in which a run lies or will lie.
+
+    Args:
+        path: the folder; it need not exist.
+    """
+
+    path: Path
+
+    @property
+    def config_path(self) -> Path:
+        """The configuration as JSON. A folder that has this file holds a run."""
+        return self.path / CONFIG
+
+    @property
+    def status_path(self) -> Path:
+        """State and step of the run as JSON, replaced whenever they change."""
+        return self.path / "status.json"
+
+    @property
+    def metrics_path(self) -> Path:
+        """One row for each logged step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def evaluations_path(self) -> Path:
+        """One row for each held-out evaluation."""
+        return self.path / "evals.jsonl"
+
+    @property
+    def checkpoints_path(self) -> Path:
+        """The folder of all checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def environment_path(self) -> Path:
+        """Packages, hardware and git state as JSON."""
+        return self.path / "environment.json"
+
+    @property
+    def logs_path(self) -> Path:
+        """The folder of all logs."""
+        return self.path / LOGS
+
+    @property
+    def torchrun_log_path(self) -> Path:
+        """What torchrun and its processes print."""
+        return self.logs_path / "torchrun.log"
+
+    @property
+    def tensorboard_path(self) -> Path:
+        """The folder of TensorBoard's files."""
+        return self.path / "tensorboard"
+
+    @property
+    def stop_path(self) -> Path:
+        """A file that asks the run to save and leave."""
+        return self.path / "STOP"
+
+    @property
+    def job_path(self) -> Path:
+        """State of the cluster job that trains here, as JSON."""
+        return self.path / JOB
+
+    def log_path(self, rank: int = 0) -> Path:
+        """The log of the process with this rank."""
+        return self.logs_path / f"rank{rank}.log"
+
+    def trace_path(self, rank: int = 0) -> Path:
+        """The profiler's trace of the process with this rank."""
+        return self.path / "profile" / f"rank{rank}.json.gz"
+
+    @property
+    def holds_run(self) -> bool:
+        """Whether the folder holds a run."""
+        return self.config_path.is_file()
+
+    def read_config(self) -> dict[str, Any]:
+        """The configuration as written; empty if there is none or it is damaged."""
+        return read_object_or_empty(self.config_path)
+
+    def read_status(self) -> dict[str, Any]:
+        """The run's status, with state ``"killed"`` if its process is gone; empty if there is none."""
+        return read_status(self.status_path, [self.path / TRAINING_LOCK, self.path / LAUNCH_LOCK])
+
+    def read_job(self) -> dict[str, Any]:
+        """The status of the cluster job; empty if there is none."""
+        return read_object_or_empty(self.job_path)
+
+    def read_environment(self) -> dict[str, Any]:
+        """Packages, hardware and git state; empty if they were not recorded."""
+        return read_object_or_empty(self.environment_path)
+
+    def read_metrics(self) -> pd.DataFrame:
+        """A row for each logged step; empty if there is none.
+
+        Raises:
+            DamagedFile: a damaged row.
+        """
+        return read_columns(self.metrics_path)
+
+    def read_evaluations(self) -> list[dict[str, Any]]:
+        """All held-out evaluations, oldest first.
+
+        Raises:
+            DamagedFile: a damaged row.
+        """
+        rows = read_rows(self.evaluations_path)
+        return [{name: value for name, value in row.items() if name != "run"} for row in rows]
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps with a checkpoint, ascending."""
+        from n2n.monitor import checkpoint
+
+        return checkpoint.steps(self.checkpoints_path)
+
+    @property
+    def last_step(self) -> int:
+        """The newest step with a checkpoint; 0 if there is none."""
+        return max(self.steps, default=0)
