@@ -11,7 +11,7 @@ from torch import Tensor
 
 from n2n.graph.graph import Graph
 from n2n.oracle.checks import MEMORY_BUDGET, check_tokens
-from n2n.oracle.filtering import filter, given_first, likelihood_of_all
+from n2n.oracle.filtering import filter, mark_impossible_start, sequence_log_likelihood
 from n2n.oracle.kernel_counts import places
 from n2n.oracle.particle_filter import Cloud, Streams, bytes_of_tables, bytes_per_filter
 from n2n.process.einsums import MAX_LATENTS
@@ -100,8 +100,8 @@ def in_context_nll(
         return _exact(found.nll, found.log_likelihood)
     first = _first(process, tokens)
     if graph.num_joint_states == 1 and not any(node.stickiness for node in learned):
-        nll = given_first(_counted(process, tokens, memory_budget), first)
-        return _exact(nll, likelihood_of_all(first - nll.sum(1)))
+        nll = mark_impossible_start(_counted(process, tokens, memory_budget), first)
+        return _exact(nll, sequence_log_likelihood(first - nll.sum(1)))
     return _estimate(*_filtered(process, tokens, particles, repeats, seed, memory_budget), first)
 
 
@@ -186,7 +186,7 @@ def _estimate(evidence: Tensor, sample_size: Tensor, first: Tensor) -> InContext
     mean = running.logsumexp(1) - log(repeats)
     others = _without_each(running)
     return InContext(
-        given_first(_nats(mean[:, 1:] - mean[:, :-1]), first),
+        mark_impossible_start(_nats(mean[:, 1:] - mean[:, :-1]), first),
         _jackknife(others[..., :-1] - others[..., 1:]),
         first + mean[:, -1],
         _jackknife(others[..., -1]),

@@ -1,4 +1,4 @@
-"""How much each past token tells the oracle about the next one: what it would predict without having seen it."""
+"""How much each past token tells the oracle about the next one: how its prediction changes without that token."""
 
 from __future__ import annotations
 
@@ -10,34 +10,35 @@ from n2n.oracle.filtering import Oracle
 from n2n.process.process import Process
 from n2n.utils.threads import torch_threads
 
-RESOLUTION = 1e-24  # nats; what is less is told apart from rounding by nobody, and is 0
+RESOLUTION = 1e-24  # nats; smaller values are indistinguishable from rounding and are set to 0
 
 
 @torch_threads(1)
 def token_influence(process: Process, tokens, *, memory_budget: int = MEMORY_BUDGET) -> Tensor:
     """``KL(P(x_{q+1} | x_0 .. x_q) || P(x_{q+1} | x_0 .. x_q without x_s))`` for each query q and key s, nats.
 
-    Exact: the second law is that of an oracle from whom x_s alone is hidden, who averages over what it may have been
-    given all others. It asks what the one token adds to the others; two tokens that say the same have little influence
-    each. With ``initial="zero"`` the first token is always 0, and its influence too.
+    The result is exact: the second distribution marginalises x_s given all the other tokens. It measures what one token
+    adds to the others, so two tokens that carry the same information have little influence each. With
+    ``initial="zero"`` the first token is always 0 and has no influence.
 
-    A sequence costs T^2 / 2 steps of the filter, and where a node sees the previous token V T more.
+    A sequence costs T^2 / 2 steps of the filter, and V T more if a node sees the previous token.
 
     Args:
-        process: the process that the tokens are judged by.
+        process: the process that assigns the probabilities.
         tokens: ``(batch, T)`` integers, T at least 2, each row a sequence from its start.
-        memory_budget: bytes, inside which the work is cut; what is returned comes on top.
+        memory_budget: bytes. The work is split to stay within it; the results need memory in addition.
 
     Returns:
-        ``(batch, T - 1, T - 1)``, float64, [query q, key s], 0 where s > q and where it is under 1e-24; aligned with
-        ``model.inspect(tokens[:, :-1]).mixing``. Nan from a token on that the process cannot emit.
+        ``(batch, T - 1, T - 1)``, float64, indexed by [query q, key s]; 0 where s > q and where the influence is below
+        1e-24. It is aligned with ``model.inspect(tokens[:, :-1]).mixing``. Nan from a token that the process cannot
+        emit onwards.
 
     Raises:
-        ValueError: what ``n2n.filter`` refuses.
+        ValueError: as ``n2n.filter``.
     """
     tokens = check_tokens(process, tokens)
     oracle = Oracle.of(process, tokens.device, torch.float64, memory_budget)
-    # Beliefs at once: half of what a filter takes, for those without a token are kept while the next one is hidden.
+    # Half as many beliefs at once as in a filter: those without an earlier token stay while the next one is hidden.
     columns = max(1, rows_at_once(process.graph, memory_budget, tokens.device, torch.float64) // 2)
     queries = tokens.shape[1] - 1
     rows = max(1, columns // queries)
@@ -45,71 +46,76 @@ def token_influence(process: Process, tokens, *, memory_budget: int = MEMORY_BUD
     at_once = max(1, columns // rows)
     parts = []
     for part in tokens.split(rows):
-        found = torch.zeros(len(part), queries, queries, dtype=torch.float64, device=tokens.device)
+        influence = torch.zeros(len(part), queries, queries, dtype=torch.float64, device=tokens.device)
         for start in range(first, queries, at_once):
             keys = range(start, min(start + at_once, queries))
-            found[..., keys.start : keys.stop] = _influence_of(oracle, part, keys, columns)
-        parts.append(found)
+            influence[..., keys.start : keys.stop] = _influence_of(oracle, part, keys, columns)
+        parts.append(influence)
     return torch.cat(parts)
 
 
 def _influence_of(oracle: Oracle, tokens: Tensor, keys: range, columns: int) -> Tensor:
-    """The influence of some keys, ``(batch, queries, keys)``: a belief of every token, and one without each key."""
+    """The influence of some keys, ``(batch, queries, keys)``, from one belief with all tokens and one without each key.
+
+    All beliefs step side by side; the belief without a key joins them at the key's position.
+    """
     emission, x = oracle.emission, tokens.T.contiguous()
     count, queries = len(tokens), len(x) - 1
-    found = torch.zeros(count, queries, len(keys), dtype=torch.float64, device=tokens.device)
-    before, whole = None, oracle.start(x[0])[0]  # P(z_t | x_<t), P(z_t | x_<=t)
-    without: list[Tensor] = []  # of each key before t, P(z_t | x_<=t without it)
+    influence = torch.zeros(count, queries, len(keys), dtype=torch.float64, device=tokens.device)
+    predicted, belief = None, oracle.start(x[0])[0]  # P(z_t | x_<t), P(z_t | x_<=t)
+    without: list[Tensor] = []  # P(z_t | x_<=t without the key), of each key before t
     for t in range(queries):
-        beliefs = torch.cat([whole, *without], dim=1)  # (S, (1 + keys) * count), keys before sequences
+        beliefs = torch.cat([belief, *without], dim=1)  # (S, (1 + keys) * count), keys before sequences
         copies = beliefs.shape[1] // count
-        moved = oracle.move(beliefs, x[t].repeat(copies))
-        laws = emission.predict(emission.parents(moved), x[t].repeat(copies)).view(copies, count, -1)
         likelihood = next(emission.likelihoods(torch.stack([x[t], x[t + 1]], 1)))  # (P, count)
+        previous = x[t].repeat(copies)
+        moved = oracle.move(beliefs, previous)
+        predictives = oracle.predict(moved, previous).view(copies, count, -1)
         updated = emission.update(moved, likelihood.repeat(1, copies))[0]
         without = [updated[:, count:]] if copies > 1 else []
         if t in keys:
-            law, belief = _hide(oracle, before, x, t, columns)
-            laws = torch.cat([laws, law[None]])
-            without.append(belief)
-        found[:, t, : len(laws) - 1] = _divergence(laws[0], laws[1:]).T
-        before, whole = moved[:, :count].contiguous(), updated[:, :count]
-    return found
+            predictive, hidden = _hide(oracle, predicted, x, t, columns)
+            predictives = torch.cat([predictives, predictive[None]])
+            without.append(hidden)
+        influence[:, t, : len(predictives) - 1] = _divergence(predictives[0], predictives[1:]).T
+        predicted, belief = moved[:, :count].contiguous(), updated[:, :count]
+    return influence
 
 
-def _hide(oracle: Oracle, before: Tensor | None, x: Tensor, t: int, columns: int) -> tuple[Tensor, Tensor]:
-    """Without x_t: the law of x_{t+1}, ``(count, V)``, and the belief once it is seen, ``(S, count)``.
+def _hide(oracle: Oracle, predicted: Tensor | None, x: Tensor, t: int, columns: int) -> tuple[Tensor, Tensor]:
+    """Without x_t: the distribution ``(count, V)`` of x_{t+1}, and the belief ``(S, count)`` after x_{t+1}.
 
-    Where a node sees the previous token every value that x_t may have is carried on by itself, until z_{t+1} and
-    x_{t+1} have been drawn given it, with the probability that it has; else one belief serves all.
+    If a node sees the previous token, each value that x_t may have is carried separately, weighted by its probability,
+    until z_{t+1} and x_{t+1} have been drawn given it. Otherwise one belief is enough.
     """
     emission, count = oracle.emission, x.shape[1]
     values = torch.arange(oracle.process.graph.vocab_size, device=x.device)
     parts = values.split(max(1, columns // count)) if oracle.process.graph.uses_previous_token else [None]
-    law, belief = 0.0, 0.0
+    predictive, belief = 0.0, 0.0
     for part in parts:
-        hidden = x[t] if part is None else part.repeat_interleave(count)  # if it is seen by none, any will do
-        moved = oracle.move(_weighed(oracle, before, x, t, part), hidden)
+        hidden = x[t] if part is None else part.repeat_interleave(count)  # if no node sees x_t, its value is irrelevant
+        moved = oracle.move(_weighted(oracle, predicted, x, t, part), hidden)
         likelihood = next(emission.likelihoods(torch.stack([hidden, x[t + 1].repeat(len(hidden) // count)], 1)))
-        law = law + emission.predict(emission.parents(moved), hidden).view(-1, count, len(values)).sum(0)
+        of_part = oracle.predict(moved, hidden).view(-1, count, len(values)).sum(0)
+        predictive = predictive + of_part
         belief = belief + emission.weigh(moved, likelihood).view(len(moved), -1, count).sum(1)
-    return law, belief / belief.sum(0)
+    return predictive, belief / belief.sum(0)
 
 
-def _weighed(oracle: Oracle, before: Tensor | None, x: Tensor, t: int, values: Tensor | None) -> Tensor:
-    """P(z_t, x_t = v | x_<t) of each of ``values``, ``(S, values * count)``; of None P(z_t | x_<t), ``(S, count)``."""
+def _weighted(oracle: Oracle, predicted: Tensor | None, x: Tensor, t: int, values: Tensor | None) -> Tensor:
+    """P(z_t, x_t = v | x_<t) for each of ``values``, ``(S, values * count)``; if None P(z_t | x_<t), ``(S, count)``."""
     count = x.shape[1]
     if t == 0:
         law = oracle.initial.sum(0, keepdim=True) if values is None else oracle.initial[values]
         return law.T.repeat_interleave(count, dim=1)
     if values is None:
-        return before
-    shown = torch.stack([x[t - 1].repeat(len(values)), values.repeat_interleave(count)], 1)
-    return oracle.emission.weigh(before.repeat(1, len(values)), next(oracle.emission.likelihoods(shown)))
+        return predicted
+    pairs = torch.stack([x[t - 1].repeat(len(values)), values.repeat_interleave(count)], 1)
+    return oracle.emission.weigh(predicted.repeat(1, len(values)), next(oracle.emission.likelihoods(pairs)))
 
 
 def _divergence(p: Tensor, q: Tensor) -> Tensor:
-    """KL(p || q) over the last axis, nats, to a precision far under that of p and q where they are close."""
+    """KL(p || q) over the last axis, nats, accurate far below the precision of p and q where these are close."""
     excess = (q - p) / p
     near = p * (excess - excess.log1p())
     far = torch.where(p > 0, p * (p / q).log(), 0.0) - p + q

@@ -76,7 +76,7 @@ class Feedback:
         return torch.einsum(equation, joint, self.table[previous]).reshape(values.shape).contiguous()
 
 
-def steps(process: Process, device: torch.device, dtype: torch.dtype) -> list[Block | Feedback]:
+def transition_steps(process: Process, device: torch.device, dtype: torch.dtype) -> list[Block | Feedback]:
     """What moves a belief by one time step, in topological order; neighbours are merged where that is faster."""
     kernels = {name: torch.tensor(table, device=device, dtype=dtype) for name, table in process.kernels.items()}
     return [_step(process.graph, kernels, group) for group in plan(process.graph)]

@@ -180,10 +180,10 @@ def test_the_budget_cuts_the_batch_and_changes_nothing(monkeypatch):
 
     monkeypatch.setattr(smoothing, "_smooth_part", spy)
     belief = 8 * process.graph.num_joint_states
-    tables = least_budget(process, tokens) - (40 + smoothing._COPIES) * belief
+    tables = least_budget(process, tokens) - (40 + smoothing.STEP_COPIES) * belief
     for rows, expected in ((1, [1] * 7), (3, [3, 3, 1]), (7, [7])):
         parts.clear()
-        budget = tables + rows * (40 + smoothing._COPIES) * belief
+        budget = tables + rows * (40 + smoothing.STEP_COPIES) * belief
         cut = n2n.smooth(process, tokens, joint=True, memory_budget=budget)
         assert parts == expected
         assert torch.allclose(whole.joint, cut.joint, atol=1e-12)

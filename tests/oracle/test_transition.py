@@ -78,7 +78,7 @@ def test_a_move_is_the_flattened_chain_s(seed, cut, monkeypatch):
 )
 def test_tables_hold_what_is_counted(graph):
     """The bytes that the budget counts are the bytes that are there."""
-    made = transition.steps(Process(graph), CPU, F64)
+    made = transition.transition_steps(Process(graph), CPU, F64)
     assert sum(step.table.untyped_storage().nbytes() // 8 for step in made) == transition.table_entries(graph)
 
 
