@@ -1,1 +1,1 @@
-"""What many runs show together: results, scaling laws, architectures at equal size."""
+"""Results of many runs: evaluations, scaling laws, architectures at equal size."""

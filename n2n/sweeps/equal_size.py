@@ -12,7 +12,6 @@ import pandas as pd
 from n2n.models.sizes import TOLERANCE, apart
 from n2n.sweeps.results import SweepResults
 from n2n.sweeps.scaling_laws import absent, at_end, groups
-from n2n.utils.statistics import Z95
 from n2n.utils.strict import as_integer
 
 COMPARED = {"group": object, "seed": "Int64", "excess_loss": float, "low": float, "high": float}
@@ -24,15 +23,15 @@ class EqualSize:
     """Groups of runs compared at one number of parameters.
 
     Attributes:
-        parameters: that number; 0 if there is none.
-        tokens: seen by every run.
+        parameters: this number; 0 if there is no comparison.
+        tokens: training tokens of every run.
         table: a row for each group and seed: ``group``, ``seed``, ``excess_loss`` with its 95% interval ``low`` to
-            ``high`` over held-out sequences (not over seeds, each of which has its own row), nats per token;
-            ``between``, the sizes that it was interpolated between, or the size itself; and ``note``, why there is no
+            ``high`` over held-out sequences (not over seeds, which have rows of their own), nats per token;
+            ``between``, the two sizes of the interpolation, or the size itself; and ``note``, the reason if there is no
             number. A group whose runs are all left out has a row without a seed.
-        runs: of the sweep.
-        left_out: those of them that are not done or saw another number of tokens.
-        note: why there is no comparison; else empty.
+        runs: number of runs of the sweep.
+        left_out: number of runs that are not done or saw another number of tokens.
+        note: the reason if there is no comparison, otherwise empty.
     """
 
     parameters: int
@@ -46,18 +45,18 @@ class EqualSize:
 def at_equal_size(results: SweepResults, *, by: Sequence[str] = ("arch",), parameters: int | None = None) -> EqualSize:
     """Compare groups at one number of parameters inside the range that all of them cover; nothing is extrapolated.
 
-    A group and seed that has a run within a factor of 1.02 of that number is represented by it, as it is; any other by
-    the straight line between its two neighbouring sizes in logarithms of size and excess loss. All runs saw equally
-    many tokens, as in ``scaling_fits(results, "parameters")``.
+    If a group and seed has a run within a factor of 1.02 of this number, the run represents it. Otherwise a straight
+    line between the two neighbouring sizes does, in logarithms of size and excess loss. All runs saw the same number of
+    tokens, as in ``scaling_fits(results, "parameters")``.
 
-    Evaluations that make one number share their held-out sequences, so their errors rise and fall together: they are
-    added as if they were perfectly correlated, which no correlation exceeds.
+    Evaluations that are combined share their held-out sequences, so their errors are correlated. They are added as if
+    the correlation were 1, the worst case.
 
     Args:
         results: from ``n2n.read_sweep``.
         by: as in ``scaling_fits``.
-        parameters: (None: the geometric middle of the common range, or of the sizes where each is within a factor of
-            1.02 of it, as those that ``n2n.models.match`` finds for one number are).
+        parameters: number of parameters. None: the geometric middle of the common range, or of the sizes if all are
+            within a factor of 1.02 of it, as those of ``n2n.models.match`` for one number are.
 
     Raises:
         ValueError: an unknown field, or a number of parameters outside the common range.
@@ -66,54 +65,53 @@ def at_equal_size(results: SweepResults, *, by: Sequence[str] = ("arch",), param
     names = groups(results, by)
     points = points.assign(group=points["run"].map(names))
     ranges = points.groupby("group")["parameters"].agg(["min", "max"])
-    chosen, note = _common(ranges, parameters)
-    curves = [] if note else points.groupby(["group", "seed"], sort=True)
-    rows = [{"group": group, "seed": seed, "note": "", **_at(_curve(own), chosen)} for (group, seed), own in curves]
-    rows += [{"group": group, "note": told} for group, told in absent(results, names, points, tokens)]
+    parameters, reason = _common(ranges, parameters)
+    curves = [] if reason else points.groupby(["group", "seed"], sort=True)
+    rows = [{"group": group, "seed": seed, "note": "", **_at(_curve(own), parameters)} for (group, seed), own in curves]
+    rows += [{"group": group, "note": note} for group, note in absent(results, names, points, tokens)]
     table = pd.DataFrame([{"between": "", **row} for row in rows], columns=list(COMPARED)).astype(COMPARED)
     runs = len(results.table)
-    return EqualSize(chosen, tokens, table, runs, runs - points["run"].nunique(), note)
+    return EqualSize(parameters, tokens, table, runs, runs - points["run"].nunique(), reason)
 
 
 def _common(ranges: pd.DataFrame, parameters: int | None) -> tuple[int, str]:
-    """A number of parameters in the ranges of all groups, and else why there is none."""
+    """A number of parameters in the ranges of all groups and an empty note, or 0 and the reason why there is none."""
     low, high = float(ranges["min"].max()), float(ranges["max"].min())
-    told = "; ".join(f"{group}: {row['min']:,} to {row['max']:,}" for group, row in ranges.iterrows())
+    listed = "; ".join(f"{group}: {row['min']:,} to {row['max']:,}" for group, row in ranges.iterrows())
     if parameters is None:
         middle = round(math.sqrt(low * high))
         matched = low <= high or not (apart(low, middle) or apart(high, middle))
-        return (middle, "") if matched else (0, f"no size lies in all ranges ({told})")
+        return (middle, "") if matched else (0, f"no size lies in all ranges ({listed})")
     if not low / (1 + TOLERANCE) <= as_integer("parameters", parameters, 1) <= high * (1 + TOLERANCE):
         raise ValueError(
-            f"parameters: saw {parameters:,}, which not all groups cover ({told}); nothing is extrapolated"
+            f"parameters: saw {parameters:,}, which not all groups cover ({listed}); nothing is extrapolated"
         )
     return parameters, ""
 
 
 def _curve(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean excess loss at each size and its standard error, as if errors were perfectly correlated, by rising size."""
-    means = rows.groupby("parameters", sort=True)[["excess_loss", "excess_standard_error"]].mean()
-    return means.rename(columns={"excess_loss": "excess", "excess_standard_error": "error"}).reset_index()
+    """Mean excess loss and half width of its interval at each size, as if errors had correlation 1, smallest first."""
+    halves = rows.assign(half=rows["high"] - rows["excess_loss"])
+    return halves.groupby("parameters", sort=True)[["excess_loss", "half"]].mean().reset_index()
 
 
 def _at(curve: pd.DataFrame, parameters: int) -> dict:
-    """The excess loss of a curve at so many parameters with its interval, or a note of why it has none."""
-    sizes, excess, error = (curve[name].to_numpy(float) for name in ("parameters", "excess", "error"))
+    """The excess loss of a curve at this number of parameters and its interval, or a note why it has none."""
+    sizes, excess, half = (curve[name].to_numpy(float) for name in ("parameters", "excess_loss", "half"))
     near = int(np.abs(np.log(sizes / parameters)).argmin())
     if not apart(sizes[near], parameters):
-        half = Z95 * error[near]
-        own = {"low": excess[near] - half, "high": excess[near] + half, "between": f"{sizes[near]:,.0f}"}
-        return {"excess_loss": excess[near], **own}
+        low, high = excess[near] - half[near], excess[near] + half[near]
+        return {"excess_loss": excess[near], "low": low, "high": high, "between": f"{sizes[near]:,.0f}"}
     right = int(np.searchsorted(sizes, parameters))
     if not 0 < right < len(sizes):
         return {"note": f"sizes from {sizes[0]:,.0f} to {sizes[-1]:,.0f} do not reach it"}
     pair = slice(right - 1, right + 1)
-    told = " and ".join(f"{size:,.0f}" for size in sizes[pair])
+    between = " and ".join(f"{size:,.0f}" for size in sizes[pair])
     if (excess[pair] <= 0).any():
-        return {"note": f"an excess loss at {told} that is not positive"}
+        return {"note": f"an excess loss at {between} that is not positive"}
     weight = math.log(parameters / sizes[right - 1]) / math.log(sizes[right] / sizes[right - 1])
     weights = np.array([1 - weight, weight])
     middle = weights @ np.log(excess[pair])
-    half = Z95 * weights @ (error[pair] / excess[pair])  # first order, in logarithms
-    low, there, high = np.exp([middle - half, middle, middle + half]).tolist()
-    return {"excess_loss": there, "low": low, "high": high, "between": told}
+    log_half = weights @ (half[pair] / excess[pair])  # to first order
+    low, value, high = np.exp([middle - log_half, middle, middle + log_half]).tolist()
+    return {"excess_loss": value, "low": low, "high": high, "between": between}

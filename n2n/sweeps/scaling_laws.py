@@ -1,4 +1,4 @@
-"""Scaling laws: how the excess loss falls with parameters, data and compute."""
+"""Scaling laws: how excess loss falls with parameters, data and compute."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class PowerLaw:
     """``excess = coefficient * size ** -exponent`` for one group of runs, by least squares in logarithms.
 
     Attributes:
-        group: what the runs have in common.
-        exponent, coefficient: nan where there are too few points.
-        low, high: 95% interval of the exponent over runs; nan where it cannot be told.
-        runs, points: that the fit stands on.
-        not_positive: evaluations without a logarithm, because the model did no worse than the oracle by chance.
-        note: why there is no fit or no interval; else empty.
+        group: name of the group.
+        runs, points: number of runs and evaluations in the fit.
+        not_positive: number of evaluations left out because their excess loss, by chance, is not positive.
+        note: the reason if there is no fit or no interval, otherwise empty.
+        exponent, coefficient: nan if there are too few points.
+        low, high: 95% interval of the exponent over runs; nan if there is none.
         sizes: ``(40,)``, from the smallest to the largest size.
-        excess, excess_low, excess_high: ``(40,)``, the line there and its pointwise 95% band, nats per token.
+        excess, excess_low, excess_high: ``(40,)``, the line at these sizes and its pointwise 95% band, nats per token.
     """
 
     group: str
@@ -52,12 +52,12 @@ class Scaling:
 
     Attributes:
         axis: ``"parameters"``, ``"tokens"`` or ``"flops"``.
-        points: the evaluations that are drawn, rows of ``SweepResults.evaluations`` with their ``group``.
-        fits: a ``PowerLaw`` for each group of the sweep, also for one without a point.
-        runs: of the sweep.
-        left_out: those of them that have no point here.
-        tokens: seen by every run of the points, where the axis holds it fixed; else None.
-        resamples: of the bootstrap.
+        points: the evaluations along the axis, rows of ``SweepResults.evaluations`` with their ``group``.
+        fits: a ``PowerLaw`` for each group of the sweep, even without a point.
+        runs: number of runs of the sweep.
+        left_out: number of runs without a point.
+        tokens: training tokens of every point, or None if they differ along the axis.
+        resamples: number of bootstrap resamples.
     """
 
     axis: str
@@ -81,20 +81,21 @@ def scaling_fits(
 ) -> Scaling:
     """Fit a power law to each group of a sweep's runs.
 
-    Against ``"parameters"`` stand the last evaluations of runs that are done and saw equally many tokens: as many as
-    most of them did. Where no run is done yet, those of any state.
-    Against ``"flops"`` stand the last evaluations of runs that are done, however they divided their compute between
-    size and data; no frontier is taken of them. Against ``"tokens"`` stand all evaluations of all runs, those before a
-    run's end under a learning rate that had not come down yet.
+    Points against ``"parameters"`` are the last evaluations of finished runs with the most common number of training
+    tokens; if no run is finished, those of all runs.
+    Points against ``"flops"`` are the last evaluations of finished runs, however they divide their compute between size
+    and data, and not only the compute-optimal frontier. Points against ``"tokens"`` are all evaluations of all runs;
+    before the end of a run its learning rate has not decayed yet.
 
-    Intervals are of ``line_fit.fit_line``, which resamples runs. Runs that differ in what is not among ``by`` are
-    taken together.
+    ``line_fit.fit_line`` gives the intervals by resampling runs. Runs that differ only in fields outside ``by`` belong
+    to one group.
 
     Args:
         results: from ``n2n.read_sweep``.
         axis: one of ``AXES``.
-        by: fields of the runs' configurations that make a group. Different tasks are different groups.
-        resamples, seed: of the bootstrap.
+        by: fields of the runs' configurations that define the groups. Different tasks are always different groups.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resamples.
 
     Raises:
         ValueError: an unknown axis or field, or fewer than 100 resamples.
@@ -113,7 +114,7 @@ def scaling_fits(
 
 
 def groups(results: SweepResults, by: Sequence[str]) -> pd.Series:
-    """What each run belongs to, by name; one that wrote no configuration and lacks a field of ``by`` is left out."""
+    """Name of each run's group. Runs without a configuration and without a field of ``by`` are left out."""
     table = results.table
     for name in by:
         if name not in table:
@@ -129,18 +130,18 @@ def groups(results: SweepResults, by: Sequence[str]) -> pd.Series:
 def absent(
     results: SweepResults, names: pd.Series, points: pd.DataFrame, tokens: int | None
 ) -> Iterator[tuple[str, str]]:
-    """Groups of runs without a point, and what became of their runs."""
+    """Groups without a point, each with a note on the states of its runs."""
     where = "" if tokens is None else f" after {tokens:,} tokens"
     for group in sorted(set(names) - set(points["group"])):
         states = results.table.loc[names.index[names == group], "state"].value_counts()
-        told = ", ".join(f"{count} {state}" for state, count in states.items())
-        yield group, f"no point{where}, runs: {told}"
+        counts = ", ".join(f"{count} {state}" for state, count in states.items())
+        yield group, f"no point{where}, runs: {counts}"
 
 
 def at_end(results: SweepResults) -> tuple[pd.DataFrame, int]:
-    """The last evaluations of the runs that saw as many tokens as most did, and how many tokens that is.
+    """The last evaluations of the runs with the most common number of training tokens, and this number.
 
-    Of runs that are done, where there are any: another's learning rate has not come down yet.
+    Only finished runs count if there are any, because the learning rate of the others has not decayed yet.
     """
     last = results.evaluations[results.evaluations["last"]]
     last = last[done] if (done := last["state"] == "done").any() else last
@@ -150,13 +151,13 @@ def at_end(results: SweepResults) -> tuple[pd.DataFrame, int]:
 
 
 def _points(results: SweepResults, axis: str) -> tuple[pd.DataFrame, int | None]:
-    found = results.evaluations
+    rows = results.evaluations
     if axis == "parameters":
         return at_end(results)
     if axis == "flops":
-        return found[found["last"] & (found["state"] == "done") & found["flops"].notna()], None
-    # At a run's end there may be one of each split; the curve stays on the split that it is made of.
-    once = found.sort_values("split", key=lambda split: split == "test", kind="stable")
+        return rows[rows["last"] & (rows["state"] == "done") & rows["flops"].notna()], None
+    # At a run's end there may be an evaluation on each split; the curve keeps the split of the earlier ones.
+    once = rows.sort_values("split", key=lambda split: split == "test", kind="stable")
     return once.drop_duplicates(["run", "step"]).sort_values(["run", "step"]), None
 
 

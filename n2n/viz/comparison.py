@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from n2n.runs.run import Run, labels
-from n2n.utils.statistics import Z95
+from n2n.utils.statistics import t_interval
 from n2n.utils.strict import short_repr
 from n2n.viz.style import (
     BASELINE,
@@ -229,23 +229,28 @@ def _one_curve(run: Run) -> go.Figure:
 
 
 def excess_by_position(run: Run) -> go.Figure:
-    """Held-out excess loss at each position, with a pointwise 95% band; the oracle is the line at 0.
+    """Held-out excess loss at each position, with a pointwise 95% band over sequences (``t_interval``).
+
+    The oracle is the line at 0.
 
     Raises:
         ValueError: no run, or one that was not evaluated yet.
     """
     if not isinstance(run, Run):
         raise ValueError(f"run: saw {short_repr(run)}; a Run is needed, such as n2n.Run(folder)")
-    found = run.evaluation
-    mean, half = np.array(found["excess_by_position"]), Z95 * np.array(found["excess_standard_error_by_position"])
+    evaluation = run.evaluation
+    mean = np.array(evaluation["excess_by_position"])
+    error = np.array(evaluation["excess_standard_error_by_position"])
+    low, high = t_interval(mean, error, evaluation["sequences"])
     position = np.arange(1, len(mean) + 1)
-    title = f"{_name(run)}: excess loss on {found['sequences']} {found['split']} sequences, mean and 95% band"
+    sample = f"{evaluation['sequences']} {evaluation['split']} sequences"
+    title = f"{_name(run)}: excess loss on {sample}, mean and 95% band"
     fig = figure(title, "position t of the predicted token", EXCESS)
-    add_band(fig, position, mean - half, mean + half, MODEL)
+    add_band(fig, position, low, high, MODEL)
     fig.add_scatter(
         x=position,
         y=mean,
-        customdata=half,
+        customdata=high - mean,
         name=run.config.arch,
         mode="lines",
         line={"color": MODEL, "width": 2},

@@ -7,6 +7,7 @@ import pytest
 import n2n
 from n2n.graph.graph import Graph
 from n2n.graph.presets import PRESETS
+from n2n.utils.statistics import student_quantile
 from n2n.viz.graph_layout import layout, radius
 
 
@@ -122,7 +123,9 @@ def test_excess_by_position_shows_mean_and_band(run):
     assert list(line.x) == list(range(1, 12))
     assert list(line.y) == found["excess_by_position"]
     upper = np.array(band.y[:11]) - np.array(line.y)
-    assert upper == pytest.approx(1.96 * np.array(found["excess_standard_error_by_position"]), rel=1e-4)
+    assert upper == pytest.approx(
+        student_quantile(found["sequences"] - 1) * np.array(found["excess_standard_error_by_position"]), rel=1e-4
+    )
     assert figure.layout.shapes[0].y0 == 0.0  # the oracle's line
     assert "nats per token" in figure.layout.yaxis.title.text
 
@@ -134,12 +137,13 @@ def test_figures_are_plain_json(run):
 
 def test_runs_side_by_side():
     table = pd.DataFrame(
-        {"excess_loss": [0.1, np.nan, 0.2], "excess_standard_error": [0.01, np.nan, 0.02]}, index=["a", "b", "c"]
+        {"excess_loss": [0.1, np.nan, 0.2], "excess_standard_error": [0.01, np.nan, 0.02], "eval_sequences": 10},
+        index=["a", "b", "c"],
     )
     figure = n2n.viz.excess_by_run(table)
     runs = trace(figure, "runs")
     assert (list(runs.x), list(runs.y)) == ([0.1, 0.2], ["a", "c"])
-    assert list(runs.error_x.array) == pytest.approx([0.0196, 0.0392], abs=1e-4)
+    assert list(runs.error_x.array) == pytest.approx([0.0226, 0.0452], abs=1e-4)
     assert "1 without one" in figure.layout.title.text
     for nothing in (table.iloc[1:2], pd.DataFrame({"state": ["missing"]})):
         with pytest.raises(ValueError, match="no run of the table was evaluated yet"):

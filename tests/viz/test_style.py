@@ -50,6 +50,7 @@ def swept(runs: int = 9) -> SweepResults:
     rows["excess_loss"] = 30 * rows["parameters"] ** -0.5
     common = {"task": EVIL, "seed": 0, "state": "done", "split": EVIL, "step": 1, "tokens": 9000, "flops": 1e9}
     rows = rows.assign(**common, excess_standard_error=0.01, last=True)
+    rows = rows.assign(low=rows["excess_loss"] - 0.0196, high=rows["excess_loss"] + 0.0196)
     return SweepResults(Path("x"), rows.set_index("run")[["arch", "state", "task"]], rows, pd.DataFrame())
 
 
@@ -139,7 +140,9 @@ FIGURES: dict[str, Callable[[], go.Figure]] = {
     "few runs": lambda: viz.scaling_law(scaling_fits(swept(2), "parameters", resamples=100)),
     "equal size": lambda: viz.equal_size(at_equal_size(swept())),
     "by run": lambda: viz.excess_by_run(
-        pd.DataFrame({"excess_loss": [0.1, 0.2], "excess_standard_error": 0.1}, index=[EVIL, OTHER])
+        pd.DataFrame(
+            {"excess_loss": [0.1, 0.2], "excess_standard_error": 0.1, "eval_sequences": 8}, index=[EVIL, OTHER]
+        )
     ),
     "phase": lambda: viz.phase_diagram(grid()),
     "difficulty": lambda: viz.equal_difficulty(difficulty()),

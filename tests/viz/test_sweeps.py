@@ -27,6 +27,7 @@ def swept(exponent: float = 0.5, runs: int = 9, **fields) -> SweepResults:
     frame["excess_loss"] = 30 * frame["parameters"] ** -exponent * np.exp(0.1 * rng.normal(size=runs))
     common = {"arch": "mamba", "task": "g", "seed": 0, "state": "done", "split": "test", "step": 1, "tokens": 9000}
     frame = frame.assign(**{**common, "flops": 1e9, "excess_standard_error": 0.01, "last": True, **fields})
+    frame = frame.assign(low=frame["excess_loss"] - 0.0196, high=frame["excess_loss"] + 0.0196)
     return SweepResults(Path("x"), frame.set_index("run")[["arch", "state", "task"]], frame, pd.DataFrame())
 
 
