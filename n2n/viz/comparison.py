@@ -1,4 +1,4 @@
-"""Learners beside the oracle and n-grams: excess loss by position, state and switch, and calibration."""
+"""Excess loss of models by position, state and time since a switch; n-grams, calibration and learning curves."""
 
 from __future__ import annotations
 
@@ -30,48 +30,60 @@ from n2n.viz.style import (
 )
 
 
-def excess_along(table: pd.DataFrame, what: str, label: str, title: str) -> go.Figure:
-    """Mean excess loss of each model along a whole number, with a pointwise 95% band; the oracle is the line at 0.
+def excess_along(table: pd.DataFrame, column: str, label: str, title: str) -> go.Figure:
+    """Mean excess loss of each model against a whole number, with a pointwise 95% band. The oracle is the line at 0.
 
     Args:
-        table: of ``n2n.comparison.by_position`` or ``after_switch``.
-        what: the column on the axis, ``"position"`` or ``"since"``.
-        label: of the axis.
-        title: of the figure.
+        table: from ``n2n.comparison.by_position`` or ``after_switch``.
+        column: column of the x-axis, ``"position"`` or ``"since"``.
+        label: label of the x-axis.
+        title: title of the figure.
     """
     fig = figure(title, label, EXCESS)
     models = list(dict.fromkeys(table["model"]))
     for model, line in zip(models, lines(len(models)), strict=True):
         rows = table[table["model"] == model]
-        add_band(fig, rows[what], rows["low"].round(4), rows["high"].round(4), line["color"])
-        hover = f"{plain(model)}, {plain(label)} %{{x}}<br>%{{y:.3f}} {ENDS}"
-        fig.add_scatter(**_points(rows, what), mode="lines", name=plain(model), line=line, hovertemplate=hover)
+        add_band(fig, rows[column], rows["low"].round(4), rows["high"].round(4), line["color"])
+        fig.add_scatter(
+            x=rows[column].tolist(),
+            y=rows["excess_loss"].tolist(),
+            customdata=_columns(rows, "low", "high"),
+            mode="lines",
+            name=plain(model),
+            line=line,
+            hovertemplate=f"{plain(model)}, {plain(label)} %{{x}}<br>%{{y:.3f}} {ENDS}",
+        )
     add_oracle_at_zero(fig)
     return fig
 
 
 def excess_by_state(table: pd.DataFrame, latent: str, title: str) -> go.Figure:
-    """Mean excess loss of each model by a latent's true state, with 95% intervals; the oracle is the line at 0.
+    """Mean excess loss of each model by a latent's true state, with 95% intervals. The oracle is the line at 0.
 
     Args:
-        table: of ``n2n.comparison.by_state``.
-        latent: whose states these are.
-        title: of the figure.
+        table: from ``n2n.comparison.by_state``.
+        latent: name of the latent.
+        title: title of the figure.
     """
     fig = figure(title, f"true state of {latent} (its share of the tokens)", EXCESS)
     models = list(dict.fromkeys(table["model"]))
     states = table["state"].unique().tolist()
-    share = table[table["model"] == models[0]].set_index("state")["tokens"]
-    share = share / share.sum()
+    tokens = table[table["model"] == models[0]].set_index("state")["tokens"]
+    share = tokens / tokens.sum()
     for i, (model, line) in enumerate(zip(models, lines(len(models)), strict=True)):
         rows = table[table["model"] == model]
-        aside = 0.12 * (i - (len(models) - 1) / 2)
-        rows = rows.assign(place=[states.index(state) + aside for state in rows["state"]])
-        where = plain(f"{model}, {latent} in state")
-        hover = f"{where} %{{customdata[2]}}, %{{customdata[3]:,}} tokens<br>%{{y:.3f}} {ENDS}"
-        marks = {"mode": "markers", "marker": {"color": line["color"], "size": 9}, "error_y": _bars(rows)}
-        shown = _points(rows, "place", "state", "tokens")
-        fig.add_scatter(**shown, **marks, name=plain(model), hovertemplate=hover)
+        shift = 0.12 * (i - (len(models) - 1) / 2)
+        state = plain(f"{model}, {latent} in state")
+        fig.add_scatter(
+            x=[states.index(state) + shift for state in rows["state"]],
+            y=rows["excess_loss"].tolist(),
+            customdata=_columns(rows, "low", "high", "state", "tokens"),
+            mode="markers",
+            name=plain(model),
+            marker={"color": line["color"], "size": 9},
+            error_y=_bars(rows),
+            hovertemplate=f"{state} %{{customdata[2]}}, %{{customdata[3]:,}} tokens<br>%{{y:.3f}} {ENDS}",
+        )
     add_oracle_at_zero(fig)
     names = [f"{state}<br>{share[state]:.1%}" for state in states]
     fig.update_xaxes(tickvals=list(range(len(states))), ticktext=names)
@@ -79,53 +91,69 @@ def excess_by_state(table: pd.DataFrame, latent: str, title: str) -> go.Figure:
 
 
 def excess_against_ngrams(table: pd.DataFrame, title: str) -> go.Figure:
-    """What n-grams, and the best predictors that see as much, lose beyond the oracle by order, and each model's level.
+    """Excess loss of n-grams, and of the best predictors with the same windows, by order, and the level of each model.
 
-    The axis is logarithmic, and the oracle, at 0, below it. A model whose excess loss is not positive is named in the
-    title; an interval's end that is not is drawn at the foot.
+    The axis is logarithmic, so the oracle, at 0, is below it. The title names models whose excess loss is not positive.
+    Interval ends that are not positive are drawn at the foot of the axis.
 
     Args:
-        table: of ``n2n.comparison.against_ngrams``.
-        title: of the figure.
+        table: from ``n2n.comparison.against_ngrams``.
+        title: title of the figure.
     """
     positive = table["excess_loss"] > 0
     foot = log_foot(table["excess_loss"])
     below = table[~positive]
-    beyond = "".join(
+    not_drawn = "".join(
         f"; {name} at {loss:.4f}" for name, loss in zip(below["predictor"], below["excess_loss"], strict=True)
     )
-    fig = figure(title + beyond, "order n: the last n - 1 tokens are seen", EXCESS)
+    fig = figure(title + not_drawn, "order n: the last n - 1 tokens are seen", EXCESS)
     table = table[positive].assign(low=table["low"].clip(lower=foot))
-    for name, kind, dash in (("n-gram", "n-gram, fitted", "solid"), ("exact", "exact, seeing as much", "dot")):
-        rows = table[table["predictor"] == name]
-        style = {"mode": "lines+markers", "line": {"color": BASELINE, "width": 2, "dash": dash}, "error_y": _bars(rows)}
-        hover = f"{kind}, order %{{x}}<br>%{{y:.4f}} {ENDS}"
-        if len(rows):
-            fig.add_scatter(**_points(rows, "order"), **style, name=kind, hovertemplate=hover)
+    for predictor, name, dash in (("n-gram", "n-gram, fitted", "solid"), ("exact", "exact, same window", "dot")):
+        _add_ngrams(fig, table[table["predictor"] == predictor], name, dash)
     models, orders = table[table["order"].isna()], table["order"].dropna()
-    span = [int(orders.min()), int(orders.max())]
+    ends = [int(orders.min()), int(orders.max())]
     for (_, row), line in zip(models.iterrows(), lines(len(models)), strict=True):
-        add_band(fig, span, [row["low"]] * 2, [row["high"]] * 2, line["color"])
+        add_band(fig, ends, [row["low"]] * 2, [row["high"]] * 2, line["color"])
         name = plain(row["predictor"])
-        hover = f"{name}: {row['excess_loss']:.4f} ({row['low']:.4f} to {row['high']:.4f})<extra></extra>"
-        level = {"x": span, "y": [row["excess_loss"]] * 2, "mode": "lines", "line": line, "name": name}
-        fig.add_scatter(**level, hovertemplate=hover)
+        fig.add_scatter(
+            x=ends,
+            y=[row["excess_loss"]] * 2,
+            mode="lines",
+            line=line,
+            name=name,
+            hovertemplate=f"{name}: {row['excess_loss']:.4f} ({row['low']:.4f} to {row['high']:.4f})<extra></extra>",
+        )
     fig.update_layout(showlegend=True)
     fig.update_yaxes(type="log", dtick="D2")
     fig.update_xaxes(dtick=1)
     return fig
 
 
-def reliability_diagram(table: pd.DataFrame, title: str) -> go.Figure:
-    """How often what was given a probability came true, on logarithmic axes, with 95% intervals.
+def _add_ngrams(fig: go.Figure, rows: pd.DataFrame, name: str, dash: str) -> None:
+    if rows.empty:
+        return
+    fig.add_scatter(
+        x=rows["order"].tolist(),
+        y=rows["excess_loss"].tolist(),
+        customdata=_columns(rows, "low", "high"),
+        mode="lines+markers",
+        name=name,
+        line={"color": BASELINE, "width": 2, "dash": dash},
+        error_y=_bars(rows),
+        hovertemplate=f"{name}, order %{{x}}<br>%{{y:.4f}} {ENDS}",
+    )
 
-    Where none of the predictions came true only the upper end of the interval is drawn, as an open triangle.
+
+def reliability_diagram(table: pd.DataFrame, title: str) -> go.Figure:
+    """Observed frequency against predicted probability on logarithmic axes, with 95% intervals.
+
+    If no prediction of a bin came true, an open triangle marks the upper end of its interval.
 
     Args:
-        table: of ``n2n.comparison.reliability``.
-        title: of the figure.
+        table: from ``n2n.comparison.reliability``.
+        title: title of the figure.
     """
-    fig = figure(title, "predicted probability of a symbol", "how often it came")
+    fig = figure(title, "predicted probability of a symbol", "observed frequency")
     smallest = float(table["predicted"].min())
     ideal = {"color": GRID, "width": 2}
     fig.add_scatter(x=[smallest, 1], y=[smallest, 1], mode="lines", line=ideal, name="calibrated", hoverinfo="skip")
@@ -133,44 +161,51 @@ def reliability_diagram(table: pd.DataFrame, title: str) -> go.Figure:
     models = [name for name in names if name != "oracle"]
     styles = {**dict(zip(models, lines(len(models)), strict=True)), "oracle": {"color": ORACLE, "width": 2}}
     for name in names:
-        own = table[table["model"] == name]
-        rows, never = own[own["observed"] > 0], own[own["observed"] == 0]
-        hover = f"{plain(name)}, predicted %{{x:.3g}}, came %{{y:.3g}}<br>{ENDS}".replace(":.3f", ":.3g")
-        reach = _bars(rows.assign(low=rows["low"].clip(lower=smallest / 3)), "observed", 1)
-        points = _points(rows, "predicted", value="observed")
-        fig.add_scatter(
-            **points, mode="lines+markers", line=styles[name], error_y=reach, name=plain(name), hovertemplate=hover
-        )
-        marks = {"mode": "markers", "marker": {"symbol": "triangle-down-open", "color": styles[name]["color"]}}
-        none = f"{plain(name)}, predicted %{{x:.3g}}, never came, at most %{{y:.3g}}<extra></extra>"
-        where = {"x": never["predicted"].tolist(), "y": never["high"].tolist(), "showlegend": False}
-        fig.add_scatter(**where, **marks, hovertemplate=none)
+        _add_reliability(fig, table[table["model"] == name], plain(name), styles[name], smallest / 3)
     fig.update_xaxes(type="log", dtick=1, exponentformat="power")
     fig.update_yaxes(type="log", dtick=1, exponentformat="power")
     fig.update_layout(height=480)
     return fig
 
 
-def _points(rows: pd.DataFrame, x: str, *more: str, value: str = "excess_loss") -> dict:
-    return {
-        "x": rows[x].tolist(),
-        "y": rows[value].tolist(),
-        "customdata": rows[["low", "high", *more]].to_numpy(dtype=object).tolist(),
-    }
+def _add_reliability(fig: go.Figure, table: pd.DataFrame, name: str, line: dict, foot: float) -> None:
+    rows, never = table[table["observed"] > 0], table[table["observed"] == 0]
+    fig.add_scatter(
+        x=rows["predicted"].tolist(),
+        y=rows["observed"].tolist(),
+        customdata=_columns(rows, "low", "high"),
+        mode="lines+markers",
+        name=name,
+        line=line,
+        error_y=_bars(rows.assign(low=rows["low"].clip(lower=foot)), "observed", 1),
+        hovertemplate=f"{name}, predicted %{{x:.3g}}, observed %{{y:.3g}}<br>{ENDS}".replace(":.3f", ":.3g"),
+    )
+    fig.add_scatter(
+        x=never["predicted"].tolist(),
+        y=never["high"].tolist(),
+        mode="markers",
+        showlegend=False,
+        marker={"symbol": "triangle-down-open", "color": line["color"]},
+        hovertemplate=f"{name}, predicted %{{x:.3g}}, never observed, at most %{{y:.3g}}<extra></extra>",
+    )
 
 
-def _bars(rows: pd.DataFrame, value: str = "excess_loss", thickness: float = 1.5) -> dict:
-    return bars(rows["high"] - rows[value], rows[value] - rows["low"], thickness)
+def _columns(rows: pd.DataFrame, *names: str) -> list[list]:
+    return rows[list(names)].to_numpy(dtype=object).tolist()
+
+
+def _bars(rows: pd.DataFrame, column: str = "excess_loss", thickness: float = 1.5) -> dict:
+    return bars(rows["high"] - rows[column], rows[column] - rows["low"], thickness)
 
 
 def learning_curve(runs: Run | Sequence[Run]) -> go.Figure:
-    """Training loss and the oracle's on the same batches, by step.
+    """Training loss by step, and the oracle's loss on the same batches.
 
-    Of a long run some 2,000 logged steps are drawn, among them the least and the largest loss of every stretch.
+    For a long run about 2,000 logged steps are drawn, including the smallest and the largest loss of every stretch.
 
     Args:
-        runs: one, whose baselines are dotted once it was evaluated; or several, in a colour each, named by architecture
-            or folder. Runs that see the same batches share the oracle's line.
+        runs: one run, with its baselines as dotted lines if it was evaluated; or several runs, each in its own colour
+            and named by architecture or folder. Runs with the same batches share the oracle's line.
 
     Raises:
         ValueError: no run, or one without a logged step.
@@ -178,7 +213,8 @@ def learning_curve(runs: Run | Sequence[Run]) -> go.Figure:
     several = [runs] if isinstance(runs, Run) else runs
     if not isinstance(several, Sequence) or not several or not all(isinstance(run, Run) for run in several):
         raise ValueError(f"runs: saw {short_repr(runs)}; a Run or a list of runs is needed, such as n2n.Run(folder)")
-    return _one_curve(several[0]) if len(several) == 1 else _curves(several)
+    fig = _one_curve(several[0]) if len(several) == 1 else _curves(several)
+    return fig.update_layout(hovermode="x unified", xaxis={"unifiedhovertitle": {"text": "step %{x}"}})
 
 
 def _curves(runs: Sequence[Run]) -> go.Figure:
@@ -188,15 +224,14 @@ def _curves(runs: Sequence[Run]) -> go.Figure:
     for i, (run, name, line) in enumerate(zip(runs, names, lines(len(runs)), strict=True)):
         rows = _logged(run)
         _add_line(fig, rows, "loss", name, line)
-        if batches.index(batches[i]) == i:  # the first of those that see the same
-            told = "oracle" if batches.count(batches[0]) == len(runs) else f"oracle, {name}"
-            _add_line(fig, rows, "oracle_nll", told, {**line, "color": ORACLE})
-    fig.update_layout(hovermode="x unified", xaxis={"unifiedhovertitle": {"text": "step %{x}"}})
+        if batches.index(batches[i]) == i:  # the first run with these batches
+            oracle = "oracle" if batches.count(batches[0]) == len(runs) else f"oracle, {name}"
+            _add_line(fig, rows, "oracle_nll", oracle, {**line, "color": ORACLE})
     return fig
 
 
 def _batches(run: Run) -> tuple:
-    """What decides the tokens that a run logs its losses on."""
+    """Fields of the configuration that decide the tokens of the logged losses."""
     config = run.config
     logged = (config.seq_len, config.batch_size, config.steps, config.log_every)
     return config.process, config.data, config.sequences, *logged
@@ -220,11 +255,13 @@ def _one_curve(run: Run) -> go.Figure:
     fig = figure(f"{_name(run)}: loss on each logged training batch", "step", f"loss, {NATS}")
     for column, name, colour in (("loss", run.config.arch, MODEL), ("oracle_nll", "oracle", ORACLE)):
         _add_line(fig, rows, column, name, {"color": colour, "width": 2})
-    for baseline, found in ((name, run.evaluation) for name in ("unigram", "bigram") if run.evaluations):
-        fig.add_hline(found[baseline], line={"color": BASELINE, "dash": "dot", "width": 1.5})
-        label = {"text": baseline, "x": 1.0, "xref": "paper", "y": found[baseline], "font": {"color": BASELINE}}
-        fig.add_annotation(**label, xanchor="right", yanchor="bottom", showarrow=False)
-    fig.update_layout(hovermode="x unified", xaxis={"unifiedhovertitle": {"text": "step %{x}"}})
+    if run.evaluations:
+        for baseline in ("unigram", "bigram"):
+            line, text = (
+                {"color": BASELINE, "dash": "dot", "width": 1.5},
+                {"text": baseline, "font": {"color": BASELINE}},
+            )
+            fig.add_hline(run.evaluation[baseline], line=line, annotation=text, annotation_position="top right")
     return fig
 
 

@@ -43,7 +43,7 @@ def test_the_phase_diagram_marks_log_v_and_what_was_measured():
         assert (mean, error) == pytest.approx((row["entropy"], row["standard_error"]), abs=1e-5)
         place = list(surface.y).index(y), list(surface.x).index(x)
         assert surface.z[place[0]][place[1]] == pytest.approx(mean)
-    star = trace(figure, "the graph as given")
+    star = trace(figure, "original graph")
     assert (star.x[0], star.y[0]) == (0.01, 0.03)
     assert (figure.layout.xaxis.type, figure.layout.yaxis.type) == ("log", "log")
 
