@@ -1,4 +1,4 @@
-"""Figures: values in, plotly figures out, with one look."""
+"""Figures: functions from values to plotly figures, in one style."""
 
 from n2n.viz.benchmark import cost_growth
 from n2n.viz.comparison import (

@@ -1,4 +1,4 @@
-"""How the oracle's cost grows with the joint latent states."""
+"""Figures of benchmarks: cost of the oracle against the number of joint latent states."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ LINES = (("filter, ms", "n2n's factored filter", ORACLE), ("textbook, ms", "text
 
 
 def cost_growth(table: pd.DataFrame) -> go.Figure:
-    """Time a token a sequence against S on logarithmic axes, from ``benchmark.growth_table``."""
+    """Time per token and sequence against S on logarithmic axes.
+
+    Args:
+        table: from ``n2n.benchmark.growth_table``.
+    """
     fig = figure(
         "Exact inference: cost against the number of joint states", "joint latent states S", "ms per token per sequence"
     )

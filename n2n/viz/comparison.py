@@ -255,13 +255,9 @@ def _one_curve(run: Run) -> go.Figure:
     fig = figure(f"{_name(run)}: loss on each logged training batch", "step", f"loss, {NATS}")
     for column, name, colour in (("loss", run.config.arch, MODEL), ("oracle_nll", "oracle", ORACLE)):
         _add_line(fig, rows, column, name, {"color": colour, "width": 2})
-    if run.evaluations:
-        for baseline in ("unigram", "bigram"):
-            line, text = (
-                {"color": BASELINE, "dash": "dot", "width": 1.5},
-                {"text": baseline, "font": {"color": BASELINE}},
-            )
-            fig.add_hline(run.evaluation[baseline], line=line, annotation=text, annotation_position="top right")
+    for baseline in ("unigram", "bigram") if run.evaluations else ():
+        line, label = {"color": BASELINE, "dash": "dot", "width": 1.5}, {"text": baseline, "font": {"color": BASELINE}}
+        fig.add_hline(run.evaluation[baseline], line=line, annotation=label, annotation_position="top right")
     return fig
 
 

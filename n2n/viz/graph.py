@@ -1,4 +1,4 @@
-"""The latent graph as a picture."""
+"""Figure of a latent graph."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 _BY_MODE = {"default": MODEL, "slow": ACCENT, "dead": PINK, "context": AMBER}
 _PLAIN_LINE = {"color": "#888888", "width": 1.5}
-STRENGTHS = sample_colorscale(SCALE, [0.4 + 0.055 * i for i in range(11)])  # its ends would fade into a page
+STRENGTHS = sample_colorscale(
+    SCALE, [0.4 + 0.055 * i for i in range(11)]
+)  # without the ends, which would fade into the page
 _THIN, _THICK = 1.0, 6.0  # pixels
 _LAG_SHIFT = 0.12
 _PIXELS = 80  # per unit
@@ -30,15 +32,15 @@ Edge = tuple[str, str, int]  # (parent, child, lag)
 
 
 def draw_graph(graph: Graph | Process | str, information: pd.DataFrame | None = None) -> go.Figure:
-    """The contemporaneous edges, parents above children and X at the foot.
+    """Draw nodes and contemporaneous edges, with parents above children and X at the bottom.
 
-    Discs grow with the number of states; a loop marks a node that sees its own previous state, an arrow in X's colour a
-    latent that sees the previous token. Latents are coloured by mode.
+    Discs grow with the number of states. A loop marks a node that sees its own previous state; an arrow in X's colour
+    marks a latent that sees the previous token. Colours of latents show their modes.
 
     Args:
-        graph: to draw; or a process or a preset's name, whose graph is drawn.
-        information: of ``n2n.edge_information``, a row for each edge and loop. Then these are the wider and the
-            brighter the more their ends share, in nats, and tell it where one points at them.
+        graph: a graph, a process, or the name of a preset.
+        information: from ``n2n.edge_information``, a row for each edge and loop. Edges widen and brighten with mutual
+            information, and hover text gives it in nats.
 
     Raises:
         ValueError: no graph, or an edge without its information.
@@ -50,8 +52,8 @@ def draw_graph(graph: Graph | Process | str, information: pd.DataFrame | None = 
     loops, arrows = _lines(place, radii, _styles(shared) if shared else _plain(graph))
     across, down = zip(*place.values(), strict=True)
     hidden = {"visible": False, "fixedrange": True}
-    # Shapes and arrows are given all at once: adding them one by one takes time in the square of their number.
-    look = {
+    # Adding shapes and arrows one by one would take time quadratic in their number.
+    style = {
         "template": TEMPLATE,
         "title": {"text": _title(graph)},
         "shapes": [*loops, *_discs(graph, place, radii)],
@@ -62,14 +64,14 @@ def draw_graph(graph: Graph | Process | str, information: pd.DataFrame | None = 
         "margin": {"b": 10},
         "showlegend": True,
     }
-    fig = go.Figure(layout=look).add_scatter(**_labels(graph, place))
+    fig = go.Figure(layout=style).add_scatter(**_labels(graph, place))
     if shared:
-        fig.add_scatter(**_told(shared, place, radii)).add_scatter(**_scale(max(shared.values())))
+        fig.add_scatter(**_edge_hovers(shared, place, radii)).add_scatter(**_scale(max(shared.values())))
     return fig
 
 
 def _lines(place: dict[str, Point], radii: dict[str, float], styles: dict[Edge, dict]) -> tuple[list[dict], list[dict]]:
-    """The loops' circles and the other edges' arrows."""
+    """Circles of the loops and arrows of the other edges."""
     loops, arrows = [], []
     for edge, line in styles.items():
         parent, child, _ = edge
@@ -86,15 +88,15 @@ def _edges(graph: Graph) -> list[Edge]:
 
 
 def _shared(graph: Graph, information: pd.DataFrame | None) -> dict[Edge, float]:
-    """Nats by edge; empty where they are not asked for."""
+    """Mutual information of each edge, nats; empty without ``information``."""
     if information is None:
         return {}
     rows = information[["parent", "child", "lag", "information"]].itertuples(index=False, name=None)
-    found = {(parent, child, lag): nats for parent, child, lag, nats in rows}
+    nats_of = {(parent, child, lag): nats for parent, child, lag, nats in rows}
     for edge in _edges(graph):
-        if edge not in found:
+        if edge not in nats_of:
             raise ValueError(f"information: saw no row for {_name(edge)}; every edge and loop of the graph needs one")
-    return {edge: found[edge] for edge in _edges(graph)}
+    return {edge: nats_of[edge] for edge in _edges(graph)}
 
 
 def _plain(graph: Graph) -> dict[Edge, dict]:
@@ -103,15 +105,15 @@ def _plain(graph: Graph) -> dict[Edge, dict]:
 
 
 def _styles(shared: dict[Edge, float]) -> dict[Edge, dict]:
-    """Width in proportion to the nats, from a thin line at 0."""
-    most = max(shared.values()) or 1.0
-    parts = {edge: nats / most for edge, nats in shared.items()}
+    """Lines whose widths and colours grow linearly with mutual information, from a thin line at 0."""
+    largest = max(shared.values()) or 1.0
+    parts = {edge: nats / largest for edge, nats in shared.items()}
     colours = dict(zip(parts, sample_colorscale(STRENGTHS, list(parts.values())), strict=True))
     return {edge: {"color": colours[edge], "width": _THIN + (_THICK - _THIN) * part} for edge, part in parts.items()}
 
 
-def _told(shared: dict[Edge, float], place: dict[str, Point], radii: dict[str, float]) -> dict:
-    """The trace that tells of each edge where one points at its middle; its marks are clear."""
+def _edge_hovers(shared: dict[Edge, float], place: dict[str, Point], radii: dict[str, float]) -> dict:
+    """A trace of invisible marks in the middle of each edge, which carry its hover text."""
     middles = [_middle(edge, place, radii) for edge in shared]
     return {
         "mode": "markers",
@@ -124,10 +126,10 @@ def _told(shared: dict[Edge, float], place: dict[str, Point], radii: dict[str, f
     }
 
 
-def _scale(most: float) -> dict:
-    """The trace that carries the colour bar."""
+def _scale(largest: float) -> dict:
+    """An empty trace that carries the colour bar."""
     bar = {"title": {"text": "mutual information, nats", "side": "right", "font": {"size": 13}}, "thickness": 12}
-    shades = {"colorscale": STRENGTHS, "cmin": 0, "cmax": most or 1.0, "color": [0.0], "colorbar": bar}
+    shades = {"colorscale": STRENGTHS, "cmin": 0, "cmax": largest or 1.0, "color": [0.0], "colorbar": bar}
     return {"mode": "markers", "x": [None], "y": [None], "marker": {"showscale": True, **shades}, "showlegend": False}
 
 
@@ -151,13 +153,13 @@ def _ends(place: dict[str, Point], edge: Edge) -> tuple[Point, Point]:
 
 
 def _discs(graph: Graph, place: dict[str, Point], radii: dict[str, float]) -> list[dict]:
-    discs, named = [], set()
+    discs, groups = [], set()
     for node in graph.order:
         group = "observed" if node.observed else f"latent, {node.mode} mode"
         line = {"color": ORACLE if node.observed else _fill(node), "width": 2}
-        legend = {"name": group, "legendgroup": group, "showlegend": group not in named}
+        legend = {"name": group, "legendgroup": group, "showlegend": group not in groups}
         discs.append(_circle(place[node.name], radii[node.name], line=line, fillcolor=_fill(node), **legend))
-        named.add(group)
+        groups.add(group)
     return discs
 
 
@@ -167,8 +169,8 @@ def _title(graph: Graph) -> str:
         (graph.num_joint_states, "joint state"),
         (graph.vocab_size, "symbol"),
     )
-    told = ", ".join(f"{count:,} {what}{'' if count == 1 else 's'}" for count, what in counts)
-    return f"{plain(graph.name)}: {told}" if graph.name else told
+    text = ", ".join(f"{count:,} {what}{'' if count == 1 else 's'}" for count, what in counts)
+    return f"{plain(graph.name)}: {text}" if graph.name else text
 
 
 def _fill(node: Node) -> str:
@@ -176,7 +178,7 @@ def _fill(node: Node) -> str:
 
 
 def _labels(graph: Graph, place: dict[str, Point]) -> dict:
-    """The trace that carries the texts and the hovers; it has no marks of its own."""
+    """A trace without marks that carries the nodes' labels and hover text."""
     return {
         "mode": "text",
         "x": [place[node.name][0] for node in graph.order],
@@ -199,7 +201,7 @@ def _hover(node: Node, observed: str) -> str:
 
 
 def _aside(tail: Point, head: Point, shift: float) -> tuple[Point, Point]:
-    """The two ends moved to the right of the way between them, so that edges there and back lie side by side."""
+    """Both ends of an edge, moved to the right of its direction, so that opposite edges lie side by side."""
     length = math.dist(tail, head)
     right = ((head[1] - tail[1]) / length * shift, (tail[0] - head[0]) / length * shift)
     return (tail[0] + right[0], tail[1] + right[1]), (head[0] + right[0], head[1] + right[1])

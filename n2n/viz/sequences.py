@@ -1,4 +1,4 @@
-"""Sequences as ribbons: the tokens, the latents' true paths, and what the oracle believes of them."""
+"""Figures of sequences: tokens, true paths of latents, and the oracle's beliefs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from n2n.oracle.filtering import Filtered
     from n2n.process.process import Sample
 
-MAX_TOKENS = 20_000  # of a figure of tokens; a cell of theirs cannot be averaged
-MAX_WRITTEN = 40  # tokens in a row, up to which their numbers are written into the cells
-MAX_BELIEFS = 24_000  # of all latents together, beyond which neighbours are averaged
-_REDUCED = 96  # states and time steps of each that are left then, at most
-_GOLDEN = 0.618034  # of a turn of the colour wheel from one token to the next: near numbers get far colours
-_GAP, _TOKENS, _LOSS = 18, 26, 90  # pixels: between rows, of the tokens, of the oracle's loss
-_STATE, _LEAST, _LATENTS = 14, 44, 480  # pixels: of a state, of a latent at least, of all latents at most
-_FEW_STATES = 6  # each of which is written beside its row
+MAX_TOKENS = 20_000  # in one figure, because tokens cannot be averaged
+MAX_WRITTEN = 40  # tokens in a row whose numbers fit into the cells
+MAX_BELIEFS = 24_000  # of all latents together; beyond this neighbours are averaged
+_REDUCED = 96  # states and time steps of each latent after averaging, at most
+_GOLDEN = 0.618034  # turn of the colour wheel from one token to the next: near numbers get distant colours
+_GAP, _TOKENS, _LOSS = 18, 26, 90  # pixels: gap between rows, row of tokens, row of the oracle's loss
+_STATE, _MIN_LATENT, _MAX_LATENTS = 14, 44, 480  # pixels: a state, the smallest latent, all latents at most
+_FEW_STATES = 6  # with a tick label each
 
 
 def token_ribbons(tokens: np.ndarray) -> go.Figure:
-    """Sequences as rows of coloured cells, a colour a symbol, so that what comes again is seen.
+    """Sequences as rows of coloured cells, one colour per symbol, which makes repetitions visible.
 
     Args:
         tokens: ``(batch, T)`` integers from 0.
@@ -38,8 +38,8 @@ def token_ribbons(tokens: np.ndarray) -> go.Figure:
     """
     tokens = integers(tokens)
     if tokens.ndim != 2 or not 1 <= tokens.size <= MAX_TOKENS or tokens.min() < 0:
-        saw = f"saw shape {tokens.shape}, {tokens.min()} the least" if tokens.size else f"saw shape {tokens.shape}"
-        raise ValueError(f"tokens: {saw}; integers (batch, T) from 0, {MAX_TOKENS:,} at most, are needed")
+        saw = f"saw shape {tokens.shape}, smallest {tokens.min()}" if tokens.size else f"saw shape {tokens.shape}"
+        raise ValueError(f"tokens: {saw}; integers (batch, T) from 0, at most {MAX_TOKENS:,}, are needed")
     count = len(tokens)
     title = f"Tokens of {count} sequence{'' if count == 1 else 's'}, a colour for each symbol"
     fig = figure(title, "position t", "sequence")
@@ -51,14 +51,14 @@ def token_ribbons(tokens: np.ndarray) -> go.Figure:
 
 
 def draw_beliefs(sample: Sample, oracle: Filtered, row: int = 0) -> go.Figure:
-    """One sequence: each latent's belief P(z_t | x_<=t) with its true path over it, the tokens, the oracle's loss.
+    """One sequence: each latent's belief P(z_t | x_<=t) under its true path, the tokens, and the oracle's loss.
 
-    Of more than 24,000 beliefs those of neighbouring states and times are averaged, as the title then says.
+    If there are more than 24,000 beliefs, neighbouring states and times are averaged, and the title says so.
 
     Args:
-        sample: of a process, with its latents.
+        sample: a sample of a process, with latents.
         oracle: ``n2n.filter(process, sample.tokens, beliefs=True)``.
-        row: which sequence of the sample.
+        row: index of the sequence in the sample.
 
     Raises:
         ValueError: a sample without latents, an oracle without beliefs or of other sequences, or no such row.
@@ -71,7 +71,7 @@ def draw_beliefs(sample: Sample, oracle: Filtered, row: int = 0) -> go.Figure:
     rows = {"row_heights": [height / inside for height in heights], "vertical_spacing": _GAP / inside}
     fig = make_subplots(len(heights), 1, shared_xaxes=True, **rows)
     beliefs = {name: _numbers(belief[row]).T for name, belief in oracle.beliefs.items()}
-    done = _add_beliefs(fig, beliefs, {name: states[row] for name, states in sample.latents.items()})
+    averaged = _add_beliefs(fig, beliefs, {name: states[row] for name, states in sample.latents.items()})
     below = len(sizes) + 1
     fig.add_trace(_ribbon(sample.tokens[row : row + 1], "t = %{x}: token %{z}<extra></extra>"), row=below, col=1)
     fig.update_yaxes(title_text="token", showticklabels=False, ticks="", showgrid=False, row=below, col=1)
@@ -81,8 +81,8 @@ def draw_beliefs(sample: Sample, oracle: Filtered, row: int = 0) -> go.Figure:
     fig.update_xaxes(title_text="position t", row=below + 1, col=1)
     bar = {"title": {"text": "belief P(z<sub>t</sub> | x<sub>≤t</sub>)", "side": "right"}, "thickness": 12}
     shades = {"colorscale": SCALE, "cmin": 0, "cmax": 1, "colorbar": bar}
-    fig.update_layout(template=TEMPLATE, coloraxis=shades, title=f"The oracle along one sequence{done}")
-    top = 80 + 20 * done.count("<br>")
+    fig.update_layout(template=TEMPLATE, coloraxis=shades, title=f"The oracle along one sequence{averaged}")
+    top = 80 + 20 * averaged.count("<br>")
     return fig.update_layout(height=inside + top + 60, margin={"t": top, "b": 60})
 
 
@@ -98,13 +98,13 @@ def _check(sample: Sample, oracle: Filtered) -> None:
 
 
 def _add_beliefs(fig: go.Figure, beliefs: dict[str, np.ndarray], paths: dict[str, np.ndarray]) -> str:
-    """A row for each latent, of beliefs ``(n, T)`` and a path ``(T,)``; and what was averaged, for the title."""
+    """Add a row for each latent, of beliefs ``(n, T)`` and a path ``(T,)``; return clauses on averaging for the title."""
     shapes = [belief.shape for belief in beliefs.values()]
     few = sum(states * times for states, times in shapes) <= MAX_BELIEFS
-    most = max(map(max, shapes)) if few and shapes else _REDUCED
+    max_cells = max(map(max, shapes)) if few and shapes else _REDUCED
     averaged: dict[str, list[str]] = {}
     for i, (name, belief) in enumerate(beliefs.items(), start=1):
-        cells, (states, times), clause = reduced(belief, most)
+        cells, (states, times), clause = reduced(belief, max_cells)
         averaged.setdefault(clause.replace("rows", "states").replace("columns", "times"), []).append(name)
         fig.add_trace(_belief(name, cells, states, times), row=i, col=1)
         fig.add_trace(_path(name, paths[name], i == 1), row=i, col=1)
@@ -115,13 +115,13 @@ def _add_beliefs(fig: go.Figure, beliefs: dict[str, np.ndarray], paths: dict[str
 
 def _heights(sizes: list[int]) -> list[float]:
     """Pixels of each latent's row."""
-    wished = [max(_LEAST, _STATE * size) for size in sizes]
-    part = min(1.0, _LATENTS / max(1, sum(wished)))
-    return [max(_LEAST, part * height) for height in wished]
+    natural = [max(_MIN_LATENT, _STATE * size) for size in sizes]
+    part = min(1.0, _MAX_LATENTS / max(1, sum(natural)))
+    return [max(_MIN_LATENT, part * height) for height in natural]
 
 
 def _numbers(tensor) -> np.ndarray:
-    """Of a tensor on any device."""
+    """A tensor on any device as an array."""
     return np.asarray(tensor.cpu())
 
 
@@ -146,16 +146,16 @@ def _losses(nll: np.ndarray) -> go.Scatter:
 
 
 def _ribbon(tokens: np.ndarray, hover: str) -> go.Heatmap:
-    """Tokens ``(batch, T)`` as cells, each symbol in its own colour, whatever else there is."""
-    most = int(tokens.max()) + 1
-    colours = [_colour(token) for token in range(most)]
-    scale = [(edge / most, colour) for token, colour in enumerate(colours) for edge in (token, token + 1)]
+    """Tokens ``(batch, T)`` as cells. The colour of a symbol does not depend on the other tokens."""
+    symbols = int(tokens.max()) + 1
+    colours = [_colour(token) for token in range(symbols)]
+    scale = [(edge / symbols, colour) for token, colour in enumerate(colours) for edge in (token, token + 1)]
     written = {"texttemplate": "%{z}", "textfont": {"size": 10}}
     return go.Heatmap(
         z=tokens.tolist(),
         colorscale=scale,
         zmin=-0.5,
-        zmax=most - 0.5,
+        zmax=symbols - 0.5,
         showscale=False,
         ygap=1,
         hovertemplate=hover,
@@ -164,7 +164,7 @@ def _ribbon(tokens: np.ndarray, hover: str) -> go.Heatmap:
 
 
 def _colour(token: int) -> str:
-    """Hues from yellow by blue to pink: those of the oracle's line are left out."""
+    """Hues from yellow through blue to pink, without the hue of the oracle's line."""
     hue = (50 + 300 * (token * _GOLDEN % 1.0)) / 360
     light = (0.72, 0.55, 0.4)[token % 3]
     return "#" + "".join(f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue, light, 0.55))

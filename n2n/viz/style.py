@@ -1,4 +1,4 @@
-"""The look that all figures share, on a light page and on a dark one."""
+"""The style that all figures share, for light and dark pages."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import plotly.graph_objects as go
 
 NATS = "nats per token"
 EXCESS = f"excess loss, {NATS}"
-ENDS = "(%{customdata[0]:.3f} to %{customdata[1]:.3f})<extra></extra>"  # of an interval, in a hover
+ENDS = "(%{customdata[0]:.3f} to %{customdata[1]:.3f})<extra></extra>"  # an interval in hover text
 
-# Okabe and Ito's palette, told apart by the colour-blind (jfly.uni-koeln.de/color, 2008).
+# Okabe and Ito's palette, which colour-blind readers can distinguish (jfly.uni-koeln.de/color, 2008).
 MODEL, ORACLE, BASELINE, ACCENT = "#0072B2", "#D55E00", "#7F7F7F", "#009E73"
 SKY, PINK, AMBER = "#56B4E9", "#CC79A7", "#E69F00"
-COLOURS = (MODEL, ACCENT, PINK, AMBER, SKY)  # of what is compared, in order; the oracle's is nobody else's
-DASHES = ("solid", "dash", "dot", "dashdot")  # once the colours are used up
-SCALE = "Cividis"  # of magnitudes from 0, made for the colour-blind (Nunez et al., PLoS ONE 13 (2018))
-SIGNED = ((0.0, MODEL), (0.5, "#F2F2F2"), (1.0, AMBER))  # of numbers of either sign, 0 in the middle
+COLOURS = (MODEL, ACCENT, PINK, AMBER, SKY)  # of compared lines, in order; only the oracle has ORACLE
+DASHES = ("solid", "dash", "dot", "dashdot")  # for lines beyond the number of colours
+SCALE = "Cividis"  # for numbers from 0, safe for colour-blind readers (Nunez et al., PLoS ONE 13 (2018))
+SIGNED = ((0.0, MODEL), (0.5, "#F2F2F2"), (1.0, AMBER))  # for numbers of either sign, with 0 in the middle
 
-# Text and lines are seen on white and on JupyterLab's dark #111111 alike: a grey between them, and no paper of its own.
+# Text and lines are legible on white and on JupyterLab's dark #111111: a grey between them, on a clear background.
 TEXT, CLEAR = "#787878", "rgba(0, 0, 0, 0)"
 GRID = "rgba(127, 127, 127, 0.25)"
-MAX_CELLS = 64  # of a matrix along each axis; beyond, neighbours are averaged, and the title says so
+MAX_CELLS = 64  # of a matrix along each axis; beyond this neighbours are averaged, and the title says so
 
 _AXIS = {"gridcolor": GRID, "linecolor": GRID, "ticks": "outside", "tickcolor": GRID, "zeroline": False}
 TEMPLATE = go.layout.Template(
@@ -45,7 +45,7 @@ MAX_POINTS = 2000  # points of a curve; a screen has about as many columns
 
 
 def layer_name(layer: int) -> str:
-    """Of the residual stream or a mixer: layer 0 is the embedding, and layer l is block l, or the stream after it."""
+    """Name of a layer of the residual stream or of a mixer: layer 0 is the embedding, layer l is block l."""
     return f"block {layer}" if layer else "embedding"
 
 
@@ -53,38 +53,38 @@ _MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "{": "&#123;", 
 
 
 def plain(text: object) -> str:
-    """A text that plotly shows as it is, for names that people choose.
+    """Escape a text so that plotly shows it literally; needed for names that users choose.
 
-    plotly takes tags and entities for markup, ``%{x}`` in a hover for a value, and ``$x$`` for mathematics.
+    plotly reads tags and entities as markup, ``%{x}`` in hover text as a value, and ``$x$`` as mathematics.
     """
     return str(text).translate(_MARKUP)
 
 
 def figure(title: str, x: str, y: str) -> go.Figure:
-    """An empty figure with a title and named axes; all three are shown as they are."""
-    named = {"title": {"text": plain(title)}, "xaxis_title": plain(x), "yaxis_title": plain(y)}
-    return go.Figure(layout={"template": TEMPLATE, **named})
+    """An empty figure with a title and axis labels, which are shown literally."""
+    texts = {"title": {"text": plain(title)}, "xaxis_title": plain(x), "yaxis_title": plain(y)}
+    return go.Figure(layout={"template": TEMPLATE, **texts})
 
 
 def lines(count: int) -> list[dict]:
-    """A line's colour and dash for each of ``count`` things compared, no two alike up to 20."""
+    """Colours and dashes of ``count`` compared lines, all different up to 20."""
     colours = islice(cycle(COLOURS), count)
     return [{"color": colour, "width": 2, "dash": DASHES[i // len(COLOURS) % 4]} for i, colour in enumerate(colours)]
 
 
 def faint(colour: str) -> str:
-    """A colour, ``#RRGGBB``, as it fills the interval about a line of it."""
+    """The fill colour of a band around a line of this colour, ``#RRGGBB``."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red}, {green}, {blue}, 0.2)"
 
 
 def add_band(fig: go.Figure, x, low, high, colour: str, **where) -> None:
-    """Fill the interval from ``low`` to ``high`` at each of ``x``; ``where`` is a row and a column of subplots."""
+    """Fill the band from ``low`` to ``high``; ``where`` is the ``row`` and ``col`` of a subplot."""
     fig.add_scatter(**around(x, low, high, colour), **where)
 
 
 def around(x, low, high, colour: str) -> dict:
-    """What ``add_band`` adds, as a scatter's arguments."""
+    """Arguments of the scatter trace that ``add_band`` adds."""
     x, low, high = (np.asarray(values) for values in (x, low, high))
     fill = {"fill": "toself", "fillcolor": faint(colour), "line": {"width": 0}, "mode": "lines"}
     outline = {"x": np.concatenate([x, x[::-1]]).tolist(), "y": np.concatenate([high, low[::-1]]).tolist()}
@@ -92,12 +92,12 @@ def around(x, low, high, colour: str) -> dict:
 
 
 def bars(above, below, thickness: float = 1.5) -> dict:
-    """A point's interval, as its error bar: how far its ends lie above and below."""
+    """Error bars from the distances to the upper and the lower ends of intervals."""
     return {"type": "data", "symmetric": False, "array": list(above), "arrayminus": list(below), "thickness": thickness}
 
 
 def add_oracle_at_zero(fig: go.Figure, *, vertical: bool = False) -> None:
-    """The oracle's line at an excess loss of 0, with its entry in the legend."""
+    """Draw the oracle's line at an excess loss of 0, with a legend entry."""
     line = {"color": ORACLE, "width": 2}
     if vertical:
         fig.add_vline(0.0, line=line)
@@ -108,52 +108,52 @@ def add_oracle_at_zero(fig: go.Figure, *, vertical: bool = False) -> None:
 
 
 def log_foot(values) -> float:
-    """Where a logarithmic axis draws what is not positive: half the least positive value."""
+    """Where a logarithmic axis draws values that are not positive: half of the smallest positive value."""
     values = np.asarray(values, float)
     return float(values[values > 0].min() / 2) if (values > 0).any() else 1.0
 
 
 def rounded(values, digits: int = 4) -> list[float | None]:
-    """Numbers to so many significant digits, None in the place of nan, so that a figure stays small."""
+    """Round to significant digits, which keeps figures small; None replaces nan."""
     return [None if np.isnan(value) else float(f"{value:.{digits}g}") for value in np.asarray(values, float).ravel()]
 
 
-def reduced(matrix: np.ndarray, most: int = MAX_CELLS) -> tuple[np.ndarray, list[np.ndarray], str]:
-    """A matrix of at most ``most`` rows and columns, each cell the mean of a block of neighbours, and what was done.
+def reduced(matrix: np.ndarray, max_cells: int = MAX_CELLS) -> tuple[np.ndarray, list[np.ndarray], str]:
+    """Average blocks of neighbours until a matrix has at most ``max_cells`` rows and columns.
 
     Returns:
-        the matrix, the mean index of each row and of each column, and a clause for the title that tells how many cells
-        were averaged, empty if none were.
+        the matrix, the mean index of each row and of each column, and a clause for the title with the numbers of rows
+        and columns that were averaged, empty if none were.
     """
-    matrix, centres, told = np.asarray(matrix, float), [], []
+    matrix, centres, clauses = np.asarray(matrix, float), [], []
     for axis, what in enumerate(("rows", "columns")):
         size = matrix.shape[axis]
-        cuts = np.array_split(np.arange(size), min(size, most))
+        cuts = np.array_split(np.arange(size), min(size, max_cells))
         centres.append(np.array([cut.mean() for cut in cuts]))
-        if size > most:
+        if size > max_cells:
             matrix = np.stack([matrix.take(cut, axis=axis).mean(axis=axis) for cut in cuts], axis=axis)
-            told.append(f"{size} {what} averaged to {most}")
-    return matrix, centres, "; ".join(told)
+            clauses.append(f"{size} {what} averaged to {max_cells}")
+    return matrix, centres, "; ".join(clauses)
 
 
-def thinned(*curves: np.ndarray, most: int = MAX_POINTS) -> np.ndarray:
-    """Which points to draw of curves that share an axis: in each part of it the least and the largest of each curve.
+def thinned(*curves: np.ndarray, max_points: int = MAX_POINTS) -> np.ndarray:
+    """Points to draw of curves that share an axis: each curve's smallest and largest value in each stretch of the axis.
 
     Args:
         curves: values at the same points, ``(points,)`` each.
-        most: points to draw; where there are no more, all are.
+        max_points: number of points at most.
 
     Returns:
-        rising indices: the first point, the last, and the extremes between them.
+        increasing indices: the first point, the last, and the extremes between them; all points if they are few.
     """
     points = len(curves[0])
-    if points <= most:
+    if points <= max_points:
         return np.arange(points)
-    parts = max(1, (most - 2) // (2 * len(curves)))
+    parts = max(1, (max_points - 2) // (2 * len(curves)))
     edges = np.linspace(0, points, parts + 1).astype(int)
-    found = [0, points - 1]
+    indices = [0, points - 1]
     for curve in curves:
         for begin, end in pairwise(edges):
             part = curve[begin:end]
-            found += [begin + int(np.argmin(part)), begin + int(np.argmax(part))]
-    return np.unique(found)
+            indices += [begin + int(np.argmin(part)), begin + int(np.argmax(part))]
+    return np.unique(indices)

@@ -96,7 +96,7 @@ def test_a_journal_goes_back_to_any_of_its_marks(tmp_path_factory, data):
 def test_peaks_stay_and_points_are_few(seed, points, count, most):
     rng = np.random.default_rng(seed)
     curves = [rng.standard_cauchy(points) for _ in range(count)]
-    kept = thinned(*curves, most=most)
+    kept = thinned(*curves, max_points=most)
     assert (np.diff(kept) > 0).all()
     assert (kept[0], kept[-1]) == (0, points - 1)
     assert len(kept) <= most or len(kept) <= 2 * count + 2

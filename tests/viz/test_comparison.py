@@ -128,7 +128,7 @@ def test_many_lines_are_told_apart():
 
 def test_a_matrix_is_reduced_and_says_so():
     matrix = np.arange(12.0).reshape(6, 2)
-    small, (rows, columns), told = style.reduced(matrix, most=3)
+    small, (rows, columns), told = style.reduced(matrix, max_cells=3)
     np.testing.assert_array_equal(small, [[1, 2], [5, 6], [9, 10]])
     assert (rows.tolist(), columns.tolist(), told) == ([0.5, 2.5, 4.5], [0, 1], "6 rows averaged to 3")
     same, _, nothing = style.reduced(matrix)
