@@ -1,4 +1,4 @@
-"""What a model mixes beside the exact influence of each token: as matrices, by lag, and as a score a head."""
+"""Figures of token mixing and exact influence: matrices, shares by lag, and agreement of each head."""
 
 from __future__ import annotations
 
@@ -31,52 +31,52 @@ from n2n.viz.style import (
 if TYPE_CHECKING:
     from n2n.analysis.mixing import MixingResult
 
-MAX_COLUMNS = 6  # of heads' panels
-MAX_WEIGHTS = 5000  # of all panels together, so that the figure stays small; and of one panel 24 x 24
-MAX_QUERIES, MIN_QUERIES = 24, 8
-SATURATED = 0.98  # of the weights shown have a colour of their own; few large ones share the last
-_ABOVE, _BELOW = 90, 110  # pixels
-_DECADES_SHOWN = 5  # of the shares by lag
+MAX_COLUMNS = 6  # of panels of heads
+MAX_WEIGHTS = 5000  # in all panels together, which keeps the figure small
+MAX_QUERIES, MIN_QUERIES = 24, 8  # of a panel
+SATURATED = 0.98  # quantile of the weights at the end of the colour scale; larger ones share the last colour
+_ABOVE, _BELOW = 90, 110  # pixels of margin
+_DECADES_SHOWN = 5  # of shares by lag
 
 
 def mixing_maps(
-    found: MixingResult, sequence: int = 0, query: int | None = None, layer: int | None = None
+    result: MixingResult, sequence: int = 0, query: int | None = None, layer: int | None = None
 ) -> go.Figure:
-    """One sequence's mixing by layer and head, queries down and keys across, beside its tokens' exact influence.
+    """Mixing of one sequence by layer and head, next to the exact influence of its tokens; queries down, keys across.
 
-    The influence is shown as each query's shares, as attention is; the hover has nats. Of a long sequence the tokens up
-    to ``query`` (None: the last) are shown, fewer where there are many heads; the title says which.
+    Influence is drawn as shares of each query's total; hover text has nats. Of a long sequence, the figure shows the
+    tokens up to ``query``, fewer if there are many heads; the title says which.
 
     Args:
-        found: from ``n2n.mixing.measure_mixing``.
-        sequence: which one, from 0.
-        query: the last one that is shown.
-        layer: the block whose heads are shown, from 1 (None: all; beyond some 50 heads, name one).
+        result: from ``n2n.mixing.measure_mixing``.
+        sequence: index of the sequence, from 0.
+        query: the last query of the figure (None: the last one of the sequence).
+        layer: the block whose heads are drawn, from 1 (None: all; choose one if there are more than 50 heads).
 
     Raises:
         ValueError: no such sequence, query or layer.
     """
-    sequence, query = found.place(sequence, query)
-    layers, heads = found.mixing.shape[1:3]
-    chosen = range(1, layers + 1) if layer is None else [as_integer("layer", layer, 1, layers)]
-    count = min(MAX_QUERIES, max(MIN_QUERIES, isqrt(MAX_WEIGHTS // (len(chosen) * heads))), query + 1)
-    shown = slice(query + 1 - count, query + 1)
-    labels = [_told(found, sequence, t) for t in range(shown.start, shown.stop)]
-    fig, places = _panels(chosen, heads)
-    influence = found.influence[sequence, shown]
+    sequence, query = result.place(sequence, query)
+    layers, heads = result.mixing.shape[1:3]
+    blocks = range(1, layers + 1) if layer is None else [as_integer("layer", layer, 1, layers)]
+    count = min(MAX_QUERIES, max(MIN_QUERIES, isqrt(MAX_WEIGHTS // (len(blocks) * heads))), query + 1)
+    part = slice(query + 1 - count, query + 1)
+    labels = [_position_label(result, sequence, t) for t in range(part.start, part.stop)]
+    fig, places = _panels(blocks, heads)
+    influence = result.influence[sequence, part]
     total = influence.sum(1, keepdims=True)
-    share = np.divide(influence, total, out=np.zeros_like(influence), where=total > 0)[:, shown]
+    share = np.divide(influence, total, out=np.zeros_like(influence), where=total > 0)[:, part]
     hover = "query %{y}<br>key %{x}<br>%{customdata:.3g} nats, %{z:.3g} of this query's<extra>exact influence</extra>"
-    fig.add_trace(_map(share, labels, hover, "coloraxis", _packed(influence[:, shown])), 1, 1)
-    mixing = found.mixing[sequence, :, :, shown, shown]
+    fig.add_trace(_map(share, labels, hover, "coloraxis", _packed(influence[:, part])), 1, 1)
+    mixing = result.mixing[sequence, :, :, part, part]
     for (at, head), place in places.items():
         hover = f"query %{{y}}<br>key %{{x}}<br>weight %{{z:.3g}}<extra>{_head_name(at, head)}</extra>"
         fig.add_trace(_map(mixing[at - 1, head], labels, hover, "coloraxis2"), *place)
-    _mark_times(fig, shown.start, count)
-    part = "all tokens" if count == found.influence.shape[1] else f"tokens {shown.start} to {query}"
-    title = f"Sequence {sequence}, {part}: exact influence (left) and mixing (right)"
+    _mark_times(fig, part.start, count)
+    tokens = "all tokens" if count == result.influence.shape[1] else f"tokens {part.start} to {query}"
+    title = f"Sequence {sequence}, {tokens}: exact influence (left) and mixing (right)"
     return fig.update_layout(
-        title={"text": title}, **_scales(np.abs(mixing[[at - 1 for at in chosen]]), found.signed, fig.layout.height)
+        title={"text": title}, **_scales(np.abs(mixing[[at - 1 for at in blocks]]), result.signed, fig.layout.height)
     )
 
 
@@ -85,7 +85,10 @@ def _head_name(layer: int, head: int) -> str:
 
 
 def _panels(layers: Sequence[int], heads: int) -> tuple[go.Figure, dict[tuple[int, int], tuple[int, int]]]:
-    """A place for the influence and one, (row, column), for each layer (from 1) and head; every layer begins a row."""
+    """Panels for the influence and for each head, and the (row, column) of each layer (from 1) and head.
+
+    Every layer starts a new row.
+    """
     columns = min(heads, MAX_COLUMNS)
     deep = ceil(heads / columns)
     rows = len(layers) * deep
@@ -111,13 +114,13 @@ def _panels(layers: Sequence[int], heads: int) -> tuple[go.Figure, dict[tuple[in
 
 
 def _scales(weights: np.ndarray, signed: bool, height: float) -> dict:
-    """The colours of shares and of weights, and room for what tells them."""
-    most, end = (float(np.quantile(np.append(weights[weights > 0], 0.0), level)) for level in (1.0, SATURATED))
+    """Colour scales of shares and of weights, and margins for their colour bars."""
+    largest, end = (float(np.quantile(np.append(weights[weights > 0], 0.0), level)) for level in (1.0, SATURATED))
     bar = {"thickness": 10, "outlinewidth": 0}
     inner = height - _ABOVE - _BELOW
     below = {"orientation": "h", "x": 0.13, "y": -60 / inner, "yanchor": "top", "len": 0.26}
     below["title"] = "share of a query"
-    beside = {"y": 1.0, "yanchor": "top", "len": 290, "lenmode": "pixels", "title": f"weight<br>(up to {most:.2g})"}
+    right = {"y": 1.0, "yanchor": "top", "len": 290, "lenmode": "pixels", "title": f"weight<br>(up to {largest:.2g})"}
     return {
         "margin": {"t": _ABOVE, "b": _BELOW, "r": 90},
         "coloraxis": {"colorscale": SCALE, "cmin": 0, "cmax": 1, "colorbar": {**bar, **below}},
@@ -125,18 +128,18 @@ def _scales(weights: np.ndarray, signed: bool, height: float) -> dict:
             "colorscale": SIGNED if signed else SCALE,
             "cmin": -end if signed else 0,
             "cmax": end,
-            "colorbar": {**bar, **beside},
+            "colorbar": {**bar, **right},
         },
     }
 
 
-def _map(matrix: np.ndarray, labels: list[str], hover: str, axis: str, beside: np.ndarray | None = None) -> go.Heatmap:
-    """The lower triangle; the rest is left open."""
+def _map(matrix: np.ndarray, labels: list[str], hover: str, axis: str, details: np.ndarray | None = None) -> go.Heatmap:
+    """The lower triangle of a matrix; the rest stays empty."""
     return go.Heatmap(
         x=labels,
         y=labels,
         z=_packed(matrix),
-        customdata=beside,
+        customdata=details,
         coloraxis=axis,
         hovertemplate=hover,
         hoverongaps=False,
@@ -144,18 +147,18 @@ def _map(matrix: np.ndarray, labels: list[str], hover: str, axis: str, beside: n
 
 
 def _packed(matrix: np.ndarray) -> np.ndarray:
-    """The lower triangle in float32, which plotly packs into a third of its digits; the rest is nan, and left open."""
+    """The lower triangle in float32, which plotly stores in a third of the characters; the rest is nan, drawn empty."""
     return np.where(np.tri(*matrix.shape, dtype=bool), matrix, np.nan).astype(np.float32)
 
 
-def _told(found: MixingResult, sequence: int, t: int) -> str:
-    """A position with its token and the latents' states, as the hover tells it."""
-    states = ", ".join(f"{plain(name)} {path[sequence, t]}" for name, path in found.latents.items())
-    return f"t = {t}: token {found.tokens[sequence, t]}" + (f" ({states})" if states else "")
+def _position_label(result: MixingResult, sequence: int, t: int) -> str:
+    """A position with its token and the latents' states, for hover text."""
+    states = ", ".join(f"{plain(name)} {path[sequence, t]}" for name, path in result.latents.items())
+    return f"t = {t}: token {result.tokens[sequence, t]}" + (f" ({states})" if states else "")
 
 
 def _mark_times(fig: go.Figure, start: int, count: int) -> None:
-    """Ticks that tell the time alone. One that lay exactly on its category would take its text's place in the hover."""
+    """Label axes with positions only. Ticks are shifted: exactly on a category they would replace its hover text."""
     step = 8 if count > 16 else 4 if count > 8 else 2
     places = [i for i in range(count) if (start + i) % step == 0]
     ticks = {"tickvals": [i + 0.01 for i in places], "ticktext": [str(start + i) for i in places], "tickangle": 0}
@@ -165,11 +168,13 @@ def _mark_times(fig: go.Figure, start: int, count: int) -> None:
 
 
 def shares_by_lag(mixing: pd.DataFrame, influence: pd.DataFrame) -> go.Figure:
-    """How mixing and exact influence fall with the lag, each as shares of its own sum; pointwise 95% bands.
+    """Mixing and exact influence by lag, each as shares of its own sum, with pointwise 95% bands over sequences.
+
+    A head whose mixing is 0 everywhere has no shares and no line; the same holds for the influence.
 
     Args:
         mixing: from ``n2n.mixing_by_lag``.
-        influence: from ``n2n.influence_by_lag``. What has no shares, because all of it is 0, has no line.
+        influence: from ``n2n.influence_by_lag``.
     """
     fig = figure("Mixing and exact influence by lag, mean and 95% band", "lag q - s, tokens", "share of all lags")
     floor = influence["share"].fillna(1.0).max() * 10.0**-_DECADES_SHOWN
@@ -187,7 +192,7 @@ def _add_shares(fig: go.Figure, rows: pd.DataFrame, name: str, line: dict, floor
     low, high = (rows[end].clip(lower=floor) for end in ("share_low", "share_high"))
     add_band(fig, rows["lag"], rounded(low), rounded(high), line["color"])
     fig.add_scatter(
-        x=rows["lag"].to_numpy(np.int16),  # small types, which plotly packs
+        x=rows["lag"].to_numpy(np.int16),  # plotly stores small types compactly
         y=rows["share"].to_numpy(np.float32),
         customdata=half.to_numpy(np.float32),
         name=name,
@@ -198,10 +203,10 @@ def _add_shares(fig: go.Figure, rows: pd.DataFrame, name: str, line: dict, floor
 
 
 def agreement_by_head(table: pd.DataFrame) -> go.Figure:
-    """Each head's rank correlation with the exact influence, and what of it the content adds to position and lag.
+    """Each head's rank correlation with the exact influence, and the part that position and lag do not explain.
 
-    On the right the middle of the null's two quantiles is taken off: a dot right of its bar looks where the content
-    says, one left of it looks away.
+    In the right panel the middle of the null is subtracted. Heads right of their bar agree with the influence of the
+    tokens' content more than chance; heads left of it agree less than chance.
 
     Args:
         table: from ``n2n.head_agreement``.
@@ -213,24 +218,24 @@ def agreement_by_head(table: pd.DataFrame) -> go.Figure:
         _add_scores(fig, table, names, shift, column)
     lag = {"color": BASELINE, "dash": "dot", "width": 2}
     fig.add_vline(float(table["lag_score"].iloc[0]), line=lag, row=1, col=1)
-    fig.add_scatter(x=[None], y=[None], mode="lines", line=lag, name="score of lag alone", row=1, col=1)
-    pairs, left = int(table["pairs"].iloc[0]), int(table["constant"].iloc[0])
-    apart = f" ({left:,} left out, whose keys all have the same)" if left else ""
+    fig.add_scatter(x=[None], y=[None], mode="lines", line=lag, name="score of the lag alone", row=1, col=1)
+    pairs, constant = int(table["pairs"].iloc[0]), int(table["constant"].iloc[0])
+    left_out = f" ({constant:,} left out, whose keys have equal influence)" if constant else ""
     fig.update_xaxes(title_text="mean rank correlation", row=1, col=1)
-    fig.update_xaxes(title_text="the same, less the middle of the null", row=1, col=2)
+    fig.update_xaxes(title_text="the same, minus the middle of the null", row=1, col=2)
     fig.update_yaxes(autorange="reversed", type="category", automargin=True)
-    title = f"Agreement with the exact influence, over {pairs:,} queries{apart}"
+    title = f"Agreement with the exact influence, over {pairs:,} queries{left_out}"
     return fig.update_layout(template=TEMPLATE, title={"text": title}, height=190 + 28 * len(table), margin={"t": 90})
 
 
 def _add_scores(fig: go.Figure, table: pd.DataFrame, names: list[str], shift: pd.Series | float, column: int) -> None:
-    """A dot a head and a bar for its null, both moved by ``shift``; the first column tells the legend."""
+    """Add a dot for each head and a bar for its null, both minus ``shift``; the first column has the legend."""
     where = {"row": 1, "col": column}
     ends = zip(rounded(table["null_low"] - shift), rounded(table["null_high"] - shift), strict=True)
     null = {"mode": "lines", "line": {"color": BASELINE, "width": 9}, "opacity": 0.6, "hoverinfo": "skip"}
-    told = {"name": "95% of the null: another sequence's influence", "legendgroup": "null"}
+    entry = {"name": "95% of the null: another sequence's influence", "legendgroup": "null"}
     for i, (name, bar) in enumerate(zip(names, ends, strict=True)):
-        legend = {**told, "showlegend": column == 1 and i == 0}
+        legend = {**entry, "showlegend": column == 1 and i == 0}
         fig.add_scatter(x=list(bar), y=[name] * 2, **null, **legend, **where)
     columns = ["score", "standard_error", "null_low", "null_high", "p_value"]
     fig.add_scatter(

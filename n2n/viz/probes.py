@@ -1,4 +1,4 @@
-"""What linear probes find of the latents' beliefs, by layer, and the belief simplex beside its image in a model."""
+"""Figures of linear probes: scores by layer, and the belief simplex next to its image in a model."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from plotly.subplots import make_subplots
 from n2n.utils.strict import unknown
 from n2n.viz.style import BASELINE, ENDS, GRID, ORACLE, TEMPLATE, add_band, bars, layer_name, lines, plain
 
-MEASURES = {"r2": ("R²", 1.0), "kl": ("KL, nats", 0.0)}  # the name on the axis, and the oracle's value
+MEASURES = {"r2": ("R²", 1.0), "kl": ("KL, nats", 0.0)}  # axis label and the oracle's value
 _ACROSS = 4  # panels in a row
 _CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, 3**0.5 / 2]])
-_SHADES = np.array([[0, 114, 178], [230, 159, 0], [0, 158, 115]])  # of the corners: blue, amber, green
+_SHADES = np.array([[0, 114, 178], [230, 159, 0], [0, 158, 115]])  # colours of the corners: blue, amber, green
 
 
 def probe_curves(table: pd.DataFrame, measure: str = "r2", title: str = "") -> go.Figure:
-    """R^2 or KL by layer, a panel for each latent: sources of several layers as lines, others as levels.
+    """R^2 or KL by layer, with a panel for each latent. Sources of several layers are lines, others are levels.
+
+    Bands are the intervals of levels. A source whose scores are nan has no line.
 
     Args:
-        table: of ``n2n.probes.probe``.
+        table: from ``n2n.probes.probe``.
         measure: ``"r2"`` or ``"kl"``.
-        title: of the figure.
-
-    Levels have their intervals as bands. What a probe could not say, nan, has no line.
+        title: title of the figure.
 
     Raises:
         ValueError: an unknown measure, or a table without a source of several layers.
@@ -44,7 +44,7 @@ def probe_curves(table: pd.DataFrame, measure: str = "r2", title: str = "") -> g
     styles = dict(zip(sources, _styles(sources), strict=True))
     layers = sorted(table["layer"].dropna().unique().tolist())
     if not layers:
-        raise ValueError(f"table: saw the sources {sources}, none of several layers, so there is nothing to go along")
+        raise ValueError(f"table: saw the sources {sources}, none of several layers; at least one is needed")
     for i, latent in enumerate(latents):
         where = {"row": i // across + 1, "col": i % across + 1}
         for source in sources:
@@ -62,7 +62,7 @@ def probe_curves(table: pd.DataFrame, measure: str = "r2", title: str = "") -> g
     fig.update_layout(
         template=TEMPLATE, title={"text": plain(title), **above}, height=height, margin={"t": 115, "b": 55}
     )
-    fig.update_layout(legend={"y": 1 + 30 / (height - 170)})  # above the panels' names
+    fig.update_layout(legend={"y": 1 + 30 / (height - 170)})  # above the panels' titles
     fig.update_xaxes(tickvals=layers, ticktext=[layer_name(layer) for layer in layers])
     fig.update_xaxes(title_text="residual stream after", row=down)
     fig.update_yaxes(title_text=label, col=1)
@@ -70,15 +70,15 @@ def probe_curves(table: pd.DataFrame, measure: str = "r2", title: str = "") -> g
 
 
 def _styles(sources: Sequence[str]) -> list[dict]:
-    """The oracle's colour is left alone; what is constant is a baseline."""
-    found = iter(lines(len(sources)))
+    """A line for each source; the constant is a baseline."""
+    styles = iter(lines(len(sources)))
     return [
-        {"color": BASELINE, "width": 2, "dash": "dot"} if source == "constant" else next(found) for source in sources
+        {"color": BASELINE, "width": 2, "dash": "dot"} if source == "constant" else next(styles) for source in sources
     ]
 
 
 def _line(rows: pd.DataFrame, measure: str, layers: list[int]) -> dict:
-    """One source in one panel: with intervals at each layer, or a level across all of them."""
+    """One source in one panel: a line with intervals at each layer, or a level across all layers."""
     source = plain(rows["source"].iloc[0])
     name = {"name": source, "legendgroup": source}
     value, low, high = (rows[column].round(4) for column in (measure, f"{measure}_low", f"{measure}_high"))
@@ -97,14 +97,14 @@ def _line(rows: pd.DataFrame, measure: str, layers: list[int]) -> dict:
 
 
 def belief_simplex(belief: np.ndarray, image: np.ndarray, title: str = "") -> go.Figure:
-    """Beliefs about three states in their triangle, and beside it what a probe makes of a model's residual stream.
+    """Beliefs about three states in their triangle, next to a probe's predictions from a model's residual stream.
 
-    Both points of a pair have the colour of the belief, a mixture of its corners' colours.
+    Both points of a pair have the colour of the belief, a mixture of the corners' colours.
 
     Args:
-        belief: ``(points, 3)``, laws.
-        image: ``(points, 3)``, estimates of them, which may lie outside the triangle.
-        title: of the figure.
+        belief: ``(points, 3)``, distributions.
+        image: ``(points, 3)``, their predictions, which may lie outside the triangle.
+        title: title of the figure.
 
     Raises:
         ValueError: arrays of other shapes.
@@ -118,8 +118,8 @@ def belief_simplex(belief: np.ndarray, image: np.ndarray, title: str = "") -> go
         outline = {"mode": "lines", "line": {"color": GRID, "width": 2}, "hoverinfo": "skip"}
         fig.add_scatter(x=edge[:, 0].tolist(), y=edge[:, 1].tolist(), **outline, row=1, col=column)
         places = (points @ _CORNERS).round(4)
-        told = ["P = " + ", ".join(f"{value:.2f}" for value in point) for point in points]
-        dots = {"mode": "markers", "marker": {"color": shades, "size": 3}, "hovertext": told, "hoverinfo": "text"}
+        texts = ["P = " + ", ".join(f"{value:.2f}" for value in point) for point in points]
+        dots = {"mode": "markers", "marker": {"color": shades, "size": 3}, "hovertext": texts, "hoverinfo": "text"}
         x, y = places.T.tolist()
         fig.add_scatter(x=x, y=y, **dots, row=1, col=column)
     fig.update_layout(

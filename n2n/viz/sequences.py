@@ -98,7 +98,7 @@ def _check(sample: Sample, oracle: Filtered) -> None:
 
 
 def _add_beliefs(fig: go.Figure, beliefs: dict[str, np.ndarray], paths: dict[str, np.ndarray]) -> str:
-    """Add a row for each latent, of beliefs ``(n, T)`` and a path ``(T,)``; return clauses on averaging for the title."""
+    """Add a row for each latent, of beliefs ``(n, T)`` and a path ``(T,)``; return the title's note on averaging."""
     shapes = [belief.shape for belief in beliefs.values()]
     few = sum(states * times for states, times in shapes) <= MAX_BELIEFS
     max_cells = max(map(max, shapes)) if few and shapes else _REDUCED

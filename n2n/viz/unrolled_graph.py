@@ -1,4 +1,4 @@
-"""A latent graph unrolled in time, with what a query mixes, and what tells it something, as arcs to earlier tokens."""
+"""Figure of a latent graph unrolled in time, with mixing and exact influence as arcs to earlier tokens."""
 
 from __future__ import annotations
 
@@ -16,67 +16,72 @@ if TYPE_CHECKING:
 
 MAX_STEPS = 16
 _FAINT = "rgba(127, 127, 127, 0.45)"
-_WIDEST = 10.0  # pixels of the heaviest arc
+_WIDEST = 10.0  # pixels of the largest arc
 _THINNEST = 0.5
-_ASIDE = 0.3  # of a time step, by which nodes of one layer are set apart, so that edges within a step are seen
-_DEPTH = 2.2  # of the longest arc, in rows
-_GAP = 1.5  # rows between the arcs of the one and the tokens above the other
-_LOWER = -(_DEPTH + _GAP)  # the row of those tokens
-_ROW = 46  # pixels
+_ASIDE = 0.3  # of a time step, between nodes of one layer, which keeps edges within a step visible
+_DEPTH = 2.2  # depth of the longest arc, in rows
+_GAP = 1.5  # rows between the arcs of mixing and the tokens above the arcs of influence
+_LOWER = -(_DEPTH + _GAP)  # row of the tokens above the arcs of influence
+_ROW = 46  # pixels of a row
 _DISC = {"symbol": "circle", "size": 19, "color": "#F2F2F2", "line": {"color": "#888888", "width": 1}}
 
 
 def unrolled_mixing(
-    found: MixingResult, sequence: int = 0, query: int | None = None, layer: int | None = None, head: int | None = None
+    result: MixingResult, sequence: int = 0, query: int | None = None, layer: int | None = None, head: int | None = None
 ) -> go.Figure:
-    """The graph over the last 16 time steps, with arcs from a query to its keys: above mixing, below exact influence.
+    """The graph over the last 16 time steps, with arcs from a query to its keys: mixing above, exact influence below.
 
-    Time runs to the right. Discs hold the true states, the lowest row the tokens; faint lines are the graph's edges. An
-    arc is as wide as its share of the heaviest one of its kind, over all keys; the stub is the query's own token. What
-    lies on keys before the first step is told as a share. Where mixing has signs, amber adds and blue subtracts.
+    Time runs to the right. Discs show true states, and tokens in the lowest row; faint lines are the graph's edges. The
+    width of an arc is proportional to its weight, relative to the largest over all keys; the stub is the query's own
+    token. The subtitle gives the shares of keys before the first step. If mixing has signs, amber adds and blue
+    subtracts.
 
     Args:
-        found: from ``n2n.mixing.measure_mixing``.
-        sequence: which one, from 0.
-        query: position whose prediction of the next token is looked at (None: the last).
-        layer, head: whose mixing, blocks from 1 and heads from 0 (None: the mean of absolute weights over all).
+        result: from ``n2n.mixing.measure_mixing``.
+        sequence: index of the sequence, from 0.
+        query: position from which the next token is predicted (None: the last one).
+        layer: block of the mixing, from 1 (None: the mean of absolute weights over blocks).
+        head: head of the mixing, from 0 (None: the mean of absolute weights over heads).
 
     Raises:
         ValueError: no such sequence, query, layer or head.
     """
-    sequence, query = found.place(sequence, query)
-    weights = found.weights(sequence, layer, head)[query, : query + 1]
-    signed = found.signed and layer is not None and head is not None
-    influence = found.influence[sequence, query, : query + 1]
+    sequence, query = result.place(sequence, query)
+    weights = result.weights(sequence, layer, head)[query, : query + 1]
+    signed = result.signed and layer is not None and head is not None
+    influence = result.influence[sequence, query, : query + 1]
     first = max(0, query + 1 - MAX_STEPS)
     heads = f"{_which('block', layer)}, {_which('head', head)}"
     signs = " (amber adds, blue subtracts)" if signed else ""
-    fig = go.Figure(layout={"template": TEMPLATE, **_frame(found.graph, first, query)})
-    fig.add_scatter(**_edges(found.graph, np.arange(first, query + 1)))
+    fig = go.Figure(layout={"template": TEMPLATE, **_frame(result.graph, first, query)})
+    fig.add_scatter(**_edges(result.graph, np.arange(first, query + 1)))
     _add_arcs(fig, weights, first, 0.0, heads, "weight", (AMBER, MODEL) if signed else (MODEL, MODEL))
     _add_arcs(fig, influence, first, _LOWER, "exact influence", "nats", (ORACLE, ORACLE))
-    for row in _rows(found, sequence, first, weights, influence):
+    for row in _rows(result, sequence, first, weights, influence):
         fig.add_scatter(**row)
-    above = f"mixing: {heads}{signs}; full width is {_most(weights)} (over all keys)"
-    under = f"exact influence; full width is {_most(influence)} nats (over all keys)"
-    following = found.tokens[sequence, query + 1]
-    title = f"Sequence {sequence}, query t = {query}: what it reads to predict the next token, {following}"
-    told = {"text": title, "subtitle": {"text": _left_out(weights, influence, first)}}
-    return fig.update_layout(title=told, annotations=[_caption(first, 0.0, above), _caption(first, _LOWER, under)])
+    above = f"mixing: {heads}{signs}; full width is {_largest(weights)} (over all keys)"
+    under = f"exact influence; full width is {_largest(influence)} nats (over all keys)"
+    following = result.tokens[sequence, query + 1]
+    title = f"Sequence {sequence}, query t = {query}: sources for predicting the next token, {following}"
+    heading = {"text": title, "subtitle": {"text": _left_out(weights, influence, first)}}
+    return fig.update_layout(title=heading, annotations=[_caption(first, 0.0, above), _caption(first, _LOWER, under)])
 
 
-def _most(values: np.ndarray) -> str:
+def _largest(values: np.ndarray) -> str:
     return f"{np.abs(values).max():.2g}"
 
 
 def _left_out(weights: np.ndarray, influence: np.ndarray, first: int) -> str:
-    mixed, told = (_before(values, first) for values in (weights, influence))
-    said = f"{mixed:.0%} of the mixing and {told:.0%} of the influence lie on tokens before t = {first}"
-    return said if first else "all tokens before it are shown"
+    mixing_share, influence_share = (_before(values, first) for values in (weights, influence))
+    if not first:
+        return "all earlier tokens are shown"
+    return (
+        f"{mixing_share:.0%} of the mixing and {influence_share:.0%} of the influence lie on tokens before t = {first}"
+    )
 
 
 def _frame(graph: Graph, first: int, query: int) -> dict:
-    """Time below, the nodes' names beside their rows, X's twice."""
+    """Axes with time at the bottom and the nodes' names next to their rows; X has two rows."""
     labels = {float(i): name for i, name in enumerate(graph.names[::-1])} | {_LOWER: graph.observed.name}
     return {
         "height": int(_ROW * (len(labels) + 2 * _DEPTH + _GAP) + 110),
@@ -103,7 +108,7 @@ def _before(values: np.ndarray, first: int) -> float:
 
 
 def _places(graph: Graph) -> dict[str, tuple[float, int]]:
-    """How far from its time step a node is drawn, and in which row; a row of its own, so that no edge covers a node."""
+    """Each node's distance from its time step and its row. No two nodes share a row, so no edge covers a node."""
     across = {name: place[0] for name, place in layout(graph).items()}
     middle, half = (max(across.values()) + min(across.values())) / 2, (max(across.values()) - min(across.values())) / 2
     rows = dict(zip(graph.names[::-1], range(len(across)), strict=True))
@@ -113,7 +118,7 @@ def _places(graph: Graph) -> dict[str, tuple[float, int]]:
 
 
 def _edges(graph: Graph, times: np.ndarray) -> dict:
-    """All edges of the steps shown as one broken line."""
+    """All edges of these time steps, as one line with gaps."""
     place = _places(graph)
     steps = [(node.name, node.name, 1) for node in graph.nodes if node.sees_itself]
     steps += [(parent, child, lag) for parent, child, lag in graph.networkx().edges(data="lag")]
@@ -129,18 +134,18 @@ def _edges(graph: Graph, times: np.ndarray) -> dict:
 def _add_arcs(
     fig: go.Figure, values: np.ndarray, first: int, height: float, name: str, unit: str, colours: tuple[str, str]
 ) -> None:
-    """An arc from the last key, which is the query itself, to each one shown; a colour for each sign."""
-    query, most = len(values) - 1, np.abs(values).max() or 1.0
+    """Add an arc from the query, which is the last key, to each key from ``first``; one colour per sign."""
+    query, largest = len(values) - 1, np.abs(values).max() or 1.0
     turn = np.linspace(0, np.pi, 15)
     for s in range(first, query + 1):
-        share = abs(values[s]) / most
+        share = abs(values[s]) / largest
         if s == query:
             x, y = np.full(2, query), np.array([height - 0.3, height - 0.75])
         else:
             depth = _DEPTH * ((query - s) / MAX_STEPS) ** 0.7
             x, y = (query + s) / 2 + (query - s) / 2 * np.cos(turn), height - 0.4 - depth * np.sin(turn)
         fig.add_scatter(
-            x=np.asarray(x, np.float32),  # which plotly packs
+            x=np.asarray(x, np.float32),  # plotly stores small types compactly
             y=np.asarray(y, np.float32),
             mode="lines",
             opacity=float(round(0.3 + 0.6 * share, 2)),
@@ -153,10 +158,10 @@ def _add_arcs(
         )
 
 
-def _rows(found: MixingResult, sequence: int, first: int, weights: np.ndarray, influence: np.ndarray) -> list[dict]:
-    """The discs: a row for each node, and the tokens once more above the arcs of the influence."""
-    place, x, times = _places(found.graph), found.graph.observed.name, np.arange(first, len(weights))
-    paths = {name: path[sequence, times] for name, path in found.latents.items()}
+def _rows(result: MixingResult, sequence: int, first: int, weights: np.ndarray, influence: np.ndarray) -> list[dict]:
+    """Discs: a row for each node, and a second row of tokens above the arcs of influence."""
+    place, x, times = _places(result.graph), result.graph.observed.name, np.arange(first, len(weights))
+    paths = {name: path[sequence, times] for name, path in result.latents.items()}
     rows = []
     for name, path in paths.items():
         aside, height = place[name]
@@ -164,13 +169,13 @@ def _rows(found: MixingResult, sequence: int, first: int, weights: np.ndarray, i
             _discs(times + aside, height, path, f"{plain(name)} at t = %{{customdata}}")
             | {"customdata": times.tolist()}
         )
-    tokens = found.tokens[sequence, times]
+    tokens = result.tokens[sequence, times]
     for height, values, unit in (
         (0.0, weights, "mixing weight %{customdata}"),
         (_LOWER, influence, "%{customdata} nats"),
     ):
-        told = [f"{value:.3g}" for value in values[times]]
-        rows.append(_discs(times, height, tokens, f"{plain(x)} at t = %{{x}}", f"<br>{unit}") | {"customdata": told})
+        texts = [f"{value:.3g}" for value in values[times]]
+        rows.append(_discs(times, height, tokens, f"{plain(x)} at t = %{{x}}", f"<br>{unit}") | {"customdata": texts})
     return rows
 
 
