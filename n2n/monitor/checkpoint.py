@@ -95,6 +95,14 @@ def _packed(weights: dict[str, Tensor]) -> bytes:
     return safetensors.torch.save({name: value.contiguous() for name, value in weights.items()})
 
 
+def _unpacked(content: bytes) -> dict[str, Tensor]:
+    """Weights by name, sorted: safetensors returns them in an order that differs between processes.
+
+    Processes that share weights exchange them one by one, so that they need the same order.
+    """
+    return dict(sorted(safetensors.torch.load(content).items()))
+
+
 def _write_file(path: Path, write: Callable[[BinaryIO], object]) -> dict[str, Any]:
     """Write and flush a file; its size and hash."""
     with open(path, "w+b") as file:
@@ -185,7 +193,7 @@ def _read(folder: Path, step: int, run: str, missing: Missing) -> Checkpoint:
         opened, marks = _open(folder, step, run, files)
         if message := missing(marks):
             raise ValueError(f"checkpoint {path} cannot be used: {message}")
-        weights = _parsed(path, _WEIGHTS, lambda: safetensors.torch.load(opened[_WEIGHTS].read()))
+        weights = _parsed(path, _WEIGHTS, lambda: _unpacked(opened[_WEIGHTS].read()))
         state = _parsed(path, _STATE, lambda: torch.load(opened[_STATE], map_location="cpu", weights_only=True))
     if not isinstance(state, dict):
         raise ValueError(f"damaged checkpoint {path}: {_STATE} holds a {type(state).__name__}, not a dict")

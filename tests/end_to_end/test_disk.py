@@ -1,4 +1,4 @@
-"""Disks that are full and folders that cannot be written to: the last good checkpoint stays, and the error is clear."""
+"""Full disks and folders that cannot be written to: the last checkpoint stays, and the error is clear."""
 
 import contextlib
 import os
@@ -39,7 +39,7 @@ def size_of(folder: Path) -> int:
 def assert_the_first_is_whole(folder: Path, whole: n2n.Run) -> None:
     steps = checkpoint.steps(folder / "checkpoints")
     assert 0 < steps[-1] < 20
-    assert not list((folder / "checkpoints").glob(".*")), "nothing half-written is left to fill the disk"
+    assert not list((folder / "checkpoints").glob(".*")), "no unfinished file is left to fill the disk"
     for step in steps:
         expected = whole.model(step).state_dict()
         assert all((value == expected[name]).all() for name, value in n2n.Run(folder).model(step).state_dict().items())
@@ -49,7 +49,7 @@ def assert_the_first_is_whole(folder: Path, whole: n2n.Run) -> None:
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
     whole = n2n.train(config(**FIELDS, run_dir=tmp_path / "whole"))
     per_checkpoint = size_of(whole.path / "checkpoints" / "step_00000005")
-    pages = 4096 * 12  # of the small files
+    pages = 4096 * 12  # for the small files
     room = per_checkpoint * 5 // 2 + pages
     with mounted(tmp_path / "disk", f"size={room // 1024}k") as disk:
         folder = disk / "run"
@@ -61,13 +61,13 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
         assert_same_run(whole, n2n.train(config(**FIELDS, run_dir=folder)))
 
 
-def limited(fields: dict, most: int) -> None:
-    """No file may grow beyond a limit once there is a checkpoint, which is how a quota ends."""
+def limited(fields: dict, max_bytes: int) -> None:
+    """Limit the size of files after the first checkpoint, as a quota does."""
     real = checkpoint.save
 
     def save(*arguments):
         real(*arguments)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, max_bytes))
 
     with mock.patch.object(checkpoint, "save", save), pytest.raises(OSError, match="that of step 5 is whole"):
         train_quietly(fields)

@@ -1,4 +1,4 @@
-"""Runs that are killed, again and again, and nobody can tell from what they leave."""
+"""Runs that are killed repeatedly end exactly as runs that are not."""
 
 import signal
 import time
@@ -20,11 +20,11 @@ FIELDS = {
 }
 
 
-CALLS = (1, 2, 1, 2)  # at which a place kills, in one run after another
+CALLS = (1, 2, 1, 2)  # call at which a place kills, in successive runs
 
 
 def kill_at_random(fields: dict, rng: np.random.Generator) -> list[int]:
-    """Train until it is done, killed again and again at a random moment; the last step logged at each kill."""
+    """Train to the end with kills at random moments; the last logged step at each kill."""
     kills = [killed_once(fields, rng) for _ in range(KILLS)]
     process = trainer(train_quietly, fields)
     process.join(60)
@@ -52,17 +52,17 @@ def test_a_run_killed_at_random_moments_is_the_uninterrupted_one(name, tmp_path)
         fields["data"] = str(n2n.data.generate(process, tmp_path / "train.npy", 40, 12).path)
     whole = n2n.train(config(**fields, run_dir=tmp_path / "whole"))
     kills = kill_at_random({**fields, "run_dir": tmp_path / "killed"}, np.random.default_rng(7))
-    assert len(set(kills)) > KILLS / 3, "at many places"
+    assert len(set(kills)) > KILLS / 3, "at many different steps"
     killed = n2n.Run(tmp_path / "killed")
     assert_same_run(whole, killed)
     assert killed.status["state"] == "done"
     assert checkpoint.steps(killed.path / "checkpoints") == checkpoint.steps(whole.path / "checkpoints")
-    assert not list(killed.path.rglob("*.part")), "what was never finished is cleaned up"
+    assert not list(killed.path.rglob("*.part")), "unfinished files are removed"
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_killed_at_the_worst_moments(place, tmp_path):
-    """In a step, in a row, in a checkpoint's writing, before its renaming, in its pruning: at some calls of each."""
+    """At some calls of each: in a step, a row, the writing, renaming and pruning of a checkpoint."""
     fields = {"steps": 20, "keep_last": 1, "arch": "mingru"}
     whole = n2n.train(config(**fields, run_dir=tmp_path / "whole"))
     fields["run_dir"] = tmp_path / "killed"
@@ -79,7 +79,7 @@ def test_killed_at_the_worst_moments(place, tmp_path):
     assert checkpoint.steps(tmp_path / "killed" / "checkpoints") == [20]
 
 
-def test_a_second_trainer_is_refused_until_the_first_is_dead(tmp_path):
+def test_a_second_trainer_is_refused_while_the_first_lives(tmp_path):
     fields = {"steps": 10**5, "run_dir": tmp_path / "run"}
     first = trainer(train_quietly, fields)
     waited(lambda: (tmp_path / "run" / "checkpoints" / "step_00000005").exists())
@@ -91,8 +91,8 @@ def test_a_second_trainer_is_refused_until_the_first_is_dead(tmp_path):
     first.kill()
     first.join()
     saved = checkpoint.steps(tmp_path / "run" / "checkpoints")[-1]
-    begun = time.monotonic()
+    start = time.monotonic()
     process = trainer(train_quietly, {**fields, "steps": saved + 5})
     process.join(60)
-    assert process.exitcode == 0, "the lock went with its holder"
-    assert time.monotonic() - begun < 60
+    assert process.exitcode == 0, "the lock ended with its holder"
+    assert time.monotonic() - start < 60

@@ -1,4 +1,4 @@
-"""Runs of very many logged steps: read in parts, resumed without reading them, drawn as some thousand points."""
+"""Runs with very many logged steps: read in chunks, resumed without parsing, drawn with a few thousand points."""
 
 import tracemalloc
 import zlib
@@ -18,7 +18,7 @@ from n2n.viz.style import MAX_POINTS, thinned
 
 
 def test_columns_are_those_of_the_rows(tmp_path):
-    """In as many parts as there are, and where a field comes later."""
+    """In several chunks, with a field that appears later."""
     path, rng = tmp_path / "rows.jsonl", np.random.default_rng(0)
     assert read_columns(path).empty
     for step in range(9000):
@@ -38,16 +38,16 @@ def test_reading_needs_little_more_memory_than_the_numbers(tmp_path):
     path = tmp_path / "rows.jsonl"
     append_row(path, {"step": 10**5, **{f"ms_{i}": i / 3 for i in range(16)}})
     path.write_bytes(path.read_bytes() * 30_000)
-    read_columns(path)  # whatever is made once
+    read_columns(path)  # allocates what is allocated only once
     tracemalloc.start()
     frame = read_columns(path)
-    _, most = tracemalloc.get_traced_memory()
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    parts = 4096 * 17 * 150  # bytes of the rows that are parsed at a time, as Python's objects
-    assert most < 3 * frame.memory_usage().sum() + parts
+    chunk = 4096 * 17 * 150  # bytes of the rows that are parsed at a time, as Python objects
+    assert peak < 3 * frame.memory_usage().sum() + chunk
 
 
-def test_going_on_parses_no_row_before_the_checkpoint(tmp_path, monkeypatch):
+def test_resuming_parses_no_row_before_the_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "rows.jsonl"
     for step in range(100):
         append_row(path, {"step": step})
@@ -67,8 +67,8 @@ def test_going_on_parses_no_row_before_the_checkpoint(tmp_path, monkeypatch):
 
 @settings(deadline=None, max_examples=50)
 @given(st.data())
-def test_a_journal_goes_back_to_any_of_its_marks(tmp_path_factory, data):
-    """Whatever lines are put between its own, and only if all of its own are there."""
+def test_a_journal_can_be_restored_to_any_of_its_marks(tmp_path_factory, data):
+    """Whatever lines are inserted, and only if all of its own lines exist."""
     path = tmp_path_factory.mktemp("journal") / "rows.jsonl"
     written, marks = Journal(path), [NOTHING]
     for step in range(8):
@@ -84,16 +84,16 @@ def test_a_journal_goes_back_to_any_of_its_marks(tmp_path_factory, data):
     holding = [step for step, mark in enumerate(marks) if Journal(path).holds(mark)]
     assert holding == list(range((8 if lost is None else lost) + 1))
     step = data.draw(st.sampled_from(holding))
-    found = Journal(path)
-    told = found.restore(marks[step])
+    restored = Journal(path)
+    repairs = restored.restore(marks[step])
     assert [row["step"] for row in read_rows(path)] == list(range(step))
-    assert found.mark() == marks[step]
-    assert bool(told) is path.with_name("rows.jsonl.damaged").exists()
+    assert restored.mark() == marks[step]
+    assert bool(repairs) is path.with_name("rows.jsonl.damaged").exists()
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 20_000), st.integers(1, 3), st.integers(10, 500))
-def test_peaks_stay_and_points_are_few(seed, points, count, most):
+def test_peaks_are_kept_and_points_are_few(seed, points, count, most):
     rng = np.random.default_rng(seed)
     curves = [rng.standard_cauchy(points) for _ in range(count)]
     kept = thinned(*curves, max_points=most)

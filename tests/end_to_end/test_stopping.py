@@ -1,4 +1,4 @@
-"""Being asked to stop: by every signal and by the file, in a script, in a thread, under papermill."""
+"""Requests to stop: by each signal and by the file, in a script, in a thread, under papermill."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ def whole(tmp_path_factory) -> n2n.Run:
 
 
 def assert_stopped(folder: Path) -> int:
-    """It has saved where it stood; the step."""
+    """Assert that the run saved at its last step; the step."""
     status = n2n.Run(folder).status
     assert (status["state"], status["error"]) == ("preempted", None)
     assert 0 < status["step"] < STEPS
@@ -46,7 +46,7 @@ def test_a_signal_makes_it_save_and_leave(number, whole, tmp_path):
     waited(lambda: logged(tmp_path / "run") >= 6)
     os.kill(process.pid, number)
     process.join(60)
-    assert process.exitcode == 1, "an exception nobody caught"
+    assert process.exitcode == 1, "an uncaught exception"
     assert_stopped(tmp_path / "run")
     assert_same_run(whole, n2n.train(config(**fields)))
 
@@ -72,7 +72,7 @@ def test_the_file_stops_a_run_that_has_not_begun(tmp_path):
 
 
 def test_a_second_ctrl_c_leaves_at_once(tmp_path):
-    """Both come within one long step, which the first lets end and the second does not."""
+    """Both arrive within one long step. The first lets the step finish, the second does not."""
     process = trainer(train_slowly, {"steps": STEPS, "run_dir": tmp_path / "run"}, 30.0)
     waited(lambda: (tmp_path / "run" / "metrics.jsonl").exists())
     waited(lambda: psutil.Process(process.pid).status() == psutil.STATUS_SLEEPING)
@@ -87,7 +87,7 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path):
     assert "KeyboardInterrupt" in status["error"]
 
 
-def test_handlers_are_put_back(tmp_path):
+def test_handlers_are_restored(tmp_path):
     def mine(number, frame):
         raise AssertionError
 
@@ -105,8 +105,8 @@ def test_handlers_are_put_back(tmp_path):
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
 
 
-def test_another_thread_installs_none(tmp_path, monkeypatch):
-    """And can be stopped by the file."""
+def test_another_thread_installs_no_handlers(tmp_path, monkeypatch):
+    """The file can stop it."""
     monkeypatch.setattr(stop.signal, "signal", None)
     folder, runs = tmp_path / "run", []
     thread = threading.Thread(target=lambda: runs.append(n2n.train(config(steps=10**6, run_dir=folder))))
@@ -117,7 +117,7 @@ def test_another_thread_installs_none(tmp_path, monkeypatch):
     assert runs[0].status["state"] == "preempted"
 
 
-def test_under_torchrun_a_ctrl_c_may_come_twice(tmp_path, monkeypatch):
+def test_under_torchrun_a_ctrl_c_may_arrive_twice(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     with Stop(tmp_path / "STOP") as stop:
         os.kill(os.getpid(), signal.SIGINT)
@@ -135,8 +135,8 @@ def test_a_signal_during_the_last_evaluation_is_not_lost(tmp_path, monkeypatch):
     assert n2n.Run(tmp_path / "run").status["state"] == "done"
 
 
-def test_the_command_tells_how_it_left(tmp_path):
-    """``python -m n2n.training`` exits as one that the signal had ended."""
+def test_the_exit_code_of_the_command(tmp_path):
+    """``python -m n2n.training`` exits like a process that the signal has ended."""
     folder = tmp_path / "run"
     folder.mkdir()
     path = folder / "config.json"
@@ -144,14 +144,14 @@ def test_the_command_tells_how_it_left(tmp_path):
     process = subprocess.Popen([sys.executable, "-m", "n2n.training", str(path)], stderr=subprocess.PIPE, text=True)
     waited(lambda: logged(folder) >= 6)
     process.terminate()
-    _, said = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
-    assert said.startswith("SIGTERM: saved at step ")
+    assert stderr.startswith("SIGTERM: saved at step ")
     assert n2n.Run(folder).status["state"] == "preempted"
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("exp1.json", "{}", "a file named config.json is needed"),
         ("config.json", None, "cannot be read"),
@@ -160,18 +160,18 @@ def test_the_command_tells_how_it_left(tmp_path):
         ("config.json", '{"graph": "sparse", "step": 3}', "unknown parameter 'step'; did you mean 'steps'"),
     ],
 )
-def test_the_command_refuses_what_is_no_configuration(tmp_path, capsys, name, content, said):
+def test_the_command_refuses_other_files(tmp_path, capsys, name, content, message):
     from n2n.training.cli import main
 
     if content is not None:
         (tmp_path / name).write_text(content)
     assert main([str(tmp_path / name)]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ([name] if content is not None else [])
 
 
 def test_a_closed_terminal_makes_it_save_and_leave(whole, tmp_path):
-    """A real one, whose kernel sends SIGHUP to those in front, and in which nobody can print any more."""
+    """A real terminal, whose kernel sends SIGHUP to the foreground and in which printing fails."""
     folder = tmp_path / "run"
     folder.mkdir()
     fields = config(steps=10**6).model_dump(mode="json")
@@ -188,7 +188,7 @@ def test_a_closed_terminal_makes_it_save_and_leave(whole, tmp_path):
     assert checkpoint.steps(folder / "checkpoints")[-1] == status["step"] > logged(folder)
 
 
-def test_under_nohup_a_closed_terminal_is_no_matter(tmp_path):
+def test_under_nohup_a_closed_terminal_has_no_effect(tmp_path):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Stop(tmp_path / "STOP") as stop:
@@ -203,17 +203,17 @@ SLOW = """
 import time, n2n
 from n2n.training import learner
 real = learner.update
-learner.update = lambda *given: time.sleep(3.0) or real(*given)  # longer than a kernel waits for its parent
+learner.update = lambda *arguments: time.sleep(3.0) or real(*arguments)  # longer than a kernel waits for its parent
 """
 
 
 @pytest.mark.parametrize("steps", ["quick", "slow"])
-def test_a_kernel_whose_papermill_is_gone_saves_and_leaves(tmp_path, steps):
-    """Nothing is lost: its last step is saved, and the kernel ends."""
+def test_a_kernel_whose_papermill_was_killed_saves_and_leaves(tmp_path, steps):
+    """Its last step is saved and the kernel ends."""
     folder = tmp_path / "run"
-    given = {**config(steps=10**6, log_every=1, checkpoint_every=10**6, eval_every=None).model_dump(mode="json")}
+    fields = {**config(steps=10**6, log_every=1, checkpoint_every=10**6, eval_every=None).model_dump(mode="json")}
     lines = [SLOW if steps == "slow" else "import n2n"]
-    lines.append(f"n2n.train(n2n.TrainConfig(**{ {**given, 'run_dir': str(folder)}!r}))")
+    lines.append(f"n2n.train(n2n.TrainConfig(**{ {**fields, 'run_dir': str(folder)}!r}))")
     notebook = trivial(tmp_path / "notebook.ipynb", *lines)
     command = [sys.executable, "-m", "papermill", str(notebook), str(tmp_path / "out.ipynb")]
     streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -230,15 +230,15 @@ def test_a_kernel_whose_papermill_is_gone_saves_and_leaves(tmp_path, steps):
     waited(lambda: not psutil.pid_exists(kernel))
 
 
-def test_a_script_outlives_the_one_that_started_it(tmp_path, monkeypatch):
-    """As those do that a shell started in the background, or a kernel."""
+def test_a_script_outlives_its_parent(tmp_path, monkeypatch):
+    """Like a process that a shell or a kernel started in the background."""
     from n2n.utils.processes import KernelParent
 
-    for named in (None, "1", str(os.getppid() + 1)):
-        if named is None:
+    for value in (None, "1", str(os.getppid() + 1)):
+        if value is None:
             monkeypatch.delenv("JPY_PARENT_PID", raising=False)
         else:
-            monkeypatch.setenv("JPY_PARENT_PID", named)
+            monkeypatch.setenv("JPY_PARENT_PID", value)
         parent = KernelParent()
         with monkeypatch.context() as patch:
             patch.setattr(os, "getppid", lambda: 1)
@@ -247,20 +247,28 @@ def test_a_script_outlives_the_one_that_started_it(tmp_path, monkeypatch):
 
 def papermill(folder: Path) -> subprocess.Popen:
     folder.parent.mkdir()
-    given = {"steps": 10**6, "dim": 16, "heads": 2, "layers": 1, "batch_size": 4, "seq_len": 12, "run_dir": str(folder)}
-    arguments = [part for name, value in given.items() for part in ("-p", name, str(value))]
+    fields = {
+        "steps": 10**6,
+        "dim": 16,
+        "heads": 2,
+        "layers": 1,
+        "batch_size": 4,
+        "seq_len": 12,
+        "run_dir": str(folder),
+    }
+    arguments = [part for name, value in fields.items() for part in ("-p", name, str(value))]
     command = [sys.executable, "-m", "papermill", str(TRAIN), str(folder.parent / "out.ipynb"), *arguments]
     streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    heard = {
+    defaults = {
         "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     }  # pytest in a shell's background ignores it
     return subprocess.Popen(
-        command, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, **streams, **heard
+        command, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, **streams, **defaults
     )
 
 
 def test_a_notebook_saves_and_ends(tmp_path):
-    """One for each way, all at once."""
+    """One notebook for each way to stop, all at once."""
     ways = ("SIGTERM", "SIGUSR1", "SIGUSR2", "Ctrl-C", "STOP")
     processes = {way: papermill(tmp_path / way / "run") for way in ways}
     for way, process in processes.items():
@@ -274,10 +282,10 @@ def test_a_notebook_saves_and_ends(tmp_path):
             os.kill(n2n.Run(folder).status["pid"], signal.Signals[way])
     for way, process in processes.items():
         folder = tmp_path / way / "run"
-        _, said = process.communicate(timeout=120)
+        _, stderr = process.communicate(timeout=120)
         assert process.returncode != 0
         status = n2n.Run(folder).status
-        assert status["state"] == "preempted", said
+        assert status["state"] == "preempted", stderr
         assert checkpoint.steps(folder / "checkpoints")[-1] == status["step"]
         waited(lambda pid=status["pid"]: not psutil.pid_exists(pid))
     waited(lambda: not still_there(str(tmp_path)))

@@ -17,7 +17,7 @@ def save(folder, step, state, run="mine"):
     return checkpoint.save(folder, step, state, run, MARKS)
 
 
-def test_checkpoints_come_back(tmp_path):
+def test_a_saved_state_is_loaded(tmp_path):
     state = {"model": {"weights": torch.arange(5.0)}, "step": 3, "groups": [{"lr": 0.1}]}
     save(tmp_path, 3, state)
     save(tmp_path, 12, {**state, "step": 12})
@@ -38,6 +38,13 @@ def test_weights_are_in_a_file_that_other_tools_open(tmp_path, value):
     assert torch.equal(safetensors.torch.load_file(path / "model.safetensors")["a"], value)
     assert torch.load(path / "state.pt", weights_only=True) == {"b": 1}
     assert stat.S_IMODE((path / "model.safetensors").stat().st_mode) == stat.S_IMODE((path / "state.pt").stat().st_mode)
+
+
+def test_weights_come_in_the_same_order_in_every_process(tmp_path):
+    """Processes exchange them one by one, and safetensors has an order of its own in each process."""
+    names = [f"weight{i:02d}" for i in range(30)]
+    save(tmp_path, 1, {"model": {name: torch.ones(i) for i, name in enumerate(names)}})
+    assert list(checkpoint.load(tmp_path, 1, "mine")["model"]) == names
 
 
 def flip(folder, name="state.pt"):
@@ -67,7 +74,7 @@ def piped(folder, name):
 
 
 def evil(folder):
-    """A whole checkpoint, by its manifest, that runs code if safety is turned off."""
+    """A checkpoint that agrees with its manifest and would run code if safety were turned off."""
     torch.save({"weights": os.system}, folder / "state.pt")
     rewrite(folder, files={name: measured(folder / name) for name in FILES})
 
@@ -127,13 +134,13 @@ DAMAGE = {
 def test_a_damaged_checkpoint_is_passed_over(tmp_path, damage):
     for step in (1, 2):
         save(tmp_path, step, {"model": {"weights": torch.ones(100) * step}})
-    hurt, said = DAMAGE[damage]
-    hurt(tmp_path / "step_00000002")
-    with pytest.warns(UserWarning, match=f"damaged checkpoint .*step_00000002: .*{said}") as heard:
+    do_damage, message = DAMAGE[damage]
+    do_damage(tmp_path / "step_00000002")
+    with pytest.warns(UserWarning, match=f"damaged checkpoint .*step_00000002: .*{message}") as warned:
         latest = checkpoint.load_latest(tmp_path, "mine")
     assert latest.step == 1
     assert torch.equal(latest.state["model"]["weights"], torch.ones(100))
-    assert "weights_only" not in str(heard[0].message), "no advice to turn safety off"
+    assert "weights_only" not in str(warned[0].message), "no advice to turn safety off"
     with pytest.raises(ValueError, match="damaged checkpoint"):
         checkpoint.load(tmp_path, 2, "mine")
 
@@ -142,14 +149,14 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, damage):
     ("last", "every", "kept"),
     [(None, None, [2, 4, 6, 8, 9]), (1, None, [9]), (2, None, [8, 9]), (1, 4, [4, 8, 9]), (9, None, [2, 4, 6, 8, 9])],
 )
-def test_the_last_and_every_nth_stay(tmp_path, last, every, kept):
+def test_the_last_checkpoints_and_every_nth_are_kept(tmp_path, last, every, kept):
     for step in (2, 4, 6, 8, 9):
         save(tmp_path, step, {"model": {}, "a": 1})
         checkpoint.prune(tmp_path, last, every)
     assert checkpoint.steps(tmp_path) == kept
 
 
-def test_damaged_and_unfinished_ones_are_set_aside(tmp_path):
+def test_damaged_and_unfinished_checkpoints_are_set_aside(tmp_path):
     for step in (1, 2, 3):
         save(tmp_path, step, {"model": {}, "a": step})
     for step in (2, 3):
@@ -162,13 +169,13 @@ def test_damaged_and_unfinished_ones_are_set_aside(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == expected
 
 
-def test_what_no_checkpoint_can_be_written_to_is_told(tmp_path):
+def test_a_folder_that_cannot_be_written_to_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"the checkpoint of step 3 could not be written .*; there is none before it"):
         save(tmp_path / "file", 3, {"model": {}, "a": 1})
 
 
-def test_an_unfinished_checkpoint_is_none(tmp_path):
+def test_an_unfinished_checkpoint_does_not_count(tmp_path):
     path = save(tmp_path, 1, {"model": {}, "a": 1})
     shutil.copytree(path, tmp_path / ".step_00000002.123.part")
     assert checkpoint.steps(tmp_path) == [1]

@@ -1,4 +1,4 @@
-"""Where a step's time goes, traces, TensorBoard's files."""
+"""Times of a step's sections, traces, and TensorBoard's files."""
 
 import gzip
 import json
@@ -17,7 +17,7 @@ WORK = ("data", "forward", "backward", "optimizer")
 CPU = torch.device("cpu")
 
 
-def test_the_clock_adds_up_and_begins_anew(monkeypatch):
+def test_the_clock_adds_up_and_starts_again(monkeypatch):
     now = iter([0.0, 1.0, 1.5, 2.0, 4.0, 5.0, 6.0, 7.0])
     monkeypatch.setattr(profiler.time, "perf_counter", lambda: next(now))
     clock = Clock(CPU)
@@ -41,7 +41,7 @@ def test_the_clock_times_the_gpu_s_own_work():
 
 
 def test_a_row_accounts_for_the_time_of_its_steps(small):
-    """Sections are parts of the whole, and tokens a second and the share of the matrix rate are of one time."""
+    """Sections add up to less than the whole; tokens a second and the matrix share refer to the same time."""
     run = n2n.train(small(steps=40, log_every=10, checkpoint_every=5, eval_every=10, run_dir=""))
     rows, known = run.metrics.iloc[1:], json.loads((run.path / "environment.json").read_text())
     sections = [name for name in rows if name.startswith("ms_")]
@@ -65,7 +65,7 @@ def test_rates_are_rates():
 
 
 def test_a_trace_of_some_steps(small):
-    """As Perfetto opens it: events with names, times and lengths, of as many optimizer steps as were asked for."""
+    """Perfetto's format: events with names, times and durations, of exactly the traced steps."""
     run = n2n.train(small(steps=12, profile_steps=(3, 5)))
     with gzip.open(run.path / "profile" / "rank0.json.gz") as file:
         events = json.load(file)["traceEvents"]
@@ -82,17 +82,17 @@ def test_a_trace_that_reaches_the_end_is_written(small):
 
 
 @pytest.mark.parametrize(
-    ("steps", "said"),
+    ("steps", "message"),
     [((5, 5), "a first step from 0 and a later one"), ((7, 3), "a later one"), ((-1, 4), "than or equal to 0")],
 )
-def test_steps_that_cannot_be_traced_are_refused(small, steps, said):
-    with pytest.raises(ValueError, match=rf"profile_steps.*: saw .* {said}"):
+def test_steps_that_cannot_be_traced_are_refused(small, steps, message):
+    with pytest.raises(ValueError, match=rf"profile_steps.*: saw .* {message}"):
         small(profile_steps=steps)
 
 
 @pytest.mark.parametrize("call", [9, 13])
 def test_tensorboard_has_every_row_once_after_a_kill(call, tmp_path):
-    """Before the first evaluation, and between it and the next: it resumes from the evaluated step itself."""
+    """The run is killed before the first evaluation, or after it, and resumes from the evaluated step."""
     fields = {"steps": 20, "tensorboard": True, "run_dir": tmp_path / "run"}
     process = trainer(train_and_die, fields, "step", call)
     process.join(60)
@@ -109,7 +109,7 @@ def test_tensorboard_has_every_row_once_after_a_kill(call, tmp_path):
     assert [event.step for event in shown.Scalars("test/excess_loss")] == [20]
 
 
-def test_a_missing_tensorboard_is_told_before_any_work(small, monkeypatch, tmp_path):
+def test_a_missing_tensorboard_is_refused_before_any_work(small, monkeypatch, tmp_path):
     def missing():
         raise ImportError
 
@@ -119,7 +119,7 @@ def test_a_missing_tensorboard_is_told_before_any_work(small, monkeypatch, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_tensorboard_is_loaded_only_when_asked_for():
+def test_tensorboard_is_imported_only_when_used():
     import subprocess
     import sys
 
@@ -128,21 +128,21 @@ def test_tensorboard_is_loaded_only_when_asked_for():
     assert done.stdout.split() == ["False", "True"]
 
 
-def test_evaluations_by_the_way(small, monkeypatch):
-    """On the valid split every so often, the oracle computed once, and as a separate job later."""
+def test_evaluations_during_training(small, monkeypatch):
+    """The valid split is evaluated at intervals with one oracle pass, and can be evaluated separately later."""
     from n2n.analysis import evaluation
 
-    asked, real = [], evaluation.filter
-    monkeypatch.setattr(evaluation, "filter", lambda *given: asked.append(1) or real(*given))
+    calls, real = [], evaluation.filter
+    monkeypatch.setattr(evaluation, "filter", lambda *given: calls.append(1) or real(*given))
     run = n2n.train(small(steps=8, eval_every=2, checkpoint_every=4))
-    assert len(asked) == 2, "once a split"
+    assert len(calls) == 2, "the oracle runs once for each split"
     assert [(row["step"], row["split"]) for row in run.evaluations] == [(k, "valid") for k in (2, 4, 6, 8)] + [
         (8, "test")
     ]
-    again = n2n.evaluate(run.path, step=4, split="valid")
+    later = n2n.evaluate(run.path, step=4, split="valid")
     row = run.evaluations[1]
-    assert again.excess_loss == row["excess_loss"]
-    assert again.excess_by_position == row["excess_by_position"]
+    assert later.excess_loss == row["excess_loss"]
+    assert later.excess_by_position == row["excess_by_position"]
     assert n2n.evaluate(run, sequences=16).sequences == 16
     with pytest.raises(ValueError, match=r"no checkpoint of step 3 in .*; there are \[4, 8\]"):
         n2n.evaluate(run, step=3)

@@ -1,4 +1,4 @@
-"""A run that is dead is not said to be running, and one that lives is not said to be dead."""
+"""The status of a run agrees with whether its process is alive."""
 
 import json
 import os
@@ -27,7 +27,7 @@ BOOT = status.machine()["boot"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Of a run that was killed."""
+    """The folder of a killed run."""
     folder = tmp_path_factory.mktemp("sweep") / "killed"
     process = trainer(train_slowly, {"steps": 10**6, "run_dir": folder}, 0.01)
     waited(lambda: logged(folder) >= 6)
@@ -43,13 +43,13 @@ def copy(folder, tmp_path) -> Path:
     return shutil.copytree(folder, tmp_path / "run")
 
 
-def told(folder: Path, **fields) -> str:
-    """The state, where ``status.json`` says something else."""
+def state_after(folder: Path, **fields) -> str:
+    """The run's state after fields of ``status.json`` are replaced."""
     write_json(folder / "status.json", {**read_json(folder / "status.json"), **fields})
     return n2n.Run(folder).status["state"]
 
 
-def test_a_killed_run_is_said_to_be_killed(folder):
+def test_a_killed_run_has_the_state_killed(folder):
     before = contents(folder)
     run = n2n.Run(folder)
     assert run.status["state"] == "killed"
@@ -57,55 +57,55 @@ def test_a_killed_run_is_said_to_be_killed(folder):
     assert n2n.runs.table(folder.parent).loc["killed", "state"] == "killed"
     with pytest.raises(ValueError, match="no evaluation yet; its state is 'killed'"):
         _ = run.evaluation
-    assert contents(folder) == before, "who reads does not write"
+    assert contents(folder) == before, "reading writes nothing"
 
 
 @pytest.mark.parametrize("name", [LAUNCH_LOCK, TRAINING_LOCK])
-def test_who_holds_a_lock_lives(copy, name):
-    """Be it in another container, where its number says nothing, or on another host."""
+def test_a_process_that_holds_a_lock_is_alive(copy, name):
+    """Even in another container, where its number means nothing, or on another host."""
     with locked(copy / name):
-        assert told(copy, pid=2**22 + 1) == "running"
-        assert told(copy, host="elsewhere", boot="another") == "running"
-    assert told(copy, host=status.machine()["host"], boot=BOOT) == "killed"
+        assert state_after(copy, pid=2**22 + 1) == "running"
+        assert state_after(copy, host="elsewhere", boot="another") == "running"
+    assert state_after(copy, host=status.machine()["host"], boot=BOOT) == "killed"
 
 
-def test_what_cannot_be_known_is_not_said(copy):
-    """Where locks are not shared between hosts, a free one says nothing of a trainer there."""
-    assert told(copy, host="elsewhere", boot="another") == "running"
-    assert told(copy, host="elsewhere", boot=None) == "running"
+def test_the_state_stays_if_it_cannot_be_checked(copy):
+    """Some file systems do not share locks between hosts, so that a free lock proves nothing."""
+    assert state_after(copy, host="elsewhere", boot="another") == "running"
+    assert state_after(copy, host="elsewhere", boot=None) == "running"
 
 
-def test_a_container_s_other_name_is_the_same_machine(copy):
+def test_a_container_with_another_name_is_the_same_machine(copy):
     assert BOOT
-    assert told(copy, host="0d2f6c", boot=BOOT) == "killed"
+    assert state_after(copy, host="0d2f6c", boot=BOOT) == "killed"
 
 
-def test_a_machine_that_was_started_again(copy):
-    assert told(copy, host=status.machine()["host"], boot="before") == "killed"
+def test_a_reboot_ends_a_run(copy):
+    assert state_after(copy, host=status.machine()["host"], boot="before") == "killed"
 
 
-def test_a_trainer_that_gave_up_without_a_word_is_gone(copy):
-    """Its process lives on, as a notebook's kernel does."""
-    assert told(copy, pid=os.getpid()) == "killed"
+def test_a_trainer_that_ended_silently_is_gone(copy):
+    """Its process is still alive, as a notebook's kernel is."""
+    assert state_after(copy, pid=os.getpid()) == "killed"
 
 
-def test_without_locks_the_process_is_asked(copy):
+def test_without_locks_the_process_is_checked(copy):
     for name in (LAUNCH_LOCK, TRAINING_LOCK):
         (copy / name).unlink()
-    assert told(copy) == "killed"
+    assert state_after(copy) == "killed"
     now = time.time()
     later, earlier = (pd.Timestamp(now + days * 86400, unit="s", tz="UTC").isoformat() for days in (0, -365))
-    assert told(copy, pid=os.getpid(), updated_at=later) == "running"
-    assert told(copy, pid=os.getpid(), updated_at=earlier) == "killed", "the number is another process's now"
-    assert told(copy, pid="none") == "killed"
+    assert state_after(copy, pid=os.getpid(), updated_at=later) == "running"
+    assert state_after(copy, pid=os.getpid(), updated_at=earlier) == "killed", "another process has the number now"
+    assert state_after(copy, pid="none") == "killed"
 
 
-def test_the_last_word_of_a_run_stands(copy):
+def test_the_final_state_of_a_run_stays(copy):
     for state in ("done", "failed", "preempted"):
-        assert told(copy, state=state) == state
+        assert state_after(copy, state=state) == state
 
 
-def test_a_run_that_ends_between_two_looks_is_not_killed(copy, monkeypatch):
+def test_a_run_that_ends_between_two_reads_is_not_killed(copy, monkeypatch):
     def ends(path):
         write_json(copy / "status.json", {"state": "done"})
         return False
@@ -115,7 +115,7 @@ def test_a_run_that_ends_between_two_looks_is_not_killed(copy, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{", "[" * 10**5])
-def test_a_run_without_a_status_is_said_to_be_missing(copy, content):
+def test_a_run_without_a_status_is_missing(copy, content):
     (copy / "status.json").unlink()
     if content is not None:
         (copy / "status.json").write_text(content)
@@ -125,7 +125,7 @@ def test_a_run_without_a_status_is_said_to_be_missing(copy, content):
 
 @pytest.mark.parametrize("content", ["[]", "3", "", "{", '{"graph": 3}', '{"graph": {"nodes": []}}', "[" * 10**5])
 def test_a_damaged_configuration_is_one_row_of_a_table(tmp_path, folder, content):
-    """The others are read all the same."""
+    """The other rows are not affected."""
     for name in ("a", "b"):
         shutil.copytree(folder, tmp_path / "sweep" / name)
     path = tmp_path / "sweep" / "a" / "config.json"
@@ -148,13 +148,13 @@ def test_damaged_evaluations_are_one_row_of_a_table(tmp_path):
     assert table["state"].tolist() == ["done", "done"]
     assert table["excess_loss"].isna().tolist() == [True, False]
     assert f"{path}, line 1: " in table.loc["a", "error"]
-    found = read_folder(tmp_path / "sweep")
-    assert found.evaluations["run"].tolist() == ["b"]
-    assert "evals.jsonl, line 1" in found.unfinished.loc["a", "error"]
+    results = read_folder(tmp_path / "sweep")
+    assert results.evaluations["run"].tolist() == ["b"]
+    assert "evals.jsonl, line 1" in results.unfinished.loc["a", "error"]
 
 
 def test_a_script_that_is_killed_with_its_group(tmp_path):
-    """By a real SIGKILL of the whole session, the ranks of torchrun included."""
+    """A real SIGKILL of the whole session, including torchrun's processes."""
     run_dir = tmp_path / "run"
     fields = {**config(steps=10**6, processes=2).model_dump(mode="json"), "run_dir": str(run_dir)}
     code = f"import json, n2n; n2n.train(n2n.TrainConfig(**json.loads({json.dumps(fields)!r})))"

@@ -11,7 +11,7 @@ def test_root_is_given_by_the_environment_or_the_checkout(monkeypatch, tmp_path)
     assert (runs.root() / "README.md").is_file()
 
 
-def test_the_environment_s_tilde_is_the_home(monkeypatch, tmp_path):
+def test_a_tilde_in_the_environment_variable_is_the_home(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("N2N_RUNS", "~/there")
     assert runs.root() == tmp_path / "there"
@@ -35,7 +35,7 @@ def test_a_damaged_sweep_is_refused_by_its_file(tmp_path, content):
         runs.table(tmp_path)
 
 
-def test_what_is_not_there_yet_is_said(small, tmp_path, monkeypatch):
+def test_missing_results_are_reported(small, tmp_path, monkeypatch):
     from n2n.training import trainer
 
     def fail(*arguments):
@@ -53,12 +53,12 @@ def test_what_is_not_there_yet_is_said(small, tmp_path, monkeypatch):
 
 def test_summary_holds_the_run_s_numbers(small):
     run = n2n.train(small())
-    table, found = run.summary(), run.evaluation
+    table, evaluation = run.summary(), run.evaluation
     assert table.loc["tokens seen", "value"] == f"{8 * 4 * 12:,}"
     assert table.loc["parameters", "value"] == f"{run.model().num_parameters:,}"
-    assert float(table.loc["excess loss", "value"]) == pytest.approx(found["excess_loss"], abs=1e-4)
+    assert float(table.loc["excess loss", "value"]) == pytest.approx(evaluation["excess_loss"], abs=1e-4)
     low, high = (float(table.loc[f"excess loss, 95% {side}", "value"]) for side in ("from", "to"))
-    assert (high - low) / 2 == pytest.approx(2.3646 * found["excess_standard_error"], abs=2e-4), (
+    assert (high - low) / 2 == pytest.approx(2.3646 * evaluation["excess_standard_error"], abs=2e-4), (
         "Student's t for 8 sequences"
     )
     assert (table["unit"] == "nats per token").sum() == 7

@@ -1,4 +1,4 @@
-"""What a notebook holds of a run that goes on: a picture, a line, and no widget once it has ended."""
+"""What a notebook shows of a run: an image and a line, and no widget after the end."""
 
 import base64
 import re
@@ -14,18 +14,18 @@ from n2n.training.sketch import MAX_POINTS, sketch
 
 
 def curves(picture: str) -> list[np.ndarray]:
-    """The points of its lines, in pixels."""
+    """Points of the lines in an image, in pixels."""
     (packed,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', picture)
     lines = ElementTree.fromstring(base64.b64decode(packed)).iter("{http://www.w3.org/2000/svg}polyline")
     return [np.array([point.split(",") for point in line.get("points").split()], float) for line in lines]
 
 
-def test_the_picture_has_both_losses_to_scale():
+def test_the_image_has_both_losses_to_scale():
     steps = np.arange(5) * 10
     metrics = pd.DataFrame({"step": steps, "loss": [3.0, 2.0, 1.5, np.nan, 1.0], "oracle_nll": 0.5})
     picture = sketch(metrics)
     loss, oracle = curves(picture)
-    assert len(loss) == 4, "what is not finite is left out"
+    assert len(loss) == 4, "values that are not finite are left out"
     assert len(oracle) == 5
     assert np.ptp(oracle[:, 1]) == 0
     assert np.ptp(np.diff(oracle[:, 0])) == pytest.approx(0, abs=0.2)
@@ -34,7 +34,7 @@ def test_the_picture_has_both_losses_to_scale():
     assert 'alt="loss 1.0000, oracle 0.5000 nats per token at step 40"' in picture
 
 
-def test_a_long_run_s_picture_stays_small():
+def test_the_image_of_a_long_run_is_small():
     long = pd.DataFrame({"step": range(10**5), "loss": 1.0, "oracle_nll": 1.0})
     loss, _ = curves(sketch(long))
     assert len(loss) == MAX_POINTS
@@ -45,8 +45,8 @@ def test_lines_are_escaped():
     assert "<img" not in live_curve._line("ended by <img src=x onerror=alert(1)>")
 
 
-def test_a_run_that_a_person_stops_is_evaluated_where_it_stands(small, tmp_path, monkeypatch):
-    """So that the cells after it have something to show; else ``evaluation`` says how to go on."""
+def test_a_run_stopped_in_a_notebook_is_evaluated(small, tmp_path, monkeypatch):
+    """The following cells then have something to show. Elsewhere ``evaluation`` says how to continue."""
     for watched in (False, True):
         folder = tmp_path / str(watched)
         folder.mkdir()

@@ -1,4 +1,4 @@
-"""The rate, the update and the optimizer, against formulas written out."""
+"""The learning rate, the update and the optimizer against explicit formulas."""
 
 import pytest
 import torch
@@ -7,8 +7,8 @@ import n2n
 from n2n.training.optimization import Objective, learning_rate, make_optimizer, update
 
 
-def test_the_update_is_a_clipped_step_at_the_given_rate(small):
-    """Against plain AdamW written out: the first step moves each weight by rate * sign-like ratio, decay apart."""
+def test_the_update_is_a_clipped_step_at_its_learning_rate(small):
+    """Against AdamW written out: the first step moves each weight by the rate times a near-sign, plus decay."""
     config = small(weight_decay=0.5)
     model, twin = config.build_model().double(), config.build_model().double()
     tokens = torch.from_numpy(config.process.sample(4, length=12).tokens.astype(int))
@@ -18,7 +18,7 @@ def test_the_update_is_a_clipped_step_at_the_given_rate(small):
     total = torch.stack([p.grad.square().sum() for p in twin.parameters()]).sum().sqrt()
     assert loss.item() == pytest.approx(expected.item())
     assert norm.item() == pytest.approx(total.item())
-    assert total > 0.1  # so that clipping has its part
+    assert total > 0.1  # clipping has an effect
     for moved, start in zip(model.parameters(), twin.parameters(), strict=True):
         gradient = start.grad * (0.1 / (total + 1e-6))
         decayed = start * (1 - 0.003 * 0.5) if start.ndim >= 2 else start
@@ -30,16 +30,16 @@ def test_momentum_constants(small):
         assert group["betas"] == (0.9, 0.98)
 
 
-def test_accumulated_parts_are_the_whole_batch(small):
+def test_accumulated_micro_batches_equal_the_whole_batch(small):
     config = small()
     tokens = torch.from_numpy(config.process.sample(6, length=12).tokens.astype(int))
-    found = []
+    updates = []
     for parts in (1, 2, 3):
         model = config.build_model().double()
         loss, norm = update(Objective(model), make_optimizer(model, config), tokens.chunk(parts), rate=0.003, clip=0.1)
-        found.append([loss, norm, *(parameter.detach() for parameter in model.parameters())])
-    for other in found[1:]:
-        for value, expected in zip(other, found[0], strict=True):
+        updates.append([loss, norm, *(parameter.detach() for parameter in model.parameters())])
+    for other in updates[1:]:
+        for value, expected in zip(other, updates[0], strict=True):
             torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-6, check_dtype=False)  # losses are float32
 
 
@@ -55,7 +55,7 @@ def test_learning_rate_rises_then_falls_along_a_cosine():
 
 
 @pytest.mark.parametrize("arch", n2n.models.names())
-def test_weight_decay_falls_on_matrices_alone(small, arch):
+def test_weight_decay_applies_only_to_matrices(small, arch):
     model = small(arch=arch).build_model()
     decayed, spared = make_optimizer(model, small()).param_groups
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
@@ -70,13 +70,13 @@ def test_the_constant_rate_stays_after_the_warmup():
     assert {learning_rate(config, step) for step in range(10, 100)} == {0.5}
 
 
-def test_warmup_stable_decay_stays_and_then_falls_on_a_line():
-    given = {"graph": "single", "steps": 100, "lr": 1.0, "warmup": 0.1, "decay": 0.2, "final_lr": 0.1}
-    config = n2n.TrainConfig(schedule="wsd", **given)
+def test_warmup_stable_decay_decays_linearly_at_the_end():
+    fields = {"graph": "single", "steps": 100, "lr": 1.0, "warmup": 0.1, "decay": 0.2, "final_lr": 0.1}
+    config = n2n.TrainConfig(schedule="wsd", **fields)
     rates = [learning_rate(config, step) for step in range(100)]
     assert set(rates[10:81]) == {1.0}
     assert rates[80:] == pytest.approx([1 - 0.9 * k / 20 for k in range(20)])
-    no_fall = n2n.TrainConfig(schedule="wsd", **{**given, "decay": 0.0})
+    no_fall = n2n.TrainConfig(schedule="wsd", **{**fields, "decay": 0.0})
     assert learning_rate(no_fall, 99) == 1.0
-    squeezed = n2n.TrainConfig(schedule="wsd", **{**given, "warmup": 0.9, "decay": 0.5})
+    squeezed = n2n.TrainConfig(schedule="wsd", **{**fields, "warmup": 0.9, "decay": 0.5})
     assert learning_rate(squeezed, 95) == pytest.approx(1 - 0.9 * 5 / 10)

@@ -1,4 +1,4 @@
-"""Several processes that train one model, by torchrun itself: the curve of one, a common end, nobody left behind."""
+"""Several processes that train one model under torchrun: same curve as one, common end, none left behind."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def written(folder: Path, **fields) -> Path:
 
 
 def torchrun(path: Path, ranks: int = 2, before: str = "") -> subprocess.Popen:
-    """torchrun of the worker; ``before`` is Python that each rank runs first."""
+    """Start torchrun with the worker; each process runs the Python code ``before`` first."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     worker = ["-m", "n2n.training"]
     if before:
@@ -54,7 +54,7 @@ def assert_all_gone(folder: Path) -> None:
 
 
 def assert_same_curve(one: n2n.Run, other: n2n.Run) -> None:
-    """To the rounding of float32 sums in another order."""
+    """Equal up to the rounding of float32 sums in another order."""
     a, b = one.metrics[COMPUTED], other.metrics[COMPUTED]
     assert a["step"].tolist() == b["step"].tolist()
     assert (a["oracle_nll"] - b["oracle_nll"]).abs().max() < 1e-12, "the same sequences"
@@ -69,7 +69,7 @@ def assert_same_curve(one: n2n.Run, other: n2n.Run) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_two_processes_have_the_curve_of_one(name, tmp_path):
-    """From Python, half of the way on two processes and then on one."""
+    """Started from Python; part of the run on two processes and the rest on one."""
     fields = {**MODELS[name], "steps": STEPS, "batch_size": 8}
     one = n2n.train(config(**fields, run_dir=tmp_path / "one"))
     two = n2n.train(config(**fields, processes=2, run_dir=tmp_path / "two"))
@@ -84,7 +84,7 @@ def test_two_processes_have_the_curve_of_one(name, tmp_path):
 
 
 def test_two_processes_resume_to_the_bit(tmp_path):
-    """From a copy of the folder as it was after 15 steps."""
+    """Resumed from a copy of the folder after 15 steps."""
     fields = {"steps": STEPS, "batch_size": 8, "processes": 2}
     whole = n2n.train(config(**fields, run_dir=tmp_path / "whole"))
     shutil.copytree(whole.path, tmp_path / "resumed")
@@ -96,9 +96,9 @@ def test_two_processes_resume_to_the_bit(tmp_path):
     assert_same_run(whole, resumed)
 
 
-@pytest.mark.parametrize("way", ["SIGTERM to torchrun", "Ctrl-C", "SIGUSR1 to the second rank", "STOP"])
-def test_every_rank_leaves_at_the_same_step(way, tmp_path):
-    """And the run goes on with one process as if nothing had been."""
+@pytest.mark.parametrize("way", ["SIGTERM to torchrun", "Ctrl-C", "SIGUSR1 to the second process", "STOP"])
+def test_all_processes_leave_at_the_same_step(way, tmp_path):
+    """One process then continues the run as if it had not been interrupted."""
     fields = {"steps": STEPS, "batch_size": 8, "schedule": "constant"}
     folder = tmp_path / "run"
     process = torchrun(written(folder, **fields), before=SLOWLY)
@@ -113,9 +113,9 @@ def test_every_rank_leaves_at_the_same_step(way, tmp_path):
         first = n2n.Run(folder).status["pid"]
         ranks = [child.pid for child in psutil.Process(process.pid).children() if child.pid != first]
         os.kill(ranks[0], signal.SIGUSR1)
-    _, said = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=60)
     status = n2n.Run(folder).status
-    assert status["state"] == "preempted", said
+    assert status["state"] == "preempted", stderr
     assert 6 < status["step"] < STEPS
     assert checkpoint.steps(folder / "checkpoints")[-1] == status["step"]
     assert f"left at step {status['step']}" in (folder / "logs" / "rank0.log").read_text()
@@ -132,25 +132,25 @@ real, made = learner.update, []
 def update(*given):
     made.append(1)
     if os.environ["RANK"] == "1" and len(made) == 8:
-        raise ArithmeticError("of the second rank")
+        raise ArithmeticError("of the second process")
     return real(*given)
 learner.update = update
 """
 
 
-def test_a_rank_that_fails_ends_the_others_and_is_heard(tmp_path):
+def test_a_process_that_fails_ends_the_others_and_is_reported(tmp_path):
     folder = tmp_path / "run"
     process = torchrun(written(folder, steps=10**6, batch_size=8), before=FAILING)
     process.communicate(timeout=60)
     assert process.returncode != 0
     status = n2n.Run(folder).status
     assert (status["state"], status["step"]) == ("failed", 5)
-    assert "ArithmeticError: of the second rank" in status["error"]
+    assert "ArithmeticError: of the second process" in status["error"]
     assert "rank 1 of 2" in status["error"]
     assert_all_gone(folder)
 
 
-def test_a_rank_that_is_killed_ends_the_others(tmp_path):
+def test_a_process_that_is_killed_ends_the_others(tmp_path):
     folder = tmp_path / "run"
     process = torchrun(written(folder, steps=10**6, batch_size=8))
     waited(lambda: logged(folder) >= 6)
@@ -181,18 +181,18 @@ def launched(folder: Path) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR2], ids=lambda number: number.name)
-def test_a_signal_to_the_one_that_launched_them(number, tmp_path):
-    """And what goes on after it is as if nothing had been. Slurm's SIGUSR2 is for every process there is."""
+def test_a_signal_to_the_launcher(number, tmp_path):
+    """The run then continues as if it had not been interrupted. Slurm sends SIGUSR2 to every process."""
     folder = tmp_path / "run"
     process = launched(folder)
-    told = [psutil.Process(process.pid)]
-    told += told[0].children(recursive=True) if number == signal.SIGUSR2 else []
-    for one in told:
+    receivers = [psutil.Process(process.pid)]
+    receivers += receivers[0].children(recursive=True) if number == signal.SIGUSR2 else []
+    for one in receivers:
         one.send_signal(number)
-    out, said = process.communicate(timeout=60)
+    out, stderr = process.communicate(timeout=60)
     status = n2n.Run(folder).status
     assert (status["state"], status["error"]) == ("preempted", None)
-    assert f"{number.name}: saved at step {status['step']}" in said
+    assert f"{number.name}: saved at step {status['step']}" in stderr
     assert "not reached" not in out
     assert not (folder / "STOP").exists()
     assert_all_gone(folder)
@@ -201,7 +201,7 @@ def test_a_signal_to_the_one_that_launched_them(number, tmp_path):
     assert_same_curve(whole, n2n.train(config(**fields, run_dir=folder)))
 
 
-def test_a_second_launcher_is_refused_from_the_first_moment_on(tmp_path):
+def test_a_second_launcher_is_refused_from_the_start(tmp_path):
     folder = tmp_path / "run"
     code = LAUNCHER.format(tests=str(Path(__file__).parents[1]), folder=str(folder), fields=LAUNCHED)
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, start_new_session=True)
@@ -219,7 +219,7 @@ def test_a_second_launcher_is_refused_from_the_first_moment_on(tmp_path):
     assert_all_gone(folder)
 
 
-def test_another_dataset_is_refused_before_anybody_is_started(tmp_path):
+def test_another_dataset_is_refused_before_processes_start(tmp_path):
     process = config().process
     paths = [str(n2n.data.generate(process, tmp_path / f"{n}.npy", n, 12).path) for n in (40, 41)]
     fields = {"steps": 5, "batch_size": 8, "run_dir": tmp_path / "run"}
@@ -230,10 +230,10 @@ def test_another_dataset_is_refused_before_anybody_is_started(tmp_path):
     assert contents(run.path) == before
 
 
-def test_a_second_ctrl_c_kills_them(tmp_path):
+def test_a_second_ctrl_c_kills_the_processes(tmp_path):
     process = launched(tmp_path / "run")
     (first,) = {n2n.Run(tmp_path / "run").status["pid"]}
-    os.kill(first, signal.SIGSTOP)  # so that they cannot leave by themselves
+    os.kill(first, signal.SIGSTOP)  # the processes cannot leave by themselves
     os.kill(process.pid, signal.SIGINT)
     time.sleep(1)
     assert process.poll() is None
@@ -243,8 +243,8 @@ def test_a_second_ctrl_c_kills_them(tmp_path):
     assert_all_gone(tmp_path / "run")
 
 
-def test_nobody_outlives_a_launcher_that_is_killed(tmp_path):
-    """They save, too: the system tells them."""
+def test_no_process_outlives_a_killed_launcher(tmp_path):
+    """They save first, because the system signals them."""
     process = launched(tmp_path / "run")
     process.kill()
     process.communicate(timeout=60)
@@ -255,7 +255,7 @@ def test_nobody_outlives_a_launcher_that_is_killed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"batch_size": 7}, r"batch_size: saw 7; a multiple of processes \(2\) times accumulate \(1\)"),
         (
@@ -266,8 +266,8 @@ def test_nobody_outlives_a_launcher_that_is_killed(tmp_path):
         ({"batch_size": 8, "data": "nowhere.npy"}, "no dataset at"),
     ],
 )
-def test_what_cannot_be_shared_starts_nobody(tmp_path, fields, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_batch_that_cannot_be_shared_starts_no_process(tmp_path, fields, message):
+    with pytest.raises(ValueError, match=message):
         n2n.train(config(processes=2, run_dir=tmp_path / "run", **fields))
     assert not (tmp_path / "run").exists()
 
@@ -279,10 +279,10 @@ def test_processes_that_the_job_s_nodes_do_not_divide_are_refused(tmp_path, monk
     assert not (tmp_path / "run").exists()
 
 
-def test_torchrun_s_own_number_of_ranks_is_held_to_the_batch(tmp_path):
+def test_torchrun_s_own_number_of_processes_must_divide_the_batch(tmp_path):
     path = written(tmp_path / "run", steps=4, batch_size=8, accumulate=4)
     process = torchrun(path, ranks=4)
-    _, said = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "batch_size: saw 8; a multiple of processes (4) times accumulate (4) is needed" in said
+    assert "batch_size: saw 8; a multiple of processes (4) times accumulate (4) is needed" in stderr
     assert [entry.name for entry in path.parent.iterdir()] == ["config.json"]

@@ -21,19 +21,19 @@ def whole(tmp_path_factory) -> n2n.Run:
     return n2n.train(config(**FIELDS, run_dir=tmp_path_factory.mktemp("whole") / "run"))
 
 
-def ended(folder: Path, change, tmp_path: Path) -> str:
-    """What a trainer says when its folder is changed after some steps."""
-    said = tmp_path / "said"
-    process = trainer(train_telling, {**FIELDS, "run_dir": folder}, 0.03, str(said))
+def error_of_changed(folder: Path, change, tmp_path: Path) -> str:
+    """The error of a trainer whose folder is changed after some steps."""
+    message = tmp_path / "message"
+    process = trainer(train_telling, {**FIELDS, "run_dir": folder}, 0.03, str(message))
     waited(lambda: logged(folder) >= 6)
     change()
     process.join(60)
-    assert process.exitcode == 1, "it has stopped by itself"
-    return said.read_text()
+    assert process.exitcode == 1, "it stopped by itself"
+    return message.read_text()
 
 
 @pytest.mark.parametrize("hard", [False, True], ids=["copy", "hard links"])
-def test_another_run_s_folder_in_its_place_is_not_written_to(whole, tmp_path, hard):
+def test_a_folder_that_replaces_the_run_s_is_not_written_to(whole, tmp_path, hard):
     here, there = tmp_path / "a", tmp_path / "b"
 
     def exchange():
@@ -45,12 +45,12 @@ def test_another_run_s_folder_in_its_place_is_not_written_to(whole, tmp_path, ha
         before.update(contents(here))
 
     before = {}
-    said = ended(here, exchange, tmp_path)
+    message = error_of_changed(here, exchange, tmp_path)
     assert (
         f"FolderGone: the folder {here} was moved to {there} while the run was training in it. The run has stopped"
-        in said
+        in message
     )
-    assert "The last checkpoint is that of step " in said
+    assert "The last checkpoint is that of step " in message
     assert contents(here) == before
     saved = max(checkpoint.steps(there / "checkpoints"))
     assert saved < STEPS
@@ -61,16 +61,16 @@ def test_another_run_s_folder_in_its_place_is_not_written_to(whole, tmp_path, ha
 
 
 def test_a_deleted_folder_does_not_come_back(tmp_path):
-    said = ended(tmp_path / "a", lambda: shutil.rmtree(tmp_path / "a"), tmp_path)
-    assert f"FolderGone: the folder {tmp_path / 'a'} was deleted while the run was training in it" in said
+    message = error_of_changed(tmp_path / "a", lambda: shutil.rmtree(tmp_path / "a"), tmp_path)
+    assert f"FolderGone: the folder {tmp_path / 'a'} was deleted while the run was training in it" in message
     assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("name", [".lock", ".launch.lock"])
-def test_without_its_lock_it_stops(whole, tmp_path, name):
+def test_a_trainer_without_its_lock_stops(whole, tmp_path, name):
     folder = tmp_path / "a"
-    said = ended(folder, (folder / name).unlink, tmp_path)
-    assert f"FolderGone: the lock {folder / name} was deleted or replaced, so another trainer may be at work" in said
+    message = error_of_changed(folder, (folder / name).unlink, tmp_path)
+    assert f"FolderGone: the lock {folder / name} was deleted or replaced, so another trainer may be at work" in message
     assert_same_run(whole, n2n.train(config(**FIELDS, run_dir=folder)))
 
 
@@ -79,12 +79,12 @@ def test_rows_that_vanish_end_the_run(whole, tmp_path, name):
     folder = tmp_path / "a"
 
     def vanish():
-        waited(lambda: (folder / "checkpoints" / "step_00000010").exists())  # which counts on rows of both
+        waited(lambda: (folder / "checkpoints" / "step_00000010").exists())  # it marks rows of both files
         (folder / name).unlink()
 
-    said = ended(folder, vanish, tmp_path)
-    assert f"ChangedFile: {folder / name} has" in said
-    assert "someone changed it" in said
+    message = error_of_changed(folder, vanish, tmp_path)
+    assert f"ChangedFile: {folder / name} has" in message
+    assert "someone changed it" in message
     assert n2n.Run(folder).status["state"] == "failed"
     with pytest.warns(UserWarning, match=f"rows of {name} that it counts on are damaged or missing"):
         assert_same_run(whole, n2n.train(config(**FIELDS, run_dir=folder)))
@@ -108,9 +108,9 @@ def test_a_run_without_its_last_checkpoint_is_not_done(whole, tmp_path, monkeypa
     assert_same_run(whole, n2n.train(config(**FIELDS, run_dir=folder)))
 
 
-def test_looking_at_a_lock_keeps_nobody_out(tmp_path):
+def test_checking_a_lock_excludes_nobody(tmp_path):
     path = tmp_path / "lock"
-    assert is_locked(path) is None, "there is none"
+    assert is_locked(path) is None, "there is no lock"
     assert not path.exists()
     with locked(path, wait=False) as held:
         assert is_locked(path) is True
@@ -127,8 +127,8 @@ def test_looking_at_a_lock_keeps_nobody_out(tmp_path):
             pass
 
 
-def test_a_look_at_the_wrong_moment_keeps_no_trainer_out(tmp_path, monkeypatch):
-    """One that looks holds the lock for an instant, in which a trainer may want it."""
+def test_a_check_at_the_wrong_moment_excludes_no_trainer(tmp_path, monkeypatch):
+    """A check holds the lock for an instant, in which a trainer may try to take it."""
     import fcntl
 
     from n2n.utils import lock

@@ -1,4 +1,4 @@
-"""What lies in a run's folder is checked before it is believed."""
+"""The content of a run's folder is checked before it is used."""
 
 import json
 import re
@@ -28,41 +28,41 @@ def run(whole, tmp_path) -> n2n.Run:
     return n2n.Run(shutil.copytree(whole.path, tmp_path / "run"))
 
 
-def again(run: n2n.Run, said: str, **fields) -> n2n.Run:
-    """Train in the folder again; one of the warnings, which the log holds too, says so."""
-    with warnings.catch_warnings(record=True) as heard:
+def train_again(run: n2n.Run, text: str, **fields) -> n2n.Run:
+    """Train in the folder again; one of the warnings, which are also in the log, contains a text."""
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         resumed = n2n.train(config(steps=STEPS, run_dir=run.path, **fields))
-    lines = [str(warning.message) for warning in heard]
+    lines = [str(warning.message) for warning in warned]
     log = (run.path / "logs" / "rank0.log").read_text()
-    assert any(said in line for line in lines), lines
+    assert any(text in line for line in lines), lines
     assert all(line in log for line in lines)
     assert resumed.status["state"] == "done"
     return resumed
 
 
 def flip(path: Path, line: int) -> bytes:
-    """One bit of a line; the line as it is then."""
+    """Flip one bit of a line; the changed line."""
     lines = path.read_bytes().splitlines(keepends=True)
-    hurt = bytearray(lines[line])
-    hurt[len(hurt) // 2] ^= 1
-    lines[line] = bytes(hurt)
+    damaged = bytearray(lines[line])
+    damaged[len(damaged) // 2] ^= 1
+    lines[line] = bytes(damaged)
     path.write_bytes(b"".join(lines))
     return lines[line]
 
 
-def begun(run: n2n.Run) -> int:
-    """The step from which it went on last."""
+def resumed_at(run: n2n.Run) -> int:
+    """The step from which the run last resumed."""
     return int(re.findall(r"from step (\d+)", (run.path / "logs" / "rank0.log").read_text())[-1])
 
 
-def test_a_copied_checkpoint_is_none_of_its_new_step(whole, tmp_path):
+def test_a_copied_checkpoint_does_not_count_for_its_new_step(whole, tmp_path):
     folder = tmp_path / "run"
     run = n2n.train(config(steps=10, run_dir=folder))
     shutil.copytree(folder / "checkpoints" / "step_00000010", folder / "checkpoints" / "step_00000020")
     with pytest.raises(ValueError, match=r"damaged checkpoint .*step_00000020: manifest.json is of step 10"):
         run.model(20)
-    resumed = again(run, "manifest.json is of step 10; it is passed over")
+    resumed = train_again(run, "manifest.json is of step 10; it is passed over")
     assert resumed.metrics["step"].tolist() == [*range(0, 10, 2), 9, *range(10, 20, 2), 19]
     assert not resumed.model(20).state_dict()["head.weight"].equal(resumed.model(10).state_dict()["head.weight"])
     assert (folder / "checkpoints" / "aside_step_00000020").is_dir()
@@ -95,30 +95,30 @@ def test_checkpoints_of_another_run_are_not_used(whole, run, tmp_path, other):
     with pytest.raises(ValueError, match="of another run"):
         n2n.evaluate(run)
     before = contents(foreign / "step_00000020")
-    assert_same_run(whole, again(run, "it is of another run, with another configuration; it is passed over"))
-    assert begun(run) == 10
+    assert_same_run(whole, train_again(run, "it is of another run, with another configuration; it is passed over"))
+    assert resumed_at(run) == 10
     assert contents(run.path / "checkpoints" / "aside_step_00000020") == before, "nothing is lost"
 
 
-def test_with_checkpoints_of_another_run_alone_it_begins_anew(whole, run, tmp_path):
+def test_with_only_foreign_checkpoints_a_run_starts_again(whole, run, tmp_path):
     foreign = n2n.train(config(lr=0.5, steps=STEPS, run_dir=tmp_path / "other")).path / "checkpoints"
     shutil.rmtree(run.path / "checkpoints")
     shutil.copytree(foreign, run.path / "checkpoints")
-    assert_same_run(whole, again(run, "it is of another run"))
+    assert_same_run(whole, train_again(run, "it is of another run"))
     assert len(list((run.path / "checkpoints").glob("aside_*"))) == 4
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "evals.jsonl"])
 @pytest.mark.parametrize("place", [0, 1, -1])
-def test_a_line_that_does_not_belong_is_set_aside(whole, run, monkeypatch, name, place):
+def test_a_foreign_line_is_set_aside(whole, run, monkeypatch, name, place):
     lines = (run.path / name).read_bytes().splitlines(keepends=True)
     lines.insert(place if place >= 0 else len(lines), b"garbage\n")
     (run.path / name).write_bytes(b"".join(lines))
     number = lines.index(b"garbage\n") + 1
     with pytest.raises(ValueError, match=rf"{name}, line {number}: 'garbage' is no row"):
         _ = (run.metrics, run.evaluations)
-    monkeypatch.setattr(learner, "update", None)  # nothing is trained again
-    resumed = again(run, f"{name}: damaged at line {number}; moved to {name}.damaged")
+    monkeypatch.setattr(learner, "update", None)  # no step is trained again
+    resumed = train_again(run, f"{name}: damaged at line {number}; moved to {name}.damaged")
     assert_same_run(whole, resumed)
     assert (run.path / f"{name}.damaged").read_bytes() == b"garbage\n"
     assert (run.path / name).read_bytes() == (whole.path / name).read_bytes()
@@ -126,19 +126,19 @@ def test_a_line_that_does_not_belong_is_set_aside(whole, run, monkeypatch, name,
 
 @pytest.mark.parametrize(("name", "line", "begins"), [("metrics.jsonl", 0, 0), ("metrics.jsonl", 7, 10)])
 def test_a_damaged_row_of_metrics_is_made_again(whole, run, name, line, begins):
-    hurt = flip(run.path / name, line)
-    assert_same_run(whole, again(run, f"rows of {name} that it counts on are damaged or missing"))
-    assert begun(run) == begins
-    assert (run.path / f"{name}.damaged").read_bytes() == hurt
+    damaged = flip(run.path / name, line)
+    assert_same_run(whole, train_again(run, f"rows of {name} that it counts on are damaged or missing"))
+    assert resumed_at(run) == begins
+    assert (run.path / f"{name}.damaged").read_bytes() == damaged
 
 
 def test_a_damaged_evaluation_is_made_again(whole, run):
     (run.path / "evals.jsonl").write_bytes((whole.path / "evals.jsonl").read_bytes())
-    hurt = flip(run.path / "evals.jsonl", -1)
+    damaged = flip(run.path / "evals.jsonl", -1)
     with pytest.raises(ValueError, match=r"evals.jsonl, line \d: .* is no row as it was written"):
         _ = run.evaluation
-    assert_same_run(whole, again(run, "evals.jsonl: damaged at line"))
-    assert (run.path / "evals.jsonl.damaged").read_bytes() == hurt
+    assert_same_run(whole, train_again(run, "evals.jsonl: damaged at line"))
+    assert (run.path / "evals.jsonl.damaged").read_bytes() == damaged
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "evals.jsonl"])
@@ -146,11 +146,11 @@ def test_a_damaged_evaluation_is_made_again(whole, run):
 def test_deleted_rows_are_made_again(whole, run, name, left):
     lines = (run.path / name).read_bytes().splitlines(keepends=True)
     (run.path / name).write_bytes(b"".join(lines[:left]))
-    assert_same_run(whole, again(run, f"rows of {name} that it counts on are damaged or missing"))
+    assert_same_run(whole, train_again(run, f"rows of {name} that it counts on are damaged or missing"))
 
 
-def test_evaluations_of_another_run_are_not_believed(tmp_path):
-    """At the last step they are those that no checkpoint counts on."""
+def test_evaluations_of_another_run_are_not_used(tmp_path):
+    """At the last step no checkpoint marks them."""
     fields = {"eval_every": None, "steps": 10}
     whole = n2n.train(config(**fields, run_dir=tmp_path / "whole"))
     other = n2n.train(config(**fields, run_dir=tmp_path / "other", lr=0.5))
@@ -159,7 +159,7 @@ def test_evaluations_of_another_run_are_not_believed(tmp_path):
     assert_same_run(whole, n2n.train(config(**fields, run_dir=run.path)))
 
 
-def test_rows_after_the_checkpoint_are_made_again_without_a_word(whole, run):
+def test_rows_after_the_checkpoint_are_silently_made_again(whole, run):
     shutil.rmtree(run.path / "checkpoints" / "step_00000020")
     append_row(run.path / "metrics.jsonl", {"step": 25})
     assert_same_run(whole, n2n.train(config(steps=STEPS, run_dir=run.path)))
@@ -185,8 +185,8 @@ def test_the_identity_is_equal_where_nothing_differs(fields, same):
     assert n2n.TrainConfig(**dict(reversed(json.loads(other.model_dump_json()).items()))).identity == other.identity
 
 
-def test_where_a_dataset_lies_is_no_part_of_the_identity():
-    """Its hash is in the checkpoints; but a run on a dataset is another one than a run without."""
+def test_the_path_of_a_dataset_is_not_part_of_the_identity():
+    """Checkpoints have the dataset's hash. A run with a dataset still differs from one without."""
     recorded = config().model_dump(mode="json")
     one, other = (n2n.TrainConfig.recorded({**recorded, "data": path}) for path in ("/here/train.npy", "/there/x.npy"))
     assert not one.differences(other)

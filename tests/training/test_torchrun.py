@@ -1,4 +1,4 @@
-"""Several processes that do not start: on a machine without a name, in time, and stopped before they train."""
+"""Processes that start late, are stopped before they train, or run on a machine whose name does not resolve."""
 
 import os
 import signal
@@ -50,14 +50,14 @@ def test_a_machine_whose_own_name_does_not_resolve(tmp_path):
 
 @pytest.fixture
 def hung(tmp_path, monkeypatch) -> Path:
-    """The folder of a run whose processes say something and then hang."""
+    """The folder of a run whose processes print something and then hang."""
     folder = tmp_path / "run"
     code = "import sys, time; print('no route to nowhere', flush=True); time.sleep(600)"
     monkeypatch.setattr(torchrun, "_command", lambda *_: [sys.executable, "-c", code, str(folder)])
     return folder
 
 
-def test_processes_that_do_not_join_are_ended_with_the_end_of_their_log(hung, monkeypatch):
+def test_processes_that_do_not_join_are_ended_and_their_log_is_shown(hung, monkeypatch):
     monkeypatch.setattr(torchrun, "START", 2.0)
     with pytest.raises(RuntimeError, match=r"no process of .*run has joined the others within 2 s.*\n.*no route to"):
         n2n.train(config(steps=4, batch_size=8, processes=2, run_dir=hung))
@@ -68,13 +68,13 @@ def test_processes_that_do_not_join_are_ended_with_the_end_of_their_log(hung, mo
 
 
 def test_processes_that_have_joined_may_take_their_time(hung, monkeypatch):
-    """To look through a dataset, say."""
+    """For example, to check a dataset."""
     monkeypatch.setattr(torchrun, "START", 0.5)
     real = torchrun._start
 
-    def joined(*given):
+    def joined(*arguments):
         (hung / "logs" / "rank0.log").write_text("an older run's\n")
-        process = real(*given)
+        process = real(*arguments)
         threading.Timer(0.2, append_log, [hung / "logs" / "rank0.log", "joined"]).start()
         threading.Timer(2.5, process.kill).start()
         return process
@@ -85,7 +85,7 @@ def test_processes_that_have_joined_may_take_their_time(hung, monkeypatch):
 
 
 @pytest.mark.parametrize("way", ["SIGTERM", "SIGINT", "STOP"])
-def test_a_stop_before_they_train_ends_them(hung, way):
+def test_a_stop_before_training_ends_the_processes(hung, way):
     def ask() -> None:
         waited(lambda: (hung / "logs" / "torchrun.log").is_file() and (hung / "logs" / "torchrun.log").stat().st_size)
         (hung / "STOP").touch() if way == "STOP" else os.kill(os.getpid(), signal.Signals[way])

@@ -23,7 +23,7 @@ class Killed(RuntimeError):
 
 
 def die_at(monkeypatch, step: int):
-    """From here on, a trainer dies when it has made ``step`` updates."""
+    """Make trainers fail after ``step`` updates."""
     real, made = learner.update, {"steps": 0}
 
     def update(*arguments):
@@ -50,7 +50,7 @@ def test_a_run_s_folder(small, tmp_path):
 
 @pytest.mark.parametrize("arch", n2n.models.names())
 def test_the_logged_loss_and_oracle_are_those_of_the_batch(small, arch):
-    """Step 4's row, from the checkpoint after 4 updates and the sequences 16 to 19."""
+    """The row of step 4, from the checkpoint after 4 updates and sequences 16 to 19."""
     config = small(arch=arch)
     run = n2n.train(config)
     row = run.metrics.set_index("step").loc[4]
@@ -77,7 +77,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(small, tmp_path, monkeypatch, ar
     assert_same_run(whole, n2n.train(config))
 
 
-def test_an_interrupt_is_told_apart_from_a_failure(small, tmp_path, monkeypatch):
+def test_an_interrupt_differs_from_a_failure(small, tmp_path, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
@@ -125,13 +125,13 @@ def test_a_torn_evaluation_is_dropped_on_resuming(small, tmp_path):
     assert n2n.train(config).evaluation == expected
 
 
-def test_the_evaluation_is_the_one_last_asked_for(small, tmp_path):
+def test_the_evaluation_has_the_last_requested_size(small, tmp_path):
     for sequences in (8, 16, 8):
         run = n2n.train(small(run_dir=str(tmp_path / "run"), eval_sequences=sequences))
         assert (run.evaluation["sequences"], run.config.eval_sequences) == (sequences, sequences)
 
 
-def test_kernels_drawn_otherwise_are_refused_and_nothing_touched(small, tmp_path, monkeypatch):
+def test_different_kernels_are_refused_and_nothing_changes(small, tmp_path, monkeypatch):
     run = n2n.train(small(run_dir=str(tmp_path / "run")))
     before = contents(run.path)
     real = n2n.Process.checksums.func
@@ -143,7 +143,7 @@ def test_kernels_drawn_otherwise_are_refused_and_nothing_touched(small, tmp_path
     assert contents(run.path) == before
 
 
-def test_a_run_s_model_is_its_last(small):
+def test_a_run_s_model_is_that_of_its_last_checkpoint(small):
     run = n2n.train(small())
     last, first = run.model().state_dict(), run.model(step=4).state_dict()
     saved = checkpoint.load(run.path / "checkpoints", 8, run.config.identity)["model"]
@@ -154,15 +154,15 @@ def test_a_run_s_model_is_its_last(small):
 def test_the_evaluation_is_of_the_configured_length_and_baselines(small):
     config = small()
     run = n2n.train(config)
-    again = evaluate_model(run.model(), HeldOut(config.process, sequences=8, length=12, train_sequences=8 * 4))
-    assert run.evaluation == {"step": 8, **asdict(again)}
+    evaluation = evaluate_model(run.model(), HeldOut(config.process, sequences=8, length=12, train_sequences=8 * 4))
+    assert run.evaluation == {"step": 8, **asdict(evaluation)}
 
 
 @pytest.mark.parametrize(
     "fields",
     [{"batch_size": 10**12}, {"graph": WIDE}, {"seq_len": 8000, "batch_size": 10**10}],
 )
-def test_what_does_not_fit_leaves_no_folder(small, tmp_path, fields):
+def test_a_run_that_does_not_fit_leaves_no_folder(small, tmp_path, fields):
     with pytest.raises((ValueError, MemoryError)):
         n2n.train(small(run_dir=str(tmp_path / "run"), **fields))
     assert not (tmp_path / "run").exists()
@@ -177,7 +177,7 @@ def test_a_foreign_config_is_refused_by_its_path(small, tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"dim": 32, "lr": 0.5}, "configuration:\n      - dim: 16 there, 32 now\n      - lr: 0.01 there, 0.5 now"),
         ({"seed": 1}, "seed: 0 there, 1 now"),
@@ -185,17 +185,17 @@ def test_a_foreign_config_is_refused_by_its_path(small, tmp_path, content):
         ({"device": "cuda"}, "device: saw 'cuda'"),
     ],
 )
-def test_another_configuration_is_refused_and_nothing_touched(small, tmp_path, fields, said):
+def test_another_configuration_is_refused_and_nothing_changes(small, tmp_path, fields, message):
     if "device" in fields and torch.cuda.is_available():
-        pytest.skip("this machine has a CUDA GPU, so asking for one is no mistake")
+        pytest.skip("this machine has a CUDA GPU, so requesting one is allowed")
     run = n2n.train(small(run_dir=str(tmp_path / "run")))
     before = contents(run.path)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         n2n.train(small(run_dir=str(tmp_path / "run"), **fields))
     assert contents(run.path) == before
 
 
-def test_folders_of_other_things_are_refused(small, tmp_path):
+def test_folders_with_other_files_are_refused(small, tmp_path):
     (tmp_path / "thesis.tex").write_text("the only copy")
     with pytest.raises(ValueError, match=r"holds 'thesis.tex' but no run"):
         n2n.train(small(run_dir=str(tmp_path)))
@@ -213,7 +213,7 @@ def test_a_notebook_may_lie_in_the_folder_before_its_run(small, tmp_path):
 
 
 def test_any_graph_can_be_trained_on(small):
-    """No latents, feedback, another start: the logged oracle is still that of the batch."""
+    """Without latents, with feedback, with another start: the logged oracle is that of the batch."""
     chain = n2n.Graph(nodes=[{"name": "X", "num_states": 5, "observed": True, "recurrent": True}], initial="uniform")
     z = {"name": "Z", "num_states": 3, "parents": ["X"], "stickiness": 0.5}
     x = {"name": "X", "num_states": 4, "parents": ["Z"], "observed": True}
@@ -235,7 +235,7 @@ def test_runs_without_a_folder_get_new_ones(small):
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         (
             {"lr": 1e30, "log_every": 1},
@@ -249,8 +249,8 @@ def test_runs_without_a_folder_get_new_ones(small):
         ({"lr": 1e30, "log_every": 8, "eval_every": 3}, "at step 1 the loss is 3.466 .* There is no checkpoint yet"),
     ],
 )
-def test_divergence_stops_the_run_before_it_is_saved(small, tmp_path, fields, said):
-    with pytest.raises(FloatingPointError, match=said):
+def test_divergence_stops_the_run_before_it_is_saved(small, tmp_path, fields, message):
+    with pytest.raises(FloatingPointError, match=message):
         n2n.train(small(run_dir=str(tmp_path / "run"), warmup=0.0, **fields))
     run = n2n.Run(tmp_path / "run")
     assert run.status["state"] == "failed"
@@ -271,15 +271,15 @@ def test_a_stop_that_comes_too_late_does_not_stop_the_next_run(small, tmp_path, 
     assert n2n.train(config.model_copy(update={"steps": 12})).status["step"] == 12
 
 
-def test_a_folder_that_becomes_another_run_s_meanwhile_is_refused(small, tmp_path, monkeypatch):
-    """Between the first look and the lock, while data and model are made."""
+def test_a_folder_that_becomes_another_run_s_during_the_setup_is_refused(small, tmp_path, monkeypatch):
+    """Between the first check and the lock, while data and model are made."""
     from n2n.training import trainer
 
     mine, other = (small(run_dir=str(tmp_path / "run"), lr=lr) for lr in (0.1, 0.2))
     real = trainer.Learner
     with monkeypatch.context() as patch:
-        meanwhile = [lambda: patch.setattr(trainer, "Learner", real), lambda: n2n.train(other)]
-        patch.setattr(trainer, "Learner", lambda *given: [act() for act in meanwhile] and real(*given))
+        actions = [lambda: patch.setattr(trainer, "Learner", real), lambda: n2n.train(other)]
+        patch.setattr(trainer, "Learner", lambda *arguments: [act() for act in actions] and real(*arguments))
         with pytest.raises(ValueError, match=r"another configuration:\n  - lr: 0.2 there, 0.1 now"):
             n2n.train(mine)
     assert n2n.Run(tmp_path / "run").config == other
@@ -299,7 +299,7 @@ def test_a_figure_that_cannot_be_drawn_ends_no_run(small, tmp_path, monkeypatch)
     assert "the figure was not drawn: ZeroDivisionError('of plotly')" in (run.path / "logs" / "rank0.log").read_text()
 
 
-def test_too_large_a_process_is_refused_before_anything(small, tmp_path):
+def test_a_process_that_is_too_large_is_refused_first(small, tmp_path):
     nodes = [{"name": f"Z{i}", "num_states": 1000} for i in range(5)]
     graph = n2n.Graph(nodes=[*nodes, {"name": "X", "num_states": 2, "parents": ["Z0"], "observed": True}])
     with pytest.raises(ValueError, match="1000000000000000 joint states"):
