@@ -1,4 +1,4 @@
-"""The short convolution before a recurrence, with its memory."""
+"""The short causal convolution in front of a recurrence, and the inputs that it carries to the next tokens."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from n2n.models.ops import Kernels, causal_conv1d
 
 
 class ShortConvolution(nn.Module):
-    """A depthwise causal convolution; the identity at width 0.
+    """A depthwise causal convolution, or the identity if ``width`` is 0.
 
-    Weights and biases start uniform within 1 / sqrt(width): torch's own law for one input channel, which mamba-ssm
-    keeps.
+    Initial weights and biases are uniform within 1 / sqrt(width). This is torch's default for one input channel, which
+    mamba-ssm uses too.
     """
 
     def __init__(self, channels: int, width: int, kernels: Kernels) -> None:
@@ -24,9 +24,14 @@ class ShortConvolution(nn.Module):
             self.bias = nn.Parameter(torch.empty(channels).uniform_(-bound, bound))
 
     def forward(self, x: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
-        """``x (batch, T, channels)`` convolved, and what the next tokens need: the last inputs.
+        """Convolve a sequence.
 
-        ``before (batch, width - 1, channels)`` holds the inputs before the first; None: zeros.
+        Args:
+            x: ``(batch, T, channels)``.
+            before: the inputs before the first one, ``(batch, width - 1, channels)``; None means zeros.
+
+        Returns:
+            The convolved sequence, and its last inputs, which are ``before`` for the next tokens.
         """
         if not self.width:
             return x, x[:, :0]

@@ -1,4 +1,4 @@
-"""What a model does inside, on given tokens."""
+"""The internal values of a model on some tokens."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Inspection:
-    """A model's work on tokens ``(batch, T)``.
+    """What a model computes on tokens ``(batch, T)``.
 
     Attributes:
-        logits: ``(batch, T, V)``, as the model itself gives.
-        residual: the residual stream before each block and after the last, ``(batch, layers + 1, T, dim)``, or None if
-            it was not asked for. The last one is what the final norm and the head read.
-        mixing: how each mixer moves what is at one token to another, ``(batch, layers, heads, query, key)``, 0 where
-            key > query, or None. Of a transformer: the softmax weights. Of a Mamba: what x_s, after the convolution, is
-            in y_t, before the gate, exact for each head; it has either sign. Of minGRU, minLSTM and Hawk: the mean over
-            a head's channels of the absolute share of the candidate at s in h_t; ``model.blocks[i].mixer.mixing(x)``
-            has each channel's own. Such a layer sees the last tokens through its convolution too, before.
+        logits: the model's output, ``(batch, T, V)``.
+        residual: the residual stream before each block and after the last, ``(batch, layers + 1, T, dim)``. The final
+            norm and the head read the last one. None if it was not requested.
+        mixing: how each mixer moves information from token to token, ``(batch, layers, heads, query, key)``, 0 where
+            key > query. None if it was not requested.
+
+            - transformer: the softmax weights.
+            - Mamba: the exact contribution of x_s (after the convolution) to y_t (before the gate), for each head. It
+              can be negative.
+            - minGRU, minLSTM and Hawk: the absolute contribution of the candidate at s to h_t, averaged over the
+              channels of a head. ``model.blocks[i].mixer.mixing(x)`` has the matrix of each channel.
+
+            In all but the transformer the convolution, which comes first, also reads the last few tokens.
     """
 
     logits: Tensor

@@ -1,4 +1,4 @@
-"""The language model around every mixer: embedding, blocks, head, and the one initialisation policy."""
+"""The language model around every mixer: embedding, blocks and head, and how all weights are initialised."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from n2n.models.ops import RMSNorm
 from n2n.utils.arrays import integer_tensor
 from n2n.utils.strict import as_integer
 
-MLP_MULTIPLE = 8  # hidden widths are rounded up to it
+MLP_MULTIPLE = 8  # hidden widths are rounded up to a multiple of this
 Layer = tuple[ModelConfig, type[SequenceMixer]]
 
 
@@ -37,7 +37,7 @@ class SwiGLU(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm residual block: the mixer, then the feed-forward layer if the configuration has one."""
+    """Pre-norm residual block: the mixer, then the feed-forward layer if ``mlp_ratio`` is not 0."""
 
     def __init__(self, config: ModelConfig, mixer: type[SequenceMixer]) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Block(nn.Module):
         return self._rest(x, self.mixer(self.mixer_norm(x)))
 
     def resume(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """As ``SequenceMixer.resume``."""
+        """Continue a sequence; see ``SequenceMixer.resume``."""
         mixed, state = self.mixer.resume(self.mixer_norm(x), state)
         return self._rest(x, mixed), state
 
@@ -64,12 +64,12 @@ class Block(nn.Module):
 
 
 class State(NamedTuple):
-    """What a model has read: a value, which ``resume`` and ``step`` leave as it was.
+    """State of a model after some tokens. ``resume`` and ``step`` return a new one and do not modify it.
 
     Attributes:
-        batch: sequences.
-        position: tokens of each so far.
-        mixers: each layer's own state.
+        batch: number of sequences.
+        position: number of tokens of each sequence so far.
+        mixers: state of each layer's mixer.
     """
 
     batch: int
@@ -80,9 +80,12 @@ class State(NamedTuple):
 class LanguageModel(nn.Module):
     """Embedding, pre-norm residual blocks, a final norm and a head.
 
-    A learned vector is added to the first token's embedding, in every architecture alike. Without it a transformer with
-    rotary positions gives the contexts v, vv and vvv the same logits, since a mean of equal values does not tell how
-    many there are; a recurrence starts from a state of zeros and tells them apart.
+    Every architecture adds a learned vector to the embedding of the first token. Without it, a transformer with rotary
+    positions would give the contexts v, vv and vvv the same logits, because the mean of equal values does not depend on
+    their number. A recurrence distinguishes them, because its state starts at zero.
+
+    Methods take tokens as integers of any type, in a tensor, an array or lists. Tokens that are not a tensor are moved
+    to the model's device.
     """
 
     def __init__(self, config: Frame, layers: Sequence[Layer]) -> None:
@@ -95,45 +98,50 @@ class LanguageModel(nn.Module):
         self.head = None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)
 
     def forward(self, tokens: Tensor | ArrayLike) -> Tensor:
-        """Logits ``(batch, T, V)`` of the token after each of ``tokens (batch, T)``.
-
-        Here and in the other methods tokens are integers of any type, in a tensor, an array or lists. What is no tensor
-        goes to the model's device.
+        """Logits ``(batch, T, V)`` for the token after each of ``tokens (batch, T)``.
 
         Raises:
-            ValueError: tokens that are not a batch of sequences, are out of the vocabulary, or are more than
-                ``max_length``.
+            ValueError: if the tokens are not a batch of sequences, are not in the vocabulary, or exceed ``max_length``.
         """
         tokens = self._checked(tokens, 0)
         x = self._embed(tokens, 0)
         for block in self.blocks:
             x = block(x)
-        return self._read(x)
+        return self._logits(x)
 
     def nll(self, tokens: Tensor | ArrayLike) -> Tensor:
-        """``-log P(x_t | x_<t)``, ``(batch, T - 1)`` nats, of ``tokens (batch, T)``, beside ``filter(..).nll``."""
-        tokens = self._checked(tokens, -1)  # the last one is never read
+        """``-log P(x_t | x_<t)`` in nats, ``(batch, T - 1)``, of ``tokens (batch, T)``; compare ``filter(..).nll``."""
+        tokens = self._checked(tokens, -1)  # the model does not read the last one
         if tokens.shape[1] < 2:
             raise ValueError(f"tokens: saw shape {tuple(tokens.shape)}; (batch, T) with T >= 2 is needed")
         logits = self(tokens[:, :-1])
         nll = F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none")
-        return nll.view(len(tokens), -1) + 0.0  # a certain token costs 0, not -0
+        return nll.view(len(tokens), -1) + 0.0  # turns -0 into 0
 
     def init_state(self, batch: int) -> State:
         """The state before the first token.
 
+        Args:
+            batch: number of sequences.
+
         Raises:
-            ValueError: a batch that is no whole number above 0.
+            ValueError: if ``batch`` is not a whole number above 0.
         """
         return State(as_integer("batch", batch, 1), 0, (None,) * len(self.blocks))
 
     def resume(self, tokens: Tensor | ArrayLike, state: State) -> tuple[Tensor, State]:
-        """Logits ``(batch, T, V)`` of the token after each of ``tokens (batch, T)``, read after what a state has read.
+        """Continue a sequence: logits ``(batch, T, V)`` for the token after each of ``tokens (batch, T)``.
 
-        The state that is returned stays as large as it was in recurrent mixers, and grows by T tokens in attention.
+        Args:
+            tokens: the tokens that follow those of ``state``.
+            state: from ``init_state`` or an earlier call. It is not modified.
+
+        Returns:
+            The logits and the new state. The state of a recurrent mixer has a constant size; that of attention grows by
+            T tokens.
 
         Raises:
-            ValueError: as ``forward``, or another batch than the state's.
+            ValueError: as ``forward``, or if the batch size is not that of the state.
         """
         tokens = self._checked(tokens, state.position)
         if len(tokens) != state.batch:
@@ -142,10 +150,10 @@ class LanguageModel(nn.Module):
         for block, own in zip(self.blocks, state.mixers, strict=True):
             x, own = block.resume(x, own)
             mixers.append(own)
-        return self._read(x), State(state.batch, state.position + tokens.shape[1], tuple(mixers))
+        return self._logits(x), State(state.batch, state.position + tokens.shape[1], tuple(mixers))
 
     def step(self, token: Tensor | ArrayLike, state: State) -> tuple[Tensor, State]:
-        """Logits ``(batch, V)`` of the token after ``token (batch,)``; ``resume`` for one token.
+        """Continue a sequence by one ``token (batch,)``: logits ``(batch, V)`` for the next one, and the new state.
 
         Raises:
             ValueError: as ``resume``.
@@ -166,15 +174,18 @@ class LanguageModel(nn.Module):
         top_p: float = 1.0,
         seed: int = 0,
     ) -> Tensor:
-        """``prompt (batch, T)`` and ``length`` tokens after it, drawn one by one, ``(batch, T + length)``, int64.
+        """Draw ``length`` tokens after a prompt, one by one.
 
         Args:
-            prompt: at least one token of each sequence.
-            length: tokens to draw.
+            prompt: at least one token of each sequence, ``(batch, T)``.
+            length: number of tokens to draw.
             temperature, top_k, top_p, seed: as in ``generation.Sampling``.
 
+        Returns:
+            The prompt and the new tokens, ``(batch, T + length)``, int64.
+
         Raises:
-            ValueError: a value out of range, or more tokens in all than ``max_length``.
+            ValueError: if a value is out of range, or prompt and ``length`` together exceed ``max_length``.
         """
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
         prompt = self._checked(prompt, as_integer("length", length, 1) - 1)
@@ -183,25 +194,25 @@ class LanguageModel(nn.Module):
         self.eval()
         try:
             logits, state = self.resume(prompt, self.init_state(len(prompt)))
-            drawn = [sampling.choose(logits[:, -1], uniforms[:, 0])]
+            tokens = [sampling.choose(logits[:, -1], uniforms[:, 0])]
             for t in range(1, length):
-                logits, state = self.step(drawn[-1], state)
-                drawn.append(sampling.choose(logits, uniforms[:, t]))
+                logits, state = self.step(tokens[-1], state)
+                tokens.append(sampling.choose(logits, uniforms[:, t]))
         finally:
             self.train(training)
-        return torch.cat([prompt, torch.stack(drawn, dim=1)], dim=1)
+        return torch.cat([prompt, torch.stack(tokens, dim=1)], dim=1)
 
     @torch.no_grad()
     def inspect(self, tokens: Tensor | ArrayLike, mixing: bool = True, residual: bool = True) -> Inspection:
-        """The residual stream and each mixer's token-to-token matrix on ``tokens (batch, T)``.
+        """Compute the residual stream and the mixing matrices of each layer on ``tokens (batch, T)``.
 
         Args:
             tokens: as in ``forward``.
             mixing: whether to compute the mixing matrices, batch * layers * heads * T^2 numbers.
-            residual: whether to keep the stream.
+            residual: whether to keep the residual stream.
 
         Raises:
-            ValueError: as ``forward``, or an architecture that does not say how it mixes tokens.
+            ValueError: as ``forward``, or if an architecture does not define its mixing matrices.
         """
         tokens = self._checked(tokens, 0)
         training = self.training
@@ -211,7 +222,7 @@ class LanguageModel(nn.Module):
             for block in self.blocks:
                 matrices += [block.mixer.head_mixing(block.mixer_norm(stream[-1]))] if mixing else []
                 stream.append(block(stream[-1]))
-            logits = self._read(stream[-1])
+            logits = self._logits(stream[-1])
         finally:
             self.train(training)
         kept = torch.stack(stream, dim=1) if residual else None
@@ -219,44 +230,49 @@ class LanguageModel(nn.Module):
 
     @property
     def num_parameters(self) -> int:
-        """Trained numbers, embedding and head included."""
+        """Number of trained parameters, embedding and head included."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def _embed(self, tokens: Tensor, position: int) -> Tensor:
-        """The residual stream before the first block, for tokens of which the first has this position."""
+        """The residual stream before the first block; ``position`` is that of the first token."""
         x = self.embedding(tokens)
         if self.config.tied:
             x = x * sqrt(self.config.dim)
         return x if position else x + F.pad(self.start[None], (0, 0, 0, tokens.shape[1] - 1))
 
-    def _read(self, x: Tensor) -> Tensor:
+    def _logits(self, x: Tensor) -> Tensor:
         x = self.norm(x)
         return self.head(x) if self.head is not None else F.linear(x / sqrt(self.config.dim), self.embedding.weight)
 
     def _checked(self, tokens: ArrayLike, others: int) -> Tensor:
-        """Tokens as int64, besides which there are or will be ``others`` in a sequence; or a ``ValueError``."""
+        """The tokens as int64, or a ``ValueError``; ``others`` tokens of the same sequences come before or after."""
         if not torch.compiler.is_compiling() or tokens.dtype != torch.int64:
             tokens = integer_tensor(tokens, device=self.embedding.weight.device)
         if tokens.ndim != 2 or tokens.shape[1] < 1:
             raise ValueError(f"tokens: saw shape {tuple(tokens.shape)}; (batch, T) with T >= 1 is needed")
-        longest, size = self.config.max_length, self.config.vocab_size
-        if others + tokens.shape[1] > longest:
-            raise ValueError(f"tokens: saw {others + tokens.shape[1]} of them; max_length is {longest}")
+        max_length, size = self.config.max_length, self.config.vocab_size
+        if others + tokens.shape[1] > max_length:
+            raise ValueError(f"tokens: saw {others + tokens.shape[1]} of them; max_length is {max_length}")
         if not torch.compiler.is_compiling() and not bool(((tokens >= 0) & (tokens < size)).all()):
-            strange = tokens[(tokens < 0) | (tokens >= size)][0].item()
-            raise ValueError(f"tokens: saw {strange}; the vocabulary is 0 to {size - 1}")
+            outside = tokens[(tokens < 0) | (tokens >= size)][0].item()
+            raise ValueError(f"tokens: saw {outside}; the vocabulary is 0 to {size - 1}")
         return tokens
 
 
 def initialised(config: Frame, layers: Sequence[Layer], seed: int) -> LanguageModel:
-    """A model whose weights follow the one policy, drawn from ``seed`` alone.
+    """A model with its initial weights, a pure function of the arguments.
 
-    Every ``nn.Linear`` is normal with standard deviation 1 / sqrt(inputs), the embedding and the start vector with 1,
-    the head with 1 / dim, so that a new model's predictions are nearly uniform. An embedding that is the head too has
-    1 / sqrt(dim); it is multiplied by sqrt(dim) on the way in and divided by it on the way out. The projections back
-    into the residual stream, which are all named ``out``, are divided by sqrt(number of them): the stream's variance
-    does not grow with depth. Parameters that a mixer owns itself (convolutions, decays, biases) are the mixer's to set,
-    and left alone.
+    Weights are normal with mean 0. Their standard deviation is
+
+    - 1 / sqrt(inputs) for every ``nn.Linear``. For the projections back into the residual stream, all of which are
+      named ``out``, it is divided by sqrt(number of these projections), so that the variance of the stream does not
+      grow with depth.
+    - 1 for the embedding and the start vector.
+    - 1 / dim for the head, so that the predictions of a new model are nearly uniform.
+    - 1 / sqrt(dim) for an embedding that is also the head. The model multiplies it by sqrt(dim) at the input and
+      divides it by sqrt(dim) at the output.
+
+    Mixers initialise their other parameters (convolutions, decays, biases) themselves.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -269,5 +285,5 @@ def initialised(config: Frame, layers: Sequence[Layer], seed: int) -> LanguageMo
         nn.init.normal_(model.embedding.weight, std=1.0 / sqrt(config.dim) if config.tied else 1.0)
         if model.head is not None:
             nn.init.normal_(model.head.weight, std=1.0 / config.dim)
-        nn.init.normal_(model.start)  # drawn last, so that the other weights of a seed do not depend on it
+        nn.init.normal_(model.start)  # last, so that the other weights do not depend on it
     return model

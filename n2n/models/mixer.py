@@ -1,4 +1,4 @@
-"""What a mixer is, and the options that all architectures share."""
+"""Base classes of mixers (token-mixing layers), and the options that all architectures share."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ ConvWidth = Literal[0, 2, 3, 4]  # 0: no convolution
 Width = Annotated[Count, Field(le=2**20)]
 Depth = Annotated[Count, Field(le=2**12)]
 Ratio = Annotated[NonNegative, Field(le=2**10)]  # of a width to dim
-_HEADS_LISTED = 256  # an error lists the numbers of heads allowed as far as this
+_MAX_LISTED_HEADS = 256  # an error message lists the allowed numbers of heads up to this one
 
 
 class Frame(Strict):
-    """What the language model around the mixers needs to know.
+    """Options of the language model around the mixers.
 
     Args:
         vocab_size: number of symbols.
         dim: width of the residual stream.
         layers: number of blocks.
-        max_length: longest input, in tokens.
-        tied: use the embedding as the head too.
-        dropout: probability with which a number that a mixer or an MLP adds to the stream is dropped, in training mode.
+        max_length: maximum number of tokens in an input.
+        tied: whether the head uses the weights of the embedding.
+        dropout: probability of dropping each value that a mixer or an MLP adds to the residual stream, in training
+            mode.
     """
 
     vocab_size: Annotated[Count, Field(le=2**31)]
@@ -40,13 +41,13 @@ class Frame(Strict):
 
 
 class Hybrid(Frame):
-    """A model whose layers are of several architectures.
+    """Options of a model that combines several architectures.
 
     Args:
-        pattern: the architecture of each layer, repeated until there are ``layers`` of them.
+        pattern: the architecture of each layer. It repeats until there are ``layers`` layers.
 
     Raises:
-        ValueError: a number of layers that is no multiple of the pattern's length.
+        ValueError: if the number of layers is not a multiple of the pattern's length.
     """
 
     pattern: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -60,17 +61,17 @@ class Hybrid(Frame):
 
 
 class ModelConfig(Frame):
-    """What all architectures share, beside the fields of ``Frame``.
+    """Options that all architectures share, with those of ``Frame``.
 
     Args:
-        heads: heads of the mixer; must divide ``dim`` (of a Mamba, ``expand * dim``) into widths that
-            ``head_multiple`` divides.
-        mlp_ratio: hidden width of each block's SwiGLU as a multiple of ``dim``; 0 leaves it out.
-        kernels: ``"torch"``, ``"fused"`` (the CUDA kernels of mamba-ssm and causal-conv1d), or ``"auto"``: fused where
-            they import and the tensors are on a CUDA GPU. It changes the speed alone.
+        heads: number of heads of the mixer. It must divide ``dim`` (for a Mamba, ``expand * dim``), and the width of a
+            head must be a multiple of ``head_multiple``.
+        mlp_ratio: hidden width of each block's SwiGLU as a multiple of ``dim``; 0 means no SwiGLU.
+        kernels: ``"torch"``; ``"fused"``, the CUDA kernels of mamba-ssm and causal-conv1d; or ``"auto"``, which uses
+            the fused kernels if they are installed and the tensors are on a CUDA GPU. It changes only the speed.
 
     Raises:
-        ValueError: a wrong field, a width that the heads do not divide, or fused kernels that do not import.
+        ValueError: if a field is wrong, the heads do not divide the width, or fused kernels cannot be imported.
     """
 
     heads: Count = 4
@@ -78,7 +79,7 @@ class ModelConfig(Frame):
     kernels: Kernels = "auto"
 
     head_multiple: ClassVar[int] = 1
-    finest: ClassVar[str | None] = None  # a count that changes the size in fine steps, for models without an MLP
+    size_option: ClassVar[str | None] = None  # option that changes the number of parameters in small steps, if no MLP
 
     @field_validator("kernels")
     @classmethod
@@ -89,16 +90,16 @@ class ModelConfig(Frame):
 
     @property
     def divided(self) -> tuple[str, int]:
-        """The width that the heads divide, with its name."""
+        """Name and value of the width that the heads must divide."""
         return "dim", self.dim
 
     @model_validator(mode="after")
     def _heads_divide(self) -> ModelConfig:
         (name, width), multiple = self.divided, self.head_multiple
         if width % (self.heads * multiple):
-            allowed = [h for h in range(1, _HEADS_LISTED + 1) if width % (h * multiple) == 0]
+            allowed = [h for h in range(1, _MAX_LISTED_HEADS + 1) if width % (h * multiple) == 0]
             into = "" if multiple == 1 else f" into heads of a width that {multiple} divides"
-            limit = f" up to {_HEADS_LISTED}" if width > _HEADS_LISTED else ""
+            limit = f" up to {_MAX_LISTED_HEADS}" if width > _MAX_LISTED_HEADS else ""
             raise ValueError(
                 f"heads: saw {self.heads}, which does not divide {name} {width}{into}; allowed{limit}: {allowed}"
             )
@@ -106,18 +107,18 @@ class ModelConfig(Frame):
 
 
 def widened(dim: int, ratio: float, multiple: int) -> int:
-    """``ratio`` times ``dim``, rounded up to a multiple."""
+    """``ratio`` times ``dim``, rounded up to a multiple of ``multiple``."""
     return max(1, ceil(dim * ratio / multiple)) * multiple
 
 
 class Mixing(NamedTuple):
-    """A mixer's work on one input as a product: ``matrix @ values``, and what the mixer makes of it.
+    """A mixer's computation on one input, written as a matrix product ``matrix @ values``.
 
     Attributes:
-        matrix: ``(batch, groups, query, key)``, 0 where key > query. A group is a head, or a channel where each channel
-            has a matrix of its own.
-        values: ``(batch, groups, key, width)``.
-        output: ``(batch, T, dim)``, the mixer's output, computed from ``matrix @ values``.
+        matrix: ``(batch, groups, query, key)``, 0 where key > query. A group is a head, or a single channel if each
+            channel has its own matrix.
+        values: what the matrix mixes, ``(batch, groups, key, width)``.
+        output: the mixer's output, computed from ``matrix @ values``, ``(batch, T, dim)``.
     """
 
     matrix: Tensor
@@ -126,10 +127,10 @@ class Mixing(NamedTuple):
 
 
 class SequenceMixer(nn.Module):
-    """Base of every architecture's ``Mixer``: a causal map of ``(batch, T, dim)`` to the same.
+    """Base class of every architecture's ``Mixer``: a causal map from ``(batch, T, dim)`` to the same shape.
 
-    A subclass defines ``forward(x)``, or ``resume`` where it can carry a state on: the one is made of the other here.
-    The state of a mixer that defines ``forward`` alone is all of its inputs, which each ``resume`` maps anew.
+    A subclass defines ``forward(x)``, or ``resume(x, state)`` if it can carry a state; this class derives the other
+    method. If a subclass defines only ``forward``, its state is all past inputs, and each ``resume`` maps them again.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -141,21 +142,26 @@ class SequenceMixer(nn.Module):
         return self.resume(x, None)[0]
 
     def resume(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """The outputs for ``x (batch, T, dim)``, the tokens after those that ``state`` has seen, and the new state.
+        """Continue a sequence.
 
-        A state is a tuple of tensors, or None before the first token; the one given is left as it was.
+        Args:
+            x: inputs for the tokens that follow those of ``state``, ``(batch, T, dim)``.
+            state: a tuple of tensors, or None before the first token. It is not modified.
+
+        Returns:
+            The outputs ``(batch, T, dim)`` and the new state.
         """
-        seen = x if state is None else torch.cat([*state, x], dim=1)
-        return self(seen)[:, seen.shape[1] - x.shape[1] :], (seen,)
+        inputs = x if state is None else torch.cat([*state, x], dim=1)
+        return self(inputs)[:, inputs.shape[1] - x.shape[1] :], (inputs,)
 
     def mixing(self, x: Tensor) -> Mixing:
-        """The exact mixing matrices for ``x (batch, T, dim)``, a sequence from its start.
+        """The exact mixing matrices for ``x (batch, T, dim)``, which starts at the first token.
 
         Raises:
-            ValueError: an architecture that does not say.
+            ValueError: if the architecture does not define this method.
         """
         raise ValueError(f"{type(self).__module__} does not say how it mixes tokens; give its Mixer a method mixing(x)")
 
     def head_mixing(self, x: Tensor) -> Tensor:
-        """A matrix for each head, ``(batch, heads, query, key)``: ``mixing(x).matrix`` where its groups are heads."""
+        """One matrix per head, ``(batch, heads, query, key)``; ``mixing(x).matrix`` if its groups are heads."""
         return self.mixing(x).matrix

@@ -1,4 +1,4 @@
-"""What minGRU, minLSTM and Hawk share: each channel a gated linear recurrence, behind a short convolution."""
+"""The common part of minGRU, minLSTM and Hawk: a short convolution, then a gated linear recurrence per channel."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ State = tuple[Tensor, Tensor]  # the convolution's last inputs (batch, width - 1
 
 
 class RecurrentConfig(ModelConfig):
-    """What they share.
+    """Options of an architecture with a gated linear recurrence.
 
     Args:
-        heads: groups of channels that ``inspect`` shows as one.
-        expand: channels of the recurrence as a multiple of ``dim``, rounded up to a multiple of ``heads``.
-        conv_width: width of the causal convolution before the recurrence, 2 to 4; 0 leaves it out.
+        heads: number of groups of channels; ``LanguageModel.inspect`` averages over the channels of a group.
+        expand: number of channels of the recurrence as a multiple of ``dim``, rounded up to a multiple of ``heads``.
+        conv_width: width of the causal convolution in front of the recurrence, 2 to 4; 0 means no convolution.
 
     Raises:
         ValueError: as ``ModelConfig``.
@@ -35,12 +35,12 @@ class RecurrentConfig(ModelConfig):
 
     @property
     def hidden(self) -> int:
-        """Channels of the recurrence."""
+        """Number of channels of the recurrence."""
         return widened(self.dim, self.expand, self.heads)
 
 
 class Gates(NamedTuple):
-    """``h_t = decay_t h_{t-1} + weight_t value_t``, each ``(batch, T, hidden)``, float32 at least."""
+    """Coefficients of ``h_t = decay_t h_{t-1} + weight_t value_t``, each ``(batch, T, hidden)``, at least float32."""
 
     decay: Tensor
     weight: Tensor
@@ -48,18 +48,18 @@ class Gates(NamedTuple):
 
 
 class GatedRecurrence(SequenceMixer):
-    """A mixer of this kind: a subclass says what is convolved, how the gates are read from it, and what follows h."""
+    """Base class of these mixers. A subclass defines the input, the gates and the output."""
 
     heads: int
     conv: ShortConvolution
 
     @abstractmethod
     def enter(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What is convolved, ``(batch, T, channels)``, and what ``leave`` needs of the input beside h."""
+        """The convolution's input ``(batch, T, channels)``, and what ``leave`` needs of ``x`` in addition to h."""
 
     @abstractmethod
     def gates(self, u: Tensor) -> Gates:
-        """The recurrence, from the convolved ``u (batch, T, channels)``."""
+        """The recurrence's coefficients, from the convolution's output ``u (batch, T, channels)``."""
 
     @abstractmethod
     def leave(self, h: Tensor, beside: Tensor | None) -> Tensor:
@@ -74,7 +74,7 @@ class GatedRecurrence(SequenceMixer):
         return self.leave(h, beside), (last, h[:, -1])
 
     def mixing(self, x: Tensor) -> Mixing:
-        """Exact: a group is a channel, and entry (t, s) is weight_s decay_{s+1} .. decay_t, what value_s is in h_t."""
+        """A group is a channel. Entry (t, s) is weight_s decay_{s+1} .. decay_t, the exact factor of value_s in h_t."""
         entered, beside = self.enter(x)
         gates = self.gates(self.conv(entered, None)[0])
         matrix, values = _matrix(*gates[:2]), gates.value.transpose(1, 2)[..., None]
@@ -82,7 +82,7 @@ class GatedRecurrence(SequenceMixer):
         return Mixing(matrix, values, self.leave(h, beside))
 
     def head_mixing(self, x: Tensor) -> Tensor:
-        """The mean over a head's channels of the absolute entries of ``mixing(x).matrix``, ``(batch, heads, T, T)``."""
+        """Absolute entries of ``mixing(x).matrix``, averaged over a head's channels, ``(batch, heads, T, T)``."""
         gates = self.gates(self.conv(self.enter(x)[0], None)[0])
         by_head = zip(*(gate.chunk(self.heads, dim=-1) for gate in gates[:2]), strict=True)
         return torch.stack([_matrix(decay, weight).abs().mean(1) for decay, weight in by_head], dim=1)
@@ -93,13 +93,13 @@ def _matrix(decay: Tensor, weight: Tensor) -> Tensor:
 
 
 def wide(x: Tensor) -> Tensor:
-    """``x`` in float32 at least: in half precision a decay near 1 would be rounded to 1."""
+    """``x`` in at least float32. In half precision a decay near 1 would be rounded to 1."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def candidate_value(x: Tensor, candidate: Candidate) -> Tensor:
-    """What minGRU and minLSTM let in: x, or g(x) = x + 1/2 where x >= 0 and sigmoid(x) elsewhere.
+    """The candidate of minGRU and minLSTM: x, or g(x) = x + 1/2 where x >= 0 and sigmoid(x) elsewhere.
 
-    Source: Feng et al., arXiv:2410.01201, section 3 (linear), and its appendix on the computation in logarithms (g).
+    Source: Feng et al., arXiv:2410.01201, section 3 (linear), and the appendix on computing in log space (g).
     """
     return x if candidate == "linear" else torch.where(x >= 0, x + 0.5, x.sigmoid())

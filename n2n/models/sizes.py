@@ -1,4 +1,4 @@
-"""How large a model is: its parameters, its arithmetic, and the width that makes it as large as another."""
+"""Size of a model: parameters, floating-point operations, and the width that reaches a number of parameters."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from n2n.models.lm import MLP_MULTIPLE, LanguageModel, Layer
 from n2n.models.mixer import Frame
 from n2n.utils.strict import as_integer
 
-BACKWARD = 2  # forward passes that a backward pass counts as
-TOLERANCE = 0.02  # models within a factor of 1.02 of a number of parameters count as that large
-WIDEST = 2**16
-MAX_MULTIPLE = 4096  # largest width tried as the least that is allowed
-MAX_RATIO = 64  # of an MLP
-MAX_COUNT = 4096  # of an architecture's own finest option
-AROUND = 2  # widths on either side of the nearest that are tried with a finer option
+BACKWARD = 2  # cost of a backward pass in forward passes
+TOLERANCE = 0.02  # models within a factor of 1.02 of a number of parameters count as equally large
+MAX_WIDTH = 2**16
+MAX_MIN_WIDTH = 4096  # stop looking for the smallest allowed width here
+MAX_RATIO = 64  # maximum mlp_ratio to try
+MAX_COUNT = 4096  # maximum value of an architecture's ``size_option`` to try
+NEIGHBOURS = 2  # number of widths on either side of the nearest one to try with a second option
 
-Plan = Callable[[dict[str, Any]], tuple[Frame, list[Layer]]]  # from options to a model's configurations
+Plan = Callable[[dict[str, Any]], tuple[Frame, list[Layer]]]  # from options to the configurations of a model
 
 
 def describe(model: LanguageModel, length: int = 256) -> pd.DataFrame:
-    """A table of a model's parts.
+    """Tabulate the parameters and floating-point operations of each part of a model.
 
     Args:
-        model: on any device; left as it was.
-        length: tokens of the sequence whose arithmetic is counted; attention's grows with it.
+        model: a model on any device. It is not changed.
+        length: number of tokens in the sequence; the cost of attention per token grows with it.
 
     Returns:
-        a row for each part and one for the whole: ``parameters``, and ``flops_per_token``, the floating-point
-        operations of one forward pass in matrix products and convolutions, a multiplication and an addition counted as
-        two, by torch's counter. Attention counts as a full square. What is done number by number (norms, gates, the
-        scan of a gated recurrence) is not counted.
+        A row for each part and one for the whole, with ``parameters`` and ``flops_per_token``: floating-point
+        operations of one forward pass in matrix products and convolutions, as torch's counter counts them. A
+        multiplication and an addition count as two. Attention counts as a full square. Elementwise operations (norms,
+        gates, the scan of a gated recurrence) are not counted.
 
     Raises:
-        ValueError: a length that is no whole number from 1 to ``max_length``.
+        ValueError: if the length is not a whole number from 1 to ``max_length``.
     """
     length, training = as_integer("length", length, 1, model.config.max_length), model.training
     model.eval()
@@ -54,17 +54,20 @@ def describe(model: LanguageModel, length: int = 256) -> pd.DataFrame:
     for name, part in _parts(model):
         own = flops.get(f"{whole_name}.{name}", 0)
         rows.append({"part": name, "parameters": _count(part), "flops_per_token": own / length})
-    if model.head is None:  # the embedding, read as a matrix
+    if model.head is None:  # the embedding is also the head
         rows.append({"part": "head (the embedding)", "parameters": 0, "flops_per_token": _head(model)})
     rows.append({"part": "whole", "parameters": _count(model), "flops_per_token": flops["Global"] / length})
     return pd.DataFrame(rows).set_index("part")
 
 
 def forward_flops(model: nn.Module, length: int) -> dict[str, int]:
-    """Floating-point operations of one forward pass over a sequence, counted as in ``describe``, in the mode it is in.
+    """Floating-point operations of one forward pass over one sequence, counted as in ``describe``.
+
+    The model runs in the mode (training or evaluation) that it is in.
 
     Returns:
-        those of each submodule, by its class's and its attributes' names, and of the whole as ``"Global"``.
+        The operations of each submodule, by the names of its class and its attributes, and those of the whole model as
+        ``"Global"``.
     """
     counter = FlopCounterMode(display=False, custom_mapping={_CPU_ATTENTION: _attention_flops})
     with torch.no_grad(), counter:
@@ -72,22 +75,22 @@ def forward_flops(model: nn.Module, length: int) -> dict[str, int]:
     return {name: sum(by_kind.values()) for name, by_kind in counter.get_flop_counts().items()}
 
 
-_CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # one that torch's counter does not know
+_CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # unknown to torch's counter
 
 
 def _attention_flops(q: torch.Size, k: torch.Size, v: torch.Size, *_: Any, **__: Any) -> int:
-    """Of queries against keys and of the weights against the values, all (batch, heads, T, head_dim)."""
+    """Operations of queries times keys and of weights times values; shapes are (batch, heads, T, head_dim)."""
     return 2 * q[0] * q[1] * q[2] * k[2] * (q[3] + v[3])
 
 
 @dataclass(frozen=True)
 class Matched:
-    """A model as near to a number of parameters as its widths allow.
+    """Options of the model nearest to a number of parameters.
 
     Attributes:
-        options: of ``n2n.models.build``, ``dim`` among them.
-        parameters: of such a model, the start vector, embedding and head included.
-        distance: of ``parameters`` from the number wanted, relative to it; negative where the model is smaller.
+        options: arguments of ``n2n.models.build``, including ``dim``.
+        parameters: number of parameters of the model, the start vector, embedding and head included.
+        distance: relative distance of ``parameters`` from the requested number; negative if the model is smaller.
     """
 
     options: dict[str, Any]
@@ -96,82 +99,87 @@ class Matched:
 
 
 def matched(plan: Plan, parameters: int, options: dict[str, Any]) -> Matched:
-    """The ``dim``, and where need be one finer option, at which a model comes nearest to so many parameters.
+    """The ``dim``, and a second option if needed, that bring a model nearest to a number of parameters.
 
     Args:
-        plan: from options to a model's configurations.
-        parameters: wanted.
-        options: all but ``dim``.
+        plan: function from options to the configurations of a model.
+        parameters: number of parameters to reach.
+        options: all options but ``dim``.
 
     Raises:
         ValueError: as ``n2n.models.match``.
     """
     as_integer("parameters", parameters, 1)
     if "dim" in options:
-        raise ValueError(f"dim: saw {options['dim']}; it is what match finds, so it can't be given")
-    multiple = _least_width(plan, options)
+        raise ValueError(f"dim: saw {options['dim']}; match chooses it, so it is not an option")
+    multiple = _min_width(plan, options)
 
     def count(chosen: dict[str, Any]) -> int:
         with torch.device("meta"):
             return LanguageModel(*plan({**options, **chosen})).num_parameters
 
-    most = WIDEST // multiple
-    step = _nearest(lambda k: count({"dim": k * multiple}), parameters, most)
-    around = sorted(range(max(1, step - AROUND), min(most, step + AROUND) + 1), key=lambda k: abs(k - step))
-    found = {"dim": step * multiple}
-    tried = [(count(found), found)]
-    while apart(tried[-1][0], parameters) and around:
-        found = _finer(plan, options, count, around.pop(0) * multiple, parameters)
-        tried.append((count(found), found))
-    size, found = min(tried, key=lambda sized: abs(sized[0] - parameters))
-    if apart(size, parameters) and step in (1, most) and (size > parameters) == (step == 1):
+    last = MAX_WIDTH // multiple
+    step = _nearest(lambda k: count({"dim": k * multiple}), parameters, last)
+    nearby = range(max(1, step - NEIGHBOURS), min(last, step + NEIGHBOURS) + 1)
+    untried = sorted(nearby, key=lambda k: abs(k - step))
+    chosen = {"dim": step * multiple}
+    candidates = [(count(chosen), chosen)]
+    while apart(candidates[-1][0], parameters) and untried:
+        chosen = _with_second_option(plan, options, count, untried.pop(0) * multiple, parameters)
+        candidates.append((count(chosen), chosen))
+    size, chosen = min(candidates, key=lambda candidate: abs(candidate[0] - parameters))
+    if apart(size, parameters) and step in (1, last) and (size > parameters) == (step == 1):
         raise ValueError(
             f"parameters: saw {parameters:,}; the {'smallest' if step == 1 else 'largest'} model with these options "
             f"has {size:,}" + ("; fewer heads make smaller ones possible" if step == 1 else "")
         )
-    return Matched({**options, **found}, size, size / parameters - 1)
+    return Matched({**options, **chosen}, size, size / parameters - 1)
 
 
 def apart(one: float, other: float) -> bool:
-    """Whether two numbers of parameters differ by more than a comparison at equal size allows, a factor of 1.02."""
+    """Whether two numbers of parameters differ by more than a factor of 1.02; at most that counts as equal size."""
     return abs(math.log(one / other)) > math.log1p(TOLERANCE) + 1e-12
 
 
-def _finer(plan: Plan, options: dict[str, Any], count: Callable[..., int], dim: int, wanted: int) -> dict[str, Any]:
-    """A width, with the value of a finer option that brings its size nearest to what is wanted."""
-    layers = [own for own, _ in plan({**options, "dim": dim})[1]]
-    if any(own.mlp_ratio for own in layers):
-        # Half a step below the multiple, for a ratio that no rounding lifts to the next one.
-        knob, most = "mlp_ratio", MAX_RATIO * dim // MLP_MULTIPLE
-        value = lambda k: (k - 0.5) * MLP_MULTIPLE / dim  # noqa: E731
+def _with_second_option(
+    plan: Plan, options: dict[str, Any], count: Callable[..., int], dim: int, target: int
+) -> dict[str, Any]:
+    """A width, with the value of a second option that brings the model nearest to ``target`` parameters."""
+    configs = [config for config, _ in plan({**options, "dim": dim})[1]]
+    if any(config.mlp_ratio for config in configs):
+        option, last = "mlp_ratio", MAX_RATIO * dim // MLP_MULTIPLE
     else:
-        knob, most = next((own.finest for own in layers if own.finest), None), MAX_COUNT
-        value = int
-    if knob is None or knob in options:
+        option, last = next((config.size_option for config in configs if config.size_option), None), MAX_COUNT
+    if option is None or option in options:
         return {"dim": dim}
-    best = _nearest(lambda k: count({"dim": dim, knob: value(k)}), wanted, most)
-    return {"dim": dim, knob: value(best)}
+
+    def value(k: int) -> float:
+        # Half a step below the multiple, so that rounding does not raise the ratio to the next one.
+        return (k - 0.5) * MLP_MULTIPLE / dim if option == "mlp_ratio" else k
+
+    best = _nearest(lambda k: count({"dim": dim, option: value(k)}), target, last)
+    return {"dim": dim, option: value(best)}
 
 
-def _least_width(plan: Plan, options: dict[str, Any]) -> int:
-    """The smallest width allowed, of which all that are allowed are multiples."""
-    for dim in range(1, MAX_MULTIPLE):
+def _min_width(plan: Plan, options: dict[str, Any]) -> int:
+    """The smallest allowed width; all allowed widths are multiples of it."""
+    for dim in range(1, MAX_MIN_WIDTH):
         try:
             plan({**options, "dim": dim})
         except ValueError:
             continue
         return dim
-    plan({**options, "dim": MAX_MULTIPLE})  # says what is wrong besides
-    return MAX_MULTIPLE
+    plan({**options, "dim": MAX_MIN_WIDTH})  # raises if another option is wrong
+    return MAX_MIN_WIDTH
 
 
-def _nearest(count: Callable[[int], int], wanted: int, most: int) -> int:
-    """The whole number from 1 to ``most`` whose rising ``count`` comes nearest to what is wanted."""
-    low, high = 1, most
+def _nearest(count: Callable[[int], int], target: int, last: int) -> int:
+    """The whole number from 1 to ``last`` whose ``count``, an increasing function, is nearest to ``target``."""
+    low, high = 1, last
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if count(middle) <= wanted else (low, middle)
-    return min((low, high), key=lambda k: abs(count(k) - wanted))
+        low, high = (middle, high) if count(middle) <= target else (low, middle)
+    return min((low, high), key=lambda k: abs(count(k) - target))
 
 
 def _parts(model: LanguageModel) -> list[tuple[str, nn.Module | nn.Parameter]]:

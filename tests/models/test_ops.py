@@ -80,7 +80,7 @@ def test_scan_by_hand():
 def test_scan_is_the_same_on_any_number_of_threads(threads, shape, monkeypatch):
     expected = outcome(linear_scan_sequential, scan_inputs(*shape))
     monkeypatch.setattr(compiled_scan, "cores", lambda: threads)
-    monkeypatch.setattr(compiled_scan, "_ALONE", 0)
+    monkeypatch.setattr(compiled_scan, "_MIN_SHARED", 0)
     for one, other in zip(outcome(linear_scan, scan_inputs(*shape)), expected, strict=True):
         assert_close(one, other, rtol=1e-12, atol=1e-12)
 

@@ -73,7 +73,7 @@ def test_matching_leaves_torch_s_generator_alone():
         ("mamba", {"parameters": 2000, "heads": 32}, "smallest .* has .*; fewer heads make smaller ones possible"),
         ("mamba", {"parameters": 0}, "parameters: saw 0"),
         ("mamba", {"parameters": 1e6}, "parameters: saw 1000000.0"),
-        ("mamba", {"parameters": 10**6, "dim": 64}, "dim: saw 64; it is what match finds"),
+        ("mamba", {"parameters": 10**6, "dim": 64}, "dim: saw 64; match chooses it"),
         ("mambo", {"parameters": 10**6}, "did you mean 'mamba'"),
         ("mamba", {"parameters": 10**6, "state_dmi": 3}, "did you mean 'state_dim'"),
     ],

@@ -1,1 +1,3 @@
-"""One file for each architecture; a module here with a ``Config`` and a ``Mixer`` is registered automatically."""
+"""One file for each architecture, with its ``Config`` and its ``Mixer``; no file imports another. Files here are
+registered automatically.
+"""

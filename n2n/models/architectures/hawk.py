@@ -18,15 +18,15 @@ from n2n.models.mixer import Ratio
 from n2n.models.recurrence import GatedRecurrence, Gates, RecurrentConfig, wide
 
 SHARPNESS = 8.0  # c in the paper
-DECAY_RANGE = (0.9, 0.999)  # initial a^c is uniform in it
-_MIN_SQUARE = 1e-12  # under the square root of 1 - a^2, whose slope at 0 is infinite
+DECAY_RANGE = (0.9, 0.999)  # the initial a^c is uniform in this range
+_MIN_SQUARE = 1e-12  # lower bound of 1 - a^2, because the slope of the square root at 0 is infinite
 
 
 class Config(RecurrentConfig):
-    """A Hawk.
+    """Options of a Hawk.
 
     Args:
-        heads: blocks of the gates' block-diagonal matrices.
+        heads: number of blocks of the gates' block-diagonal matrices.
 
     Raises:
         ValueError: as ``RecurrentConfig``.
@@ -39,8 +39,8 @@ class Config(RecurrentConfig):
 class Mixer(GatedRecurrence):
     """``h_t = a_t h_{t-1} + sqrt(1 - a_t^2) i_t x_t``, ``a_t = a^(c r_t)``, ``a = sigmoid(lambda)``; h_0 = 0.
 
-    r and i are sigmoids of block-diagonal maps of x, which is a linear map of the input, convolved. h is multiplied by
-    the GeLU of another linear map of the input, and mapped back.
+    x is the convolution of a linear map of the input. r and i are sigmoids of block-diagonal maps of x. The output is a
+    linear map of h times the GeLU of another linear map of the input.
     """
 
     def __init__(self, config: Config) -> None:

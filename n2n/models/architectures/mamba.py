@@ -1,4 +1,4 @@
-"""The Mamba-2 mixer: a selective state space, computed by state-space duality.
+"""The mixer of Mamba-2: a selective state space, computed by state-space duality.
 
 Source: Dao and Gu, "Transformers are SSMs", arXiv:2405.21060, section 7.1 (the block) and its released configuration
 (initial steps, decays and skip).
@@ -19,21 +19,21 @@ from n2n.models.mixer import ConvWidth, Mixing, ModelConfig, SequenceMixer
 from n2n.models.ops import RMSNorm, ssd, ssd_matrix
 from n2n.utils.strict import Count
 
-STEP_RANGE = (1e-3, 1e-1)  # initial steps are log-uniform in it
-RATE_RANGE = (1.0, 16.0)  # initial -A is uniform in it
+STEP_RANGE = (1e-3, 1e-1)  # initial steps are log-uniform in this range
+RATE_RANGE = (1.0, 16.0)  # the initial -A is uniform in this range
 
 State = tuple[Tensor, Tensor]  # the convolution's last inputs (batch, width - 1, channels), h (batch, heads, p, n)
 Parts = tuple[Tensor, Tensor, Tensor, Tensor]  # x (batch, T, heads, p), step (batch, T, heads), b and c (batch, T, n)
 
 
 class Config(ModelConfig):
-    """A Mamba-2.
+    """Options of a Mamba-2.
 
     Args:
         expand: inner width as a multiple of ``dim``.
-        state_dim: n, the size of the state for each inner channel.
-        conv_width: width of the causal convolution, 2 to 4; 0 leaves it out.
-        chunk: tokens that one matrix product spans; changes the speed alone.
+        state_dim: size n of the state of each inner channel.
+        conv_width: width of the causal convolution, 2 to 4; 0 means no convolution.
+        chunk: number of tokens in one matrix product; it changes only the speed.
 
     Raises:
         ValueError: as ``ModelConfig``.
@@ -43,7 +43,7 @@ class Config(ModelConfig):
     state_dim: Annotated[Count, Field(le=2**14)] = 64
     conv_width: ConvWidth = 4
     chunk: Annotated[Count, Field(le=2**20)] = 64
-    finest: ClassVar[str | None] = "state_dim"
+    size_option: ClassVar[str | None] = "state_dim"
 
     @property
     def divided(self) -> tuple[str, int]:
@@ -51,7 +51,7 @@ class Config(ModelConfig):
 
 
 class Mixer(SequenceMixer):
-    """Projection, convolution, selective state space, gated norm, projection; ``(batch, T, dim)`` to the same."""
+    """Projection, convolution, selective state space, gated norm and projection."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Mixer(SequenceMixer):
         inner = config.expand * config.dim
         convolved = inner + 2 * config.state_dim
         self.parts = (inner, config.state_dim, config.state_dim)
-        # Published as one projection; apart, what each writes lies whole in memory.
+        # The paper has one projection. Separate ones write each of their outputs into contiguous memory.
         self.project = nn.Linear(config.dim, convolved, bias=False)
         self.gate = nn.Linear(config.dim, inner, bias=False)
         self.step = nn.Linear(config.dim, config.heads, bias=False)
@@ -78,7 +78,7 @@ class Mixer(SequenceMixer):
         return self._leave(y, parts[0], gate), (last, h)
 
     def mixing(self, x: Tensor) -> Mixing:
-        """Exact: a group is a head, and entry (t, s) what x_s is in y_t, the skip connection on the diagonal."""
+        """A group is a head. Entry (t, s) is the exact factor of x_s in y_t; the diagonal has the skip connection."""
         parts, gate, _ = self._enter(x, None)
         inner, *timed = self._timed(parts)
         matrix, values = ssd_matrix(*timed), inner.transpose(1, 2)
@@ -86,7 +86,7 @@ class Mixer(SequenceMixer):
         return Mixing(matrix + torch.diag_embed(self.skip[:, None].expand(-1, x.shape[1])), values, output)
 
     def _enter(self, x: Tensor, before: Tensor | None) -> tuple[Parts, Tensor, Tensor]:
-        """The state space's inputs, the gate, and the convolution's memory."""
+        """The state space's inputs, the gate, and the last inputs of the convolution."""
         convolved, last = self.conv(self.project(x), before)
         inner, b, c = F.silu(convolved).split(self.parts, dim=-1)
         step = F.softplus(self.step(x).to(self.step_bias.dtype) + self.step_bias)

@@ -1,7 +1,7 @@
-"""minGRU: a GRU whose gates see the input alone, so that it is a linear recurrence.
+"""minGRU: a GRU whose gates depend only on the input, which makes it a linear recurrence.
 
 Source: Feng et al., "Were RNNs all we needed?", arXiv:2410.01201, section 3.1 (the equations) and the appendix on the
-architecture (a convolution of width 4 before, an MLP after).
+architecture (a convolution of width 4 in front, an MLP after).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from n2n.models.recurrence import Candidate, GatedRecurrence, Gates, RecurrentCo
 
 
 class Config(RecurrentConfig):
-    """A minGRU.
+    """Options of a minGRU.
 
     Args:
-        candidate: what a gate lets in. ``"linear"``: a linear map of the input, the paper's section 3.1;
-            ``"positive"``: g of it, g(x) = x + 1/2 if x >= 0 else sigmoid(x), which the paper's computation in
-            logarithms needs.
+        candidate: what the gate adds to h. ``"linear"``: a linear map of the input, the paper's section 3.1;
+            ``"positive"``: g(x) = x + 1/2 if x >= 0 else sigmoid(x) of that map, which the paper needs to compute in
+            log space.
 
     Raises:
         ValueError: as ``RecurrentConfig``.
@@ -29,7 +29,7 @@ class Config(RecurrentConfig):
 
 
 class Mixer(GatedRecurrence):
-    """``h_t = (1 - z_t) h_{t-1} + z_t c_t``, z = sigmoid(linear(x)), c the candidate, h_0 = 0."""
+    """``h_t = (1 - z_t) h_{t-1} + z_t c_t``, where z = sigmoid(linear(x)), c is the candidate, and h_0 = 0."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""minLSTM: an LSTM whose gates see the input alone and are normalised to a sum of 1, so that it is a linear recurrence.
+"""minLSTM: an LSTM whose gates depend only on the input and sum to 1, which makes it a linear recurrence.
 
 Source: Feng et al., "Were RNNs all we needed?", arXiv:2410.01201, section 3.2 (the equations) and the appendix on the
-architecture (a convolution of width 4 before, an MLP after).
+architecture (a convolution of width 4 in front, an MLP after).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from n2n.models.recurrence import Candidate, GatedRecurrence, Gates, RecurrentCo
 
 
 class Config(RecurrentConfig):
-    """A minLSTM.
+    """Options of a minLSTM.
 
     Args:
-        candidate: what the input gate lets in. ``"linear"``: a linear map of the input, the paper's section 3.2;
-            ``"positive"``: g of it, g(x) = x + 1/2 if x >= 0 else sigmoid(x), which the paper's computation in
-            logarithms needs.
-        forget_bias: the forget gate's bias at the start; 3, the value of the authors' code, remembers for longer.
+        candidate: what the input gate adds to h. ``"linear"``: a linear map of the input, the paper's section 3.2;
+            ``"positive"``: g(x) = x + 1/2 if x >= 0 else sigmoid(x) of that map, which the paper needs to compute in
+            log space.
+        forget_bias: initial bias of the forget gate. A larger value remembers longer; the authors' code has 3.
 
     Raises:
         ValueError: as ``RecurrentConfig``.
@@ -35,7 +35,7 @@ class Config(RecurrentConfig):
 
 
 class Mixer(GatedRecurrence):
-    """``h_t = (f_t h_{t-1} + i_t c_t) / (f_t + i_t)``: f, i each sigmoid(linear(x)), c the candidate, h_0 = 0."""
+    """``h_t = (f_t h_{t-1} + i_t c_t) / (f_t + i_t)``: f and i are sigmoid(linear(x)), c is the candidate, h_0 = 0."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Mixer(GatedRecurrence):
 
     def gates(self, u: Tensor) -> Gates:
         forget, admit, candidate = wide(F.linear(u, self.project.weight, self.bias)).chunk(3, dim=-1)
-        # f / (f + i) in logarithms: where both gates are shut, their quotient would be 0 / 0.
+        # f / (f + i), computed in log space: if both gates are closed, the quotient would be 0 / 0.
         odds = F.softplus(-admit) - F.softplus(-forget)
         decay = odds.sigmoid()
         return Gates(decay, 1 - decay, candidate_value(candidate, self.candidate))

@@ -1,7 +1,7 @@
 """The transformer's mixer: causal softmax attention with rotary positions.
 
 Sources: Vaswani et al., arXiv:1706.03762 (attention); Su et al., arXiv:2104.09864 (rotary positions); Touvron et al.,
-arXiv:2302.13971, section 2.2 (with RMSNorm and SwiGLU around it).
+arXiv:2302.13971, section 2.2 (the combination with RMSNorm and SwiGLU).
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ State = tuple[Tensor, Tensor]  # keys and values of all tokens so far, (batch, h
 
 
 class Config(ModelConfig):
-    """A transformer: ``rotary_base`` is theta in the angles t * theta^(-2k / d).
+    """Options of a transformer.
+
+    Args:
+        rotary_base: theta in the rotation angles t * theta^(-2k / d).
 
     Raises:
         ValueError: as ``ModelConfig``.
@@ -32,7 +35,7 @@ class Config(ModelConfig):
 
 
 class Mixer(SequenceMixer):
-    """Causal multi-head attention, ``(batch, T, dim)`` to the same."""
+    """Causal multi-head attention with rotary positions."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -50,7 +53,7 @@ class Mixer(SequenceMixer):
         return self._leave(mixed), (k, v)
 
     def mixing(self, x: Tensor) -> Mixing:
-        """Exact: a group is a head, and entry (t, s) the softmax weight that token t gives to token s."""
+        """A group is a head. Entry (t, s) is the softmax weight that token t gives to token s."""
         q, k, v = self._heads(x, 0)
         scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
         later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
@@ -58,7 +61,7 @@ class Mixer(SequenceMixer):
         return Mixing(matrix, v, self._leave(matrix @ v))
 
     def _heads(self, x: Tensor, first: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, ``(batch, heads, T, head_dim)``, the first token at position ``first``."""
+        """Queries, keys and values, ``(batch, heads, T, head_dim)``; ``first`` is the position of the first token."""
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # (batch, T, 3, heads, head_dim)
         qk, v = qkv.split([2, 1], dim=2)
         q, k = rotate(qk, self.turns[first : first + x.shape[1]]).permute(2, 0, 3, 1, 4)
@@ -69,10 +72,10 @@ class Mixer(SequenceMixer):
 
 
 def _causal(q: Tensor, k: Tensor) -> dict[str, Tensor | bool]:
-    """Which keys a query sees, where the queries are the last of the tokens."""
-    new, seen = q.shape[2], k.shape[2]
-    if new == seen:
+    """Arguments of the causal mask, if the queries belong to the last of the keys' tokens."""
+    new, total = q.shape[2], k.shape[2]
+    if new == total:
         return {"is_causal": True}
     if new == 1:
         return {}
-    return {"attn_mask": torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)}
+    return {"attn_mask": torch.ones(new, total, dtype=torch.bool, device=q.device).tril(total - new)}

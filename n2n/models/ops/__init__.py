@@ -1,4 +1,4 @@
-"""Sequence operations: a fast parallel path of each, beside it its slow readable twin."""
+"""Sequence operations: a fast parallel version of each, and a slow readable twin to test it against."""
 
 from n2n.models.ops.conv import causal_conv1d, causal_conv1d_sequential
 from n2n.models.ops.duality import decay_matrix, ssd, ssd_matrix, ssd_sequential

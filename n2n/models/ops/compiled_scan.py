@@ -1,4 +1,4 @@
-"""The gated linear recurrence in machine code for the CPU, as operators that torch.compile can call."""
+"""The gated linear recurrence compiled for the CPU, as operators that torch.compile can call."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch import Tensor
 
 from n2n.utils.cpu import compiled, cores
 
-_ALONE = 2**16  # entries that one thread does sooner than it hands them out
-_MIN_CHANNELS = 32  # of one thread's share: neighbours in memory
+_MIN_SHARED = 2**16  # number of entries below which one thread is faster than several
+_MIN_CHANNELS = 32  # channels in a thread's share, at least, because they are neighbours in memory
 
 
 @compiled
 def _forward(rows, channels, a, b, h0, h):
     first, last = channels
-    running = np.empty(last - first, a.dtype)  # apart from h, so that the innermost loop compiles to vectors
+    running = np.empty(last - first, a.dtype)  # separate from h, so that the innermost loop is vectorised
     for i in range(rows[0], rows[1]):
         running[:] = h0[i, first:last]
         for t in range(a.shape[1]):
@@ -34,7 +34,7 @@ def _forward(rows, channels, a, b, h0, h):
 
 @compiled
 def _backward(rows, channels, grad, a, h, h0, d_a, d_b):
-    """d_b is the gradient that reaches each h: the recurrence, run backwards in time."""
+    """d_b is the gradient with respect to each h: the same recurrence, backwards in time."""
     first, last = channels
     running = np.empty(last - first, a.dtype)
     for i in range(rows[0], rows[1]):
@@ -52,17 +52,17 @@ def _backward(rows, channels, grad, a, h, h0, d_a, d_b):
 
 @torch.library.custom_op("n2n::linear_scan", mutates_args=(), device_types="cpu")
 def scan(a: Tensor, b: Tensor, h0: Tensor) -> Tensor:
-    """``h_t = a_t h_{t-1} + b_t``: a, b ``(batch, T, channels)``, h0 ``(batch, channels)``, all of one type."""
+    """``h_t = a_t h_{t-1} + b_t`` for a, b ``(batch, T, channels)`` and h0 ``(batch, channels)``, all of one type."""
     h = torch.empty(a.shape, dtype=a.dtype)
-    _shared_out(_forward, a, b, h0, h)
+    _run_on_all_cores(_forward, a, b, h0, h)
     return h
 
 
 @torch.library.custom_op("n2n::linear_scan_backward", mutates_args=(), device_types="cpu")
 def scan_backward(grad: Tensor, a: Tensor, h: Tensor, h0: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients of a and b."""
+    """The gradients with respect to a and b."""
     d_a, d_b = torch.empty(a.shape, dtype=a.dtype), torch.empty(a.shape, dtype=a.dtype)
-    _shared_out(_backward, grad, a, h, h0, d_a, d_b)
+    _run_on_all_cores(_backward, grad, a, h, h0, d_a, d_b)
     return d_a, d_b
 
 
@@ -90,11 +90,11 @@ def _gradients(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 scan.register_autograd(_gradients, setup_context=_keep)
 
 
-def _shared_out(kernel: Callable[..., None], *tensors: Tensor) -> None:
-    """Run a kernel over all cores: each share of the batch and the channels is a recurrence of its own."""
+def _run_on_all_cores(kernel: Callable[..., None], *tensors: Tensor) -> None:
+    """Run a kernel on all cores; each takes some sequences and channels, which are independent."""
     arrays = [np.ascontiguousarray(tensor.detach().numpy()) for tensor in tensors]
     batch, _, channels = arrays[-1].shape
-    threads = 1 if arrays[-1].size < _ALONE else cores()
+    threads = 1 if arrays[-1].size < _MIN_SHARED else cores()
     across = max(1, min(threads // max(1, min(threads, batch)), channels // _MIN_CHANNELS))
     shares = list(product(_parts(batch, min(threads, batch)), _parts(channels, across)))
     if len(shares) == 1:
@@ -115,4 +115,4 @@ def _pool() -> ThreadPoolExecutor:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked child has none of the pool's threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked child does not have the threads of the pool

@@ -18,27 +18,27 @@ def causal_conv1d(
 
     Args:
         x: ``(batch, T, channels)``.
-        weight: ``(channels, width)``; its last column falls on the present token.
+        weight: ``(channels, width)``; the last column multiplies the current token.
         bias: ``(channels,)``.
-        before: ``(batch, width - 1, channels)``, what came before; None: zeros.
-        kernels: ``"torch"``, ``"fused"`` (causal-conv1d's CUDA kernel, widths 2 to 4, from the start of a sequence), or
-            ``"auto"``: fused where it is at hand.
+        before: inputs before the first one, ``(batch, width - 1, channels)``; None means zeros.
+        kernels: ``"torch"``; ``"fused"``, the CUDA kernel of causal-conv1d, for widths 2 to 4 and without ``before``;
+            or ``"auto"``, which uses the fused kernel if it is available.
 
     Returns:
         ``(batch, T, channels)``.
     """
     kernel = fused("causal_conv1d_fn", kernels, x) if before is None and 2 <= weight.shape[1] <= 4 else None
     if kernel:
-        rows = x.transpose(1, 2).contiguous()  # (batch, channels, T), the layout without conditions on channels
+        rows = x.transpose(1, 2).contiguous()  # (batch, channels, T); this layout allows any number of channels
         return kernel(rows, weight.to(x.dtype), bias.to(x.dtype)).transpose(1, 2)
-    seen = x if before is None else torch.cat([before.to(x.dtype), x], dim=1)
-    with torch.autocast(x.device.type, enabled=False):  # in x's own type
-        y = _Convolution.apply(seen, weight.to(x.dtype), bias.to(x.dtype))
-    return y[:, seen.shape[1] - x.shape[1] :]
+    inputs = x if before is None else torch.cat([before.to(x.dtype), x], dim=1)
+    with torch.autocast(x.device.type, enabled=False):  # keeps the type of x
+        y = _Convolution.apply(inputs, weight.to(x.dtype), bias.to(x.dtype))
+    return y[:, inputs.shape[1] - x.shape[1] :]
 
 
 def causal_conv1d_sequential(x: Tensor, weight: Tensor, bias: Tensor, before: Tensor | None = None) -> Tensor:
-    """The twin of ``causal_conv1d``: one token at a time, the last ones kept in a window."""
+    """Slow twin of ``causal_conv1d``: one token at a time, with a window of the last ones."""
     width = weight.shape[1]
     window = x.new_zeros(x.shape[0], width - 1, x.shape[2]) if before is None else before
     outputs = []
@@ -50,10 +50,10 @@ def causal_conv1d_sequential(x: Tensor, weight: Tensor, bias: Tensor, before: Te
 
 
 class _Convolution(torch.autograd.Function):
-    """From the start of a sequence.
+    """Depthwise causal convolution from the start of a sequence, with its own derivative.
 
-    torch's derivative of a depthwise convolution takes some 20 times as long as the convolution on a CPU. Here the
-    inputs' is another convolution, and the weights' a product and a sum for each column.
+    On a CPU, torch's derivative of a depthwise convolution takes about 20 times as long as the convolution. Here the
+    gradient of the inputs is another convolution, and that of the weights is a product and a sum for each column.
     """
 
     @staticmethod
@@ -66,15 +66,16 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         length, width = x.shape[1], weight.shape[1]
         d_x = _depthwise(grad, weight.flip(1), None)[:, width - 1 :]
-        reach = [min(width - 1 - i, length) for i in range(width)]  # how far back a column looks
+        reach = [min(width - 1 - i, length) for i in range(width)]  # how many tokens back a column reads
         columns = [(grad[:, back:] * x[:, : length - back]).flatten(0, 1).sum(0) for back in reach]
         return d_x, torch.stack(columns, dim=1), grad.flatten(0, 1).sum(0)
 
 
 def _depthwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``(batch, T + width - 1, channels)``, zeros before and after x.
+    """Convolve x with zeros before and after it, ``(batch, T + width - 1, channels)``.
 
-    As an image of one row whose channels lie last in memory, which convolution libraries are fast at.
+    The sequence is an image of one row with its channels last in memory, a layout that convolution libraries are fast
+    with.
     """
     image, reach = x.transpose(1, 2)[:, :, None], weight.shape[1] - 1
     y = F.conv2d(image, weight[:, None, None], bias, padding=(0, reach), groups=weight.shape[0])

@@ -1,4 +1,4 @@
-"""State-space duality: the recurrence of Mamba-2, as matrix products."""
+"""State-space duality: the recurrence of Mamba-2 as matrix products."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from n2n.models.ops.kernels import Kernels, fused
 
-FADED = -60.0  # logarithm of the decay under which nothing is left
+MIN_LOG_DECAY = -60.0  # a smaller decay counts as 0
 
 
 def ssd(
@@ -25,19 +25,21 @@ def ssd(
 ) -> tuple[Tensor, Tensor]:
     """``h_t = exp(-step_t rate) h_{t-1} + step_t x_t b_t^T`` and ``y_t = h_t c_t``, by chunks.
 
-    Inside a chunk it is attention with a decay mask; between chunks the state is carried on. All in matrix products.
+    Within a chunk it is linear attention with a decay mask; the state carries on from chunk to chunk. Both are matrix
+    products.
 
     Args:
         x: ``(batch, T, heads, p)``.
         step: ``(batch, T, heads)``, at least 0.
         rate: ``(heads,)``, at least 0; -A in the paper.
-        b, c: ``(batch, T, n)``, shared by the heads.
-        chunk: tokens in a chunk; changes the speed alone.
-        state: h before the first token, ``(batch, heads, p, n)``; None: zeros.
-        kernels: ``"torch"``, ``"fused"`` (mamba-ssm's Triton kernels), or ``"auto"``: fused where they are at hand.
+        b, c: ``(batch, T, n)``, the same for all heads.
+        chunk: number of tokens in a chunk; it changes only the speed.
+        state: h before the first token, ``(batch, heads, p, n)``; None means zeros.
+        kernels: ``"torch"``; ``"fused"``, the Triton kernels of mamba-ssm; or ``"auto"``, which uses the fused
+            kernels if they are available.
 
     Returns:
-        y ``(batch, T, heads, p)`` and the last h, float32 at least.
+        y ``(batch, T, heads, p)``, and h after the last token, at least float32.
 
     Source: Dao and Gu, "Transformers are SSMs", arXiv:2405.21060, section 6 and algorithm 1.
     """
@@ -57,7 +59,7 @@ def ssd(
 def ssd_sequential(
     x: Tensor, step: Tensor, rate: Tensor, b: Tensor, c: Tensor, state: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The twin of ``ssd``: the recurrence, one token at a time."""
+    """Slow twin of ``ssd``: the recurrence, one token at a time."""
     if state is None:
         state = x.new_zeros(x.shape[0], *x.shape[2:], b.shape[-1])
     outputs = []
@@ -68,7 +70,9 @@ def ssd_sequential(
 
 
 def ssd_matrix(step: Tensor, rate: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """M of ``y = M x``, ``(batch, heads, T, T)``: ``c_t . b_s step_s exp(-rate (step_{s+1} + .. + step_t))`` at (t, s).
+    """The matrix M of ``y = M x``, ``(batch, heads, T, T)``.
+
+    Its entry (t, s) is ``c_t . b_s step_s exp(-rate (step_{s+1} + .. + step_t))``.
 
     Source: arXiv:2405.21060, eq. 3 and 6.
     """
@@ -79,21 +83,21 @@ def ssd_matrix(step: Tensor, rate: Tensor, b: Tensor, c: Tensor) -> Tensor:
 def decay_matrix(log_decay: Tensor) -> Tensor:
     """exp(sum of log_decay over s < k <= t) at (.., t, s) of ``log_decay (.., T)``, 0 above the diagonal.
 
-    The running sums are subtracted in float64: in float32 a harsh decay would swallow the gentle ones after it.
+    The cumulative sums are subtracted in float64: in float32 a strong decay would hide the weak ones after it.
     """
     total = log_decay.cumsum(-1, dtype=torch.float64)
     between = (total[..., :, None] - total[..., None, :]).to(log_decay.dtype)
     above = torch.ones(between.shape[-2:], dtype=torch.bool, device=between.device).triu(1)
-    return _faded(between.masked_fill_(above, -torch.inf))
+    return _decay(between.masked_fill_(above, -torch.inf))
 
 
-def _faded(log_decay: Tensor) -> Tensor:
-    """exp, but 0 under e^-60: numbers near the least that a float32 can hold make arithmetic many times as slow."""
-    return log_decay.masked_fill(log_decay < FADED, -torch.inf).exp_()
+def _decay(log_decay: Tensor) -> Tensor:
+    """exp, but 0 below e^-60: denormal float32 numbers make arithmetic many times slower."""
+    return log_decay.masked_fill(log_decay < MIN_LOG_DECAY, -torch.inf).exp_()
 
 
 def _advance(state: Tensor, x: Tensor, step: Tensor, rate: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """One token: x ``(batch, heads, p)``, step ``(batch, heads)``, b, c ``(batch, n)``, state as in ``ssd``."""
+    """Take in one token: x ``(batch, heads, p)``, step ``(batch, heads)``, b, c ``(batch, n)``, state as in ``ssd``."""
     decay = (-step * rate).exp()[..., None, None]
     state = decay * state + (step[..., None] * x)[..., None] * b[:, None, None, :]
     return (state * c[:, None, None, :]).sum(-1), state
@@ -110,11 +114,11 @@ def _chunked(
 
 
 class _ByChunks(torch.autograd.Function):
-    """On x ``(batch, chunks, chunk, heads, p)``, step and log_decay ``(.., heads)``, b and c ``(.., n)``.
+    """``ssd`` on x ``(batch, chunks, chunk, heads, p)``, step and log_decay ``(.., heads)``, b and c ``(.., n)``.
 
-    Written out because half of the passes over memory that torch's own derivative makes can be spared. In a chunk
-    with running sums L_t of log_decay, y_t holds exp(L_t) as a factor, what is taken in at s holds exp(-L_s), and the
-    state at the end exp(L_end), each as a whole; so the derivatives by L are products of a value and its gradient.
+    This derivative makes half as many passes over memory as torch's. Let L_t be the cumulative sum of log_decay in a
+    chunk. All of y_t is proportional to exp(L_t), the input of token s to exp(-L_s), and the final state to
+    exp(L_end). So each derivative with respect to L is the product of a value and its gradient.
     """
 
     @staticmethod
@@ -124,10 +128,10 @@ class _ByChunks(torch.autograd.Function):
         chunks, sizes = x.shape[:2], x.shape[-2:]  # (batch, chunks), (heads, p)
         x, step, log_decay, b, c = (value.flatten(0, 1) for value in (x, step, log_decay, b, c))
         decay = decay_matrix(log_decay.transpose(1, 2))  # (all, heads, chunk, chunk)
-        since = _faded(log_decay.cumsum(1))[..., None]  # what is left of the state before the chunk
+        since = _decay(log_decay.cumsum(1))[..., None]  # decay of the state since before the chunk
         whole = since[:, -1, :, :, None].unflatten(0, chunks)  # (batch, chunks, heads, 1, 1)
         taken = (x * step[..., None]).transpose(1, 2).contiguous()  # (all, heads, chunk, p)
-        left = x * (step * decay[:, :, -1].transpose(1, 2))[..., None]  # at the chunk's end, of what each token took in
+        left = x * (step * decay[:, :, -1].transpose(1, 2))[..., None]  # of each token's input, at the chunk's end
         matrix = decay * torch.bmm(c, b.transpose(1, 2))[:, None]
         added = torch.bmm(left.flatten(2).transpose(1, 2), b)  # (all, heads * p, n)
         before, last = _carry(added.view(*chunks, *sizes, -1), whole, state)
@@ -140,7 +144,7 @@ class _ByChunks(torch.autograd.Function):
     def backward(ctx: Any, d_y: Tensor, d_last: Tensor) -> tuple[Tensor, ...]:
         x, step, b, c, decay, since, whole, taken, left, matrix, before, last, y = ctx.saved_tensors
         chunks, d_y = d_y.shape[:2], d_y.flatten(0, 1)
-        flat = (len(x), -1, b.shape[-1])  # of states: (all, heads * p, n)
+        flat = (len(x), -1, b.shape[-1])  # shape of states: (all, heads * p, n)
         by_head = d_y.transpose(1, 2).contiguous()
         from_before = (d_y * since).flatten(2)  # (all, chunk, heads * p)
         through = torch.bmm(from_before.transpose(1, 2), c).view(before.shape)
@@ -162,14 +166,14 @@ class _ByChunks(torch.autograd.Function):
 
 
 def _in_chunks(value: Tensor, chunk: int) -> Tensor:
-    """(batch, T, ..) to (batch, chunks, chunk, ..), filled up with zeros, which change no state, at the end."""
+    """Reshape (batch, T, ..) to (batch, chunks, chunk, ..); zeros, which change no state, fill the last chunk."""
     missing = -value.shape[1] % chunk
     padded = F.pad(value, (0, 0) * (value.ndim - 2) + (0, missing)) if missing else value
     return padded.unflatten(1, (-1, chunk))
 
 
 def _carry(added: Tensor, decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """The state before each chunk, ``(batch, chunks, heads, p, n)``, and after the last."""
+    """The state before each chunk, ``(batch, chunks, heads, p, n)``, and the state after the last one."""
     before = torch.empty_like(added)
     for i, (own, kept) in enumerate(zip(added.unbind(1), decay.unbind(1), strict=True)):
         before[:, i] = state
@@ -178,9 +182,12 @@ def _carry(added: Tensor, decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _carry_back(through: Tensor, decay: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients of the states after each chunk, and of the first.
+    """The gradients with respect to the state after each chunk and to the first state.
 
-    From those through each chunk's outputs by the state before it, and that of the last state.
+    Args:
+        through: gradients with respect to the state before each chunk, through the outputs of that chunk only.
+        decay: factor by which each chunk multiplies the state.
+        last: gradient with respect to the last state.
     """
     after, grad = torch.empty_like(through), last
     for i in reversed(range(through.shape[1])):

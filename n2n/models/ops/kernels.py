@@ -1,4 +1,4 @@
-"""Which implementation an operation runs on: the only door to the fused CUDA kernels of mamba-ssm and causal-conv1d."""
+"""Choice between plain torch and the fused CUDA kernels of mamba-ssm and causal-conv1d, imported only here."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ _HOMES = {
 }
 INSTALL = (
     'on a machine with an NVIDIA GPU and a CUDA torch: pip install --no-build-isolation "causal-conv1d>=1.4" '
-    '"mamba-ssm>=2.2"; or choose kernels="auto", which uses them where they are, or kernels="torch"'
+    '"mamba-ssm>=2.2"; or choose kernels="auto", which uses them if installed, or kernels="torch"'
 )
 
 
 @cache
 def _imported(name: str) -> Callable[..., Any] | str:
-    """The fused function, or why it can't be had."""
+    """The fused function, or the reason why it cannot be imported."""
     package, module = _HOMES[name]
     try:
         return getattr(import_module(module), name)
-    except Exception as error:  # a package built against another torch fails in many ways
+    except Exception as error:  # a package built against another torch can raise anything
         return f"{package} ({type(error).__name__}: {error})"
 
 
 def require_fused() -> None:
-    """Make sure that every fused kernel imports.
+    """Check that every fused kernel can be imported.
 
     Raises:
-        ValueError: one does not; the message says how to install them.
+        ValueError: if one cannot be imported; the message says how to install it.
     """
-    missing = [found for found in map(_imported, _HOMES) if isinstance(found, str)]
+    missing = [kernel for kernel in map(_imported, _HOMES) if isinstance(kernel, str)]
     if missing:
         raise ValueError(f"kernels: saw 'fused', but these do not import: {'; '.join(missing)}. Install them {INSTALL}")
 
 
 def fused(name: str, kernels: Kernels, *tensors: Tensor) -> Callable[..., Any] | None:
-    """The fused function if it is to be used on these tensors, else None.
+    """The fused function if these tensors should use it, else None.
 
     Raises:
-        ValueError: ``kernels="fused"`` where the kernels do not import or the tensors are not on a CUDA GPU.
+        ValueError: if ``kernels="fused"`` and the kernels cannot be imported or the tensors are not on a CUDA GPU.
     """
     if kernels == "torch":
         return None
@@ -55,5 +55,5 @@ def fused(name: str, kernels: Kernels, *tensors: Tensor) -> Callable[..., Any] |
         require_fused()
         if not on_gpu:
             raise ValueError("kernels: saw 'fused', but the tensors are not on a CUDA GPU (allowed there: auto, torch)")
-    found = _imported(name) if on_gpu else None
-    return found if callable(found) else None
+    kernel = _imported(name) if on_gpu else None
+    return kernel if callable(kernel) else None

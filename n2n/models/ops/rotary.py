@@ -1,4 +1,4 @@
-"""Rotary positions."""
+"""Rotary position embeddings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def rotary_turns(length: int, head_dim: int, base: float) -> Tensor:
-    """exp(i t base^(-2k / head_dim)) as (cosine, sine), ``(length, head_dim / 2, 2)``.
+    """The rotations exp(i t base^(-2k / head_dim)) as (cosine, sine), ``(length, head_dim / 2, 2)``.
 
     Source: Su et al., "RoFormer", arXiv:2104.09864, eq. 15.
     """
@@ -17,15 +17,15 @@ def rotary_turns(length: int, head_dim: int, base: float) -> Tensor:
 
 
 def rotate(x: Tensor, turns: Tensor) -> Tensor:
-    """Turn each pair (2k, 2k + 1) of ``x (batch, T, .., head_dim)`` by its position's angle.
+    """Rotate each pair (2k, 2k + 1) of ``x (batch, T, .., head_dim)`` by the angle of its position.
 
     Args:
-        x: of any floating type, which the result has too.
+        x: of any floating type; the result has the same type.
         turns: ``(T, head_dim / 2, 2)``, from ``rotary_turns``.
     """
     pairs = x.to(turns.dtype).unflatten(-1, (-1, 2))
     turns = turns.view(turns.shape[0], *(1,) * (x.ndim - 3), -1, 2)
-    if torch.compiler.is_compiling():  # whose compiler has no complex numbers, and makes one pass of this
+    if torch.compiler.is_compiling():  # torch.compile has no complex numbers, and fuses this into one pass
         (first, second), (cos, sin) = pairs.unbind(-1), turns.unbind(-1)
         turned = torch.stack([first * cos - second * sin, second * cos + first * sin], dim=-1)
     else:
@@ -34,7 +34,7 @@ def rotate(x: Tensor, turns: Tensor) -> Tensor:
 
 
 def rotate_real(x: Tensor, base: float) -> Tensor:
-    """The twin of ``rotate`` from position 0: a 2 x 2 rotation matrix for each pair, one position at a time."""
+    """Slow twin of ``rotate`` from position 0: a 2 x 2 rotation matrix for each pair, one position at a time."""
     head_dim, turned = x.shape[-1], []
     for t, row in enumerate(x.unbind(1)):
         pairs = row.unflatten(-1, (-1, 2))

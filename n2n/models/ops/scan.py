@@ -12,16 +12,17 @@ from n2n.models.ops import compiled_scan
 
 
 def linear_scan(a: Tensor, b: Tensor, h0: Tensor | None = None) -> Tensor:
-    """``h_t = a_t h_{t-1} + b_t`` for each channel by itself.
+    """The recurrence ``h_t = a_t h_{t-1} + b_t``, separately for each channel.
 
-    On a CPU a compiled loop, elsewhere ``linear_scan_chunked``. mamba-ssm and causal-conv1d have no kernel for it.
+    It runs as a compiled loop on a CPU, and as ``linear_scan_chunked`` elsewhere. mamba-ssm and causal-conv1d have no
+    kernel for it.
 
     Args:
         a, b: ``(batch, T, channels)``.
-        h0: ``(batch, channels)``; None: zeros.
+        h0: h before the first token, ``(batch, channels)``; None means zeros.
 
     Returns:
-        ``(batch, T, channels)``, float32 at least: a long recurrence in half precision would forget.
+        h, ``(batch, T, channels)``, at least float32: in half precision a long recurrence would lose its past.
     """
     wide = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
     a, b = a.to(wide), b.to(wide)
@@ -33,7 +34,7 @@ def linear_scan(a: Tensor, b: Tensor, h0: Tensor | None = None) -> Tensor:
 
 
 def linear_scan_sequential(a: Tensor, b: Tensor, h0: Tensor | None = None) -> Tensor:
-    """The twin of ``linear_scan``: one token at a time."""
+    """Slow twin of ``linear_scan``: one token at a time."""
     h = torch.zeros_like(b[:, 0]) if h0 is None else h0
     outputs = []
     for a_t, b_t in zip(a.unbind(1), b.unbind(1), strict=True):
@@ -43,8 +44,8 @@ def linear_scan_sequential(a: Tensor, b: Tensor, h0: Tensor | None = None) -> Te
 
 
 def scan_matrix(a: Tensor) -> Tensor:
-    """M of ``h = M b``, ``(batch, channels, T, T)``: a_{s+1} .. a_t at (t, s), 0 above the diagonal."""
-    rows = [torch.zeros_like(a).transpose(1, 2)]  # (batch, channels, T) of each t
+    """The matrix M of ``h = M b``, ``(batch, channels, T, T)``: a_{s+1} .. a_t at (t, s), 0 above the diagonal."""
+    rows = [torch.zeros_like(a).transpose(1, 2)]  # row t of each matrix, (batch, channels, T)
     for t, a_t in enumerate(a.unbind(1)):
         rows.append(rows[-1] * a_t[..., None])
         rows[-1][..., t] = 1.0
@@ -52,7 +53,7 @@ def scan_matrix(a: Tensor) -> Tensor:
 
 
 def linear_scan_chunked(a: Tensor, b: Tensor, h0: Tensor) -> Tensor:
-    """The same in torch's own operations, about 5 sqrt(T) of them: all chunks at once, a step of each at a time."""
+    """``linear_scan`` in about 5 sqrt(T) operations of torch, each of which takes one step in all chunks at once."""
     return _Chunked.apply(a, b, h0)
 
 
