@@ -1,4 +1,4 @@
-"""Where jobs run: a Slurm cluster, this machine, or this process; each starts, watches and takes back a sweep's."""
+"""Places where jobs run: a Slurm cluster, this machine, or this process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import psutil
 
 from n2n.launch import slurm
-from n2n.launch.job import NotebookJob, told
+from n2n.launch.job import NotebookJob, read_job
 from n2n.launch.resources import Resources
 from n2n.launch.slurm import Live
 from n2n.launch.sweep import CODE, LOGS, Sweep
@@ -23,96 +23,96 @@ from n2n.utils.cpu import cores
 from n2n.utils.strict import unknown
 
 FOREVER = 60 * 24 * 365  # minutes
-TIMEOUTS = 10**6  # that submitit bears; a job that gets nowhere is ended by ``NotebookJob.checkpoint``
-DISPATCHER = ".dispatcher"  # the lock of the process that starts local jobs
-WAITING = "waiting"  # in the place of the identifier of a local job that was not started yet
-SECONDS = 10.0  # that it may take to end
+MAX_REQUEUES = 10**6  # effectively no limit in submitit: ``NotebookJob.checkpoint`` ends a job without progress
+DISPATCHER = ".dispatcher"  # lock file of the process that starts local jobs
+WAITING = "waiting"  # stands for the identifier of a local job that has not started
+MAX_SECONDS = 10.0  # for a dispatcher to end
 
 
 class Cluster(Protocol):
-    """Where jobs run."""
+    """A place where jobs run."""
 
     name: str
 
-    def fitted(self, asked: Resources) -> Resources:
-        """The resources, completed; a ``ValueError`` for what is not there."""
+    def resolve(self, requested: Resources) -> Resources:
+        """Return the resources with defaults filled in; raise a ``ValueError`` for what is not available."""
 
     def start(self, sweep: Sweep, points: Sequence[str]) -> None:
-        """Start a job for each point and note its identifier in the sweep."""
+        """Start a job for each point, and record its identifier in the sweep."""
 
     def live(self, sweep: Sweep) -> dict[str, Live]:
-        """The points whose jobs wait or run."""
+        """Return the points whose jobs wait or run."""
 
     def cancel(self, sweep: Sweep) -> None:
-        """Take all jobs back; those that run save."""
+        """Cancel all jobs; running ones save."""
 
 
-def job_of(sweep: Sweep, point: str) -> NotebookJob:
-    """A point's job."""
-    about = sweep.about
+def point_job(sweep: Sweep, point: str) -> NotebookJob:
+    """Return the job of a point."""
+    record = sweep.record
     return NotebookJob(
-        notebook=sweep.path / CODE / about["notebook"],
+        notebook=sweep.path / CODE / record["notebook"],
         folder=sweep.path / point,
-        parameters=about["parameters"][point],
-        environment={"N2N_RUNS": str(sweep.path.parent), **about["environment"]},
+        parameters=record["parameters"][point],
+        environment={"N2N_RUNS": str(sweep.path.parent), **record["environment"]},
     )
 
 
 @contextlib.contextmanager
 def outside_any_job() -> Iterator[None]:
-    """Without the variables of a job that this process may be in, which its own jobs would take for theirs."""
+    """Remove the variables of the job that runs this process, if any: new jobs would mistake them for their own."""
     from submitit.helpers import clean_env
 
-    kept = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}  # which cluster it is
+    kept = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}  # identifies the cluster
     with clean_env():
         os.environ.update(kept)
         yield
 
 
-def python_of(sweep: Sweep) -> str:
-    """The interpreter with the sweep's copy of n2n in front of any other."""
+def python_command(sweep: Sweep) -> str:
+    """Return the command of the interpreter with the sweep's copy of n2n first on its path."""
     run_copy = sweep.path / CODE / "n2n" / "launch" / "run_copy.py"
     return f"{shlex.quote(sys.executable)} {shlex.quote(str(run_copy))}"
 
 
-def resources_of(sweep: Sweep) -> Resources:
-    """As they were fitted when the sweep was submitted."""
-    return Resources(**sweep.about["resources"])
+def sweep_resources(sweep: Sweep) -> Resources:
+    """Return the resources of each job, as resolved when the sweep was submitted."""
+    return Resources(**sweep.record["resources"])
 
 
 class Slurm:
-    """Array jobs through submitit's Slurm executor."""
+    """Array jobs, through submitit's Slurm executor."""
 
     name = "slurm"
 
-    def fitted(self, asked: Resources) -> Resources:
-        found = slurm.fitted(asked)
-        slurm.rehearse(self.header(Path("rehearsal"), found, 1))
-        return found
+    def resolve(self, requested: Resources) -> Resources:
+        resources = slurm.resolve(requested)
+        slurm.check_script(self.header(Path("rehearsal"), resources, 1))
+        return resources
 
     def start(self, sweep: Sweep, points: Sequence[str]) -> None:
-        most, started = slurm.most_in_an_array(), []
-        for i in range(0, len(points), most):
-            part = points[i : i + most]
+        size, started = slurm.max_array_size(), []
+        for i in range(0, len(points), size):
+            part = points[i : i + size]
             try:
                 with outside_any_job():
-                    jobs = self._executor(sweep, len(part)).submit_array([job_of(sweep, point) for point in part])
-            except Exception as error:  # of submitit, of sbatch
+                    jobs = self._executor(sweep, len(part)).submit_array([point_job(sweep, point) for point in part])
+            except Exception as error:  # submitit and sbatch raise errors of many types
                 queued = f"; queued before: {', '.join(started)}, which cancel takes back" if started else ""
                 raise OSError(f"sbatch refused {len(points) - i} of {len(points)} points{queued}: {error}") from error
-            sweep.note_jobs({point: job.job_id for point, job in zip(part, jobs, strict=True)})
+            sweep.record_jobs({point: job.job_id for point, job in zip(part, jobs, strict=True)})
             started.append(jobs[0].job_id.split("_")[0])
 
     def live(self, sweep: Sweep) -> dict[str, Live]:
         jobs = sweep.jobs
-        there = slurm.queue({job.split("_")[0] for job in jobs.values()})
-        return {point: there[job] for point, job in jobs.items() if job in there}
+        queue = slurm.queue({job.split("_")[0] for job in jobs.values()})
+        return {point: queue[job] for point, job in jobs.items() if job in queue}
 
     def cancel(self, sweep: Sweep) -> None:
-        slurm.cancel(_comment(sweep.path))  # jobs that were queued and could not be noted, too
+        slurm.cancel(_comment(sweep.path))  # finds jobs that were queued but not recorded, too
 
     def header(self, sweep_path: Path, resources: Resources, count: int) -> str:
-        """The beginning of the batch file: what sbatch is asked for."""
+        """Return the first lines of the batch script: the shell and the options of sbatch."""
         from submitit.slurm.slurm import _make_sbatch_string
 
         parameters = _slurm_parameters(resources, sweep_path, count)
@@ -122,147 +122,166 @@ class Slurm:
     def _executor(self, sweep: Sweep, count: int) -> Any:
         from submitit import SlurmExecutor
 
-        executor = SlurmExecutor(sweep.path / LOGS, max_num_timeout=TIMEOUTS, python=python_of(sweep))
-        executor.update_parameters(**_slurm_parameters(resources_of(sweep), sweep.path, count))
+        executor = SlurmExecutor(sweep.path / LOGS, max_num_timeout=MAX_REQUEUES, python=python_command(sweep))
+        executor.update_parameters(**_slurm_parameters(sweep_resources(sweep), sweep.path, count))
         return executor
 
 
 def _comment(path: Path) -> str:
-    """By which a sweep's jobs are known to Slurm."""
+    """Return the comment that identifies a sweep's jobs."""
     return f"n2n {path}"
 
 
-def _slurm_parameters(asked: Resources, path: Path, count: int) -> dict[str, Any]:
-    """In submitit's names. The notebook runs once, on the first node; its training reaches out to the others."""
-    given = {"partition": asked.partition, "account": asked.account, "qos": asked.qos, "constraint": asked.constraint}
-    given |= {"gpus_per_node": asked.gpus, "cpus_per_task": asked.cpus}
-    given |= {
-        "mem": f"{round(asked.mem * 1000)}M" if asked.mem else None,
-        "array_parallelism": asked.max_parallel or count,
+def _slurm_parameters(resources: Resources, path: Path, count: int) -> dict[str, Any]:
+    """Return submitit's parameters. The notebook runs once, on the first node; its training uses the others, too."""
+    step_options = ["--nodes=1", "--ntasks=1"] if resources.nodes > 1 else []
+    if resources.cpus:
+        step_options.append(f"--cpus-per-task={resources.cpus}")  # srun no longer inherits it from sbatch
+    optional = {
+        "partition": resources.partition,
+        "account": resources.account,
+        "qos": resources.qos,
+        "constraint": resources.constraint,
+        "gpus_per_node": resources.gpus,
+        "cpus_per_task": resources.cpus,
+        "mem": f"{round(resources.mem * 1000)}M" if resources.mem else None,
     }
-    step = ["--nodes=1", "--ntasks=1"] if asked.nodes > 1 else []
-    step += [f"--cpus-per-task={asked.cpus}"] if asked.cpus else []  # which srun does not take from sbatch any more
-    found = {name: value for name, value in given.items() if value is not None}
-    found |= {"time": ceil(asked.time), "nodes": asked.nodes, "ntasks_per_node": 1, "srun_args": step or None}
-    return {**found, "job_name": path.name, "comment": _comment(path), "signal_delay_s": asked.grace}
+    return {
+        **{name: value for name, value in optional.items() if value is not None},
+        "array_parallelism": resources.max_parallel or count,
+        "time": ceil(resources.time),
+        "nodes": resources.nodes,
+        "ntasks_per_node": 1,
+        "srun_args": step_options or None,
+        "job_name": path.name,
+        "comment": _comment(path),
+        "signal_delay_s": resources.grace,
+    }
 
 
 class Local:
-    """submitit's local executor, given as many jobs at once as this machine bears, by a process that outlives this."""
+    """This machine, through submitit's local executor.
+
+    A dispatcher process, which outlives this one, runs as many jobs at once as there are cores and GPUs for them.
+    """
 
     name = "local"
 
-    def fitted(self, asked: Resources) -> Resources:
-        there = {"cpus": cores(), "gpus": _gpus(), "nodes": 1}
-        wrong = [
-            f"  - {name}: saw {getattr(asked, name)}; this machine has {most}"
-            for name, most in there.items()
-            if (getattr(asked, name) or 0) > most
+    def resolve(self, requested: Resources) -> Resources:
+        limits = {"cpus": cores(), "gpus": _gpu_count(), "nodes": 1}
+        errors = [
+            f"  - {name}: saw {getattr(requested, name)}; this machine has {limit}"
+            for name, limit in limits.items()
+            if (getattr(requested, name) or 0) > limit
         ]
-        wrong += [
-            f"  - {name}: saw {getattr(asked, name)!r}, which only a cluster with Slurm has"
+        errors += [
+            f"  - {name}: saw {getattr(requested, name)!r}, which only a cluster with Slurm has"
             for name in ("partition", "account", "qos", "constraint", "mem")
-            if getattr(asked, name) is not None
+            if getattr(requested, name) is not None
         ]
-        if wrong:
-            raise ValueError("this machine does not have what is asked for:\n" + "\n".join(wrong))
-        gpus = min(1, there["gpus"]) if asked.gpus is None else asked.gpus
-        bears = min(there["cpus"] // (asked.cpus or 1), there["gpus"] // gpus if gpus else FOREVER)
-        most = min(asked.max_parallel or bears, bears)
-        return asked.model_copy(update={"gpus": gpus, "cpus": asked.cpus or 1, "max_parallel": most})
+        if errors:
+            raise ValueError("this machine cannot provide these resources:\n" + "\n".join(errors))
+        gpus = min(1, limits["gpus"]) if requested.gpus is None else requested.gpus
+        cpus = requested.cpus or 1
+        slots = min(limits["cpus"] // cpus, limits["gpus"] // gpus if gpus else FOREVER)
+        max_parallel = min(requested.max_parallel or slots, slots)
+        return requested.model_copy(update={"gpus": gpus, "cpus": cpus, "max_parallel": max_parallel})
 
     def start(self, sweep: Sweep, points: Sequence[str]) -> None:
-        sweep.note_jobs(dict.fromkeys(points, WAITING))
-        command = [*shlex.split(python_of(sweep)), "-m", "n2n.launch.dispatcher", str(sweep.path)]
+        sweep.record_jobs(dict.fromkeys(points, WAITING))
+        command = [*shlex.split(python_command(sweep)), "-m", "n2n.launch.dispatcher", str(sweep.path)]
         (sweep.path / LOGS).mkdir(exist_ok=True)
         with open(sweep.path / LOGS / "dispatcher.log", "ab") as log, outside_any_job():
-            quiet = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-            process = subprocess.Popen(command, start_new_session=True, **quiet)
-        process.returncode = 0  # it is not waited for: it outlives this process
+            process = subprocess.Popen(
+                command, start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        process.returncode = 0  # silences the warning about a process that still runs: it outlives this one
 
     def live(self, sweep: Sweep) -> dict[str, Live]:
-        waits = bool(_dispatchers(sweep))
-        found = {point: self._live(sweep, point, job, waits) for point, job in sweep.jobs.items()}
-        return {point: live for point, live in found.items() if live}
+        dispatching = bool(_dispatchers(sweep))
+        jobs = {point: self._live_job(sweep, point, job, dispatching) for point, job in sweep.jobs.items()}
+        return {point: live for point, live in jobs.items() if live}
 
-    def _live(self, sweep: Sweep, point: str, job: str, waits: bool) -> Live | None:
+    def _live_job(self, sweep: Sweep, point: str, job: str, dispatching: bool) -> Live | None:
         if job != WAITING and controller(job, sweep):
             return Live(running=True)
-        comes_back = job == WAITING or told(sweep.path / point).get("state") == "requeued"
-        return Live(running=False) if waits and comes_back else None
+        will_start = job == WAITING or read_job(sweep.path / point).get("state") == "requeued"
+        return Live(running=False) if dispatching and will_start else None
 
     def cancel(self, sweep: Sweep) -> None:
-        sweep.note_jobs({point: "cancelled" for point, job in sweep.jobs.items() if job == WAITING})
+        sweep.record_jobs({point: "cancelled" for point, job in sweep.jobs.items() if job == WAITING})
         dispatchers = _dispatchers(sweep)
         for process in dispatchers:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.terminate()
-        psutil.wait_procs(dispatchers, SECONDS)  # none starts another job now
+        psutil.wait_procs(dispatchers, MAX_SECONDS)  # from now on no other job starts
         for job in sweep.jobs.values():
-            running = controller(job, sweep)
-            with contextlib.suppress(psutil.NoSuchProcess):
-                running and running.terminate()  # submitit's controller passes it on
+            process = controller(job, sweep)
+            if process is not None:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.terminate()  # submitit's controller passes the signal on
 
 
 def _dispatchers(sweep: Sweep) -> list[psutil.Process]:
-    """The processes that start this sweep's local jobs, one of them at a time."""
-    ends = ["n2n.launch.dispatcher", str(sweep.path)]
-    return [process for process in psutil.process_iter(["cmdline"]) if (process.info["cmdline"] or [])[-2:] == ends]
+    """Return the processes that start this sweep's local jobs; only one of them is active at a time."""
+    ending = ["n2n.launch.dispatcher", str(sweep.path)]
+    return [process for process in psutil.process_iter(["cmdline"]) if (process.info["cmdline"] or [])[-2:] == ending]
 
 
 def controller(job: str, sweep: Sweep) -> psutil.Process | None:
-    """submitit's process that runs a local job of a sweep, if it is there."""
+    """Return submitit's process that runs a local job of a sweep, or None if it has ended."""
     try:
         process = psutil.Process(int(job))
-        there = process.status() != psutil.STATUS_ZOMBIE and str(sweep.path / LOGS) in process.cmdline()
+        runs = process.status() != psutil.STATUS_ZOMBIE and str(sweep.path / LOGS) in process.cmdline()
     except (psutil.Error, ValueError):
         return None
-    return process if there else None
+    return process if runs else None
 
 
-def _gpus() -> int:
+def _gpu_count() -> int:
     import torch
 
     return torch.cuda.device_count()
 
 
 class Debug:
-    """In this process, one after another."""
+    """This process, one job after another."""
 
     name = "debug"
 
-    def fitted(self, asked: Resources) -> Resources:
-        given = {name: value for name, value in asked.model_dump().items() if value != getattr(Resources(), name)}
-        if given:
-            raise ValueError(f"cluster: 'debug' is this process as it is, so it gives no {', '.join(given)}")
-        return asked
+    def resolve(self, requested: Resources) -> Resources:
+        defaults = Resources()
+        changed = [name for name, value in requested.model_dump().items() if value != getattr(defaults, name)]
+        if changed:
+            raise ValueError(f"cluster: 'debug' runs jobs in this process, so it cannot set {', '.join(changed)}")
+        return requested
 
     def start(self, sweep: Sweep, points: Sequence[str]) -> None:
         from submitit import DebugExecutor
 
         executor = DebugExecutor(sweep.path / LOGS)
         for point in points:
-            job = executor.submit(job_of(sweep, point))
-            sweep.note_jobs({point: job.job_id})
-            job.exception()  # runs it; ``result`` would open a debugger
-            if told(sweep.path / point).get("state") == "preempted":
-                return  # this process was told to end
+            job = executor.submit(point_job(sweep, point))
+            sweep.record_jobs({point: job.job_id})
+            job.exception()  # runs the job; ``result`` would open a debugger
+            if read_job(sweep.path / point).get("state") == "preempted":
+                return  # this process received a signal to end
 
     def live(self, sweep: Sweep) -> dict[str, Live]:
         return {}
 
     def cancel(self, sweep: Sweep) -> None:
-        """Nothing runs that this process does not wait for."""
+        """Do nothing: no job runs outside ``start``."""
 
 
 CLUSTERS: dict[str, type[Cluster]] = {"slurm": Slurm, "local": Local, "debug": Debug}
 
 
-def chosen(name: str) -> Cluster:
-    """A cluster by name; ``"auto"`` is Slurm where it answers, else this machine.
+def cluster_by_name(name: str) -> Cluster:
+    """Return a cluster by name; ``"auto"`` is Slurm if available, else this machine.
 
     Raises:
-        ValueError: an unknown name, or Slurm where there is none.
+        ValueError: if the name is unknown, or it is ``"slurm"`` and this machine belongs to no Slurm cluster.
     """
     if name not in ("auto", *CLUSTERS):
         raise ValueError(unknown("cluster", name, ["auto", *CLUSTERS]))

@@ -1,4 +1,4 @@
-"""What a Slurm cluster says of itself and of its jobs, without accounting: sinfo, squeue, scontrol, scancel."""
+"""Queries to a Slurm cluster without accounting, through sinfo, squeue, scontrol and scancel."""
 
 from __future__ import annotations
 
@@ -12,14 +12,23 @@ from typing import NamedTuple
 from n2n.launch.resources import MAX_TIME, Resources, minutes
 from n2n.utils.strict import unknown
 
-SECONDS = 60  # that a command may take
-FALLBACK_TIME = 60  # minutes, where neither the caller nor the cluster says
+TIMEOUT = 60  # seconds for one command
+FALLBACK_TIME = 60  # minutes, if neither the caller nor the cluster sets a time
 _INFO = "%P|%l|%L|%D|%c|%m|%G|%f"  # partition, limit, default time, nodes, cpus, MB, generic resources, features
+_ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
 
 
 @dataclass(frozen=True)
 class Partition:
-    """A partition's limits, the largest of its kinds of nodes: minutes (None: no limit), GB."""
+    """Limits of a partition; where its nodes differ, the largest.
+
+    Attributes:
+        time_limit: minutes (None: no limit).
+        default_time: minutes (None: the time limit).
+        nodes: number of nodes.
+        cpus, gpus: number on each node.
+        mem: GB on each node.
+    """
 
     name: str
     default: bool
@@ -32,48 +41,49 @@ class Partition:
     features: frozenset[str]
 
 
-def ask(*command: str, given: str | None = None) -> str:
-    """What a command of Slurm prints, ``given`` on its standard input.
+def run_command(*command: str, stdin: str | None = None) -> str:
+    """Run a Slurm command and return its output.
 
     Raises:
-        OSError: it is not there, fails, or does not answer.
+        OSError: if the command is missing, fails, or does not answer in time.
     """
-    said = {"capture_output": True, "text": True, "timeout": SECONDS}
     try:
-        done = subprocess.run(command, input=given, check=False, **said)
+        process = subprocess.run(
+            command, input=stdin, check=False, capture_output=True, text=True, timeout=TIMEOUT
+        )
     except subprocess.TimeoutExpired:
-        raise OSError(f"{command[0]} did not answer within {SECONDS} s") from None
-    if done.returncode:
-        raise OSError(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()}")
-    return done.stdout
+        raise OSError(f"{command[0]} did not answer within {TIMEOUT} s") from None
+    if process.returncode:
+        raise OSError(f"{' '.join(command)}: {(process.stderr or process.stdout).strip()}")
+    return process.stdout
 
 
 def available() -> bool:
-    """Whether there is a Slurm here.
+    """Return whether this machine belongs to a Slurm cluster.
 
     Raises:
-        OSError: there is, and its controller does not answer.
+        OSError: if it does, but the cluster's controller does not answer.
     """
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
         return False
     try:
-        return bool(ask("sinfo", "-h", "-o", "%P").strip())
+        return bool(run_command("sinfo", "-h", "-o", "%P").strip())
     except OSError as error:
         if "Unable to contact slurm controller" in str(error) or "did not answer" in str(error):
             raise
-        return False  # its programs are installed and belong to no cluster
+        return False  # Slurm is installed, but not configured for a cluster
 
 
 def partitions() -> dict[str, Partition]:
-    """The cluster's partitions by name.
+    """Return the cluster's partitions by name.
 
     Raises:
-        OSError: no answer.
+        OSError: if the cluster does not answer.
     """
-    found: dict[str, Partition] = {}
-    for line in ask("sinfo", "-h", "-o", _INFO).splitlines():
+    by_name: dict[str, Partition] = {}
+    for line in run_command("sinfo", "-h", "-o", _INFO).splitlines():
         name, limit, default, nodes, cpus, mem, gres, features = line.strip().split("|")
-        one = Partition(
+        partition = Partition(
             name=name.rstrip("*"),
             default=name.endswith("*"),
             time_limit=_time(limit),
@@ -84,12 +94,13 @@ def partitions() -> dict[str, Partition]:
             gpus=sum(int(count) for count in re.findall(r"gpu(?::[^:,()]+)?:(\d+)", gres)),
             features=frozenset(features.split(",")) - {"(null)"},
         )
-        found[one.name] = _joined(found[one.name], one) if one.name in found else one
-    return found
+        other = by_name.get(partition.name)
+        by_name[partition.name] = _merge(other, partition) if other else partition
+    return by_name
 
 
-def _joined(one: Partition, other: Partition) -> Partition:
-    """Two kinds of nodes of one partition."""
+def _merge(one: Partition, other: Partition) -> Partition:
+    """Merge two kinds of nodes of the same partition."""
     largest = {name: max(getattr(one, name), getattr(other, name)) for name in ("cpus", "mem", "gpus")}
     both = {"nodes": one.nodes + other.nodes, "features": one.features | other.features}
     return Partition(one.name, one.default, one.time_limit, one.default_time, **largest, **both)
@@ -99,93 +110,104 @@ def _time(text: str) -> float | None:
     return None if text in ("infinite", "n/a", "UNLIMITED") else minutes(text)
 
 
-def fitted(asked: Resources) -> Resources:
-    """The resources with the cluster's own defaults in the place of None.
+def resolve(requested: Resources) -> Resources:
+    """Return the resources with the cluster's partition and time in place of None.
 
     Raises:
-        ValueError: a partition that the cluster does not have, or more than it has; one line for each.
-        OSError: no answer.
+        ValueError: if the partition does not exist, or has less than is requested; one line for each.
+        OSError: if the cluster does not answer.
     """
     known = partitions()
-    defaults = [name for name, one in known.items() if one.default]
-    name = asked.partition or (defaults or list(known))[0]
+    defaults = [name for name, partition in known.items() if partition.default]
+    name = requested.partition or (defaults or list(known))[0]
     if name not in known:
         raise ValueError(f"partition: {unknown('partition', name, known)}")
-    there = known[name]
-    wrong = [line for line in _too_much(asked, there) if line]
-    if wrong:
-        raise ValueError(f"the partition {name!r} does not have what is asked for:\n" + "\n".join(wrong))
-    if asked.time is None:
-        time = min(there.default_time or min(there.time_limit or FALLBACK_TIME, FALLBACK_TIME), MAX_TIME)
-        return asked.model_copy(update={"partition": name, "time": time})
-    return asked.model_copy(update={"partition": name})
+    partition = known[name]
+    errors = _errors(requested, partition)
+    if errors:
+        raise ValueError(f"the partition {name!r} cannot provide these resources:\n" + "\n".join(errors))
+    time = requested.time
+    if time is None:
+        time = min(partition.default_time or min(partition.time_limit or FALLBACK_TIME, FALLBACK_TIME), MAX_TIME)
+    return requested.model_copy(update={"partition": name, "time": time})
 
 
-def _too_much(asked: Resources, there: Partition) -> list[str | None]:
-    limits = {"time": there.time_limit, "nodes": there.nodes, "cpus": there.cpus, "mem": there.mem, "gpus": there.gpus}
+def _errors(requested: Resources, partition: Partition) -> list[str]:
+    limits = {name: getattr(partition, name) for name in ("nodes", "cpus", "mem", "gpus")}
     units = {"time": " minutes", "mem": " GB a node", "cpus": " a node", "gpus": " a node"}
-    wrong = [
-        f"  - {name}: saw {getattr(asked, name):g}; at most {limit:g}{units.get(name, '')}"
-        for name, limit in limits.items()
-        if limit is not None and getattr(asked, name) is not None and getattr(asked, name) > limit
+    errors = [
+        f"  - {name}: saw {getattr(requested, name):g}; at most {limit:g}{units.get(name, '')}"
+        for name, limit in {"time": partition.time_limit, **limits}.items()
+        if limit is not None and getattr(requested, name) is not None and getattr(requested, name) > limit
     ]
-    plain = asked.constraint if asked.constraint and asked.constraint.isidentifier() else None
-    if plain and plain not in there.features:
-        wrong.append(f"  - constraint: {unknown('feature', plain, sorted(there.features))}")
-    return wrong
+    constraint = requested.constraint
+    is_feature = constraint is not None and constraint.isidentifier()  # an expression of several is left to Slurm
+    if is_feature and constraint not in partition.features:
+        errors.append(f"  - constraint: {unknown('feature', constraint, sorted(partition.features))}")
+    return errors
 
 
-def rehearse(header: str) -> None:
-    """Have Slurm itself say whether it would take a job: accounts and qualities of service are known to it alone.
+def check_script(header: str) -> None:
+    """Ask Slurm whether it would accept a job; only Slurm knows the accounts and qualities of service.
+
+    Args:
+        header: the ``#SBATCH`` lines of the batch script.
 
     Raises:
-        ValueError: it would not; in its own words.
+        ValueError: if it would not, with Slurm's own message.
     """
     try:
-        ask("sbatch", "--test-only", given=f"{header}\ntrue\n")
+        run_command("sbatch", "--test-only", stdin=f"{header}\ntrue\n")
     except OSError as error:
-        raise ValueError(f"the cluster would not take such a job: {error}") from None
+        raise ValueError(f"the cluster would not accept such a job: {error}") from None
 
 
-def most_in_an_array() -> int:
-    """Jobs that one array may have."""
-    found = re.search(r"MaxArraySize\s*=\s*(\d+)", ask("scontrol", "show", "config"))
-    return max(1, int(found[1]) - 1) if found else 1000
+def max_array_size() -> int:
+    """Return the maximum number of jobs in an array."""
+    match = re.search(r"MaxArraySize\s*=\s*(\d+)", run_command("scontrol", "show", "config"))
+    return max(1, int(match[1]) - 1) if match else 1000
 
 
 class Live(NamedTuple):
-    """A job that is there: whether it runs (or waits), and what is left of its time."""
+    """A job that waits or runs.
+
+    Attributes:
+        running: whether it runs.
+        left: time left until its limit, as Slurm prints it; empty if unknown.
+    """
 
     running: bool
     left: str = ""
 
 
 def queue(arrays: Iterable[str]) -> dict[str, Live]:
-    """The jobs still there, by submitit's identifiers (``"12"``, ``"12_3"``), of some arrays or single jobs.
+    """Return the jobs of some arrays or single jobs that wait or run.
+
+    Returns:
+        the jobs by submitit's identifiers, ``"12"`` or ``"12_3"``.
 
     Raises:
-        OSError: no answer.
+        OSError: if the cluster does not answer.
     """
     wanted = set(arrays)
     if not wanted:
         return {}
-    lines = ask("squeue", "-h", "-r", "-o", "%F|%i|%T|%L").splitlines()
+    lines = run_command("squeue", "-h", "-r", "-o", "%F|%i|%T|%L").splitlines()
     rows = (line.strip().split("|") for line in lines)
-    ending = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
     return {
         job: Live(state in ("RUNNING", "COMPLETING"), left)
         for array, job, state, left in rows
-        if array in wanted and state not in ending
+        if array in wanted and state not in _ENDED
     }
 
 
 def cancel(comment: str) -> None:
-    """Take back every job with a comment: those that run are told to save, and do not come back.
+    """Cancel every job with this comment. Running jobs save; none is queued again.
 
     Raises:
-        OSError: no answer.
+        OSError: if the cluster does not answer.
     """
-    rows = (line.strip().split("|", 1) for line in ask("squeue", "-h", "-o", "%F|%k").splitlines())
-    found = sorted({job for job, said in rows if said == comment})
-    for i in range(0, len(found), 500):  # a command line has an end
-        ask("scancel", *found[i : i + 500])
+    rows = (line.strip().split("|", 1) for line in run_command("squeue", "-h", "-o", "%F|%k").splitlines())
+    jobs = sorted({job for job, job_comment in rows if job_comment == comment})
+    for i in range(0, len(jobs), 500):  # the length of a command line is limited
+        run_command("scancel", *jobs[i : i + 500])

@@ -1,4 +1,4 @@
-"""A sweep's folder: its points, the jobs they were given to, and how each stands."""
+"""A sweep's folder: its points, and the jobs that were started for them."""
 
 from __future__ import annotations
 
@@ -22,82 +22,81 @@ from n2n.utils.lock import locked
 from n2n.utils.strict import short_repr
 
 JOBS = "jobs.json"
-_KEPT = ("notebook", "cluster", "points", "parameters", "environment", "resources")  # of a sweep, in its file
-CODE, LOGS = "code", "jobs"  # folders beside the points' own
-UNFINISHED = ("failed", "preempted", "killed", "cancelled", "missing")  # states that ``resubmit`` takes up
-
-
-_IGNORED = shutil.ignore_patterns("*.pyc", "*.pyo", ".*")  # what numba compiled stays: it would take each job seconds
+CODE, LOGS = "code", "jobs"  # folders next to those of the points
+UNFINISHED = ("failed", "preempted", "killed", "cancelled", "missing")  # states that ``resubmit`` starts again
+MAX_DIFFERENCES = 5  # listed in an error
+_FIELDS = ("notebook", "cluster", "points", "parameters", "environment", "resources")  # of sweep.json
+_IGNORED = shutil.ignore_patterns("*.pyc", "*.pyo", ".*")  # numba's compiled code is copied: it saves each job seconds
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A view of a sweep's folder; everything is read from the files.
+    """A view of a sweep's folder, which reads everything from its files.
 
     Args:
         path: the folder.
 
     Raises:
-        ValueError: a folder that is not there, or holds no sweep.
+        ValueError: if the folder does not exist, or holds no sweep.
     """
 
     path: Path
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", Path(self.path).resolve())  # by which its processes are known
+        object.__setattr__(self, "path", Path(self.path).resolve())  # command lines of its processes contain it
         if not (self.path / SWEEP).is_file():
-            others = sorted(found.parent.name for found in self.path.parent.glob(f"*/{SWEEP}"))
+            others = sorted(file.parent.name for file in self.path.parent.glob(f"*/{SWEEP}"))
             raise ValueError(f"no sweep in {self.path} (sweeps there: {', '.join(others) or 'none'})")
 
     @cached_property
-    def about(self) -> dict[str, Any]:
-        """As it was submitted: notebook, cluster, resources, points.
+    def record(self) -> dict[str, Any]:
+        """The sweep as submitted: notebook, cluster, points, parameters, environment, resources.
 
         Raises:
-            ValueError: the file is damaged.
+            ValueError: if the file is damaged.
         """
-        found = _object(self.path / SWEEP)
-        lacking = [name for name in _KEPT if name not in found]
-        if lacking or not isinstance(found["points"], dict):
-            raise ValueError(f"{self.path / SWEEP} is damaged: it has no {lacking[0] if lacking else 'points'}")
-        return found
+        record = _read_object(self.path / SWEEP)
+        missing = [name for name in _FIELDS if name not in record]
+        if missing or not isinstance(record["points"], dict):
+            raise ValueError(f"{self.path / SWEEP} is damaged: it has no {missing[0] if missing else 'points'}")
+        return record
 
     @property
     def points(self) -> dict[str, Point]:
-        """Parameters by the name of each point's folder, in the order given."""
-        return self.about["points"]
+        """Parameters of each point by the name of its folder, in the order of submission."""
+        return self.record["points"]
 
     @property
     def jobs(self) -> dict[str, str]:
-        """The job that each point was last given to, by the scheduler's identifier.
+        """The scheduler's identifier of the last job of each point.
 
         Raises:
-            ValueError: the file is damaged.
+            ValueError: if the file is damaged.
         """
-        found = _object(self.path / JOBS) if (self.path / JOBS).exists() else {}
-        strange = [job for job in found.values() if not isinstance(job, str)]
+        jobs = _read_object(self.path / JOBS) if (self.path / JOBS).exists() else {}
+        strange = [job for job in jobs.values() if not isinstance(job, str)]
         if strange:
             raise ValueError(f"{self.path / JOBS} is damaged: saw {short_repr(strange[0])} in the place of a job")
-        return found
+        return jobs
 
-    def note_jobs(self, found: dict[str, str]) -> None:
-        """Remember which jobs points were given to."""
+    def record_jobs(self, jobs: dict[str, str]) -> None:
+        """Record the jobs of some points."""
         with locked(self.path / ".jobs.lock"):
-            write_json(self.path / JOBS, {**self.jobs, **found})
+            write_json(self.path / JOBS, {**self.jobs, **jobs})
 
 
-def _object(path: Path) -> dict[str, Any]:
+def _read_object(path: Path) -> dict[str, Any]:
     try:
         return read_object(path)
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from None
 
 
-def folder_of(name: str) -> Path:
-    """Where the sweep of a name lies.
+def sweep_path(name: str) -> Path:
+    """Return the path of the sweep with this name.
 
     Raises:
-        ValueError: a name that is no name of a folder.
+        ValueError: if the name cannot be the name of a folder.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,199}", name) or name.endswith(".ipynb"):
         raise ValueError(
@@ -108,7 +107,7 @@ def folder_of(name: str) -> Path:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise a ``ValueError`` for a folder whose path a batch script cannot hold: Slurm and submitit replace ``%j``."""
+    """Raise a ``ValueError`` for a path that a batch script cannot contain: Slurm and submitit replace ``%j``."""
     strange = [c for c in str(folder) if c in "%\\" or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")]
     if strange:
         raise ValueError(
@@ -117,31 +116,29 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def other_points(there: dict[str, Point], here: dict[str, Point]) -> str:
-    """In what two sets of points differ, for people; empty if in nothing."""
-    told = [f"  - {name}: there alone" for name in there if name not in here]
-    told += [f"  - {name}: new" for name in here if name not in there]
-    told += [
-        f"  - {name}: {there[name]} there, {here[name]} now"
-        for name in here
-        if here[name] != there.get(name, here[name])
-    ]
-    return "\n".join([*told[:5], *([f"  .. and {len(told) - 5} more"] if len(told) > 5 else [])])
+def point_differences(saved: dict[str, Point], new: dict[str, Point]) -> str:
+    """Return a list, for people, of the differences between two sets of points; empty if they are equal."""
+    lines = [f"  - {name}: only there" for name in saved if name not in new]
+    lines += [f"  - {name}: new" for name in new if name not in saved]
+    changed = [name for name in new if name in saved and new[name] != saved[name]]
+    lines += [f"  - {name}: {saved[name]} there, {new[name]} now" for name in changed]
+    more = len(lines) - MAX_DIFFERENCES
+    return "\n".join([*lines[:MAX_DIFFERENCES], *([f"  .. and {more} more"] if more > 0 else [])])
 
 
 def take_snapshot(folder: Path, notebook: Path) -> None:
-    """Copy n2n and a notebook into a folder that is not there yet, made beside and renamed.
+    """Copy n2n and a notebook into a new folder, which appears only when the copy is complete.
 
     Args:
-        folder: of the copy, which will hold ``n2n/``, the notebook and the state of git.
-        notebook: the file.
+        folder: the new folder, for ``n2n/``, the notebook and the state of git.
+        notebook: path of the notebook.
     """
     source = Path(n2n.__file__).parent
     for unfinished in folder.parent.glob(f".{folder.name}.*.part"):
         shutil.rmtree(unfinished)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent) as part:
-        beside = Path(part) / folder.name
-        shutil.copytree(source, beside / "n2n", ignore=_IGNORED)
-        shutil.copy2(notebook, beside / notebook.name)
-        write_json(beside / SNAPSHOT, git_state(source))
-        os.rename(beside, folder)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent) as temporary:
+        copy = Path(temporary) / folder.name
+        shutil.copytree(source, copy / "n2n", ignore=_IGNORED)
+        shutil.copy2(notebook, copy / notebook.name)
+        write_json(copy / SNAPSHOT, git_state(source))
+        os.rename(copy, folder)

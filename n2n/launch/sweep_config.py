@@ -1,4 +1,4 @@
-"""A sweep as one strict value, as ``notebooks/sweep.ipynb`` makes one of its parameters."""
+"""The strict configuration that ``notebooks/sweep.ipynb`` makes of its parameters."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from n2n.launch.clusters import CLUSTERS
 from n2n.launch.notebooks import Notebook
 from n2n.launch.points import Point, grid as every_combination, points_by_name
 from n2n.launch.resources import Resources
-from n2n.launch.submission import refuse_wrong
-from n2n.launch.sweep import folder_of
+from n2n.launch.submission import check_points
+from n2n.launch.sweep import sweep_path
 from n2n.utils.paths import PathText
 from n2n.utils.strict import SeveralErrors, errors_of, short_repr, unknown
 
 
 class SweepConfig(Resources):
-    """A notebook for every combination of some parameters' values, and what each job gets; see ``n2n.launch.submit``.
+    """A notebook, the values of its parameters, and the resources of each job; see ``n2n.launch.submit``.
 
     Args:
-        notebook: to execute, from here or from the checkout's notebooks.
-        name: of the sweep's folder under ``n2n.runs.root()``.
-        grid: for each parameter that varies its values.
+        notebook: notebook to execute, from the working directory or the checkout's ``notebooks``.
+        name: name of the sweep's folder under ``n2n.runs.root()``.
+        grid: values of each parameter that varies; the sweep has a point for each combination.
         fixed: parameters that all points share.
         cluster: ``"auto"``, ``"slurm"``, ``"local"`` or ``"debug"``.
 
     Raises:
-        ValueError: one line for each wrong field, as of ``Resources``; no such notebook, or points that it refuses.
+        ValueError: one line for each wrong field: as for ``Resources``, if there is no such notebook, or if the
+            notebook refuses a point.
     """
 
     positional: ClassVar[tuple[str, ...]] = ("notebook",)
@@ -41,38 +42,31 @@ class SweepConfig(Resources):
 
     @field_validator("grid")
     @classmethod
-    def _has_values(cls, grid: dict[str, Any]) -> dict[str, Any]:
+    def _check_values(cls, grid: dict[str, Any]) -> dict[str, Any]:
         every_combination(**grid)
         return grid
 
     @model_validator(mode="after")
-    def _submittable(self) -> SweepConfig:
-        """All of ``n2n.launch.submit``'s checks but for those that only the cluster can make."""
-        checks = (self._check_fixed, self._check_points, lambda: folder_of(self.name), self._check_cluster)
-        wrong = [message for check in checks for message in errors_of(check)]
-        if wrong:
-            raise SeveralErrors(*wrong)
+    def _check_submission(self) -> SweepConfig:
+        """Make all checks of ``n2n.launch.submit`` except those that need the cluster."""
+        errors = [f"fixed: saw {short_repr(name)}, which the grid sets too" for name in self.fixed if name in self.grid]
+        errors = [*errors[:1], *errors_of(self._check_points), *errors_of(sweep_path, self.name)]
+        clusters = ["auto", *CLUSTERS]
+        if self.cluster not in clusters:
+            errors.append(f"cluster: {unknown('cluster', self.cluster, clusters)}")
+        if errors:
+            raise SeveralErrors(*errors)
         return self
 
-    def _check_fixed(self) -> None:
-        twice = [name for name in self.fixed if name in self.grid]
-        if twice:
-            raise ValueError(f"fixed: saw {short_repr(twice[0])}, which the grid gives too")
-
     def _check_points(self) -> None:
-        refuse_wrong(Notebook(pathlib.Path(self.notebook)), points_by_name(self.points), self)
-
-    def _check_cluster(self) -> None:
-        known = ["auto", *CLUSTERS]
-        if self.cluster not in known:
-            raise ValueError(f"cluster: {unknown('cluster', self.cluster, known)}")
+        check_points(Notebook(pathlib.Path(self.notebook)), points_by_name(self.points), self)
 
     @property
     def points(self) -> list[Point]:
-        """Every combination, with what is fixed."""
+        """Every combination of the grid, with the fixed parameters."""
         return [{**self.fixed, **point} for point in every_combination(**self.grid)]
 
     @property
     def resources(self) -> dict[str, Any]:
-        """What each job gets, for ``n2n.launch.submit``."""
+        """Resources of each job, for ``n2n.launch.submit``."""
         return {name: getattr(self, name) for name in Resources.model_fields}
