@@ -79,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--grid", action="append", default=[], metavar="NAME=VALUE,..", help="values of a parameter")
     parser.add_argument("-f", "--file", type=Path, metavar="POINTS.yaml", help="file of points: a list of mappings")
     parser.add_argument("--cluster", default="auto", help="auto, slurm, local or debug")
-    parser.add_argument("--dry-run", action="store_true", help="check the sweep and print its points, but do not start it")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check the sweep and print its points without starting it"
+    )
     for name, field in Resources.model_fields.items():
         default = "the cluster's" if field.default is None else field.default
         parser.add_argument(f"--{name.replace('_', '-')}", help=f"{HELP[name]} (default: {default})")
@@ -94,9 +96,7 @@ def _submit(arguments: list[str]) -> None:
         )
     options = vars(_parser().parse_args(arguments))
     resources = {name: options[name] for name in Resources.model_fields if options[name] is not None}
-    planned = plan(
-        options["notebook"], _points(options), name=options["name"], cluster=options["cluster"], **resources
-    )
+    planned = plan(options["notebook"], _points(options), name=options["name"], cluster=options["cluster"], **resources)
     if options["dry_run"]:
         _describe(planned)
         return

@@ -48,9 +48,7 @@ def run_command(*command: str, stdin: str | None = None) -> str:
         OSError: if the command is missing, fails, or does not answer in time.
     """
     try:
-        process = subprocess.run(
-            command, input=stdin, check=False, capture_output=True, text=True, timeout=TIMEOUT
-        )
+        process = subprocess.run(command, input=stdin, check=False, capture_output=True, text=True, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         raise OSError(f"{command[0]} did not answer within {TIMEOUT} s") from None
     if process.returncode:

@@ -1,4 +1,4 @@
-"""Submitting a sweep, and looking after it."""
+"""Submitting and managing sweeps."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from typing import Any
 
 import pandas as pd
 
-from n2n.launch.clusters import CLUSTERS, Cluster, chosen
+from n2n.launch.clusters import CLUSTERS, Cluster, cluster_by_name
 from n2n.launch.job import CANCELLED
 from n2n.launch.notebooks import Notebook
-from n2n.launch.point_states import ENDED, Watcher, counted, states
+from n2n.launch.point_states import ENDED, Watcher, count_states, point_states
 from n2n.launch.points import Point, point_identity, points_by_name
 from n2n.launch.resources import Resources
-from n2n.launch.sweep import CODE, UNFINISHED, Sweep, check_folder, folder_of, other_points, take_snapshot
+from n2n.launch.sweep import CODE, UNFINISHED, Sweep, check_folder, point_differences, sweep_path, take_snapshot
 from n2n.runs.folder import RunFolder
 from n2n.runs.paths import SWEEP
 from n2n.utils.files import making_folder, write_json
 from n2n.utils.lock import locked
 from n2n.utils.strict import short_repr
 
-LOCK = ".resubmit.lock"  # in a sweep's folder, held by whoever starts its points
-PERIOD = 2.0  # seconds between looks while waiting
+LOCK = ".resubmit.lock"  # held by the process that starts a sweep's points
+PERIOD = 2.0  # seconds between tables while waiting
 
 
 @dataclass(frozen=True)
 class Jobs:
-    """A submitted sweep: what its points do, and the means to wait for them, take them back or go on with them."""
+    """A submitted sweep: its table of points, and methods to wait for them, cancel and resubmit them."""
 
     sweep: Sweep
 
@@ -41,23 +41,23 @@ class Jobs:
         return self.sweep.path
 
     def table(self) -> pd.DataFrame:
-        """A row for each point: state, step, excess loss (nats per token), time left, job and log.
+        """Return a row for each point: state, step, excess loss (nats per token), time left, job and log.
 
         Raises:
             OSError: the cluster does not answer.
         """
-        return states(self.sweep, self._cluster)
+        return point_states(self.sweep, self._cluster)
 
     def wait(self, seconds: float | None = None, *, watch: bool = False) -> pd.DataFrame:
-        """Until no point waits or runs; the table then. To interrupt it leaves the jobs alone.
+        """Wait until no point waits or runs, and return the table. Interrupting the wait does not affect the jobs.
 
         Args:
-            seconds: at most (None: for ever).
-            watch: whether the table is shown meanwhile, live in a notebook, elsewhere as lines.
+            seconds: maximum time to wait (None: no limit).
+            watch: whether to show the table while waiting: live in a notebook, as lines elsewhere.
 
         Raises:
-            TimeoutError: some still wait or run.
-            OSError: the cluster does not answer.
+            TimeoutError: if points still wait or run after ``seconds``.
+            OSError: if the cluster does not answer.
         """
         end = None if seconds is None else time.monotonic() + seconds
         watcher = Watcher() if watch else None
@@ -68,14 +68,14 @@ class Jobs:
             if table["state"].isin(ENDED).all():
                 return table
             if end is not None and time.monotonic() > end:
-                raise TimeoutError(f"{self.path.name} is not finished after {seconds:g} s: {counted(table)}")
+                raise TimeoutError(f"{self.path.name} is not finished after {seconds:g} s: {count_states(table)}")
             time.sleep(PERIOD)
 
     def cancel(self) -> pd.DataFrame:
-        """Take back what waits or runs; runs save, and do not come back unless they are resubmitted. The table then.
+        """Cancel all waiting and running points, and return the table. Runs save; ``resubmit`` starts them again.
 
         Raises:
-            OSError: the cluster does not answer.
+            OSError: if the cluster does not answer.
         """
         for point in self.sweep.points:
             if (self.path / point).is_dir():
@@ -84,13 +84,13 @@ class Jobs:
         return self.table()
 
     def resubmit(self) -> list[str]:
-        """Start again what failed, was stopped or killed, or never began; runs go on from where they were.
+        """Start the points again that failed, were stopped or killed, or never began. Runs resume where they were.
 
         Returns:
-            the points started.
+            names of the points that were started.
 
         Raises:
-            OSError: the cluster does not answer.
+            OSError: if the cluster does not answer.
         """
         with locked(self.path / LOCK):
             table = self.table()
@@ -108,19 +108,19 @@ class Jobs:
 
     @property
     def _cluster(self) -> Cluster:
-        return CLUSTERS[self.sweep.about["cluster"]]()
+        return CLUSTERS[self.sweep.record["cluster"]]()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep that was checked whole and is not yet submitted.
+    """A sweep that passed all checks and is not submitted yet.
 
     Args:
-        name: of its folder under ``n2n.runs.root()``.
-        notebook: to execute.
-        points: by the names of their folders.
-        cluster: where.
-        resources: of each job, as the cluster has them.
+        name: name of its folder under ``n2n.runs.root()``.
+        notebook: notebook to execute.
+        points: points by the names of their folders.
+        cluster: place where the jobs run.
+        resources: resources of each job, resolved by the cluster.
     """
 
     name: str
@@ -131,14 +131,14 @@ class Plan:
 
     @property
     def folder(self) -> Path:
-        return folder_of(self.name)
+        return sweep_path(self.name)
 
     def submit(self) -> Jobs:
-        """Write the sweep's folder and start what is not finished; code that is there already stays."""
+        """Write the sweep's folder and start its unfinished points; an existing copy of the code is kept."""
         code = self.folder / CODE
         with making_folder(self.folder), locked(self.folder / LOCK):
             if not (self.folder / SWEEP).exists():
-                shutil.rmtree(code, ignore_errors=True)  # of an attempt that was cut off
+                shutil.rmtree(code, ignore_errors=True)  # left by an interrupted submission
                 take_snapshot(code, self.notebook.path)
             self._write()
         jobs = Jobs(Sweep(self.folder))
@@ -147,13 +147,19 @@ class Plan:
 
     def _write(self) -> None:
         parameters = {
-            name: self.notebook.completed(point, self.folder / name, self.resources.processes)
+            name: self.notebook.complete(point, self.folder / name, self.resources.processes)
             for name, point in self.points.items()
         }
         threads = {"OMP_NUM_THREADS": str(self.resources.cpus)} if self.resources.cpus else {}
-        about = {"notebook": self.notebook.path.name, "cluster": self.cluster.name, "points": self.points}
-        about |= {"parameters": parameters, "environment": threads, "resources": self.resources.model_dump()}
-        write_json(self.folder / SWEEP, about)
+        record = {
+            "notebook": self.notebook.path.name,
+            "cluster": self.cluster.name,
+            "points": self.points,
+            "parameters": parameters,
+            "environment": threads,
+            "resources": self.resources.model_dump(),
+        }
+        write_json(self.folder / SWEEP, record)
 
 
 def plan(
@@ -164,58 +170,59 @@ def plan(
     cluster: str = "auto",
     **resources: Any,
 ) -> Plan:
-    """Check a sweep whole; nothing is written or submitted. Arguments and errors as of ``submit``."""
-    folder = folder_of(name)
+    """Check a sweep without writing or submitting anything. Arguments and errors are those of ``submit``."""
+    folder = sweep_path(name)
     check_folder(folder)
-    asked = Resources(**resources)
-    book, found, where = Notebook(Path(notebook)), points_by_name(points), chosen(cluster)
-    fitted = where.fitted(asked)
-    refuse_wrong(book, found, fitted)
-    _refuse_alike(book, found, fitted)
+    requested = Resources(**resources)
+    book, by_name, place = Notebook(Path(notebook)), points_by_name(points), cluster_by_name(cluster)
+    resolved = place.resolve(requested)
+    check_points(book, by_name, resolved)
+    _check_distinct(book, by_name, resolved)
     if (folder / SWEEP).exists():
-        _refuse_other(Sweep(folder), book, found, where)
+        _check_unchanged(Sweep(folder), book, by_name, place)
     elif folder.exists() and any(path.name != CODE and not path.name.startswith(".") for path in folder.iterdir()):
-        raise ValueError(f"name: {folder} is there and holds no sweep; choose another name")
-    return Plan(name, book, found, where, fitted)
+        raise ValueError(f"name: {folder} exists and holds no sweep; choose another name")
+    return Plan(name, book, by_name, place, resolved)
 
 
-def refuse_wrong(book: Notebook, points: dict[str, Point], resources: Resources) -> None:
-    """Raise a ``ValueError`` that says what is wrong with each point, if any is."""
-    wrong = {name: said for name, point in points.items() if (said := book.judge(point, resources))}
-    if wrong:
-        told = "\n".join(f"{name}: {said}" for name, said in wrong.items())
-        raise ValueError(f"{len(wrong)} of {len(points)} points are wrong, and nothing was submitted\n{told}")
+def check_points(book: Notebook, points: dict[str, Point], resources: Resources) -> None:
+    """Raise a ``ValueError`` that lists the error of each wrong point, if there is any."""
+    errors = {name: error for name, point in points.items() if (error := book.point_error(point, resources))}
+    if errors:
+        lines = "\n".join(f"{name}: {error}" for name, error in errors.items())
+        raise ValueError(f"{len(errors)} of {len(points)} points are wrong, and nothing was submitted\n{lines}")
 
 
-def _refuse_alike(book: Notebook, points: dict[str, Point], resources: Resources) -> None:
-    """Two points may be spelt differently, as 1 and "1" or with a default that is given, and still ask for one run."""
+def _check_distinct(book: Notebook, points: dict[str, Point], resources: Resources) -> None:
+    """Check that no two points mean the same run; 1 and "1" may be equal, and a parameter may equal its default."""
     first: dict[str, str] = {}
     for name, point in points.items():
-        other = first.setdefault(point_identity(_meant(book, point, resources)), name)
+        other = first.setdefault(point_identity(_effective_parameters(book, point, resources)), name)
         if other != name:
             raise ValueError(
-                f"points: {short_repr(points[other])} and {short_repr(point)} ask for the same; leave one out"
+                f"points: {short_repr(points[other])} and {short_repr(point)} mean the same run; leave one out"
             )
 
 
-def _meant(book: Notebook, point: Point, resources: Resources) -> Point:
-    """The parameters that the notebook gets, cast as its configuration casts them."""
-    given = {**book.defaults, **book.completed(point, None, resources.processes)}
+def _effective_parameters(book: Notebook, point: Point, resources: Resources) -> Point:
+    """Return the notebook's parameters, cast by its configuration."""
+    parameters = {**book.defaults, **book.complete(point, None, resources.processes)}
+    if book.config_class is None:
+        return parameters
     try:
-        return {**given, **book.strict(**given).model_dump(mode="json")} if book.strict else given
-    except ValueError:  # for want of a value that the notebook computes
-        return given
+        return {**parameters, **book.config_class(**parameters).model_dump(mode="json")}
+    except ValueError:  # a parameter that the notebook computes is missing
+        return parameters
 
 
-def _refuse_other(sweep: Sweep, book: Notebook, points: dict[str, Point], where: Cluster) -> None:
-    name, differences = sweep.path.name, other_points(sweep.points, points)
+def _check_unchanged(sweep: Sweep, book: Notebook, points: dict[str, Point], cluster: Cluster) -> None:
+    """Check that a sweep of this name, if submitted again, has the same points, notebook and cluster."""
+    name, differences = sweep.path.name, point_differences(sweep.points, points)
     if differences:
         raise ValueError(f"name: the sweep {name!r} exists with other points:\n{differences}\nChoose another name")
-    there = {"notebook": sweep.about["notebook"], "cluster": sweep.about["cluster"]}
-    here = {"notebook": book.path.name, "cluster": where.name}
-    for what, value in here.items():
-        if value != there[what]:
-            raise ValueError(f"{what}: saw {value!r}; the sweep {name!r} exists with {there[what]!r}")
+    for field, value in {"notebook": book.path.name, "cluster": cluster.name}.items():
+        if value != sweep.record[field]:
+            raise ValueError(f"{field}: saw {value!r}; the sweep {name!r} exists with {sweep.record[field]!r}")
 
 
 def submit(
@@ -232,33 +239,35 @@ def submit(
     >>> jobs = n2n.launch.submit("notebooks/train.ipynb", points, name="sweep1", time=60)
     >>> jobs.table()
 
-    Each point gets a folder ``runs/<name>/<point>/`` with the executed notebook and, where it trains, the run.
-    Jobs execute a copy of the notebook and of n2n, made now and kept in ``runs/<name>/code/``. A job whose time is up
-    saves, is queued again and goes on. Submitting the same again starts what is not finished.
+    Each point has a folder ``runs/<name>/<point>/`` with the executed notebook and, if it trains, the run. Jobs execute
+    a copy of the notebook and of n2n, which is made now and kept in ``runs/<name>/code/``. A job whose time is up
+    saves, is queued again and resumes. Submitting the same sweep again starts its unfinished points.
 
     Args:
-        notebook: with a parameters cell.
-        points: dictionaries of its parameters, such as ``grid`` makes; a notebook that makes an ``n2n`` configuration
-            of its parameters takes all of that configuration's fields. Paths are from here.
-        name: of the sweep's folder under ``n2n.runs.root()``.
-        cluster: ``"slurm"``, ``"local"`` (this machine, as many jobs at once as its cores bear), ``"debug"`` (in this
-            process, one after another), or ``"auto"``: Slurm where it answers, else local.
+        notebook: notebook with a parameters cell.
+        points: dictionaries of its parameters, such as ``grid`` returns. If the notebook makes an ``n2n`` configuration
+            of its parameters, points may set all fields of that configuration. Relative paths start at the working
+            directory.
+        name: name of the sweep's folder under ``n2n.runs.root()``.
+        cluster: ``"slurm"``; ``"local"`` (this machine, as many jobs at once as there are cores and GPUs for them);
+            ``"debug"`` (this process, one job after another); or ``"auto"``, which is Slurm if available, else local.
         **resources: fields of ``n2n.launch.Resources``: time, partition, gpus, cpus, mem, nodes, account, qos,
             constraint, max_parallel, grace.
 
     Raises:
-        ValueError: an unknown cluster, partition or resource, more than there is, no point, wrong points (all of them
-            are told), two points that ask for the same, a notebook without a parameters cell, or a name that exists
-            with other points. Nothing is written or submitted.
-        OSError: the cluster does not answer or refuses; what was queued before is named, and ``cancel`` takes it back.
+        ValueError: an unknown cluster, partition or resource; more resources than available; no point, wrong points
+            (the message lists all of them), or two points that mean the same run; a notebook without a parameters
+            cell; or the name of a sweep with other points. Nothing is written or submitted.
+        OSError: if the cluster does not answer or refuses. The message lists the jobs that were queued before, which
+            ``cancel`` cancels.
     """
     return plan(notebook, points, name=name, cluster=cluster, **resources).submit()
 
 
 def load(name: str) -> Jobs:
-    """A sweep that was submitted before.
+    """Return a sweep that was submitted before.
 
     Raises:
-        ValueError: none of that name.
+        ValueError: if there is no such sweep.
     """
-    return Jobs(Sweep(folder_of(name)))
+    return Jobs(Sweep(sweep_path(name)))

@@ -1,4 +1,4 @@
-"""What a notebook's cell assigns, read off its syntax tree."""
+"""The assignments of a notebook's cell, read from its syntax tree."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-RUN_WHAT_FOLLOWS = {"time", "capture", "prun"}  # magics whose text is Python that runs in the notebook's namespace
+CODE_MAGICS = {"time", "capture", "prun"}  # magics whose argument is Python code that runs in the notebook's namespace
 
 
 @dataclass(frozen=True)
@@ -16,95 +16,94 @@ class Assignments:
     """The names that a cell assigns at its top level.
 
     Attributes:
-        values: by name, in order, the expression assigned last; None where the name has none, or one that is computed
-            from what the name held before.
-        alone: whether the cell does nothing but assign, import and call magics.
-        typed: whether a name has an annotation or a type comment.
+        values: by name, in order, the expression that was assigned last; None for a declaration without a value, and
+            for an augmented or unpacked assignment.
+        only_assigns: whether the cell does nothing except assign, import and call magics.
+        annotated: whether a name has an annotation or a type comment.
         empty: whether the cell has no statement, or is not Python.
     """
 
     values: Mapping[str, ast.expr | None]
-    alone: bool
-    typed: bool
+    only_assigns: bool
+    annotated: bool
     empty: bool
 
     @property
     def literal(self) -> bool:
-        """Whether the cell assigns plain values without types and does nothing else, as papermill writes them."""
+        """Whether the cell only assigns literals without types, as the cells do that papermill injects."""
         values = [None if value is None else constant(value) for value in self.values.values()]
-        return self.alone and not self.typed and bool(values) and None not in values
+        return self.only_assigns and not self.annotated and bool(values) and None not in values
 
 
 @dataclass(frozen=True)
 class Constant:
-    """The value of an expression that needs no name to be evaluated."""
+    """The value of an expression that can be evaluated without any names."""
 
     value: Any
 
 
 def constant(expression: ast.expr) -> Constant | None:
-    """The value of a literal, or None for an expression that computes something.
+    """Return the value of a literal, or None for an expression that computes something.
 
     ``float("nan")`` and ``float("inf")`` count as literals: Python has no other, and papermill writes them so.
     """
     try:
-        return Constant(ast.literal_eval(_FloatsWritten().visit(copy.deepcopy(expression))))
+        return Constant(ast.literal_eval(_ReplaceFloatCalls().visit(copy.deepcopy(expression))))
     except (ValueError, TypeError, MemoryError, RecursionError):
         return None
 
 
-class _FloatsWritten(ast.NodeTransformer):
-    """Puts the number in the place of a call such as ``float("inf")``."""
+class _ReplaceFloatCalls(ast.NodeTransformer):
+    """Replaces calls such as ``float("inf")`` by the number."""
 
     def visit_Call(self, call: ast.Call) -> ast.AST:
-        named = isinstance(call.func, ast.Name) and call.func.id == "float" and len(call.args) == 1
-        text = call.args[0].value if named and isinstance(call.args[0], ast.Constant) else None
+        is_float = isinstance(call.func, ast.Name) and call.func.id == "float" and len(call.args) == 1
+        text = call.args[0].value if is_float and isinstance(call.args[0], ast.Constant) else None
         return ast.Constant(float(text)) if text in ("nan", "inf", "-inf") else call
 
 
 def read_assignments(source: str) -> Assignments:
-    """What the cell assigns; nothing if it is not Python."""
+    """Return the assignments of a cell; none if it is not Python."""
     values: dict[str, ast.expr | None] = {}
-    found = list(statements(source))
-    alone, typed = True, False
-    for statement in found:
+    body = list(statements(source))
+    only_assigns, annotated = True, False
+    for statement in body:
         if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
             values.update(_targets(statement))
-            typed |= isinstance(statement, ast.AnnAssign) or bool(getattr(statement, "type_comment", None))
+            annotated |= isinstance(statement, ast.AnnAssign) or bool(getattr(statement, "type_comment", None))
         else:
-            alone &= _harmless(statement)
-    return Assignments(values, alone, typed, empty=not found)
+            only_assigns &= _has_no_effect(statement)
+    return Assignments(values, only_assigns, annotated, empty=not body)
 
 
 def statements(source: str) -> Iterator[ast.stmt]:
-    """The statements of a cell, those behind ``%%time`` and the like among them; none if it is not Python."""
-    for statement in _parsed(source):
-        body = _behind_magic(statement)
-        if body is None:
+    """Yield the statements of a cell, including those in magics such as ``%%time``; none if it is not Python."""
+    for statement in _parse(source):
+        code = _code_in_magic(statement)
+        if code is None:
             yield statement
         else:
-            yield from statements(body)
+            yield from statements(code)
 
 
-def _parsed(source: str) -> list[ast.stmt]:
+def _parse(source: str) -> list[ast.stmt]:
     try:
-        return _tree(source)
+        return _parse_python(source)
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         pass
     from IPython.core.inputtransformer2 import TransformerManager
 
     try:
-        return _tree(
-            TransformerManager().transform_cell(source)
-        )  # magics and shell commands as the calls that they are
+        # IPython translates magics and shell commands to function calls.
+        return _parse_python(TransformerManager().transform_cell(source))
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return []
 
 
-def _tree(source: str) -> list[ast.stmt]:
+def _parse_python(source: str) -> list[ast.stmt]:
     try:
         return ast.parse(source, type_comments=True).body
-    except SyntaxError:  # maybe a type comment where none may stand
+    except SyntaxError:  # perhaps a type comment in a place where none is allowed
         return ast.parse(source).body
 
 
@@ -112,38 +111,38 @@ def _targets(statement: ast.Assign | ast.AnnAssign | ast.AugAssign) -> Iterator[
     targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
     value = None if isinstance(statement, ast.AugAssign) else statement.value
     for target in targets:
-        yield from _named(target, value)
+        yield from _names(target, value)
 
 
-def _named(target: ast.expr, value: ast.expr | None) -> Iterator[tuple[str, ast.expr | None]]:
+def _names(target: ast.expr, value: ast.expr | None) -> Iterator[tuple[str, ast.expr | None]]:
     if isinstance(target, ast.Name):
         yield target.id, value
     elif isinstance(target, ast.Starred):
-        yield from _named(target.value, None)
+        yield from _names(target.value, None)
     elif isinstance(target, ast.Tuple | ast.List):
-        spread = any(isinstance(part, ast.Starred) for part in target.elts)
-        written = isinstance(value, ast.Tuple | ast.List) and len(value.elts) == len(target.elts) and not spread
-        for part, own in zip(target.elts, value.elts if written else [None] * len(target.elts), strict=True):
-            yield from _named(part, own)
+        starred = any(isinstance(part, ast.Starred) for part in target.elts)
+        matches = isinstance(value, ast.Tuple | ast.List) and len(value.elts) == len(target.elts) and not starred
+        values = value.elts if matches else [None] * len(target.elts)
+        for part, part_value in zip(target.elts, values, strict=True):
+            yield from _names(part, part_value)
 
 
-def _harmless(statement: ast.stmt) -> bool:
+def _has_no_effect(statement: ast.stmt) -> bool:
+    """Return whether a statement is an import, a docstring, a magic or ``pass``."""
     if isinstance(statement, ast.Import | ast.ImportFrom | ast.Pass):
         return True
-    if not isinstance(statement, ast.Expr):
-        return False
-    return isinstance(statement.value, ast.Constant) or _is_magic(statement.value)  # a constant: a docstring
+    return isinstance(statement, ast.Expr) and (isinstance(statement.value, ast.Constant) or _is_magic(statement.value))
 
 
 def _is_magic(expression: ast.expr) -> bool:
     return isinstance(expression, ast.Call) and ast.unparse(expression.func).startswith("get_ipython().")
 
 
-def _behind_magic(statement: ast.stmt) -> str | None:
-    """The Python in a magic that runs what follows it, such as ``%%time``."""
+def _code_in_magic(statement: ast.stmt) -> str | None:
+    """Return the Python code in a magic such as ``%%time``; None for any other statement."""
     if not isinstance(statement, ast.Expr) or not _is_magic(statement.value):
         return None
-    given = [part.value for part in statement.value.args if isinstance(part, ast.Constant)]
-    if not given or given[0] not in RUN_WHAT_FOLLOWS:
+    arguments = [argument.value for argument in statement.value.args if isinstance(argument, ast.Constant)]
+    if not arguments or arguments[0] not in CODE_MAGICS:
         return None
-    return str(given[-1])
+    return str(arguments[-1])

@@ -1,4 +1,4 @@
-"""Datasets of all splits of a process, as ``notebooks/dataset.ipynb`` makes them."""
+"""Datasets for all splits of a process, as ``notebooks/dataset.ipynb`` generates them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,27 @@ from n2n.process.process import SPLITS, Process
 
 
 def generate_splits(config: DatasetConfig) -> dict[str, TokenStore | None]:
-    """Make the datasets, or this part of them; those that are finished, by split, None where others are at work.
+    """Generate the datasets, or this process's part of them.
+
+    Returns:
+        the datasets by split; None for one that other processes have not finished yet.
 
     Raises:
         ValueError, OSError: as ``n2n.data.generate``.
     """
-    process, share = Process(config.graph, config.process_seed), {"part": config.part, "parts": config.parts}
-    asked = {split: getattr(config, split) for split in SPLITS if getattr(config, split)}
+    process = Process(config.graph, config.process_seed)
+    counts = {split: getattr(config, split) for split in SPLITS}
     return {
-        split: generate_part(process, config.path(split), count, config.seq_len, split=split, **share)
-        for split, count in asked.items()
+        split: generate_part(
+            process, config.path(split), count, config.seq_len, split=split, part=config.part, parts=config.parts
+        )
+        for split, count in counts.items()
+        if count
     }
 
 
 def table(stores: dict[str, TokenStore | None]) -> pd.DataFrame:
-    """A row for each split: sequences, tokens, size and the beginning of the hash; blank where it is unfinished."""
+    """Return a row for each split: sequences, tokens, size and first digits of the hash; blank if unfinished."""
     rows = [
         {
             "split": split,

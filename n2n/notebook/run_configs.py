@@ -1,4 +1,4 @@
-"""What the notebooks that look at runs are asked: their configurations."""
+"""Configurations of the notebooks that analyse runs."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from n2n.utils.strict import Count, NonNegative, NonNegativeInt, Ordered, Severa
 
 
 class EvaluateConfig(Configuration):
-    """Runs that are compared with the oracle side by side.
+    """Runs to compare with the oracle and with one another.
 
     Args:
-        runs: each a run's folder, or ``"example:<name>"``; all of the same process and length.
-        step: of every run's checkpoint (None: each one's last).
-        sequences: held-out sequences.
-        orders: of the n-grams beside them.
-        latent: whose states and switches the loss is cut by (empty: the first one).
+        runs: folders of runs, or ``"example:<name>"``; all with the same process and length.
+        step: step of every run's checkpoint (None: the last one of each).
+        sequences: number of held-out sequences.
+        orders: orders of the n-grams in the comparison.
+        latent: latent whose states and switches group the loss (empty: the first one).
 
     Raises:
-        ValueError: one line for each wrong field: a run that is not there or has no checkpoint, a run that is named
-            twice or is of another process or length, a step that was not saved, a latent that the first run's graph
-            does not have, an order longer than the sequences.
+        ValueError: one line for each wrong field: a run that does not exist or has no checkpoint, a run that is listed
+            twice or has another process or length, a step that was not saved, a latent that the first run's graph does
+            not have, an order longer than the sequences.
     """
 
     positional: ClassVar[tuple[str, ...]] = ("runs",)
@@ -52,34 +52,34 @@ class EvaluateConfig(Configuration):
 
     @field_validator("runs")
     @classmethod
-    def _once(cls, runs: tuple[str, ...]) -> tuple[str, ...]:
-        places = [name if name.startswith(PREFIX) else str(run_by_name(name).path.resolve()) for name in runs]
-        twice = [name for name, place in zip(runs, places, strict=True) if places.count(place) > 1]
-        if twice:
-            raise ValueError(f"saw {short_repr(twice[-1])} twice; each run once is needed")
+    def _check_distinct(cls, runs: tuple[str, ...]) -> tuple[str, ...]:
+        paths = [name if name.startswith(PREFIX) else str(run_by_name(name).path.resolve()) for name in runs]
+        repeated = [name for name, path in zip(runs, paths, strict=True) if paths.count(path) > 1]
+        if repeated:
+            raise ValueError(f"saw {short_repr(repeated[-1])} twice; list each run once")
         return runs
 
     @model_validator(mode="after")
-    def _saved(self) -> EvaluateConfig:
+    def _check_runs(self) -> EvaluateConfig:
         for name in self.runs:
             check_step(name, self.step)
         first, *others = (config_by_name(name) for name in self.runs)
         latents = first.graph.latent_names
         if not latents:
-            raise ValueError(f"runs: {self.runs[0]} is of a process without latents, whose states it could be cut by")
-        wrong = [] if self.latent in ("", *latents) else [f"latent: {unknown('latent', self.latent, latents)}"]
+            raise ValueError(f"runs: the process of {self.runs[0]} has no latents, whose states would group the loss")
+        errors = [] if self.latent in ("", *latents) else [f"latent: {unknown('latent', self.latent, latents)}"]
         if max(self.orders) > first.seq_len:
-            wrong.append(f"orders: saw {max(self.orders)}; sequences of {first.seq_len} tokens show no longer n-grams")
-        wrong += [
+            errors.append(f"orders: saw {max(self.orders)}; sequences have only {first.seq_len} tokens")
+        errors += [
             task_difference(name, self.runs[0], other, first) for name, other in zip(self.runs[1:], others, strict=True)
         ]
-        if any(wrong):
-            raise SeveralErrors(*filter(None, wrong))
+        if any(errors):
+            raise SeveralErrors(*filter(None, errors))
         return self
 
     @property
     def cut_by(self) -> str:
-        """The latent that the loss is cut by."""
+        """Name of the latent whose states group the loss."""
         return self.latent or config_by_name(self.runs[0]).graph.latent_names[0]
 
 
@@ -87,13 +87,15 @@ class ProbeConfig(CheckpointConfig):
     """A run whose residual stream is probed.
 
     Args:
-        run, step: as of ``Inspected``.
-        sequences: that probes are fitted on; as many others judge them.
-        last: tokens that a control sees.
-        simplex: a run whose process has a latent of three states (that of ``"mess3"`` counts), for the belief simplex.
+        run, step: see ``CheckpointConfig``.
+        sequences: number of sequences that probes are fitted on, and of those that they are evaluated on.
+        last: number of last tokens that the control sees.
+        simplex: run whose process has a latent of three states, for the belief simplex. Only the own states of
+            ``"mess3"`` count.
 
     Raises:
-        ValueError: as ``Inspected``, a run without latents, more ``last`` tokens than there are, or no such latent.
+        ValueError: as ``CheckpointConfig``; if the process has no latents, a sequence has fewer than ``last`` tokens,
+            or ``simplex`` has no latent of three states.
     """
 
     last: Count = 4
@@ -101,7 +103,7 @@ class ProbeConfig(CheckpointConfig):
 
     @field_validator("simplex")
     @classmethod
-    def _with_three(cls, name: str) -> str:
+    def _check_three_states(cls, name: str) -> str:
         states = {latent: int(max(own)) + 1 for latent, own in config_by_name(name).process.own_states.items()}
         if 3 not in states.values():
             raise ValueError(
@@ -110,29 +112,29 @@ class ProbeConfig(CheckpointConfig):
         return name
 
     @model_validator(mode="after")
-    def _seen_tokens(self) -> ProbeConfig:
-        config = _with_latents(self.run)
+    def _check_last(self) -> ProbeConfig:
+        config = _config_with_latents(self.run)
         if self.last >= config.seq_len:
-            raise ValueError(f"last: saw {self.last}; a sequence has {config.seq_len - 1} before its last one")
+            raise ValueError(f"last: saw {self.last}; only {config.seq_len - 1} tokens precede the last one")
         return self
 
 
-class _WithLatents(RunConfig):
-    """A run of a process with a latent that a probe could look for."""
+class _RunWithLatents(RunConfig):
+    """A run of a process that has a latent to probe."""
 
     @model_validator(mode="after")
-    def _probed(self) -> _WithLatents:
-        _with_latents(self.run)
+    def _check_latents(self) -> _RunWithLatents:
+        _config_with_latents(self.run)
         return self
 
 
-class DynamicsConfig(_WithLatents):
-    """A run whose checkpoints are looked at one after another, from the untrained model on.
+class DynamicsConfig(_RunWithLatents):
+    """A run whose checkpoints are evaluated, from the untrained model on.
 
     Args:
         run: the run's folder, or ``"example:<name>"``.
-        sequences: held-out sequences; probes are fitted on as many others.
-        most: checkpoints that are looked at; of more, so many, spread evenly.
+        sequences: number of held-out sequences, and of those that probes are fitted on.
+        most: at most this many checkpoints, evenly spaced.
 
     Raises:
         ValueError: one line for each wrong field.
@@ -141,19 +143,19 @@ class DynamicsConfig(_WithLatents):
     most: Annotated[Count, Field(ge=2)] = 10
 
 
-class WelcomeConfig(_WithLatents):
-    """The run that ``notebooks/welcome.ipynb`` takes its pictures of.
+class WelcomeConfig(_RunWithLatents):
+    """The run in the figures of ``notebooks/welcome.ipynb``.
 
     Raises:
-        ValueError: as ``OneRun``, or a run of a process without latents.
+        ValueError: as ``RunConfig``, or if the process has no latents.
     """
 
 
-def _with_latents(name: str) -> TrainConfig:
-    """A run's configuration, or a ``ValueError`` if its process has no latent that a probe could look for."""
+def _config_with_latents(name: str) -> TrainConfig:
+    """Return a run's configuration; raise a ``ValueError`` if its process has no latent to probe."""
     config = config_by_name(name)
     if not config.graph.latents:
-        raise ValueError(f"run: {name} is of a process without latents, so there is no belief to probe")
+        raise ValueError(f"run: the process of {name} has no latents, so there is no belief to probe")
     return config
 
 
@@ -161,17 +163,17 @@ class AttentionConfig(CheckpointConfig):
     """A run whose token mixing is compared with the exact influence of each token.
 
     Args:
-        run, step: as of ``Inspected``.
-        sequences: held-out sequences that are averaged over.
-        sequence: which of them is drawn, from 0.
-        query: position from which it is drawn (None: the last one).
-        layer: block whose arcs are drawn, from 1 (None: the mean over all).
-        head: likewise, from 0.
-        least_influence: nats, under which the agreement takes influences to be equal.
+        run, step: see ``CheckpointConfig``.
+        sequences: number of held-out sequences to average over.
+        sequence: index of the sequence in the figures, from 0.
+        query: position from which mixing is drawn (None: the last one).
+        layer: block in the figures, from 1 (None: the mean over all).
+        head: head in the figures, from 0 (None: the mean over all).
+        least_influence: in nats; the agreement treats smaller influences as equal.
 
     Raises:
-        ValueError: one line for each wrong field: as ``Inspected``, or a sequence, query, layer or head that the run
-            does not have.
+        ValueError: one line for each wrong field: as ``CheckpointConfig``, or a sequence, query, layer or head that the
+            run does not have.
     """
 
     sequences: Sequences = 256
@@ -182,7 +184,7 @@ class AttentionConfig(CheckpointConfig):
     least_influence: NonNegative = 1e-6
 
     @model_validator(mode="after")
-    def _there(self) -> AttentionConfig:
+    def _check_ranges(self) -> AttentionConfig:
         config = config_by_name(self.run)
         limits = {
             "sequence": range(self.sequences),
@@ -190,20 +192,20 @@ class AttentionConfig(CheckpointConfig):
             "layer": range(1, config.layers + 1),
             "head": range(config.heads),
         }
-        wrong = [
-            f"{name}: saw {value}; this has {len(allowed)}, from {allowed[0]} to {allowed[-1]}"
+        errors = [
+            f"{name}: saw {value}; there are {len(allowed)}, from {allowed[0]} to {allowed[-1]}"
             for name, allowed in limits.items()
             if (value := getattr(self, name)) is not None and value not in allowed
         ]
-        needed = 4 * self.sequences * config.layers * config.heads * config.seq_len**2
-        if needed > MAX_BYTES:
-            wrong.append(f"sequences: saw {self.sequences}, whose mixing takes {needed / 2**30:,.0f} GiB of memory")
-        if wrong:
-            raise SeveralErrors(*wrong)
+        size = 4 * self.sequences * config.layers * config.heads * config.seq_len**2  # bytes in float32
+        if size > MAX_BYTES:
+            errors.append(f"sequences: saw {self.sequences}, whose mixing takes {size / 2**30:,.0f} GiB of memory")
+        if errors:
+            raise SeveralErrors(*errors)
         return self
 
 
-def _known_fields(by: tuple[str, ...]) -> tuple[str, ...]:
+def _check_fields(by: tuple[str, ...]) -> tuple[str, ...]:
     for name in by:
         if name not in TrainConfig.model_fields:
             raise ValueError(unknown("field of a run", name, TrainConfig.model_fields))
@@ -211,25 +213,26 @@ def _known_fields(by: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class ReportConfig(Configuration):
-    """What ``notebooks/report.ipynb`` tells of a sweep.
+    """A sweep and the groups that ``notebooks/report.ipynb`` compares.
 
     Args:
-        sweep: its name under ``n2n.runs.root()`` or its path, or ``"example:sweep"``, which is trained when it is first
-            needed.
-        by: fields of ``n2n.TrainConfig`` that tell apart what is compared; runs that differ in another field are taken
-            together. Tasks are always told apart.
-        parameters: at which architectures are compared (None: the middle of the sizes that all of them cover).
-        resamples: of the bootstrap.
+        sweep: name of the sweep under ``n2n.runs.root()`` or its path, or ``"example:sweep"``, which is trained when it
+            is first needed.
+        by: fields of ``n2n.TrainConfig`` that define the groups; runs that differ only in other fields are in one
+            group. Runs of different tasks are always in different groups.
+        parameters: number of parameters at which groups are compared (None: the middle of the range that all of them
+            cover).
+        resamples: number of bootstrap resamples.
         export: folder of the report (empty: ``report`` in the sweep's folder).
 
     Raises:
-        ValueError: one line for each wrong field: no such sweep, one without runs, an unknown field.
+        ValueError: one line for each wrong field: a sweep that does not exist or has no runs, or an unknown field.
     """
 
     positional: ClassVar[tuple[str, ...]] = ("sweep",)
 
     sweep: Annotated[PathText, AfterValidator(check_sweep_name)] = SWEEP
-    by: Annotated[Ordered[str], Field(min_length=1), AfterValidator(_known_fields)] = ("arch",)
+    by: Annotated[Ordered[str], Field(min_length=1), AfterValidator(_check_fields)] = ("arch",)
     parameters: Count | None = None
     resamples: Annotated[Count, Field(ge=100, le=10**6)] = 1000
     export: FolderText = ""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from n2n.runs.folder import CONFIG, RunFolder
+from n2n.runs.folder import CONFIG
 from n2n.runs.paths import SWEEP, sweep_folder
+from n2n.runs.point import PointReader
 from n2n.utils.files import read_object
-from n2n.utils.rows import DamagedFile
 
 RESULTS = (
     "split",
@@ -42,18 +43,31 @@ def table(name: str | os.PathLike) -> pd.DataFrame:
     Raises:
         ValueError: if there is no such folder, if it holds no runs, or if its ``sweep.json`` is damaged.
     """
-    folder = sweep_folder(name)
-    points = _points(folder / SWEEP)
+    return point_table(read_points(sweep_folder(name)))
+
+
+def read_points(folder: Path) -> dict[str, PointReader]:
+    """Readers of all points of a sweep, and of all other runs in its folder, by the names of their folders.
+
+    Raises:
+        ValueError: if the folder holds no runs, or if its ``sweep.json`` is damaged.
+    """
+    points = _parameters(folder / SWEEP)
     runs = sorted((path.parent.name for path in folder.glob(f"*/{CONFIG}")), key=_natural_order)
     names = [*points, *(run for run in runs if run not in points)]
-    rows = {name: _row(RunFolder(folder / name), points.get(name, {})) for name in names}
-    if not rows:
+    if not names:
         raise ValueError(f"{folder} holds no runs")
+    return {name: PointReader(folder / name, points.get(name)) for name in names}
+
+
+def point_table(points: Mapping[str, PointReader]) -> pd.DataFrame:
+    """One row for each point; see ``table``."""
+    rows = {name: _row(point) for name, point in points.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
 
 
-def _points(path: Path) -> dict[str, dict[str, Any]]:
-    """The points of a sweep; empty for a folder of runs that were not submitted together."""
+def _parameters(path: Path) -> dict[str, dict[str, Any]]:
+    """Parameters of each point of a sweep; empty for a folder of runs that were not submitted together."""
     try:
         return read_object(path)["points"] if path.exists() else {}
     except (OSError, ValueError, KeyError) as error:
@@ -65,18 +79,13 @@ def _natural_order(name: str) -> list[tuple[int, str]]:
     return [(int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
-def _row(folder: RunFolder, point: dict[str, Any]) -> dict[str, Any]:
-    status = folder.read_status()
-    state = status.get("state") or folder.read_job().get("state") or "missing"
-    if not folder.config_path.exists():
-        return {"state": state, **point}
-    config = folder.read_config()
-    if not isinstance(config.get("graph"), dict):
-        return {"state": "damaged", **point, "error": f"{folder.config_path} is no configuration of a run"}
-    config["graph"] = config["graph"].get("name") or "graph"
-    row = {"state": state, "step": status.get("step"), **config}
-    try:
-        evaluation = (folder.read_evaluations() or [{}])[-1]
-    except DamagedFile as error:
-        return {**row, "error": str(error)}
-    return {**row, **{name: evaluation[name] for name in RESULTS if name in evaluation}}
+def _row(point: PointReader) -> dict[str, Any]:
+    if not point.folder.config_path.exists():
+        return {"state": point.state, **point.parameters}
+    if not point.run_config:
+        return {"state": "damaged", **point.parameters, "error": point.damage}
+    graph = point.run_config["graph"].get("name") or "graph"
+    row = {"state": point.state, "step": point.status.get("step"), **point.run_config, "graph": graph}
+    evaluation = (point.evaluations or [{}])[-1]
+    row |= {name: evaluation[name] for name in RESULTS if name in evaluation}
+    return {**row, "error": point.damage} if point.damage else row

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,8 +14,8 @@ import pandas as pd
 
 from n2n import models, runs
 from n2n.models.sizes import BACKWARD, forward_flops
-from n2n.runs.folder import RunFolder
-from n2n.utils.rows import DamagedFile
+from n2n.runs.point import PointReader
+from n2n.runs.run_table import point_table, read_points
 from n2n.utils.statistics import t_interval
 
 MAX_ERROR = 200  # characters of an error's last line
@@ -70,51 +71,46 @@ def read_folder(name: str | os.PathLike) -> SweepResults:
         ValueError: no such folder, one without runs, or one without an evaluation.
     """
     folder = runs.sweep_folder(name).absolute()
-    table = runs.table(folder)
-    tasks = _tasks(folder, table.index)
-    table = table.assign(task=[tasks.get(run, "") for run in table.index])
-    rows = [row for run in table.index for row in _evaluations(RunFolder(folder / run), table.loc[run, "task"])]
-    if not rows:
+    points = read_points(folder)
+    tasks = _tasks(points)
+    table = point_table(points).assign(task=list(tasks.values()))
+    rows = {name: _evaluations(point, tasks[name]) for name, point in points.items()}
+    if not any(rows.values()):
         states = ", ".join(f"{count} {state}" for state, count in table["state"].value_counts().items())
         raise ValueError(f"{folder}: none of its runs was evaluated yet ({states})")
-    evaluations = pd.DataFrame(rows, columns=COLUMNS)
-    counts = evaluations["run"].value_counts()
-    standings = {
-        run: _standing(RunFolder(folder / run), table.loc[run], int(counts.get(run, 0))) for run in table.index
-    }
-    rows = {run: row for run, row in standings.items() if row["state"] != "done" or not row["evaluations"]}
+    evaluations = pd.DataFrame([row for point_rows in rows.values() for row in point_rows], columns=COLUMNS)
+    summaries = {name: _summary(point, table.loc[name, "state"], len(rows[name])) for name, point in points.items()}
+    unfinished = {name: row for name, row in summaries.items() if row["state"] != "done" or not row["evaluations"]}
     columns = ["state", "step", "evaluations", "updated_at", "error"]
-    unfinished = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("run")
-    return SweepResults(folder, table, evaluations, unfinished)
+    frame = pd.DataFrame.from_dict(unfinished, orient="index", columns=columns).rename_axis("run")
+    return SweepResults(folder, table, evaluations, frame)
 
 
-def _tasks(folder: Path, names: pd.Index) -> dict[str, str]:
-    """A name for each run's graph, kernels and process seed; different ones have different names."""
+def _tasks(points: Mapping[str, PointReader]) -> dict[str, str]:
+    """Names of the points' tasks: graph, kernels and process seed. Different tasks have different names."""
     tasks, numbers = {}, {}
-    for name in names:
-        config = RunFolder(folder / name).read_config()
-        if not isinstance(config.get("graph"), dict):
+    for name, point in points.items():
+        config = point.run_config
+        if not config:
+            tasks[name] = ""
             continue
         seed, title = config.get("process_seed", 0), config["graph"].get("name") or "graph"
         graph = {**config["graph"], "name": ""}
-        exact = json.dumps([graph, config.get("tables"), seed], sort_keys=True)
-        known = numbers.setdefault((title, seed), {})
-        number = known.setdefault(exact, len(known) + 1)
+        identity = json.dumps([graph, config.get("tables"), seed], sort_keys=True)
+        same_title = numbers.setdefault((title, seed), {})
+        number = same_title.setdefault(identity, len(same_title) + 1)
         tasks[name] = f"{title}, process {seed}" + (f" ({number})" if number > 1 else "")
     return tasks
 
 
-def _evaluations(folder: RunFolder, task: str) -> list[dict[str, Any]]:
-    config = folder.read_config()
-    try:
-        rows = folder.read_evaluations()
-    except DamagedFile:  # reported by the table
+def _evaluations(point: PointReader, task: str) -> list[dict[str, Any]]:
+    """Rows of ``SweepResults.evaluations``; none if a file is damaged, which the table reports."""
+    config, rows = point.run_config, point.evaluations
+    if not config or not rows:
         return []
-    if not rows or not task:
-        return []
-    state = folder.read_status().get("state", "missing")
     flops, tokens = _flops_per_step(config), config["batch_size"] * config["seq_len"]
-    shared = {"run": folder.path.name, "arch": config["arch"], "task": task, "seed": config["seed"], "state": state}
+    shared = {"run": point.folder.path.name, "arch": config["arch"], "task": task, "seed": config["seed"]}
+    shared["state"] = point.state
     return [
         {**shared, **_losses(row), "tokens": tokens * row["step"], "flops": flops * row["step"], "last": i == len(rows)}
         for i, row in enumerate(rows, start=1)
@@ -146,9 +142,12 @@ def _forward(fields_of_model: str, vocab_size: int, length: int) -> float:
     return float(forward_flops(model.eval(), length)["Global"])
 
 
-def _standing(folder: RunFolder, row: pd.Series, evaluations: int) -> dict[str, Any]:
-    status, job = folder.read_status(), folder.read_job()
-    errors = [row.get("error"), status.get("error"), job.get("error")]
-    lines = next((error for error in errors if isinstance(error, str) and error), "").strip().splitlines()
-    about = {"step": status.get("step", 0), "updated_at": status.get("updated_at", ""), "evaluations": evaluations}
-    return {"state": row["state"], **about, "error": lines[-1][:MAX_ERROR] if lines else ""}
+def _summary(point: PointReader, state: str, evaluations: int) -> dict[str, Any]:
+    lines = point.error.strip().splitlines()
+    return {
+        "state": state,
+        "step": point.status.get("step", 0),
+        "updated_at": point.status.get("updated_at", ""),
+        "evaluations": evaluations,
+        "error": lines[-1][:MAX_ERROR] if lines else "",
+    }

@@ -100,8 +100,8 @@ def test_a_sweep_to_completion_and_its_table(cluster, timed_out):
     points = launch.grid(arch=["transformer", "mamba"], seed=range(2))
     points = [{**TINY, "steps": 20, **point} for point in points]
     jobs = launch.submit(TRAIN, points, name="two-by-two", cluster="auto")
-    assert jobs.sweep.about["cluster"] == "slurm"
-    assert jobs.sweep.about["resources"]["partition"] == "main"
+    assert jobs.sweep.record["cluster"] == "slurm"
+    assert jobs.sweep.record["resources"]["partition"] == "main"
     table = jobs.wait(BOUND)
     assert table["state"].tolist() == ["done"] * 4
     assert table["step"].tolist() == [20] * 4
@@ -238,7 +238,7 @@ def test_what_was_queued_before_sbatch_failed_is_named_and_taken_back(cluster, t
     (folder / "sbatch").write_text("\n".join(["#!/bin/sh", *script, f'exec {real} --hold "$@"', ""]))
     (folder / "sbatch").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr(slurm, "most_in_an_array", lambda: 2)
+    monkeypatch.setattr(slurm, "max_array_size", lambda: 2)
     with pytest.raises(
         OSError, match=r"sbatch refused 3 of 5 points; queued before: (\d+), which cancel takes"
     ) as told:

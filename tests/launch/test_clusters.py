@@ -29,7 +29,7 @@ def test_unknown_clusters_are_refused(name, said, monkeypatch, tmp_path):
     monkeypatch.setattr(slurm, "available", lambda: False)
     with pytest.raises(ValueError, match=said):
         launch.submit(trivial(tmp_path / "t.ipynb"), [{}], name="nowhere", cluster=name)
-    assert clusters.chosen("auto").name == "local"
+    assert clusters.cluster_by_name("auto").name == "local"
 
 
 def test_a_sweep_on_this_machine_is_bounded_and_outlives_its_submitter(tmp_path, runs):

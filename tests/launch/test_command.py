@@ -18,7 +18,7 @@ def runs() -> Path:
 
 def test_a_dry_run_shows_what_would_be_and_does_nothing(capsys, runs, monkeypatch):
     monkeypatch.setattr(slurm, "available", lambda: True)
-    monkeypatch.setattr(slurm, "ask", lambda *command, **given: SINFO)
+    monkeypatch.setattr(slurm, "run_command", lambda *command, **given: SINFO)
     given = [str(TRAIN), "--name", "dry", "--grid", "arch=mamba,hawk", "--grid", "seed=0,1", "--time", "1:30:00"]
     assert command.main([*given, "--gpus", "8", "--grid", "batch_size=32", "--dry-run"]) == 0
     out = capsys.readouterr().out

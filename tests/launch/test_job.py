@@ -31,7 +31,7 @@ def test_a_job_that_gets_nowhere_does_not_come_back_for_ever(tmp_path):
         given = again.function if again else given
     told = read_json(tmp_path / "job.json")
     assert told["state"] == "failed"
-    assert "3 jobs in a row were ended before they had saved a step beyond 5" in told["error"]
+    assert "3 jobs in a row ended before they saved a step beyond 5" in told["error"]
 
 
 @pytest.mark.parametrize(
@@ -60,5 +60,5 @@ def test_what_a_run_said_to_an_earlier_job_is_not_believed(tmp_path):
     with pytest.raises(job.JobFailed, match="as it was asked to"):
         failing()
     assert read_json(tmp_path / "job.json")["state"] == "failed"
-    with locked(tmp_path / ".job.lock"), pytest.raises(job.JobFailed, match="another job is at work"):
+    with locked(tmp_path / ".job.lock"), pytest.raises(job.JobFailed, match="another job works"):
         failing()

@@ -42,8 +42,8 @@ def test_every_parameter_has_its_whole_default(tmp_path, cell, values):
     book = written(tmp_path / "n.ipynb", cell)
     assert book.defaults == values
     assert book.names == sorted(values)
-    assert book.judge(dict.fromkeys(values, 1), launch.Resources()) is None
-    assert "unknown parameter 'stranger'" in book.judge({"stranger": 1}, launch.Resources())
+    assert book.point_error(dict.fromkeys(values, 1), launch.Resources()) is None
+    assert "unknown parameter 'stranger'" in book.point_error({"stranger": 1}, launch.Resources())
 
 
 def test_a_computed_default_is_a_parameter_that_is_not_judged(tmp_path):
@@ -52,10 +52,10 @@ def test_a_computed_default_is_a_parameter_that_is_not_judged(tmp_path):
     book = written(tmp_path / "n.ipynb", cell, "import n2n\nconfig = n2n.TrainConfig(**n2n.parameters(globals()))")
     assert book.defaults == {}
     assert {"graph", "steps", "arch"} <= set(book.names)
-    assert book.judge({}, launch.Resources()) is None
-    assert book.judge({"steps": 7}, launch.Resources()) is None
-    assert "steps: saw 'many'" in book.judge({"steps": "many"}, launch.Resources())
-    assert "unknown graph 'spares'" in book.judge({"graph": "spares"}, launch.Resources())
+    assert book.point_error({}, launch.Resources()) is None
+    assert book.point_error({"steps": 7}, launch.Resources()) is None
+    assert "steps: saw 'many'" in book.point_error({"steps": "many"}, launch.Resources())
+    assert "unknown graph 'spares'" in book.point_error({"graph": "spares"}, launch.Resources())
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_computed_default_is_a_parameter_that_is_not_judged(tmp_path):
     ],
 )
 def test_the_configuration_is_found_however_it_is_imported(tmp_path, cell):
-    assert written(tmp_path / "n.ipynb", "arch: str = 'mamba'", cell).strict is n2n.TrainConfig
+    assert written(tmp_path / "n.ipynb", "arch: str = 'mamba'", cell).config_class is n2n.TrainConfig
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_the_configuration_is_found_however_it_is_imported(tmp_path, cell):
     ["import n2n\nn2n.train(**n2n.parameters(globals()))", "def f(", "config = TrainConfig(**parameters(globals()))"],
 )
 def test_what_is_no_configuration_of_n2n_is_none(tmp_path, cell):
-    assert written(tmp_path / "n.ipynb", "arch: str = 'mamba'", cell).strict is None
+    assert written(tmp_path / "n.ipynb", "arch: str = 'mamba'", cell).config_class is None
 
 
 CONTEXT = "{nodes: [{name: Z, num_states: 2, mode: context}, {name: X, num_states: 2, parents: [Z], observed: true}]}"
@@ -90,7 +90,7 @@ CONTEXT = "{nodes: [{name: Z, num_states: 2, mode: context}, {name: X, num_state
         ("train", "{data: gone/train.npy}", "data: .*gone/train.npy"),
         ("train", "{data: gone/train.npy, sequences: 3}", "data: .*gone/train.npy"),
         ("train", f"{{graph: {CONTEXT}}}", "context"),
-        ("train", "{run_dir: x}", "run_dir: each point of a sweep has a folder of its own"),
+        ("train", "{run_dir: x}", "run_dir: each point of a sweep has its own folder"),
         ("train", "{data: 20240101}", "data: saw .*papermill's -r data 20240101"),
         ("dataset", "{folder: occupied}", "folder: .*occupied"),
         ("dataset", "{part: 3, parts: 2}", "part: saw 3"),
@@ -111,7 +111,7 @@ CONTEXT = "{nodes: [{name: Z, num_states: 2, mode: context}, {name: X, num_state
         ("sweep", "{cluster: slrum}", "unknown cluster 'slrum'; did you mean 'slurm'"),
         ("sweep", "{grid: {stesp: [1]}}", "unknown parameter 'stesp'; did you mean 'steps'"),
         ("sweep", "{grid: {data: [gone.npy]}}", "data: .*gone.npy"),
-        ("sweep", "{fixed: {seed: 3}}", "fixed: saw 'seed', which the grid gives too"),
+        ("sweep", "{fixed: {seed: 3}}", "fixed: saw 'seed', which the grid sets too"),
     ],
 )
 def test_a_dry_run_refuses_what_the_notebook_would(stem, point, said, tmp_path, monkeypatch, capsys):
@@ -129,27 +129,29 @@ def test_a_dry_run_refuses_what_the_notebook_would(stem, point, said, tmp_path, 
     book, given = Notebook(path), yaml.safe_load(point)
     if "run_dir" not in given:
         with pytest.raises(ValueError, match=said):
-            book.strict(**{**book.defaults, **given})
+            book.config_class(**{**book.defaults, **given})
 
 
 TRAIN = NOTEBOOKS / "train.ipynb"
 
 
 @pytest.mark.parametrize(
-    ("name", "strict"),
+    ("name", "config_class"),
     [("train", n2n.TrainConfig), ("dataset", n2n.DatasetConfig), ("benchmark", n2n.benchmark.Settings)],
 )
-def test_a_notebook_tells_its_configuration(name, strict):
-    assert Notebook(NOTEBOOKS / f"{name}.ipynb").strict is strict
+def test_the_configuration_of_a_notebook_is_found(name, config_class):
+    assert Notebook(NOTEBOOKS / f"{name}.ipynb").config_class is config_class
 
 
 def test_a_notebook_without_a_configuration_takes_its_own_parameters(tmp_path):
     book = Notebook(trivial(tmp_path / "t.ipynb"))
-    assert (book.strict, book.names) == (None, ["fail", "i"])
-    assert book.judge({"i": 3}, launch.Resources()) is None
-    assert "unknown parameter 'fial'; did you mean 'fail'" in book.judge({"fial": True}, launch.Resources())
-    assert "nodes: saw 2, but the notebook has no parameter 'processes'" in book.judge({}, launch.Resources(nodes=2))
-    said = Notebook(TRAIN).judge({"processes": 3, "batch_size": 30}, launch.Resources(nodes=2))
+    assert (book.config_class, book.names) == (None, ["fail", "i"])
+    assert book.point_error({"i": 3}, launch.Resources()) is None
+    assert "unknown parameter 'fial'; did you mean 'fail'" in book.point_error({"fial": True}, launch.Resources())
+    assert "nodes: saw 2, but the notebook has no parameter 'processes'" in book.point_error(
+        {}, launch.Resources(nodes=2)
+    )
+    said = Notebook(TRAIN).point_error({"processes": 3, "batch_size": 30}, launch.Resources(nodes=2))
     assert said == "processes: saw 3, which 2 nodes do not divide"
 
 
@@ -175,7 +177,7 @@ def test_what_is_no_notebook_with_parameters_is_refused(tmp_path, content, said)
 def test_paths_are_from_where_the_sweep_is_submitted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     book = Notebook(TRAIN)
-    found = book.completed({"data": "here/train.npy", "arch": "mamba"}, tmp_path / "point", 1)
+    found = book.complete({"data": "here/train.npy", "arch": "mamba"}, tmp_path / "point", 1)
     assert found == {"data": str(tmp_path / "here/train.npy"), "arch": "mamba", "run_dir": str(tmp_path / "point")}
-    assert book.completed({"data": "online"}, None, 4) == {"data": "online", "processes": 4}
-    assert book.completed({"processes": 2}, None, 4) == {"processes": 2}
+    assert book.complete({"data": "online"}, None, 4) == {"data": "online", "processes": 4}
+    assert book.complete({"processes": 2}, None, 4) == {"processes": 2}

@@ -226,6 +226,6 @@ def test_a_job_that_could_not_even_begin_says_why(tmp_path, runs):
     (logs / "12_0_log.out").write_text("")
     (logs / "12_0_log.err").write_text("first\nModuleNotFoundError: No module named 'n2n'\n")
     (jobs.path / "defaults" / "job.json").unlink()
-    jobs.sweep.note_jobs({"defaults": "12"})
+    jobs.sweep.record_jobs({"defaults": "12"})
     (row,) = jobs.table().to_dict("records")
     assert (row["state"], row["error"]) == ("killed", "ModuleNotFoundError: No module named 'n2n'")

@@ -56,7 +56,7 @@ def test_bad_axes_are_refused(text, said):
     [
         ([{"a": TANGLED}], "points: point 0: nested more than 100 levels deep"),
         ([{"a": MANY}], "points: point 0: stands for more than 2,000,000 values"),
-        ([{"a": object(), "b": ["y" * 10**6]}], "can be given to no notebook"),
+        ([{"a": object(), "b": ["y" * 10**6]}], "cannot be passed to a notebook"),
         ([{"a": ["y" * 10**6]}] * 2, "twice"),
     ],
 )
@@ -96,12 +96,12 @@ def test_files_and_a_shell_s_lists_are_read_alike(tmp_path):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ([{"seed": 1}, {"seed": 1.0}], "{'seed': 1} and {'seed': 1.0} ask for the same"),
-        ([{"seed": 7}, {"seed": "007"}], "{'seed': 7} and {'seed': '007'} ask for the same"),
-        ([{"lr": "1e-3"}, {"seed": 1}, {"lr": 0.001}], "{'lr': '1e-3'} and {'lr': 0.001} ask for the same"),
-        ([{"seed": 0}, {"seed": 0, "dim": 64}], "ask for the same"),
-        ([{"compile": True}, {"compile": "on"}], "ask for the same"),
-        ([{"graph": "sparse"}, {"graph": n2n.Graph.preset("sparse").model_dump(mode="json")}], "ask for the same"),
+        ([{"seed": 1}, {"seed": 1.0}], "{'seed': 1} and {'seed': 1.0} mean the same run"),
+        ([{"seed": 7}, {"seed": "007"}], "{'seed': 7} and {'seed': '007'} mean the same run"),
+        ([{"lr": "1e-3"}, {"seed": 1}, {"lr": 0.001}], "{'lr': '1e-3'} and {'lr': 0.001} mean the same run"),
+        ([{"seed": 0}, {"seed": 0, "dim": 64}], "mean the same run"),
+        ([{"compile": True}, {"compile": "on"}], "mean the same run"),
+        ([{"graph": "sparse"}, {"graph": n2n.Graph.preset("sparse").model_dump(mode="json")}], "mean the same run"),
     ],
 )
 def test_points_that_make_the_same_configuration_are_refused(given, said):
@@ -112,9 +112,9 @@ def test_points_that_make_the_same_configuration_are_refused(given, said):
 
 def test_points_are_told_apart_where_nothing_casts_them(tmp_path):
     notebook = trivial(tmp_path / "small.ipynb")
-    with pytest.raises(ValueError, match=r"'i': 1} and .*'i': 1.0} ask for the same"):
+    with pytest.raises(ValueError, match=r"'i': 1} and .*'i': 1.0} mean the same run"):
         submission.plan(notebook, [{"i": 1}, {"i": 1.0}], name="twice", cluster="debug")
-    with pytest.raises(ValueError, match="ask for the same"):
+    with pytest.raises(ValueError, match="mean the same run"):
         submission.plan(notebook, [{"i": 1}, {"i": 1, "fail": False}], name="twice", cluster="debug")
     assert len(submission.plan(notebook, [{"i": 1}, {"i": True}, {"i": 2}], name="apart", cluster="debug").points) == 3
 
@@ -165,7 +165,7 @@ def test_names_that_cannot_tell_all_are_told_apart():
     [
         ([], "points: saw none"),
         ([{"a": 1}, {"a": 2}, {"a": 1}], r"points: saw \{'a': 1\} twice"),
-        ([{"a": object()}], r"points: point 0, .* can be given to no notebook: .* is of type object"),
+        ([{"a": object()}], r"points: point 0, .* cannot be passed to a notebook: .* is of type object"),
         ([{"a": float("nan")}], "points: point 0"),
         (["a"], "points: saw 'a'; a dictionary of parameters is needed"),
     ],
@@ -200,15 +200,15 @@ def test_axes_of_another_form_are_refused(text):
 def test_points_in_a_file(tmp_path):
     path = tmp_path / "points.yaml"
     path.write_text("- {arch: mamba, lr: 1e-4}\n- {arch: hawk}\n")
-    found = points.crossed(points.read_points(path), launch.grid(seed=[0, 1]))
+    found = points.cross(points.read_points(path), launch.grid(seed=[0, 1]))
     assert found == [
         {"arch": "mamba", "lr": 1e-4, "seed": 0},
         {"arch": "mamba", "lr": 1e-4, "seed": 1},
         {"arch": "hawk", "seed": 0},
         {"arch": "hawk", "seed": 1},
     ]
-    with pytest.raises(ValueError, match="'arch' is given by the file and by the grid"):
-        points.crossed(found, launch.grid(arch=["mamba"]))
+    with pytest.raises(ValueError, match="'arch' is in the file and in the grid"):
+        points.cross(found, launch.grid(arch=["mamba"]))
     for content in ("{}", "- 3", "[", "[]"):
         path.write_text(content)
         with pytest.raises(ValueError, match=r"points.yaml"):

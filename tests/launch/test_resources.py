@@ -105,8 +105,8 @@ def test_memory_that_is_taken_is_never_zero():
 
 def test_a_cluster_s_own_time_may_be_longer_than_any_that_is_asked_for(monkeypatch):
     line = "main*|UNLIMITED|20000-00:00:00|1|8|1000|(null)|(null)\n"
-    monkeypatch.setattr(slurm, "ask", lambda *command, **given: line)
-    assert slurm.fitted(Resources()).time == 10 * 366 * 24 * 60
+    monkeypatch.setattr(slurm, "run_command", lambda *command, **given: line)
+    assert slurm.resolve(Resources()).time == 10 * 366 * 24 * 60
 
 
 @pytest.mark.parametrize("name", ["x" * 201, "x" * 5000, "x\n", "x\ny", "-x", "x\u2028", "x/y", "x%j"])
@@ -158,7 +158,7 @@ def test_times_as_slurm_has_them(given, minutes):
         ({"nodes": 2}, "nodes: saw 2; this machine has 1"),
         ({"cpus": 10**6}, "cpus: saw 1000000; this machine has"),
         ({"partition": "main"}, "partition: saw 'main', which only a cluster with Slurm has"),
-        ({"cluster": "debug", "time": 3, "cpus": 1}, "'debug' is this process as it is, so it gives no time, cpus"),
+        ({"cluster": "debug", "time": 3, "cpus": 1}, "'debug' runs jobs in this process, so it cannot set time, cpus"),
     ],
 )
 def test_bad_resources_are_refused(given, said, tmp_path, runs):

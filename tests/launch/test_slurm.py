@@ -10,7 +10,7 @@ from n2n.launch import slurm
 @pytest.fixture
 def large_cluster(monkeypatch):
     """sinfo describes clusters larger than the tests' own."""
-    monkeypatch.setattr(slurm, "ask", lambda *command, **given: SINFO)
+    monkeypatch.setattr(slurm, "run_command", lambda *command, **given: SINFO)
 
 
 def test_partitions_as_sinfo_tells_them(large_cluster):
@@ -21,8 +21,8 @@ def test_partitions_as_sinfo_tells_them(large_cluster):
 
 
 def test_the_cluster_s_own_defaults(large_cluster):
-    found = slurm.fitted(launch.Resources(gpus=8, nodes=2))
+    found = slurm.resolve(launch.Resources(gpus=8, nodes=2))
     assert (found.partition, found.time, found.processes) == ("main", 30, 16)
-    assert slurm.fitted(launch.Resources(partition="long")).time == slurm.FALLBACK_TIME
+    assert slurm.resolve(launch.Resources(partition="long")).time == slurm.FALLBACK_TIME
     with pytest.raises(ValueError, match="gpus: saw 3; at most 2 a node"):
-        slurm.fitted(launch.Resources(partition="long", gpus=3))
+        slurm.resolve(launch.Resources(partition="long", gpus=3))

@@ -55,13 +55,13 @@ def test_a_sweep_in_this_process(tmp_path, runs, monkeypatch):
 def test_a_name_that_exists_with_other_points_is_refused(tmp_path):
     notebook = trivial(tmp_path / "t.ipynb")
     launch.submit(notebook, launch.grid(i=[0, 1]), name="twice", cluster="debug")
-    with pytest.raises(ValueError, match=r"exists with other points:\n  - i=1: there alone\n  - i=2: new"):
+    with pytest.raises(ValueError, match=r"exists with other points:\n  - i=1: only there\n  - i=2: new"):
         launch.submit(notebook, launch.grid(i=[0, 2]), name="twice", cluster="debug")
     with pytest.raises(ValueError, match="cluster: saw 'local'; the sweep 'twice' exists with 'debug'"):
         launch.submit(notebook, launch.grid(i=[0, 1]), name="twice", cluster="local")
     (n2n.runs.root() / "mine").mkdir()
     (n2n.runs.root() / "mine" / "thesis.tex").write_text("the only copy")
-    with pytest.raises(ValueError, match="is there and holds no sweep"):
+    with pytest.raises(ValueError, match="exists and holds no sweep"):
         launch.submit(notebook, launch.grid(i=[0, 1]), name="mine", cluster="debug")
     with pytest.raises(ValueError, match=r"no sweep in .*none-such \(sweeps there: twice\)"):
         launch.load("none-such")

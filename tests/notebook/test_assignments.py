@@ -53,7 +53,7 @@ def test_names_and_values_are_those_that_python_finds(cell):
 def test_magics_hide_no_names(cell, names):
     found = read_assignments(cell)
     assert list(found.values) == names
-    assert found.alone
+    assert found.only_assigns
 
 
 @pytest.mark.parametrize("cell", ["steps = len('abc')", "folder = %pwd", "n = 1\nn += 1", "first, *rest = 1, 2"])

@@ -114,7 +114,7 @@ def test_what_runs_have_seen(run, small):
 
 
 def test_one_run_cannot_stand_beside_itself(run):
-    with pytest.raises(ValueError, match="twice; each run once"):
+    with pytest.raises(ValueError, match="twice; list each run once"):
         n2n.EvaluateConfig(runs=[run.path, f"{run.path}/"])
     with pytest.raises(ValueError, match="runs"):
         n2n.EvaluateConfig(runs=[])
@@ -125,7 +125,7 @@ def test_the_loss_is_cut_by_a_latent_that_is_there(run, small):
     with pytest.raises(ValueError, match="latent: unknown latent 'z2'; did you mean 'Z2'"):
         n2n.EvaluateConfig(runs=[run.path], latent="z2")
     chain = n2n.Graph(nodes=[n2n.Node(name="X", num_states=3, observed=True, recurrent=True)])
-    with pytest.raises(ValueError, match="a process without latents"):
+    with pytest.raises(ValueError, match="has no latents"):
         n2n.EvaluateConfig(runs=[n2n.train(small(graph=chain)).path])
 
 

@@ -142,9 +142,9 @@ def test_widgets_wait_until_they_are_let_go_of():
 
 def test_a_configuration_that_cannot_be_is_refused():
     wrong = {"sequence": 16, "graph": "sparse"}
-    with pytest.raises(ValueError, match="sequence: saw 16; of 16 it is one from 0"):
+    with pytest.raises(ValueError, match="sequence: saw 16; there are 16, from 0"):
         n2n.ExploreConfig(**wrong)
-    with pytest.raises(ValueError, match=r"(?s)unknown graph 'sprase'; did you mean 'sparse'.*sequence: saw 9; of 4"):
+    with pytest.raises(ValueError, match=r"(?s)unknown graph 'sprase'; did you mean 'sparse'.*sequence: saw 9; there"):
         n2n.ExploreConfig(graph="sprase", sequence=9, sequences=4)
     with pytest.raises(ValueError, match="unknown parameter 'lenght'; did you mean 'length'"):
         n2n.ExploreConfig(graph="sparse", lenght=3)

@@ -15,14 +15,14 @@ NO_LATENT = n2n.Graph([n2n.Node("X", 3, observed=True, recurrent=True)])
     ("cls", "given", "said"),
     [
         (n2n.EvaluateConfig, {"runs": ["example:mamba", "example:mess3"]}, "example:mess3 has another process than"),
-        (n2n.EvaluateConfig, {"orders": [1, 65]}, "orders: saw 65; sequences of 64 tokens show no longer n-grams"),
+        (n2n.EvaluateConfig, {"orders": [1, 65]}, "orders: saw 65; sequences have only 64 tokens"),
         (n2n.EvaluateConfig, {"sequences": 2**40}, "sequences: saw 1099511627776; it must be less"),
         (n2n.EvaluateConfig, {"step": 7}, "step: saw 7; the checkpoints of example:transformer are 20"),
         (n2n.EvaluateConfig, {"runs": ["nowhere"]}, "saw 'nowhere': no run in"),
-        (n2n.ProbeConfig, {"last": 64}, "last: saw 64; a sequence has 63 before its last one"),
+        (n2n.ProbeConfig, {"last": 64}, "last: saw 64; only 63 tokens precede the last one"),
         (n2n.ProbeConfig, {"simplex": "example:nothing"}, "unknown example 'nothing'"),
-        (n2n.AttentionConfig, {"query": 63}, "query: saw 63; this has 63, from 0 to 62"),
-        (n2n.AttentionConfig, {"sequences": 2**20, "layer": 3}, "layer: saw 3; this has 2, from 1 to 2"),
+        (n2n.AttentionConfig, {"query": 63}, "query: saw 63; there are 63, from 0 to 62"),
+        (n2n.AttentionConfig, {"sequences": 2**20, "layer": 3}, "layer: saw 3; there are 2, from 1 to 2"),
         (n2n.DifficultyConfig, {"graph": CONTEXT}, "graph: process: mode 'context' redraws"),
         (n2n.DifficultyConfig, {"graphs": ["sparse", CONTEXT]}, "mode 'context' redraws"),
         (n2n.DifficultyConfig, {"graph": NO_LATENT}, "graph: saw no latent node"),
@@ -66,7 +66,7 @@ def test_what_lies_between_fields_is_said_at_once():
 def test_a_run_without_latents_is_refused_where_beliefs_are_looked_for(small):
     run = n2n.train(small(graph=NO_LATENT)).path
     for cls in (n2n.ProbeConfig, n2n.DynamicsConfig, n2n.WelcomeConfig, n2n.EvaluateConfig):
-        with pytest.raises(Refused, match="a process without latents"):
+        with pytest.raises(Refused, match="has no latents"):
             cls([run] if cls is n2n.EvaluateConfig else run)
     with pytest.raises(Refused, match=r"simplex: saw .*, whose latents have \{\} states; one of 3 is needed"):
         n2n.ProbeConfig(simplex=run)
@@ -77,12 +77,12 @@ def test_attention_config_refuses_what_the_run_does_not_have(small):
     config = n2n.AttentionConfig(run=run.path, sequences=4, sequence=3, query=10, layer=1, head=1)
     result = n2n.mixing.measure_mixing(run.config.process, run.model(config.step), config.sequences, run.config.seq_len)
     assert result.mixing.shape == (4, 1, 2, 11, 11)
-    with pytest.raises(ValueError, match="sequence: saw 4; this has 4, from 0 to 3") as refused:
+    with pytest.raises(ValueError, match="sequence: saw 4; there are 4, from 0 to 3") as refused:
         n2n.AttentionConfig(run=run.path, sequences=4, sequence=4, query=11, layer=2, head=2)
     assert [f"{name}: saw" in str(refused.value) for name in ("query", "layer", "head")] == [True] * 3
     with pytest.raises(ValueError, match="layer: saw 0"):
         n2n.AttentionConfig(run=run.path, sequences=4, layer=0)
-    with pytest.raises(ValueError, match="query: saw 63; this has 63, from 0 to 62"):
+    with pytest.raises(ValueError, match="query: saw 63; there are 63, from 0 to 62"):
         n2n.AttentionConfig(query=63)  # an example, not trained yet
     with pytest.raises(ValueError, match="step: saw 3"):
         n2n.AttentionConfig(run=run.path, step=3)

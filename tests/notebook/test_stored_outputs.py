@@ -50,7 +50,7 @@ def test_a_notebook_that_fails_or_grows_too_large_stays_as_it_was(tmp_path, monk
     before = path.read_bytes()
     monkeypatch.setattr(stored_outputs, "MAX_BYTES", 3000)
     assert main(["refresh", str(path)]) == 2
-    assert "over 3,000; the largest is its cell 1, from 0" in capsys.readouterr().err
+    assert "over 3,000; the largest cell is 1, from 0" in capsys.readouterr().err
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["a.ipynb"]
 
@@ -69,10 +69,10 @@ def test_clearing_keeps_what_is_compared(tmp_path, capsys):
 
 def test_what_is_no_source_is_refused(tmp_path, capsys):
     assert main(["clear", str(tmp_path / "none.ipynb")]) == 2
-    assert "the path of a notebook, .ipynb, is needed" in capsys.readouterr().err
+    assert "the path of a notebook (.ipynb) is needed" in capsys.readouterr().err
     path = tmp_path / "out.ipynb"
     notebook = written(path, "1")
     notebook.metadata["papermill"] = {}
     nbformat.write(notebook, path)
-    with pytest.raises(ValueError, match="which papermill wrote; its source is needed"):
+    with pytest.raises(ValueError, match="an output of papermill; the source notebook is needed"):
         clear(path)

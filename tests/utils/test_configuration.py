@@ -31,7 +31,7 @@ def parameters(kind: type, more: tuple[str, ...]) -> list[tuple[str, str]]:
 def said(stem: str, name: str, value: object) -> str:
     """What a notebook's configuration says of one parameter."""
     with pytest.raises(ValueError, match=name) as told:
-        BOOKS[stem].strict(**{**BOOKS[stem].defaults, name: value})
+        BOOKS[stem].config_class(**{**BOOKS[stem].defaults, name: value})
     return "\n".join(line for line in str(told.value).splitlines() if line.startswith(f"  - {name}"))
 
 
@@ -42,7 +42,7 @@ def option(said: str, letter: str) -> str:
 
 def test_every_notebook_s_configuration_knows_papermill():
     assert len(BOOKS) >= 12
-    assert all(issubclass(book.strict, Configuration) for book in BOOKS.values())
+    assert all(issubclass(book.config_class, Configuration) for book in BOOKS.values())
 
 
 @pytest.mark.parametrize(("stem", "name"), parameters(str, TEXTS))

@@ -141,7 +141,7 @@ def test_runs_on_a_bucket_are_refused_before_work(links, small, monkeypatch):
         lambda: DatasetConfig(graph=GRAPH).path("train"),
         lambda: n2n.launch.submit("train.ipynb", [{"graph": "sparse"}], name="bucket", cluster="debug"),
         lambda: n2n.launch.load("bucket"),
-        lambda: n2n.examples.opened("example:mess3"),
+        lambda: n2n.examples.open_run("example:mess3"),
     ):
         with pytest.raises(ValueError, match=said):
             work()
@@ -222,8 +222,8 @@ def test_points_have_folders_of_their_own(values):
 
 @pytest.mark.parametrize("name", ["../x", "x" * 201, "", ".x", "a/b", "a\n"])
 def test_a_sweep_s_name_is_a_plain_one(name):
-    from n2n.launch.sweep import folder_of
+    from n2n.launch.sweep import sweep_path
 
     with pytest.raises(ValueError, match="name: saw"):
-        folder_of(name)
-    assert folder_of("x" * 200).parent == runs.root()
+        sweep_path(name)
+    assert sweep_path("x" * 200).parent == runs.root()
