@@ -1,4 +1,4 @@
-"""What a notebook is asked for: a strict configuration that knows how papermill passes values."""
+"""Base class of notebooks' configurations, whose errors explain how papermill passes values."""
 
 from __future__ import annotations
 
@@ -10,77 +10,77 @@ from pydantic import ValidationError
 
 from n2n.utils.strict import Strict
 
-MAX_EXAMPLE_LENGTH, MAX_EXAMPLE_BITS = 80, 128  # characters and bits of a value that is repeated in an example
-MAX_PARTS = 100  # of a list that are looked at for one
+MAX_EXAMPLE_LENGTH, MAX_EXAMPLE_BITS = 80, 128  # characters of a text and bits of an integer that an example repeats
+MAX_PARTS = 100  # items of a list that are read for an example
 
 
 class Configuration(Strict):
-    """Base of the configurations that notebooks make of their parameters.
+    """Base of the configurations that notebooks build from their parameters.
 
-    papermill's ``-p`` guesses types: ``-p run_dir 20240101`` passes a number, and ``-p runs '[a, b]'`` a text. Where
-    a field was given such a value, the refusal says which option passes it as it was meant.
+    papermill's ``-p`` guesses types: ``-p run_dir 20240101`` passes a number, and ``-p runs '[a, b]'`` a text. If a
+    field receives such a value, the error message names the papermill option that passes the intended type.
     """
 
     @classmethod
     def _wrong(cls, error: ValidationError, values: dict[str, Any]) -> list[tuple[str, str]]:
         wrong = super()._wrong(error, values)
-        last = {field: i for i, (field, _) in enumerate(wrong)}  # a hint once, however much is wrong with a value
+        last = {field: i for i, (field, _) in enumerate(wrong)}  # one hint for each field, after its last error
         for field in last.keys() & values.keys() & cls.model_fields.keys():
-            _, said = wrong[last[field]]
-            wrong[last[field]] = field, said + _hint(field, cls.model_fields[field].annotation, values[field])
+            _, message = wrong[last[field]]
+            wrong[last[field]] = field, message + _hint(field, cls.model_fields[field].annotation, values[field])
         return wrong
 
 
 def _hint(name: str, annotation: Any, value: Any) -> str:
-    """How to pass a value whose type is not what the field takes, or an empty string where the type is right."""
-    takes = _takes(annotation)
+    """How to pass the type that a field needs; empty if the value has it already."""
+    kinds = _accepted_kinds(annotation)
     if isinstance(value, str):
-        if "list" in takes:
+        if "list" in kinds:
             return f"; with papermill: {_as_yaml(name, value, '[]')}"
-        mapping = "mapping" in takes or ("named" in takes and value.lstrip().startswith("{"))
+        mapping = "mapping" in kinds or ("nested" in kinds and value.lstrip().startswith("{"))
         return f"; with papermill: {_as_yaml(name, value, '{}')}" if mapping else ""
     if (
-        takes == {"list", "text"}
+        kinds == {"list", "text"}
         and isinstance(value, list | tuple)
         and not all(isinstance(v, str) for v in value[:MAX_PARTS])
     ):
         quoted = _as_yaml(name, "[" + ", ".join(f'"{_typed(part)}"' for part in value[:MAX_PARTS]) + "]", "[]")
         return f"; in quotes they are text, as with papermill's {quoted}"
-    if takes & {"text", "named"} and "list" not in takes and isinstance(value, bool | int | float | None):
+    if kinds & {"text", "nested"} and "list" not in kinds and isinstance(value, bool | int | float | None):
         return f"; in quotes it is text, as with papermill's -r {name} {_typed(value)}"
     return ""
 
 
 def _as_yaml(name: str, value: str, brackets: str) -> str:
     """papermill's option that passes a list or a mapping."""
-    given = value if value.strip()[:1] in ("[", "{") else brackets[0] + value + brackets[1]
-    example = f"{name}: {_short(given, '..'.join(brackets))}"
+    bracketed = value if value.strip()[:1] in ("[", "{") else brackets[0] + value + brackets[1]
+    example = f"{name}: {_short(bracketed, '..'.join(brackets))}"
     return f"-y {shlex.quote(example)}"
 
 
 def _typed(value: object) -> str:
-    """A value as it was typed in a shell, or a word in its place where that cannot be known."""
-    whole = isinstance(value, int) and value.bit_length() <= MAX_EXAMPLE_BITS  # 1e5 has become 100000.0
-    return _short(str(value), "TEXT") if whole or value is None or isinstance(value, str) else "TEXT"
+    """The text that was typed in a shell, or the word TEXT if the value does not tell."""
+    is_integer = isinstance(value, int) and value.bit_length() <= MAX_EXAMPLE_BITS  # a float may have been typed as 1e5
+    return _short(str(value), "TEXT") if is_integer or value is None or isinstance(value, str) else "TEXT"
 
 
 def _short(text: str, otherwise: str) -> str:
     return text if len(text) <= MAX_EXAMPLE_LENGTH and text.isprintable() else otherwise
 
 
-def _takes(annotation: Any) -> set[str]:
-    """What a field takes: text, a list, a mapping, or what is named by text or given as a mapping; perhaps several."""
+def _accepted_kinds(annotation: Any) -> set[str]:
+    """Kinds of value that a field accepts: "text", "list", "mapping", and "nested" for a ``Strict`` value."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _takes(parts[0])
+        return _accepted_kinds(parts[0])
     if origin in (Union, types.UnionType):
-        return set().union(*map(_takes, parts))
+        return set().union(*map(_accepted_kinds, parts))
     if origin is Literal:
         return {"text"} if all(isinstance(part, str) for part in parts) else set()
     if origin in (tuple, list):
-        return {"list"} | (_takes(parts[0]) & {"text"})
+        return {"list"} | (_accepted_kinds(parts[0]) & {"text"})
     if annotation is dict or origin is dict:
         return {"mapping"}
     if annotation is str:
         return {"text"}
-    return {"named"} if isinstance(annotation, type) and issubclass(annotation, Strict) else set()
+    return {"nested"} if isinstance(annotation, type) and issubclass(annotation, Strict) else set()

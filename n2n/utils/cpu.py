@@ -1,4 +1,7 @@
-"""The CPU: how many cores there are to use, functions compiled for it, memory that stays with the process."""
+"""The CPU: number of usable cores, functions compiled by numba, freed memory that stays with the process.
+
+``cores`` is neither ``psutil.cpu_count`` nor joblib's: it also respects ``$OMP_NUM_THREADS``.
+"""
 
 from __future__ import annotations
 
@@ -12,27 +15,25 @@ from typing import Any, TypeVar
 
 import numba
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of mallopt's parameters, from malloc.h
-MAX_KEPT = 2**25  # bytes of one piece: the most that glibc allows
-KEPT = 2**30  # bytes of freed memory in all that stay with the process
-
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt's parameters, from malloc.h
+MAX_KEPT = 2**25  # bytes of one allocation: the largest value that glibc allows
+KEPT = 2**30  # bytes of freed memory that stay with the process
 
 F = TypeVar("F", bound=Callable)
 
-
 THREADS_VARIABLE = "OMP_NUM_THREADS"
-CONTROL_GROUP = "/sys/fs/cgroup/cpu.max"  # microseconds that a container may compute in each period of so many
+CONTROL_GROUP = "/sys/fs/cgroup/cpu.max"  # a container's processor time in each period, and the period, microseconds
 
 
 def keep_freed_memory() -> bool:
-    """Let the C library keep up to 1 GiB of freed memory for the process, which is what a step of training reuses.
+    """Let the C library keep up to 1 GiB of freed memory for the process, because each training step reuses it.
 
-    By default glibc gives large pieces back to the system as soon as they are freed, and every page of the next one
-    costs an interruption: on two cores a step of a Mamba took a third longer. It holds for the whole process, whose
-    memory then falls less when it is freed; numbers do not change.
+    By default glibc returns large allocations to the system when they are freed, and every page of the next allocation
+    costs a page fault: on two cores a training step of a Mamba took a third longer. The setting applies to the whole
+    process, which then returns less memory to the system. Results do not change.
 
     Returns:
-        whether the C library took it; others than glibc do not.
+        whether the C library accepted the setting; only glibc does.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -42,9 +43,9 @@ def keep_freed_memory() -> bool:
 
 
 def compiled(function: F) -> F:
-    """``numba.njit`` that releases the GIL and keeps its machine code on disk, where any cache folder is writable.
+    """``numba.njit`` that releases the GIL and caches machine code on disk if a cache folder is writable.
 
-    A cache that is damaged is emptied, and one that cannot be written to is done without: one warning tells it.
+    A damaged cache is emptied, and a cache that cannot be written is not used. Both give one warning.
     """
     try:
         dispatcher = numba.njit(nogil=True, cache=True)(function)
@@ -55,13 +56,13 @@ def compiled(function: F) -> F:
 
 
 class TolerantCache:
-    """A cache of numba's that never stops a compilation.
+    """A numba cache whose errors never stop a compilation.
 
-    numba lets every error through. An index left empty by a full disk or a killed machine would stop each call of the
-    function for ever, and a full disk each first call.
+    numba raises every error of its cache. After a full disk or a killed machine, an empty index file would make every
+    call of the function fail, and a full disk every first call.
     """
 
-    told = False  # whether this process has warned: a damaged or full disk concerns all functions alike
+    has_warned = False  # of this process: a damaged or full disk affects all functions alike
 
     def __init__(self, cache: Any) -> None:
         self._cache = cache
@@ -70,60 +71,63 @@ class TolerantCache:
         return getattr(self._cache, name)
 
     def load_overload(self, *arguments: Any) -> Any:
-        """What numba's own gives, or None, as of a function that is not cached."""
+        """The overload from numba's cache; None if there is none or the cache is damaged."""
         try:
             return self._cache.load_overload(*arguments)
-        except Exception as error:  # a damaged pickle may raise any
-            self._make_anew(error)
+        except Exception as error:  # a damaged pickle may raise anything
+            self._empty(error)
             return None
 
     def save_overload(self, *arguments: Any) -> None:
-        """As numba's own, if it can."""
+        """Save to numba's cache, or warn if that fails."""
         try:
             self._cache.save_overload(*arguments)
         except Exception as error:
-            self._warn(f"cannot be written to ({_said(error)}), so n2n compiles anew in each process")
+            self._warn(f"cannot be written to ({_reason(error)}), so n2n compiles again in each process")
 
-    def _make_anew(self, error: Exception) -> None:
+    def _empty(self, error: Exception) -> None:
         try:
             self._cache.flush()
-        except Exception as also:
-            said = f"is damaged ({_said(error)}) and cannot be emptied ({_said(also)}), so n2n compiles in each process"
+        except Exception as second:
+            state = f"is damaged ({_reason(error)}) and cannot be emptied ({_reason(second)})"
+            message = f"{state}, so n2n compiles again in each process"
         else:
-            said = f"was damaged ({_said(error)}) and is made anew"
-        self._warn(said)
+            message = f"was damaged ({_reason(error)}) and has been emptied"
+        self._warn(message)
 
-    def _warn(self, said: str) -> None:
-        if not TolerantCache.told:
-            TolerantCache.told = True
+    def _warn(self, message: str) -> None:
+        if not TolerantCache.has_warned:
+            TolerantCache.has_warned = True
             folder = self._cache.cache_path
             warnings.warn(
-                f"numba's cache in {folder} {said}. NUMBA_CACHE_DIR names another folder", RuntimeWarning, stacklevel=3
+                f"numba's cache in {folder} {message}. NUMBA_CACHE_DIR names another folder",
+                RuntimeWarning,
+                stacklevel=3,
             )
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
 
 
 def cores() -> int:
-    """The cores that this process may use, no more than ``$OMP_NUM_THREADS``, which limits torch's threads too.
+    """Number of cores that this process may use, at most ``$OMP_NUM_THREADS``, which also limits torch's threads.
 
-    A container's limit of processor time counts as so many cores, rounded up.
+    A container's limit of processor time counts as a number of cores, rounded up.
     """
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([there, *_quota(CONTROL_GROUP), *threads_from_environment()]))
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([available, *_quota(CONTROL_GROUP), *threads_from_environment()]))
 
 
 def threads_from_environment() -> list[int]:
-    """The number of threads that the user names by ``$OMP_NUM_THREADS``, or none."""
+    """The number of threads in ``$OMP_NUM_THREADS``; empty if it is not set."""
     value = os.environ.get(THREADS_VARIABLE, "")
     return [int(value)] if value.isdecimal() else []
 
 
 @cache
 def _quota(path: str | os.PathLike) -> list[int]:
-    """The limit that a container's control group sets, in cores, or none."""
+    """The limit of a container's control group, in cores; empty if there is none."""
     try:
         share, period = Path(path).read_text().split()
     except (OSError, ValueError):

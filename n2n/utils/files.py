@@ -15,13 +15,14 @@ _MAX_NAME = 60  # characters of a file's name that its temporary file repeats
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write beside ``path``, flush to the disk, and rename over it: a reader sees the old file or the new one.
+    """Write a temporary file, flush it to the disk, and rename it to ``path``: readers see the old file or the new one.
 
-    What is at ``path`` keeps what it was but for its content: of a link the file that it leads to is replaced, and a
-    file keeps its mode, its owner where that is allowed, and its further attributes, such as access lists.
+    Only the content of an existing file changes: a link stays and its target is replaced, and a file keeps its mode,
+    its owner if the system allows it, and its extended attributes, such as access lists. Packages for atomic writes
+    replace links and drop attributes.
 
     Raises:
-        ValueError: a file that may not be written to, a folder, a device, or a link that leads nowhere.
+        ValueError: a read-only file, a folder, a device, or a link without a target.
     """
     place = Path(os.path.realpath(path))
     before = _replaceable(path, place)
@@ -30,7 +31,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
         with open(beside, "wb") as file:
             write(file)
             if before is not None:
-                _take_after(file.fileno(), place, before)
+                _copy_attributes(file.fileno(), place, before)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, place)
@@ -39,44 +40,44 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
 
 
 def _replaceable(path: Path, place: Path) -> os.stat_result | None:
-    """What is at the end of ``path``, or None if nothing is."""
+    """Status of the file that ``path`` leads to; None if there is none."""
     try:
-        found = os.stat(place)
+        status = os.stat(place)
     except FileNotFoundError:
-        found = None
-    except OSError as error:  # a circle of links
+        status = None
+    except OSError as error:  # links in a circle
         raise ValueError(f"{path} cannot be written: {error.strerror}") from None
-    if found is None and os.path.islink(path):
+    if status is None and os.path.islink(path):
         raise ValueError(f"{path} cannot be written: it is a link to {os.readlink(path)}, which is not there")
-    if found is not None and not stat.S_ISREG(found.st_mode):
+    if status is not None and not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path} cannot be written: it is a folder or a device, no plain file")
-    # The mode is asked too, because root may write what its owner has made read-only.
-    if found is not None and not (found.st_mode & 0o222 and os.access(place, os.W_OK)):
-        mode = stat.S_IMODE(found.st_mode)
+    # The mode is checked too, because root may write to read-only files.
+    if status is not None and not (status.st_mode & 0o222 and os.access(place, os.W_OK)):
+        mode = stat.S_IMODE(status.st_mode)
         raise ValueError(f"{path} cannot be written: it is read-only (mode {mode:04o}); name another file, or chmod it")
-    return found
+    return status
 
 
-def _take_after(file: int, place: Path, before: os.stat_result) -> None:
-    """Give an open file the owner, the mode and the attributes of the one that it will replace."""
+def _copy_attributes(file: int, place: Path, before: os.stat_result) -> None:
+    """Give an open file the owner, mode and extended attributes of the file that it will replace."""
     if (os.fstat(file).st_uid, os.fstat(file).st_gid) != (before.st_uid, before.st_gid):
         with contextlib.suppress(OSError):
             os.fchown(file, before.st_uid, before.st_gid)
     os.fchmod(file, stat.S_IMODE(before.st_mode))
-    with contextlib.suppress(OSError, AttributeError):  # a file system or a system without them
+    with contextlib.suppress(OSError, AttributeError):  # the system or the file system has none
         for name in os.listxattr(place):
             os.setxattr(file, name, os.getxattr(place, name))
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Delete what ``write_atomic`` was writing into a folder when it was killed; for the folder's only writer."""
+    """Delete the temporary files of killed ``write_atomic`` calls; only for a folder that nobody else writes to."""
     for path in folder.glob(".*.part"):
         if re.fullmatch(r"\..+\.\d+\.part", path.name) and path.is_file():
             path.unlink()
 
 
 def make_folder(folder: Path) -> list[Path]:
-    """Make a folder and those that it lies in; the ones that were not there, innermost first."""
+    """Make a folder and its parents; return those that did not exist, innermost first."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +88,7 @@ def make_folder(folder: Path) -> list[Path]:
 
 
 def remove_empty(folders: list[Path]) -> None:
-    """Remove those of some folders that are empty, innermost first."""
+    """Remove the folders that are empty, in the order given."""
     for folder in folders:
         with contextlib.suppress(OSError):
             folder.rmdir()
@@ -95,7 +96,7 @@ def remove_empty(folders: list[Path]) -> None:
 
 @contextlib.contextmanager
 def making_folder(folder: Path) -> Iterator[None]:
-    """Make a folder for what the block does in it; if the block fails, what was made and is empty is removed again."""
+    """Make a folder for the block; if the block fails, the new folders that are still empty are removed."""
     made = make_folder(folder)
     try:
         yield
@@ -114,16 +115,16 @@ def sync(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file."""
+    """Write a value to a JSON file, in one step."""
     write_atomic(path, lambda file: file.write((json.dumps(value, indent=2, allow_nan=False) + "\n").encode()))
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file's value.
+    """The value of a JSON file.
 
     Raises:
-        OSError: no such file, or one that is a pipe or a device, which might never end.
-        ValueError: it holds no JSON.
+        OSError: no such file, or a pipe or device, which might never end.
+        ValueError: the file is not JSON.
     """
     if path.exists() and not path.is_file():
         raise OSError(f"{path} is no regular file")
@@ -134,7 +135,7 @@ def from_json(text: bytes) -> Any:
     """The value of a JSON text.
 
     Raises:
-        ValueError: it is none, or nested too deeply.
+        ValueError: the text is not JSON, or is nested too deeply.
     """
     try:
         return json.loads(text)
@@ -146,27 +147,27 @@ def read_object(path: Path) -> dict[str, Any]:
     """A JSON file's object.
 
     Raises:
-        OSError, ValueError: as ``read_json``, or it holds something else.
+        OSError, ValueError: as ``read_json``, or the value is not an object.
     """
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise ValueError(f"saw a {type(found).__name__}; an object is needed")
-    return found
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise ValueError(f"saw a {type(value).__name__}; an object is needed")
+    return value
 
 
 def read_object_or_empty(path: Path) -> dict[str, Any]:
-    """A JSON file's object; empty if the file is not there or holds none."""
+    """A JSON file's object; empty if the file does not exist or is not an object."""
     try:
         return read_object(path)
     except (OSError, ValueError):
         return {}
 
 
-def tail(path: Path, most: int) -> str:
-    """At most the last ``most`` bytes of a text file; empty if it cannot be read."""
+def tail(path: Path, max_bytes: int) -> str:
+    """The last ``max_bytes`` bytes of a text file, or all of it; empty if it cannot be read."""
     try:
         with open(path, "rb") as file:
-            file.seek(max(0, path.stat().st_size - most))
+            file.seek(max(0, path.stat().st_size - max_bytes))
             return file.read().decode(errors="replace")
     except OSError:
         return ""

@@ -1,4 +1,8 @@
-"""Locks that the system releases when their holder ends, and whether what is held is still in its place."""
+"""Locks that the system releases when their holder ends, and folders that notice when they are moved.
+
+filelock does not fit: it cannot test from outside, without writing, whether another process holds a lock, and does not
+notice that a lock file was moved.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # as file systems say that they have none
-_BLINK = 0.05  # seconds, in which one who only looks at a lock lets go of it
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # errors of file systems without locks
+_RETRY_AFTER = 0.05  # seconds, enough for ``is_locked`` elsewhere to release its shared lock
 
 
 class LockHeld(RuntimeError):
@@ -20,7 +24,7 @@ class LockHeld(RuntimeError):
 
 
 class NoLocks(OSError):
-    """The file system has no locks; the message says so and names a way on."""
+    """The file system has no locks; the message suggests where to write instead."""
 
     def __init__(self, folder: Path, reason: str) -> None:
         super().__init__(
@@ -30,16 +34,16 @@ class NoLocks(OSError):
 
 
 class FolderGone(RuntimeError):
-    """A folder that this process works in, or its lock there, was moved, deleted or replaced."""
+    """A folder in use, or its lock file, was moved, deleted or replaced."""
 
 
 @dataclass(frozen=True)
 class OpenedPath:
-    """A file or folder that this process holds open, and the path that it was opened by.
+    """An open file or folder and the path that it was opened by.
 
     Args:
-        path: where it was.
-        handle: of the open file.
+        path: path when it was opened.
+        handle: file descriptor.
     """
 
     path: Path
@@ -47,7 +51,7 @@ class OpenedPath:
 
     @property
     def in_place(self) -> bool:
-        """Whether the path still leads to it."""
+        """Whether the path still leads to this file or folder."""
         try:
             return os.path.samestat(os.fstat(self.handle), os.stat(self.path))
         except OSError:
@@ -55,7 +59,7 @@ class OpenedPath:
 
     @property
     def whereabouts(self) -> str | None:
-        """Its path now, if the system tells; None if it was deleted."""
+        """The current path; None if it was deleted or the system does not say."""
         try:
             path = os.readlink(f"/proc/self/fd/{self.handle}")
         except OSError:
@@ -65,7 +69,7 @@ class OpenedPath:
 
 @contextlib.contextmanager
 def opened_folder(path: Path) -> Iterator[OpenedPath]:
-    """Hold a folder open."""
+    """Keep a folder open."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield OpenedPath(path, handle)
@@ -75,30 +79,28 @@ def opened_folder(path: Path) -> Iterator[OpenedPath]:
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[OpenedPath]:
-    """Hold an exclusive lock on a file, which is made if need be and stays.
-
-    Processes that this one starts do not inherit it.
+    """Hold an exclusive lock on a file. The file is created if necessary and stays; child processes do not inherit it.
 
     Args:
-        path: of the file, empty for ever.
-        wait: for the holder to leave.
+        path: the lock file, which stays empty.
+        wait: whether to wait until the holder releases the lock.
 
     Raises:
-        Held: it is held and ``wait`` is off.
-        NoLocks: the file system has none; a file that was made for the lock is removed.
+        LockHeld: the lock is held, and ``wait`` is false.
+        NoLocks: the file system has no locks. A lock file that was created is removed.
     """
     new = not path.exists()
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         try:
-            granted = _granted(handle, wait)
+            acquired = _acquire(handle, wait)
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
             if new:
                 path.unlink(missing_ok=True)
             raise NoLocks(path.parent, error.strerror) from None
-        if not granted:
+        if not acquired:
             raise LockHeld(str(path))
         yield OpenedPath(path, handle)
     finally:
@@ -106,30 +108,30 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[OpenedPath]:
 
 
 def is_locked(path: Path) -> bool | None:
-    """Whether someone holds the lock; None where that cannot be known. Nothing is made or written."""
+    """Whether the lock is held; None if that cannot be known. Creates and writes nothing."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return None
     try:
-        return not _tried(handle, fcntl.LOCK_SH)
+        return not _try_lock(handle, fcntl.LOCK_SH)
     except OSError:
         return None
     finally:
         os.close(handle)
 
 
-def _granted(handle: int, wait: bool) -> bool:
+def _acquire(handle: int, wait: bool) -> bool:
     if wait:
         fcntl.flock(handle, fcntl.LOCK_EX)
         return True
-    if _tried(handle):
+    if _try_lock(handle):
         return True
-    time.sleep(_BLINK)
-    return _tried(handle)
+    time.sleep(_RETRY_AFTER)
+    return _try_lock(handle)
 
 
-def _tried(handle: int, kind: int = fcntl.LOCK_EX) -> bool:
+def _try_lock(handle: int, kind: int = fcntl.LOCK_EX) -> bool:
     try:
         fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,8 @@
-"""The one way from what a user writes to a path, and the one way from a name to the name of a folder."""
+"""Checks of the paths that users write, and folder names made from arbitrary names.
+
+platformdirs and pathvalidate do not replace this module: the first has no checks, the second does not expand ``~`` or
+recognise URLs.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +16,20 @@ from pydantic import AfterValidator, BeforeValidator
 
 from n2n.utils.strict import short_repr
 
-MAX_PART, MAX_PATH = 255, 4095  # bytes of a name and of a path, as Linux has them
+MAX_PART, MAX_PATH = 255, 4095  # bytes of a name and of a path on Linux
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")  # pathlib makes s3:/ of s3://
 
 
-def path_text(given: str | os.PathLike) -> str:
-    """A path as text, with ``~`` replaced by the home it stands for; the file system is not looked at otherwise.
+def path_text(value: str | os.PathLike) -> str:
+    """A path as text, with ``~`` expanded; the file system is not accessed otherwise.
 
     Raises:
-        ValueError: something else than a path, a URL (the message names its scheme), a home that there is not, a null
-            character, or a name or path that is too long for a file system.
+        ValueError: not a path, a URL (the message names its scheme), an unknown home, a null character, or a name or
+            path that is too long for a file system.
     """
-    text = os.fspath(given) if isinstance(given, str | os.PathLike) else given
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else value
     if not isinstance(text, str):
-        raise ValueError(f"saw {short_repr(given)}; the path of a file or folder is needed")
+        raise ValueError(f"saw {short_repr(value)}; the path of a file or folder is needed")
     if scheme := _SCHEME.match(text):
         raise ValueError(f"saw {short_repr(text)}, a URL of scheme {scheme[1]!r}; a path on this machine is needed")
     if "\0" in text:
@@ -49,14 +53,14 @@ def path_text(given: str | os.PathLike) -> str:
     return text
 
 
-def checked_path(given: str | os.PathLike, what: str) -> Path:
-    """A path, absolute, that can be read from or written to as far as its own text and links say.
+def checked_path(value: str | os.PathLike, what: str) -> Path:
+    """An absolute path whose text is valid and whose links all have targets.
 
     Raises:
-        ValueError: as ``readable``, or a link on the way that leads nowhere; the message begins with ``what``.
+        ValueError: as ``path_text``, or a link without a target in the path; the message begins with ``what``.
     """
     try:
-        path = Path(path_text(given)).absolute()
+        path = Path(path_text(value)).absolute()
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from None
     for part in (path, *path.parents):
@@ -65,39 +69,39 @@ def checked_path(given: str | os.PathLike, what: str) -> Path:
     return path
 
 
-def folder_name(text: str, most: int = 80) -> str:
-    """A name as the name of a folder: letters, digits and any of _.+- alone, neither empty nor hidden.
+def folder_name(text: str, max_length: int = 80) -> str:
+    """A folder name for any text: only letters, digits and _.+-, neither empty nor hidden.
 
-    Of a name longer than ``most`` the rest is replaced by a hash of the whole.
+    The end of a longer name is replaced by a hash of the text.
     """
-    return shorten(slug(text.lstrip("-.")), most, text)
+    return shorten(slug(text.lstrip("-.")), max_length, text)
 
 
 def slug(text: str) -> str:
-    """A text with every run of other characters than letters, digits and any of _.+- replaced by a hyphen."""
+    """A text with a hyphen for every run of characters other than letters, digits and _.+-."""
     return re.sub(r"[^A-Za-z0-9_.+-]+", "-", text) or "-"
 
 
-def shorten(name: str, most: int, whole: str) -> str:
-    """A name of ``most`` characters at the most; what is cut off is replaced by a hash of ``whole``."""
-    return name if len(name) <= most else truncate(name, most, whole)
+def shorten(name: str, max_length: int, whole: str) -> str:
+    """``name`` if it has at most ``max_length`` characters, else as ``truncate``."""
+    return name if len(name) <= max_length else truncate(name, max_length, whole)
 
 
-def truncate(name: str, most: int, whole: str) -> str:
-    """The beginning of a name and a hash of ``whole``, ``most`` characters at the most."""
-    return f"{name[: most - 9]}-{hashlib.sha256(whole.encode(errors='surrogatepass')).hexdigest()[:8]}"
+def truncate(name: str, max_length: int, whole: str) -> str:
+    """The beginning of a name and a hash of ``whole``: at most ``max_length`` characters."""
+    return f"{name[: max_length - 9]}-{hashlib.sha256(whole.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def path_or_default(value: object) -> object:
-    """A path as text, ``~`` expanded; "" stands for a default, and is left."""
+    """A path as text with ``~`` expanded; "" stands for a default and stays."""
     return value if value == "" else path_text(value)
 
 
-def _no_file(folder: str) -> str:
-    if folder and (place := Path(folder)).exists() and not place.is_dir():
+def _not_a_file(folder: str) -> str:
+    if folder and Path(folder).exists() and not Path(folder).is_dir():
         raise ValueError(f"saw {short_repr(folder)}, which is a file; a folder is needed")
     return folder
 
 
 PathText = Annotated[str, BeforeValidator(path_or_default)]
-FolderText = Annotated[PathText, AfterValidator(_no_file)]
+FolderText = Annotated[PathText, AfterValidator(_not_a_file)]

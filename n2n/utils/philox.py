@@ -1,6 +1,8 @@
-"""Philox4x32-10, a counter-based random number generator, compiled and in numpy.
+"""Philox4x32-10, a counter-based random number generator, compiled by numba and in numpy.
 
-Every number is a pure function of (key, counter), so a sequence can be drawn at any place, in any order, on any thread.
+Every number is a pure function of (key, counter), so sequences can be drawn in any order, on any thread or machine.
+``numpy.random.Philox`` is Philox4x64, and compiled code cannot call it for a single counter.
+
 Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
 
@@ -20,7 +22,7 @@ _5, _6, _26 = np.uint64(5), np.uint64(6), np.uint64(26)
 
 
 def derive_key(*parts: object) -> tuple[np.uint64, np.uint64]:
-    """Two 32-bit key words that depend on every part, alike on every machine and version."""
+    """Two 32-bit key words that depend on every part and are equal on every machine and version."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return np.uint64(int.from_bytes(digest[:4], "little")), np.uint64(int.from_bytes(digest[4:], "little"))
 
@@ -29,7 +31,7 @@ def derive_key(*parts: object) -> tuple[np.uint64, np.uint64]:
 def philox(c0, c1, c2, c3, k0, k1):
     """Four 32-bit words for the counter (c0, c1, c2, c3) and the key (k0, k1).
 
-    All are uint64 that hold 32 bits: scalars where compiled; ``philox.py_func`` takes arrays as well.
+    All are uint64 values of 32 bits. The compiled function takes scalars; ``philox.py_func`` also takes arrays.
     """
     for _ in range(10):
         product_0 = _MULTIPLIER_0 * c0
@@ -51,8 +53,8 @@ def uniform(high, low):
 def fill_uniforms(index, count, c2, c3, k0, k1, words, values):
     """Two uniforms ``values (2, lanes)`` for the counters (index (2, lanes), c2, c3) of the first ``count`` lanes.
 
-    The same numbers as ``philox`` gives, a round of all lanes at a time, which compiles to vector instructions;
-    ``words (4, lanes)`` is scratch.
+    The numbers equal those of ``philox``. Each round runs over all lanes, which compiles to vector instructions.
+    ``words (4, lanes)`` is scratch space.
     """
     for lane in range(count):
         words[0, lane], words[1, lane] = index[0, lane], index[1, lane]

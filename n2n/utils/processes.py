@@ -1,4 +1,7 @@
-"""Processes and those that started them: whether one outlives the other, and for how long."""
+"""Processes and their parents: which ends with the other, and when.
+
+psutil can report a parent but not end a process with it, which needs the system calls here.
+"""
 
 from __future__ import annotations
 
@@ -13,29 +16,29 @@ _PDEATHSIG = 1  # of prctl, from linux/prctl.h
 
 
 def end_with_parent(number: signal.Signals) -> None:
-    """Have the system send this process a signal when its parent ends, be it killed; on Linux alone."""
+    """Have the system send this process a signal when its parent ends, even if it is killed; on Linux only."""
     parent = os.getppid()
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(_PDEATHSIG, int(number))
-    if os.getppid() != parent:  # it ended meanwhile
+    if os.getppid() != parent:  # the parent ended before the call
         os.kill(os.getpid(), number)
 
 
 class KernelParent:
-    """The program that started this process if it is a notebook's kernel, such as papermill; else nobody."""
+    """The parent of a notebook's kernel, such as papermill; without effect in any other process."""
 
     def __init__(self) -> None:
-        named = os.environ.get("JPY_PARENT_PID", "")  # processes that a kernel starts inherit it
-        self._number = os.getppid() if named == str(os.getppid()) else None
+        kernel_parent = os.environ.get("JPY_PARENT_PID", "")  # child processes of a kernel inherit it
+        self._number = os.getppid() if kernel_parent == str(os.getppid()) else None
 
     @property
     def gone(self) -> bool:
-        """Whether it has ended."""
+        """Whether the parent has ended."""
         return self._number is not None and os.getppid() != self._number
 
 
 class _Anyone(int):
-    """A process's number that equals every other."""
+    """A process number that equals every other."""
 
     __hash__ = int.__hash__
 
@@ -48,9 +51,9 @@ class _Anyone(int):
 
 @contextlib.contextmanager
 def outliving_parent() -> Iterator[None]:
-    """A notebook's kernel lives on when the program that started it ends, so that it can save; until this is left.
+    """Within this context a notebook's kernel survives its parent, so that it can save.
 
-    ipykernel compares its parent's number once a second, and ends the process at once where it has changed.
+    ipykernel compares its parent's number once a second and ends the process at once if the number has changed.
     """
     module = sys.modules.get("ipykernel.kernelapp")
     app = module.IPKernelApp.instance() if module and module.IPKernelApp.initialized() else None

@@ -1,4 +1,7 @@
-"""How a run tells where it is: a bar for a person, a flushed line every few seconds for a file."""
+"""Progress of long work: a bar for a person, a flushed line every few seconds for a log file.
+
+tqdm draws the bar. Into a file it would write a carriage return each refresh and no readable lines.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ PERIOD = 5.0  # seconds between lines
 
 
 def in_watched_notebook() -> bool:
-    """Whether a person looks on from a notebook, whose front end can answer a question.
+    """Whether this runs in a notebook that a person has open.
 
     JupyterLab lets its kernels ask for input; papermill, nbconvert and nbval do not.
     """
@@ -24,36 +27,36 @@ def in_watched_notebook() -> bool:
 
 
 def watched() -> bool:
-    """Whether a person looks on, from a notebook or a terminal."""
+    """Whether a person watches, in a notebook or a terminal."""
     return in_watched_notebook() if _kernel() is not None else sys.stdout.isatty()
 
 
 def _kernel() -> Any:
-    """The notebook's kernel that this code runs in, if it does."""
+    """The notebook's kernel that runs this code; None outside notebooks."""
     if "IPython" not in sys.modules:
         return None
     return getattr(sys.modules["IPython"].get_ipython(), "kernel", None)
 
 
 def print_line(line: str) -> None:
-    """Print a line at once; a terminal that was closed, or a pipe that nobody reads, is no reason to end."""
+    """Print a line and flush it; a closed terminal or a pipe without a reader is ignored."""
     with contextlib.suppress(OSError):
         print(line, flush=True)
 
 
 def announce(line: str, log: Callable[[str], None]) -> None:
-    """Say a line at once, on the console and in the log."""
+    """Print a line at once, and log it."""
     print_line(line)
     log(line)
 
 
 def track(items: Iterable[Item], unit: str, total: int | None = None) -> Iterator[Item]:
-    """The items, while a bar or lines tell how many are done; nothing is shown of what ends within a period.
+    """Iterate over items and show progress; a loop that ends within ``PERIOD`` shows nothing.
 
     Args:
-        items: what a loop goes through.
-        unit: what an item is.
-        total: how many there are (None: ``len(items)``), or the most that there may be.
+        items: items to iterate over.
+        unit: name of an item.
+        total: number of items, or an upper bound (None: ``len(items)``).
     """
     with Progress(0, len(items) if total is None else total, unit=unit, delay=PERIOD) as progress:
         for done, item in enumerate(items, start=1):
@@ -62,16 +65,16 @@ def track(items: Iterable[Item], unit: str, total: int | None = None) -> Iterato
 
 
 class Progress:
-    """Shows steps done and the latest values; use as a context manager.
+    """Shows the number of steps done and the latest values; use as a context manager.
 
     Args:
-        done: steps already made.
-        total: steps to make in all.
-        log: also given each line, whoever looks on.
-        unit: what a step is.
-        bar: whether a bar takes the place of lines (None: where a person looks on).
-        say: what else is done with a line.
-        delay: seconds before which nothing is shown.
+        done: steps done before.
+        total: steps in all.
+        log: called with each line, whether or not a person watches.
+        unit: name of a step.
+        bar: whether to show a bar instead of lines (None: if a person watches).
+        print_line: called with each line if there is no bar.
+        delay: seconds during which nothing is shown at first.
     """
 
     def __init__(
@@ -85,12 +88,12 @@ class Progress:
         print_line: Callable[[str], None] = print_line,
         delay: float = 0.0,
     ) -> None:
-        self._first, self._total, self._log, self._unit, self._say = done, total, log, unit, print_line
+        self._first, self._total, self._log, self._unit, self._print_line = done, total, log, unit, print_line
         bar = watched() if bar is None else bar
-        self._began = self._said = time.monotonic()
+        self._began = self._printed = time.monotonic()
         self._delay = delay
-        shape = {"total": total, "initial": done, "unit": unit, "dynamic_ncols": True}
-        self._bar = tqdm(**shape, delay=delay) if bar else None
+        options = {"total": total, "initial": done, "unit": unit, "dynamic_ncols": True}
+        self._bar = tqdm(**options, delay=delay) if bar else None
 
     def __enter__(self) -> Progress:
         return self
@@ -100,21 +103,21 @@ class Progress:
             self._bar.close()
 
     def update(self, done: int, values: dict[str, str]) -> None:
-        """Tell that ``done`` steps are made; lines come at most once a period, and at the last step."""
+        """Show that ``done`` steps are done; lines come at most once a period, and at the last step."""
         if self._bar is not None:
             self._bar.set_postfix(values, refresh=False)
             self._bar.update(done - self._bar.n)
         now = time.monotonic()
-        due = done >= self._total or now - self._said >= PERIOD
+        due = done >= self._total or now - self._printed >= PERIOD
         if not due or now - self._began < self._delay:
             return
-        self._said = now
+        self._printed = now
         line = self._line(done, values, now)
         self._log(line)
         if self._bar is None:
-            self._say(line)
+            self._print_line(line)
 
     def _line(self, done: int, values: dict[str, str], now: float) -> str:
         left = (now - self._began) / (done - self._first) * (self._total - done)
-        said = [f"{name} {value}" for name, value in values.items()]
-        return "  ".join([f"{self._unit} {done}/{self._total}", *said, f"{left:.0f} s left"])
+        parts = [f"{name} {value}" for name, value in values.items()]
+        return "  ".join([f"{self._unit} {done}/{self._total}", *parts, f"{left:.0f} s left"])

@@ -1,4 +1,4 @@
-"""Files of rows: JSON objects appended as lines, each with a checksum, so that a damaged or torn line is noticed."""
+"""Files of rows: JSON objects, one appended to each line with a checksum that exposes damaged and torn lines."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _BLOCK, _MAX_SPAN = 2**16, 2**28  # bytes at a file's end in which its last row 
 
 
 class DamagedFile(ValueError):
-    """A row that is not as it was written; the message names its file and its place there."""
+    """A row differs from what was written; the message names the file and the line."""
 
 
 def append_row(path: Path, row: dict[str, Any]) -> bytes:
-    """Add one object as one line, with a checksum of the rest of the line as its last field, ``crc``.
+    """Append an object as one line. Its last field, ``crc``, is the checksum of the rest.
 
     Returns:
-        the line.
+        The line.
     """
     assert row, "a row has fields"
     assert "crc" not in row, "crc is the checksum's own field"
@@ -36,16 +36,16 @@ def append_row(path: Path, row: dict[str, Any]) -> bytes:
 
 
 def is_intact(line: bytes) -> bool:
-    """Whether a line, with its newline, is one that ``append_row`` wrote, unchanged since."""
+    """Whether a line, including its newline, is unchanged since ``append_row`` wrote it."""
     body = memoryview(line)[:-_SEAL_LENGTH]
     return line[-_SEAL_LENGTH:] == _SEAL % zlib.crc32(b"}", zlib.crc32(body))
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    """Every line of a file of rows, with its newline; a last one torn by a crash is left out. None without a file.
+    """Every line of a file of rows, including its newline, but no last line torn by a crash; nothing without a file.
 
     Raises:
-        DamagedFile: a line that is not as it was written; after those before it.
+        DamagedFile: a line differs from what was written; the lines before it come first.
     """
     if not path.is_file():
         return
@@ -59,19 +59,19 @@ def read_lines(path: Path) -> Iterator[bytes]:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Every row of a file of rows, without its checksum; a last one torn by a crash is left out.
+    """Every row of a file, without its checksum; a last line torn by a crash is left out.
 
     Raises:
-        DamagedFile: a row that is not as it was written.
+        DamagedFile: a row differs from what was written.
     """
     return [parse_row(line) for line in read_lines(path)]
 
 
 def last_row(path: Path) -> dict[str, Any] | None:
-    """The last whole row of a file of rows, however long the file and the row; None if there is none.
+    """The last complete row of a file of rows; None if there is none. Only the end of the file is read.
 
     Raises:
-        DamagedFile: that row is not as it was written, or none ends in the last 256 MB.
+        DamagedFile: the row differs from what was written, or no row ends in the last 256 MB.
     """
     if not path.is_file():
         return None
@@ -80,7 +80,7 @@ def last_row(path: Path) -> dict[str, Any] | None:
         span = min(size, _BLOCK)
         while True:
             file.seek(size - span)
-            lines = file.read(span).rsplit(b"\n", 2)  # what follows the last newline was never finished
+            lines = file.read(span).rsplit(b"\n", 2)  # a torn line may follow the last newline
             if len(lines) == 3 or span == size:
                 break
             if span >= _MAX_SPAN:
@@ -95,14 +95,14 @@ def last_row(path: Path) -> dict[str, Any] | None:
 
 
 def parse_row(line: bytes) -> dict[str, Any]:
-    """The row that a sound line holds, without its checksum."""
+    """The row in an intact line, without its checksum."""
     row = from_json(line)
     del row["crc"]
     return row
 
 
 def _damaged(path: Path, where: str, line: bytes) -> DamagedFile:
-    shown = line[:40].decode(errors="replace").strip() + ("..." if len(line) > 40 else "")
+    beginning = line[:40].decode(errors="replace").strip() + ("..." if len(line) > 40 else "")
     return DamagedFile(
-        f"{path}, {where}: {shown!r} is no row as it was written; training again into the folder sets it aside"
+        f"{path}, {where}: {beginning!r} is no row as it was written; training again into the folder sets it aside"
     )

@@ -1,4 +1,7 @@
-"""Strict values: frozen, unknown names refused, and everything that is wrong said at once."""
+"""Strict values: pydantic models that are frozen, refuse unknown names and report all errors at once.
+
+pydantic's own messages neither suggest the nearest name nor bound the length of the value that they repeat.
+"""
 
 from __future__ import annotations
 
@@ -24,18 +27,18 @@ if TYPE_CHECKING:
     from typing import Self
 
 
-MAX_INTEGER = 2**62 - 1  # of an index, a size or a seed
+MAX_INTEGER = 2**62 - 1  # largest index, size or seed
 MAX_REPR = 160  # characters of a value in a message
-MAX_SENTENCE = 2000  # characters of what is said of one field
-MAX_SENTENCES = 20  # in one refusal
-MAX_NAMES = 60  # in one list of names allowed
-MIN_SIMILARITY = 0.65  # difflib's ratio, from which a name is taken for a misspelling of another
-RECORDED = "recorded"  # key of pydantic's context: the values were written down earlier, maybe on another machine
+MAX_SENTENCE = 2000  # characters of the message for one field
+MAX_SENTENCES = 20  # messages in one error
+MAX_NAMES = 60  # allowed names that a message lists
+MIN_SIMILARITY = 0.65  # difflib's ratio from which a name counts as a misspelling of another
+RECORDED = "recorded"  # key of pydantic's context: the values come from a file, perhaps of another machine
 _PACKAGE = str(Path(__file__).parents[1])
 
 
 class _Short(reprlib.Repr):
-    """``repr`` of bounded length and work."""
+    """``repr`` of bounded length and cost."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,51 +46,62 @@ class _Short(reprlib.Repr):
         self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = self.maxdeque = 8
 
     def repr_int(self, number: int, level: int) -> str:
-        # Python itself refuses to write out an integer of thousands of digits.
+        # Python refuses to print integers of thousands of digits.
         return repr(number) if number.bit_length() <= 128 else f"<an integer of {number.bit_length():,} bits>"
 
 
 def short_repr(value: object) -> str:
-    """``repr(value)`` for a message: on one line, ``LONGEST`` characters at most, even if the object's own fails."""
+    """``repr(value)`` on one line of at most ``MAX_REPR`` characters, even if the object's own ``repr`` fails."""
     try:
         return shorten(" ".join(_Short().repr(value).split("\n")), MAX_REPR)
-    except Exception:  # the repr of a stranger's object may raise anything
+    except Exception:  # the repr of a foreign object may raise anything
         return f"<a {type(value).__name__}>"
 
 
-def shorten(text: str, most: int) -> str:
-    """A text without its middle if it is longer than ``most`` characters."""
-    return text if len(text) <= most else f"{text[: most // 2]} ... {text[len(text) + 5 - most + most // 2 :]}"
+def shorten(text: str, max_length: int) -> str:
+    """``text`` without its middle if it has more than ``max_length`` characters."""
+    if len(text) <= max_length:
+        return text
+    half = max_length // 2
+    return f"{text[:half]} ... {text[len(text) + 5 - max_length + half :]}"
 
 
 def nearest_name(value: object, allowed: Iterable[object]) -> str:
-    """The clause "; did you mean 'x'?" for the allowed name that ``value`` misspells or begins, or an empty string."""
+    """The clause "; did you mean 'x'?" for the allowed name that ``value`` misspells or begins; else empty."""
     if not isinstance(value, str) or len(value) > MAX_REPR:
         return ""
-    by_lower, given = {str(name).lower(): str(name) for name in allowed}, value.lower()
-    begun = [name for name in by_lower if name.split("_")[0] == given]
-    close = difflib.get_close_matches(given, by_lower, n=1, cutoff=MIN_SIMILARITY) or begun
+    by_lower, lower = {str(name).lower(): str(name) for name in allowed}, value.lower()
+    longer = [name for name in by_lower if name.split("_")[0] == lower]
+    close = difflib.get_close_matches(lower, by_lower, n=1, cutoff=MIN_SIMILARITY) or longer
     return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
 def unknown(what: str, value: object, allowed: Iterable[object]) -> str:
-    """The message for a name that is not among those allowed: value seen, nearest name, names allowed."""
+    """Error message for a name that is not allowed: the value seen, the nearest name, the allowed names."""
     names = [str(name) for name in allowed]
     more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
     listed = shorten(", ".join(names[:MAX_NAMES]), MAX_SENTENCE // 2)
     return f"unknown {what} {short_repr(value)}{nearest_name(value, names)} (allowed: {listed}{more})"
 
 
-def as_integer(what: str, value: object, least: int, most: int = MAX_INTEGER) -> int:
-    """``value`` as an int, or a ``ValueError`` if it is not a whole number from ``least`` to ``most``."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
-        limit = "2**62 - 1" if most == MAX_INTEGER else most
-        raise ValueError(f"{what}: saw {short_repr(value)}; a whole number from {least} to {limit} is needed")
+def as_integer(what: str, value: object, min_value: int, max_value: int = MAX_INTEGER) -> int:
+    """``value`` as an int.
+
+    Raises:
+        ValueError: not a whole number from ``min_value`` to ``max_value``; the message begins with ``what``.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or not min_value <= value <= max_value:
+        limit = "2**62 - 1" if max_value == MAX_INTEGER else max_value
+        raise ValueError(f"{what}: saw {short_repr(value)}; a whole number from {min_value} to {limit} is needed")
     return int(value)
 
 
 def as_positive(what: str, value: object, unit: str) -> float:
-    """``value`` as a float, or a ``ValueError`` if it is not a positive number that a float holds."""
+    """``value`` as a float.
+
+    Raises:
+        ValueError: not a positive finite number; the message begins with ``what`` and names the ``unit``.
+    """
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value <= sys.float_info.max:
         raise ValueError(f"{what}: saw {short_repr(value)}; a positive number of {unit} is needed")
     return float(value)
@@ -115,34 +129,34 @@ NonNegative = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_
 
 
 class SeveralErrors(ValueError):
-    """Several faults between the fields of a ``Strict`` value, a sentence each."""
+    """Several errors between the fields of a ``Strict`` value, one message each."""
 
 
 class Refused(ValueError):
-    """The refusal of a ``Strict`` value: its class's name, then a (field, what is wrong) pair for each wrong field.
+    """Error of a ``Strict`` value: the name of its class, then a (field, message) pair for each error.
 
-    The field is empty where the fault lies between fields. Jupyter shows the refusal and the reader's own line without
-    the rest of the traceback, because the fault is in the values; ``%debug`` still has every frame.
+    The field is empty for an error between fields. Jupyter shows the message and the user's own line without the rest of
+    the traceback, because the error is in the values; ``%debug`` still has every frame.
     """
 
     @property
     def wrong(self) -> tuple[tuple[str, str], ...]:
-        """The pairs."""
+        """The (field, message) pairs."""
         return self.args[1:]
 
     def __str__(self) -> str:
-        lines = [f"  - {said}" for _, said in self.wrong[:MAX_SENTENCES]]
+        lines = [f"  - {message}" for _, message in self.wrong[:MAX_SENTENCES]]
         more = len(self.wrong) - len(lines)
         return "\n".join([f"{self.args[0]} was refused:", *lines, *([f"  - and {more:,} more"] if more else [])])
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows in place of the traceback."""
+        """The lines that IPython shows instead of the traceback."""
         return [*_own_line(self), f"{type(self).__name__}: {self}"]
 
 
 @contextlib.contextmanager
 def refused_as(name: str) -> Iterator[None]:
-    """Checks of a user's values, whose ``ValueError`` is raised as the ``Refused`` of what is called ``name``."""
+    """Raise a ``ValueError`` of the block, which checks a user's values, as a ``Refused`` of ``name``."""
     try:
         yield
     except ValueError as error:
@@ -159,7 +173,7 @@ def errors_of(check: Callable[..., object], *arguments: Any) -> list[str]:
 
 
 def _own_line(error: BaseException) -> list[str]:
-    """The last line of the reader's own code before n2n's, if there is one."""
+    """The last line of the user's own code before n2n's; empty if there is none."""
     own = []
     for frame, number in traceback.walk_tb(error.__traceback__):
         name = frame.f_code.co_filename
@@ -170,40 +184,40 @@ def _own_line(error: BaseException) -> list[str]:
 
 
 class Strict(BaseModel):
-    """Base of every configuration and specification.
+    """Base class of every configuration and specification.
 
     Raises:
-        ValueError: on construction, one line for each wrong field: the value seen, what is allowed, the nearest name.
-            It is a ``Refused``.
+        Refused: on construction, one line for each wrong field: the value seen, what is allowed, the nearest name. It is
+            a ``ValueError``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    positional: ClassVar[tuple[str, ...]] = ()  # the fields that may be given without their names, in this order
+    positional: ClassVar[tuple[str, ...]] = ()  # fields that may be positional arguments, in this order
 
     def __init__(self, *args: Any, **values: Any) -> None:
         self._fill(args, values, {})
 
-    @model_validator(mode="wrap")  # because mappings within others become arguments before any other validator
+    @model_validator(mode="wrap")  # no other validator runs before the keys of nested mappings become arguments
     @classmethod
     def _names_are_text(cls, values: object, validate: Callable[[object], Self]) -> Self:
-        strange = [name for name in values if not isinstance(name, str)] if isinstance(values, Mapping) else []
-        if strange:
-            raise ValueError(f"saw {short_repr(strange[0])} for the name of a field; text is needed")
+        wrong = [name for name in values if not isinstance(name, str)] if isinstance(values, Mapping) else []
+        if wrong:
+            raise ValueError(f"saw {short_repr(wrong[0])} for the name of a field; text is needed")
         return validate(values)
 
     @classmethod
     def recorded(cls, values: Mapping[str, Any]) -> Self:
-        """The value that was written down as ``values``, checked but for what only the machine at hand can tell."""
-        made = cls.__new__(cls)
-        made._fill((), dict(values), {RECORDED: True})
-        return made
+        """The value saved as ``values``. Checks that depend on this machine, such as existing files, are left out."""
+        value = cls.__new__(cls)
+        value._fill((), dict(values), {RECORDED: True})
+        return value
 
     def _fill(self, args: tuple[Any, ...], values: dict[str, Any], context: dict[str, Any]) -> None:
-        """Validate into this new value, as ``BaseModel.__init__`` does."""
+        """Validate the fields and set them, as ``BaseModel.__init__`` does."""
         values, wrong = self._by_name(args, values)
-        if found := nesting_errors(values):
-            raise Refused(_public_name(type(self)), *found)
+        if errors := nesting_errors(values):
+            raise Refused(_public_name(type(self)), *errors)
         try:
             self.__pydantic_validator__.validate_python(values, self_instance=self, context=context)
         except ValidationError as error:
@@ -213,8 +227,8 @@ class Strict(BaseModel):
 
     @classmethod
     def _by_name(cls, args: tuple[Any, ...], values: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        """All values by the names of their fields, and what is wrong with those that came without one."""
-        wrong = [(name, f"{name}: given twice, without its name and with it") for name in _twice(cls, args, values)]
+        """All values by field name, and the errors of the positional ones."""
+        wrong = [(name, f"{name}: given twice, by position and by name") for name in _twice(cls, args, values)]
         if len(args) > len(cls.positional):
             may = f"only {', '.join(cls.positional)} may be" if cls.positional else "every field needs its name"
             wrong.append(("", f"saw {len(args)} values without names; {may}"))
@@ -222,28 +236,30 @@ class Strict(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
-        """Show the positional fields first in the signature, which is what editors and Jupyter complete from."""
+        """Put the positional fields first in the signature, from which editors and Jupyter complete."""
         super().__pydantic_init_subclass__(**options)
-        named = {n: p for n, p in inspect.signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY}
-        first = [named.pop(name).replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in cls.positional]
-        cls.__signature__ = inspect.Signature([*first, *named.values()])
+        keywords = {n: p for n, p in inspect.signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY}
+        first = [keywords.pop(name).replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in cls.positional]
+        cls.__signature__ = inspect.Signature([*first, *keywords.values()])
 
     @classmethod
     def _wrong(cls, error: ValidationError, values: dict[str, Any]) -> list[tuple[str, str]]:
         entries = error.errors(include_url=False)
         lines = [
-            (str(entry["loc"][0]) if entry["loc"] else "", said) for entry in entries for said in _lines(entry, cls)
+            (str(entry["loc"][0]) if entry["loc"] else "", message)
+            for entry in entries
+            for message in _messages(entry, cls)
         ]
         fields = {field for field, _ in lines if field}
-        return lines + [("", said) for said in (cls._wrong_together(values, fields) if fields else [])]
+        return lines + [("", message) for message in (cls._wrong_together(values, fields) if fields else [])]
 
     @classmethod
     def _wrong_together(cls, values: dict[str, Any], wrong: set[str]) -> list[str]:
-        """What else is wrong, between fields, where ``wrong`` ones kept the whole from being checked."""
+        """Errors between fields that were not checked because the fields ``wrong`` have errors of their own."""
         return []
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A value with some fields replaced, validated as a new one is; ``deep`` changes nothing in a frozen value."""
+        """A copy with some fields replaced, validated like a new value; ``deep`` has no effect on a frozen value."""
         fields = {name: getattr(self, name) for name in type(self).model_fields}
         return type(self)(**{**fields, **(update or {})})
 
@@ -252,17 +268,19 @@ def _twice(model: type[Strict], args: tuple[Any, ...], values: Mapping[str, Any]
     return [name for name, _ in zip(model.positional, args, strict=False) if name in values]
 
 
-def _lines(entry: dict[str, Any], model: type[Strict]) -> list[str]:
+def _messages(entry: dict[str, Any], model: type[Strict]) -> list[str]:
     error = entry.get("ctx", {}).get("error")
-    return [_indented(said) for said in error.args] if isinstance(error, SeveralErrors) else [_line(entry, model)]
+    return (
+        [_indented(message) for message in error.args] if isinstance(error, SeveralErrors) else [_message(entry, model)]
+    )
 
 
-def _indented(said: object) -> str:
-    return shorten(str(said), MAX_SENTENCE).replace("\n", "\n    ")
+def _indented(message: object) -> str:
+    return shorten(str(message), MAX_SENTENCE).replace("\n", "\n    ")
 
 
-def _line(entry: dict[str, Any], model: type[Strict]) -> str:
-    where = ".".join(map(_place, entry["loc"]))
+def _message(entry: dict[str, Any], model: type[Strict]) -> str:
+    where = ".".join(map(_path_part, entry["loc"]))
     if entry["type"] == "extra_forbidden":
         return unknown("parameter", ".".join(map(str, entry["loc"])), sorted(model.model_fields))
     if entry["type"] == "missing":
@@ -270,19 +288,19 @@ def _line(entry: dict[str, Any], model: type[Strict]) -> str:
     if entry["type"] == "value_error":
         text = _indented(entry["ctx"]["error"])
         return f"{where}: {text}" if where else text
-    said = shorten(re.sub(r"^\w+ should", "it must", entry["msg"]).partition(", unable")[0], MAX_SENTENCE)
+    message = shorten(re.sub(r"^\w+ should", "it must", entry["msg"]).partition(", unable")[0], MAX_SENTENCE)
     if entry["type"] == "literal_error":
         options = entry["ctx"]["expected"].replace(" or ", ", ").split(", ")
-        said += nearest_name(entry["input"], [option.strip("'") for option in options])
-    return f"{where}: saw {short_repr(entry['input'])}; {said}"
+        message += nearest_name(entry["input"], [option.strip("'") for option in options])
+    return f"{where}: saw {short_repr(entry['input'])}; {message}"
 
 
-def _place(part: str | int) -> str:
+def _path_part(part: str | int) -> str:
     return str(part) if isinstance(part, int) or (part.isprintable() and len(part) <= MAX_REPR) else short_repr(part)
 
 
 def _public_name(kind: type) -> str:
-    """The name that users type: ``n2n.TrainConfig`` where the front door has it, else the whole one."""
+    """The name that users type: ``n2n.TrainConfig`` if n2n exports the class, else its full name."""
     import n2n
 
     public = kind.__module__.startswith("n2n.") and kind.__name__ in n2n.__all__

@@ -1,7 +1,8 @@
-"""How many threads torch works on: few where others keep the cores busy, one where the work is small.
+"""The number of torch's threads: few if other jobs keep the cores busy, one if the work is small.
 
-Threads of one operation wait for each other. On a machine with other jobs one of them is often held up, and then all
-are: a small operation can take a hundred times as long on two threads as on one.
+Threads of one operation wait for each other. On a machine with other jobs one thread is often delayed, which delays
+all: a small operation can take a hundred times as long on two threads as on one. threadpoolctl does not help: it sets
+the threads of OpenMP and BLAS, but not the number that torch itself keeps.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ import torch
 
 from n2n.utils.cpu import THREADS_VARIABLE, cores, threads_from_environment
 
-ROUNDS = 2  # of timings, at least
-SECONDS = 1.0  # that timings may take, once there are so many
-SHARE = 0.03  # of the work to come that may be spent on timings, once there are so many
-CLEAR = 3.0  # times as long as the fastest: no further timings are needed
-WORTH = 0.9  # more threads are taken where they need at most this share of the time of fewer
+MIN_ROUNDS = 2  # rounds of timings
+MAX_SECONDS = 1.0  # seconds of timings after these rounds
+MAX_SHARE = 0.03  # fraction of the work to come that timings after these rounds may take
+CLEAR_RATIO = 3.0  # ratio of the slowest to the fastest that ends the timings
+WORTHWHILE = 0.9  # more threads are used if they take at most this fraction of the time of fewer
 
 
 @dataclass(frozen=True)
 class Threads:
-    """A number of threads for a run, and why.
+    """A run's number of threads, and the reason for it.
 
     Args:
-        number: of threads.
-        reason: for the run's log.
+        number: number of threads.
+        reason: reason in the run's log.
     """
 
     number: int
@@ -38,37 +39,37 @@ class Threads:
         return f"torch threads: {self.number}, {self.reason}"
 
 
-def choose_threads(work: Callable[[], object], calls: int, most: int, before: int | None = None) -> Threads:
-    """The threads that a run on the CPU takes: those that the user names, those of its beginning, or the fastest.
+def choose_threads(work: Callable[[], object], calls: int, max_threads: int, before: int | None = None) -> Threads:
+    """The number of threads of a run on the CPU: the user's, that of the resumed run, or the fastest.
 
-    Numbers come out the same to the bit on as many threads only, so that a resumed run keeps those of its beginning.
+    Results are equal to the bit only for an equal number of threads, so a resumed run keeps its number.
 
     Args:
-        work: a step's, which changes nothing; not called where there is nothing to choose.
-        calls: steps to come.
-        most: threads that it may take; the cores at hand limit them too, unless the user named a number.
-        before: those of the run that is resumed, if one is.
+        work: work of one step, without side effects; not called if there is no choice.
+        calls: number of steps to come.
+        max_threads: largest number of threads; the number of cores also limits it unless the user set a number.
+        before: number of threads of the resumed run (None: a new run).
     """
     if threads_from_environment():
-        return Threads(most, f"by {THREADS_VARIABLE}")
-    most = min(most, cores())
+        return Threads(max_threads, f"set by {THREADS_VARIABLE}")
+    max_threads = min(max_threads, cores())
     other = f"{THREADS_VARIABLE} sets another number"
     if before is not None:
-        few = f" (it began with {before})" if before > most else ""
-        return Threads(min(before, most), f"as the run began{few}; {other}")
-    if most == 1:
-        return Threads(1, "the only one there is")
-    seconds = mean_seconds(work, candidates(most), calls)
-    told = ", ".join(f"{1e3 * spent:.3g} ms on {number}" for number, spent in seconds.items())
-    return Threads(fastest(seconds), f"the fastest: a rehearsed step took {told}; {other}")
+        few = f" (it began with {before})" if before > max_threads else ""
+        return Threads(min(before, max_threads), f"as the run began{few}; {other}")
+    if max_threads == 1:
+        return Threads(1, "the only choice")
+    seconds = mean_seconds(work, candidates(max_threads), calls)
+    timings = ", ".join(f"{1e3 * spent:.3g} ms on {number}" for number, spent in seconds.items())
+    return Threads(fastest(seconds), f"the fastest: a test step took {timings}; {other}")
 
 
 @contextlib.contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """Torch works on so many threads meanwhile; also a decorator.
+    """Set torch's number of threads within this context; also a decorator.
 
-    Other Python threads that work with torch already keep their own number; one whose first work falls within this
-    takes ``threads``, for good.
+    Python threads that have used torch before keep their own number. A thread that first uses torch within this context
+    keeps ``threads`` for good.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -78,27 +79,27 @@ def torch_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def candidates(most: int) -> list[int]:
-    """Numbers of threads worth a try: one, half of ``most`` and ``most``."""
-    return sorted({1, max(1, most // 2), most})
+def candidates(max_threads: int) -> list[int]:
+    """Numbers of threads to try: one, half of ``max_threads``, and ``max_threads``."""
+    return sorted({1, max(1, max_threads // 2), max_threads})
 
 
 def mean_seconds(
     work: Callable[[], object], numbers: list[int], calls: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[int, float]:
-    """Mean seconds of ``work`` on each number of threads, taken in turns after one call to warm up.
+    """Mean seconds of ``work`` on each number of threads, timed in turns after one call as a warm-up.
 
     Args:
-        work: what is timed; it changes nothing.
-        numbers: of threads.
-        calls: of such work that are to come, which the timings should be small beside.
-        clock: tells the seconds.
+        work: work to time, without side effects.
+        numbers: numbers of threads.
+        calls: number of such calls to come; the timings should take a small fraction of their time.
+        clock: function that returns the time in seconds.
     """
     spent, rounds = dict.fromkeys(numbers, 0.0), 0
     with torch_threads(min(numbers)):
         work()
-    while rounds < ROUNDS or (rounds * len(numbers) < SHARE * calls and sum(spent.values()) < SECONDS):
-        if rounds and max(spent.values()) > CLEAR * min(spent.values()):
+    while rounds < MIN_ROUNDS or (rounds * len(numbers) < MAX_SHARE * calls and sum(spent.values()) < MAX_SECONDS):
+        if rounds and max(spent.values()) > CLEAR_RATIO * min(spent.values()):
             break
         for threads in numbers:
             with torch_threads(threads):
@@ -110,9 +111,9 @@ def mean_seconds(
 
 
 def fastest(seconds: dict[int, float]) -> int:
-    """The number of threads to take, by the seconds of each: more of them only where they are worth it."""
+    """The number of threads to use, from the seconds of each; more threads only if they are clearly faster."""
     best, *others = sorted(seconds)
     for threads in others:
-        if seconds[threads] <= WORTH * seconds[best]:
+        if seconds[threads] <= WORTHWHILE * seconds[best]:
             best = threads
     return best

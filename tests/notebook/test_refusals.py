@@ -39,7 +39,7 @@ def test_too_many_or_repeated_values_are_told_with_all_else():
         "saw 3 values without names; only graph, arch may be",
         "steps: saw -1; it must be greater than 0",
     ]
-    assert refused(n2n.TrainConfig, "sparse", graph="dense") == ["graph: given twice, without its name and with it"]
+    assert refused(n2n.TrainConfig, "sparse", graph="dense") == ["graph: given twice, by position and by name"]
     assert refused(n2n.launch.Resources, 3) == ["saw 1 values without names; every field needs its name"]
 
 

@@ -67,8 +67,8 @@ def test_a_damaged_cache_is_told_once_and_made_anew(cache, damage):
     assert len(warned) == 1
     assert str(cache) in warned[0]
     assert "was damaged (" in warned[0]
-    assert "and is made anew" in warned[0]
-    TolerantCache.told = False
+    assert "and has been emptied" in warned[0]
+    TolerantCache.has_warned = False
     assert called() == (3, 1, []), "the next process has its cache back"
 
 
@@ -97,7 +97,7 @@ def test_a_cache_without_room_for_a_new_function_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr("numba.core.caching.IndexDataCacheFile.save", mock.Mock(side_effect=OSError(28, "Full")))
     result, hits, (warned,) = called()
     assert (result, hits) == (3, 0)
-    assert "cannot be written to (Full), so n2n compiles anew in each process" in warned
+    assert "cannot be written to (Full), so n2n compiles again in each process" in warned
     assert "NUMBA_CACHE_DIR names another folder" in warned
 
 
@@ -134,7 +134,7 @@ def test_a_process_with_a_full_disk_and_the_next_one(tmp_path):
     assert fresh(tmp_path) == "", "there is room again"
     for path in files(tmp_path, ".nbi"):
         path.write_bytes(b"")
-    assert fresh(tmp_path).count("was damaged (EOFError: Ran out of input) and is made anew") == 1
+    assert fresh(tmp_path).count("was damaged (EOFError: Ran out of input) and has been emptied") == 1
     assert fresh(tmp_path) == ""
 
 

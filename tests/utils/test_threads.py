@@ -120,7 +120,7 @@ def test_the_oracle_works_on_one(name, oracle, monkeypatch):
 def test_the_user_s_number_is_respected(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     found = threads.choose_threads(lambda: pytest.fail("timed"), 100, 4, before=2)
-    assert str(found) == "torch threads: 4, by OMP_NUM_THREADS"
+    assert str(found) == "torch threads: 4, set by OMP_NUM_THREADS"
 
 
 @pytest.mark.parametrize(("before", "taken"), [(1, 1), (3, 3), (64, 4)])
@@ -154,7 +154,7 @@ def test_a_run_takes_the_fastest_and_goes_on_with_it(tmp_path, monkeypatch):
     assert set(seen) == {1}
     assert json.loads((run.path / "environment.json").read_text())["torch_threads"] == 1
     assert (
-        "torch threads: 1, the fastest: a rehearsed step took 1e+03 ms on 1, 1e+03 ms on 2, 1e+03 ms on 4"
+        "torch threads: 1, the fastest: a test step took 1e+03 ms on 1, 1e+03 ms on 2, 1e+03 ms on 4"
         in told(run)[0]
     )
     assert "OMP_NUM_THREADS" in told(run)[0]
