@@ -135,8 +135,8 @@ class SeveralErrors(ValueError):
 class Refused(ValueError):
     """Error of a ``Strict`` value: the name of its class, then a (field, message) pair for each error.
 
-    The field is empty for an error between fields. Jupyter shows the message and the user's own line without the rest of
-    the traceback, because the error is in the values; ``%debug`` still has every frame.
+    The field is empty for an error between fields. Jupyter shows the message and the user's own line without the rest
+    of the traceback, because the error is in the values; ``%debug`` still has every frame.
     """
 
     @property
@@ -187,8 +187,8 @@ class Strict(BaseModel):
     """Base class of every configuration and specification.
 
     Raises:
-        Refused: on construction, one line for each wrong field: the value seen, what is allowed, the nearest name. It is
-            a ``ValueError``.
+        Refused: on construction, one line for each wrong field: the value seen, what is allowed, the nearest name. It
+            is a ``ValueError``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())

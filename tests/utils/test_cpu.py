@@ -23,7 +23,7 @@ def add(a, b):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(TolerantCache, "told", False)
+    monkeypatch.setattr(TolerantCache, "has_warned", False)
     assert called() == (3, 0, []), "nothing is cached yet"
     assert called() == (3, 1, []), "now it is"
     return tmp_path / "cache"
@@ -58,7 +58,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_cache_is_told_once_and_made_anew(cache, damage):
+def test_a_damaged_cache_warns_once_and_is_emptied(cache, damage):
     suffix, spoil = DAMAGE[damage]
     for path in files(cache, suffix):
         path.write_bytes(spoil(path.read_bytes()))
@@ -73,7 +73,7 @@ def test_a_damaged_cache_is_told_once_and_made_anew(cache, damage):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO])
-def test_a_disk_that_takes_nothing_is_told_once(cache, number, monkeypatch):
+def test_a_disk_that_cannot_be_written_warns_once(cache, number, monkeypatch):
     """Of a damaged index on a full disk too, which can't be emptied then."""
 
     def refuse(*arguments):
@@ -91,9 +91,9 @@ def test_a_disk_that_takes_nothing_is_told_once(cache, number, monkeypatch):
     assert f"is damaged (EOFError: Ran out of input) and cannot be emptied ({os.strerror(number)})" in said[0]
 
 
-def test_a_cache_without_room_for_a_new_function_is_told(tmp_path, monkeypatch):
+def test_a_cache_without_room_for_a_new_function_warns(tmp_path, monkeypatch):
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(TolerantCache, "told", False)
+    monkeypatch.setattr(TolerantCache, "has_warned", False)
     monkeypatch.setattr("numba.core.caching.IndexDataCacheFile.save", mock.Mock(side_effect=OSError(28, "Full")))
     result, hits, (warned,) = called()
     assert (result, hits) == (3, 0)

@@ -153,10 +153,7 @@ def test_a_run_takes_the_fastest_and_goes_on_with_it(tmp_path, monkeypatch):
     run = n2n.train(config(steps=10, run_dir=tmp_path / "run"))
     assert set(seen) == {1}
     assert json.loads((run.path / "environment.json").read_text())["torch_threads"] == 1
-    assert (
-        "torch threads: 1, the fastest: a test step took 1e+03 ms on 1, 1e+03 ms on 2, 1e+03 ms on 4"
-        in told(run)[0]
-    )
+    assert "torch threads: 1, the fastest: a test step took 1e+03 ms on 1, 1e+03 ms on 2, 1e+03 ms on 4" in told(run)[0]
     assert "OMP_NUM_THREADS" in told(run)[0]
     monkeypatch.setattr(threads, "mean_seconds", lambda *_: pytest.fail("timed again"))
     n2n.train(config(steps=15, run_dir=tmp_path / "run"))
