@@ -1,4 +1,4 @@
-"""A sweep's report as a folder that opens in a browser without a network: a page, its figures, its tables as CSV."""
+"""Report of a sweep: a folder with a page that needs no network, and tables as CSV."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Part:
     """A section of a page.
 
     Attributes:
-        heading, text: plain text; what looks like HTML is shown, not obeyed.
+        heading, text: plain text; HTML in it is escaped.
         content: a figure, a table, or None.
     """
 
@@ -49,20 +49,20 @@ class Part:
 
 
 def write_report(results: SweepResults, scaling: Mapping[str, Scaling], equal: EqualSize, folder: str = "") -> Path:
-    """Write the whole report of a sweep.
+    """Write the report of a sweep.
 
-    The folder gets ``index.html`` with all figures and tables, ``plotly.min.js`` which it needs, and ``runs.csv``,
-    ``unfinished.csv``, ``evaluations.csv``, ``fits.csv`` and ``equal_size.csv``. It can be moved as a whole. Each file
-    replaces an older one in one motion.
+    The folder holds ``index.html`` with all figures and tables, ``plotly.min.js`` which the page needs, and
+    ``runs.csv``, ``unfinished.csv``, ``evaluations.csv``, ``fits.csv`` and ``equal_size.csv``. It can be moved as a
+    whole. Each file is replaced atomically.
 
     Args:
         results: from ``n2n.read_sweep``.
-        scaling: from ``n2n.scaling_fits``, by axis.
+        scaling: by axis, from ``n2n.scaling_fits``.
         equal: from ``n2n.at_equal_size``.
-        folder: where (empty: ``report`` in the sweep's folder).
+        folder: path of the report (empty: ``report`` in the sweep's folder).
 
     Returns:
-        the path of the page.
+        path of the page.
 
     Raises:
         ValueError: ``folder`` is a file.
@@ -72,7 +72,7 @@ def write_report(results: SweepResults, scaling: Mapping[str, Scaling], equal: E
         raise ValueError(f"export: saw {place}, which is a file; a folder is needed")
     place.mkdir(parents=True, exist_ok=True)
     remove_unfinished(place)
-    fits = pd.concat([found.table for found in scaling.values()], ignore_index=True)
+    fits = pd.concat([fitted.table for fitted in scaling.values()], ignore_index=True)
     tables = {"runs": results.table.reset_index(), "unfinished": results.unfinished.reset_index(), "fits": fits}
     tables |= {"evaluations": results.evaluations, "equal_size": equal.table}
     for name, table in tables.items():
@@ -85,40 +85,42 @@ def write_report(results: SweepResults, scaling: Mapping[str, Scaling], equal: E
 
 def _parts(results: SweepResults, scaling: Mapping[str, Scaling], equal: EqualSize, fits: pd.DataFrame) -> list[Part]:
     states = ", ".join(f"{count} {state}" for state, count in results.states.items())
-    standing = f"{len(results.table)} runs: {states}."
+    counts = f"{len(results.table)} runs: {states}."
     if results.unfinished.empty:
-        parts = [Part("Runs", f"{standing} All are done and evaluated.")]
+        parts = [Part("Runs", f"{counts} All are finished and evaluated.")]
     else:
-        parts = [Part("Runs", f"{standing} {UNFINISHED}", results.unfinished)]
-    overview = "Last held-out evaluation of each run, 95% intervals over sequences, beside the oracle."
+        parts = [Part("Runs", f"{counts} {UNFINISHED}", results.unfinished)]
+    overview = "Last held-out evaluation of each run, with 95% intervals over sequences. The oracle is at 0."
     parts.append(Part("Excess loss of each run", overview, excess_by_run(results.table)))
-    kept = ["state", "arch", *(name for name in EVALUATIONS if name in results.table)]
-    parts.append(Part("In numbers", "Losses in nats per token.", _numbers(results.table[kept])))
-    for axis, found in scaling.items():
-        parts.append(Part(f"Against {LABELS[axis][0]}", LAWS[axis], scaling_law(found)))
-    told = "excess loss = coefficient * size ** -exponent, by least squares in logarithms; low and high bound a 95% "
-    told += f"interval of the exponent from {next(iter(scaling.values())).resamples} resamples of the runs."
-    parts.append(Part("The fits", told, _rounded(fits)))
-    told = "Interpolated in logarithms between neighbouring sizes, or a run of that size itself; never extrapolated. "
-    told += "Intervals are over held-out sequences, which the evaluations share: their errors are added."
-    return [*parts, Part("At equal size", told, equal_size(equal)), Part("In numbers", "", _rounded(equal.table))]
+    columns = ["state", "arch", *(name for name in EVALUATIONS if name in results.table)]
+    parts.append(Part("In numbers", "Losses in nats per token.", _numbers(results.table[columns])))
+    for axis, fitted in scaling.items():
+        parts.append(Part(f"Against {LABELS[axis][0]}", LAWS[axis], scaling_law(fitted)))
+    fit_text = "excess loss = coefficient * size ** -exponent, by least squares in logarithms; low and high bound a "
+    fit_text += f"95% interval of the exponent from {next(iter(scaling.values())).resamples} resamples of the runs."
+    parts.append(Part("Fits", fit_text, _rounded(fits)))
+    size_text = "A run of this size, or an interpolation in logarithms between the two nearest sizes; nothing is "
+    size_text += (
+        "extrapolated. Intervals are over held-out sequences, which evaluations share, so their errors are added."
+    )
+    return [*parts, Part("At equal size", size_text, equal_size(equal)), Part("In numbers", "", _rounded(equal.table))]
 
 
 UNFINISHED = (
-    "Those below are not done or were never evaluated. Evaluations of runs that are not done are drawn in the excess "
-    "loss of each run and against data; against parameters and at equal size only where no run at all is done; against "
-    "compute never."
+    "The runs below are unfinished or have no evaluation. Evaluations of unfinished runs appear in the excess loss of "
+    "each run and against data. They appear against parameters and at equal size only if no run is finished, and never "
+    "against compute."
 )
 LAWS = {
-    "parameters": "Last evaluations of runs that are done, or of all where none is, and that saw equally many tokens.",
-    "tokens": "All evaluations; those before a run's end under a learning rate that had not come down yet.",
-    "flops": "Runs that are done. Three forward passes a token by convention, their matrix products and convolutions "
-    "alone.",
+    "parameters": "Last evaluations of finished runs (or all runs if none is finished) after one number of tokens.",
+    "tokens": "All evaluations. Before the end of a run its learning rate has not decayed yet.",
+    "flops": "Finished runs. By convention, three forward passes per token, of which only matrix "
+    "products and convolutions count.",
 }
 
 
 def _rounded(table: pd.DataFrame) -> pd.DataFrame:
-    """Numbers of four digits, as text, so that coefficients of any size are read; what is not there is empty."""
+    """Numbers as text of four significant digits, for coefficients of any size; missing numbers are empty."""
     numbers = table.select_dtypes("float").columns
     return table.assign(**{name: ["" if math.isnan(x) else f"{x:.4g}" for x in table[name]] for name in numbers})
 
@@ -128,12 +130,12 @@ def _numbers(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def page_of(title: str, parts: list[Part]) -> str:
-    """A page that draws its figures with the ``plotly.min.js`` beside it."""
+    """An HTML page that draws its figures with ``plotly.min.js`` in the same folder."""
     body = "\n".join(_section(part, f"figure-{i}") for i, part in enumerate(parts))
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><style>{STYLE}</style>'
-    named = f"<title>{html.escape(title)}</title><script src={PLOTLY!r}></script>"
+    tags = f"<title>{html.escape(title)}</title><script src={PLOTLY!r}></script>"
     top = f"<h1>{html.escape(title)}</h1>"
-    return f'<!doctype html>\n<html lang="en"><head>{head}{named}</head><body>\n{top}\n{body}\n</body></html>\n'
+    return f'<!doctype html>\n<html lang="en"><head>{head}{tags}</head><body>\n{top}\n{body}\n</body></html>\n'
 
 
 def _section(part: Part, name: str) -> str:

@@ -62,7 +62,7 @@ def unrolled_mixing(
     above = f"mixing: {heads}{signs}; full width is {_largest(weights)} (over all keys)"
     under = f"exact influence; full width is {_largest(influence)} nats (over all keys)"
     following = result.tokens[sequence, query + 1]
-    title = f"Sequence {sequence}, query t = {query}: sources for predicting the next token, {following}"
+    title = f"Sequence {sequence}, query t = {query}: mixing and influence for the next token, {following}"
     heading = {"text": title, "subtitle": {"text": _left_out(weights, influence, first)}}
     return fig.update_layout(title=heading, annotations=[_caption(first, 0.0, above), _caption(first, _LOWER, under)])
 

@@ -1,15 +1,28 @@
-"""Figures of comparisons and probes hold the numbers of their tables."""
+"""Figures of comparisons and learning curves hold the numbers of their tables and runs."""
+
+import json
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import n2n
+from n2n.utils.statistics import student_quantile
 from n2n.viz import style
+
+
+@pytest.fixture
+def run(small) -> n2n.Run:
+    return n2n.train(small(steps=12))
 
 
 def named(figure, name: str) -> list:
     return [trace for trace in figure.data if trace.name == name]
+
+
+def the_trace(figure, name: str):
+    (trace,) = named(figure, name)
+    return trace
 
 
 def excess(**columns) -> pd.DataFrame:
@@ -66,71 +79,42 @@ def test_reliability_shows_what_never_came_by_its_bound():
     assert named(figure, "oracle")[0].line.color == style.ORACLE
 
 
-def probed() -> pd.DataFrame:
-    rows = [("trained", 0, 0.5), ("trained", 1, 0.9), ("mean field", None, 0.8), ("constant", None, 0.0)]
-    table = pd.DataFrame(rows, columns=["source", "layer", "r2"]).astype({"layer": "Int64"})
-    table = pd.concat([table.assign(latent=latent) for latent in ("Z1", "Z2")])
-    return table.assign(
-        r2_low=table["r2"] - 0.1, r2_high=table["r2"] + 0.1, kl=1 - table["r2"], kl_low=0.0, kl_high=1.0
+def test_the_learning_curve_shows_the_run(run):
+    figure = n2n.viz.learning_curve(run)
+    rows = run.metrics
+    assert list(the_trace(figure, "transformer").y) == rows["loss"].tolist()
+    assert list(the_trace(figure, "oracle").y) == rows["oracle_nll"].tolist()
+    assert list(the_trace(figure, "oracle").x) == rows["step"].tolist()
+    assert {note.text: note.y for note in figure.layout.annotations} == {
+        name: run.evaluation[name] for name in ("unigram", "bigram")
+    }
+    assert figure.layout.yaxis.title.text == "loss, nats per token"
+
+
+def test_an_unfinished_run_has_its_curve(run):
+    (run.path / "evals.jsonl").unlink()
+    figure = n2n.viz.learning_curve(run)
+    assert list(the_trace(figure, "oracle").y) == run.metrics["oracle_nll"].tolist()
+    assert not figure.layout.annotations
+    (run.path / "metrics.jsonl").unlink()
+    with pytest.raises(ValueError, match="has no logged step yet; its state is 'done'"):
+        n2n.viz.learning_curve(run)
+
+
+def test_excess_by_position_shows_mean_and_band(run):
+    figure = n2n.viz.excess_by_position(run)
+    found = run.evaluation
+    line, band = the_trace(figure, "transformer"), figure.data[0]
+    assert list(line.x) == list(range(1, 12))
+    assert list(line.y) == found["excess_by_position"]
+    upper = np.array(band.y[:11]) - np.array(line.y)
+    assert upper == pytest.approx(
+        student_quantile(found["sequences"] - 1) * np.array(found["excess_standard_error_by_position"]), rel=1e-4
     )
+    assert figure.layout.shapes[0].y0 == 0.0  # the oracle's line
+    assert "nats per token" in figure.layout.yaxis.title.text
 
 
-def test_probe_curves_have_a_panel_for_each_latent():
-    figure = n2n.viz.probe_curves(probed(), "r2")
-    assert [note.text for note in figure.layout.annotations] == ["Z1", "Z2"]
-    assert [list(trace.y) for trace in named(figure, "trained")] == [[0.5, 0.9]] * 2
-    assert [list(trace.y) for trace in named(figure, "mean field")] == [[0.8, 0.8]] * 2  # a level over all layers
-    assert [list(trace.y) for trace in named(figure, "the belief itself")] == [[1, 1]] * 2
-    assert list(figure.layout.xaxis.ticktext) == ["embedding", "block 1"]
-    assert list(named(n2n.viz.probe_curves(probed(), "kl"), "trained")[0].y) == [0.5, 0.1]
-    with pytest.raises(ValueError, match=r"saw the sources \['mean field', 'constant'\], none of several layers"):
-        n2n.viz.probe_curves(probed().query("layer.isna()"), "r2")
-    with pytest.raises(ValueError, match="unknown measure 'R2'; did you mean 'r2'"):
-        n2n.viz.probe_curves(probed(), "R2")
-
-
-def test_the_simplex_s_corners_are_certain_beliefs():
-    corners = np.eye(3)
-    figure = n2n.viz.belief_simplex(corners, 2 * corners, "title")
-    truth, image = (trace for trace in figure.data if trace.mode == "markers")
-    assert (*truth.x, *truth.y) == pytest.approx((0, 1, 0.5, 0, 0, 0.866), abs=1e-3)
-    assert list(image.x) == [0, 2, 1]
-    assert list(truth.marker.color) == list(image.marker.color) == ["#0072b2", "#e69f00", "#009e73"]
-    with pytest.raises(ValueError, match=r"saw shapes \(3, 2\) and \(3, 2\)"):
-        n2n.viz.belief_simplex(corners[:, :2], corners[:, :2])
-
-
-def luminance(colour: str) -> float:
-    """Relative luminance, WCAG 2.1."""
-    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(one: str, other: str) -> float:
-    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-@pytest.mark.parametrize("page", ["#ffffff", "#111111"])
-def test_text_and_the_oracle_are_seen_on_a_light_and_a_dark_page(page):
-    assert contrast(style.TEXT, page) > 4.2
-    assert contrast(style.ORACLE, page) > 3.0
-    assert all(contrast(colour, page) > 2.0 for colour in style.COLOURS)
-    assert style.TEMPLATE.layout.paper_bgcolor == style.TEMPLATE.layout.plot_bgcolor == style.CLEAR
-
-
-def test_many_lines_are_told_apart():
-    looks = [(line["color"], line["dash"]) for line in style.lines(20)]
-    assert len(set(looks)) == 20
-    assert style.ORACLE not in {colour for colour, _ in looks}
-
-
-def test_a_matrix_is_reduced_and_says_so():
-    matrix = np.arange(12.0).reshape(6, 2)
-    small, (rows, columns), told = style.reduced(matrix, max_cells=3)
-    np.testing.assert_array_equal(small, [[1, 2], [5, 6], [9, 10]])
-    assert (rows.tolist(), columns.tolist(), told) == ([0.5, 2.5, 4.5], [0, 1], "6 rows averaged to 3")
-    same, _, nothing = style.reduced(matrix)
-    assert nothing == ""
-    np.testing.assert_array_equal(same, matrix)
+def test_figures_are_plain_json(run):
+    for figure in (n2n.viz.learning_curve(run), n2n.viz.excess_by_position(run)):
+        json.loads(figure.to_json())

@@ -193,7 +193,7 @@ def test_arcs_are_as_wide_as_what_they_stand_for(found, query, layer, head):
     assert f"full width is {np.abs(weights[: at + 1]).max():.2g} (over all keys)" in mixed
     assert f"full width is {found.influence[1, at].max():.2g} nats (over all keys)" in told
     said = figure.layout.title.subtitle.text
-    assert said == "all tokens before it are shown" if shown[0] == 0 else f"{left:.0%} of the mixing" in said
+    assert said == "all earlier tokens are shown" if shown[0] == 0 else f"{left:.0%} of the mixing" in said
 
 
 def test_the_graph_s_edges_are_drawn_in_each_step():

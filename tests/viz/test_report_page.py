@@ -42,6 +42,7 @@ def sweep(tmp_path_factory) -> Path:
             "parameters": parameters,
             "excess_loss": excess,
             "excess_standard_error": 0.01,
+            "sequences": 512,
         }
         row |= {"cross_entropy": 1 + excess, "oracle_nll": 1.0, "unigram": 3.0, "bigram": 2.0}
         append_row(run / "evals.jsonl", row)
@@ -86,7 +87,7 @@ def test_the_folder_holds_the_page_and_the_tables(sweep, page):
     assert read_sweep(str(sweep)).table.index.tolist() == runs["run"].tolist(), "the report is no run"
 
 
-def test_the_page_escapes_what_runs_say(page):
+def test_the_page_escapes_texts_of_runs(page):
     text = page.read_text()
     assert EVIL not in text
     assert "3 of 11 runs left out" in text
@@ -97,25 +98,23 @@ def test_the_page_escapes_what_runs_say(page):
 
 
 def test_an_unfinished_run_is_drawn_where_the_page_says(sweep, tmp_path):
-    """Against data and among the runs, not against parameters, compute or at equal size, for others are done."""
+    """Against data and among the runs; not against parameters, compute or at equal size, since others are finished."""
     moved = tmp_path / "sweep"
     shutil.copytree(sweep, moved, ignore=shutil.ignore_patterns("report"))
     (moved / "dim=48" / "status.json").write_text(json.dumps({"state": "failed", "step": 20, "error": "late"}))
     results = read_sweep(moved)
     scaling = {axis: n2n.scaling_fits(results, axis, resamples=100) for axis in ("parameters", "tokens", "flops")}
-    drawn = {axis: "dim=48" in set(found.points["run"]) for axis, found in scaling.items()}
+    drawn = {axis: "dim=48" in set(fitted.points["run"]) for axis, fitted in scaling.items()}
     assert drawn == {"parameters": False, "tokens": True, "flops": False}
     assert "dim=48" in n2n.viz.excess_by_run(results.table).data[-1].y
     equal = n2n.at_equal_size(results)
     assert (equal.left_out, equal.runs) == (4, 11)
     page = n2n.write_report(results, scaling, equal).read_text()
-    assert "drawn without them" not in page
-    assert (
-        "are drawn in the excess loss of each run and against data; against parameters and at equal size only" in page
-    )
+    assert "appear in the excess loss of each run and against data. They appear against parameters" in page
+    assert "at equal size only if no run is finished, and never against compute" in page
 
 
-def test_the_page_asks_for_nothing_from_elsewhere(page):
+def test_the_page_loads_only_its_own_script(page):
     assert re.findall(r"""(?:src|href)=["']?([^"' >]+)""", page.read_text()) == ["plotly.min.js"]
 
 
@@ -124,7 +123,7 @@ def test_a_second_report_replaces_the_first_and_a_file_is_refused(sweep, page, t
     scaling, equal = {"parameters": n2n.scaling_fits(results, "parameters")}, n2n.at_equal_size(results)
     place = tmp_path / "a" / "b"
     first = n2n.write_report(results, scaling, equal, str(place)).read_bytes()
-    (place / ".index.html.1.part").write_text("torn")
+    (place / ".index.html.1.part").write_text("unfinished")
     assert n2n.write_report(results, scaling, equal, str(place)).read_bytes() == first
     assert sorted(path.name for path in place.iterdir()) == FILES
     (tmp_path / "file").write_text("")

@@ -1,19 +1,13 @@
+"""Figures of beliefs and tokens hold the values of samples and the oracle, and stay small."""
+
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import n2n
 from n2n.graph.graph import Graph
 from n2n.process.process import Process
-
-FEEDBACK = Graph(
-    nodes=[
-        {"name": "Z", "num_states": 2, "parents": ["X"]},
-        {"name": "X", "num_states": 3, "parents": ["Z"], "observed": True, "recurrent": True},
-    ]
-)
 
 
 def size(figure) -> int:
@@ -22,105 +16,6 @@ def size(figure) -> int:
 
 def traces(figure, name: str):
     return [trace for trace in figure.data if trace.name == name]
-
-
-# The graph with its edges' information
-
-
-@pytest.mark.parametrize("graph", [Graph.random_dag(4, 0.6, 0, num_states=3), FEEDBACK], ids=["dag", "feedback"])
-def test_edges_are_as_wide_as_what_their_ends_share(graph):
-    information = n2n.edge_information(Process(graph))
-    figure = n2n.viz.draw_graph(graph, information)
-    loops = [row for row in information.itertuples() if row.parent == row.child]
-    across = {(row.parent, row.child): row.information for row in information.itertuples() if row.parent != row.child}
-    circles = [shape for shape in figure.layout.shapes if not shape.fillcolor]
-    assert len(circles) == len(loops)
-    assert len(figure.layout.annotations) == len(across)
-    widths = [arrow.arrowwidth for arrow in figure.layout.annotations]
-    most = information["information"].max()
-    expected = [1 + 5 * across[parent, child] / most for parent, child in graph.networkx().edges]
-    assert widths == pytest.approx(expected)
-    assert sorted(circle.line.width for circle in circles) == pytest.approx(
-        sorted(1 + 5 * row.information / most for row in loops)
-    )
-
-
-def test_a_pointer_is_told_of_each_edge_at_its_middle():
-    information = n2n.edge_information(Process(FEEDBACK))
-    _, told, scale = n2n.viz.draw_graph(FEEDBACK, information).data
-    nats = {(row.parent, row.child, row.lag): f"{row.information:.3g}" for row in information.itertuples()}
-    assert set(told.hovertext) == {
-        f"Z at t - 1 → Z at t: {nats['Z', 'Z', 1]} nats",
-        f"X at t - 1 → Z at t: {nats['X', 'Z', 1]} nats",
-        f"X at t - 1 → X at t: {nats['X', 'X', 1]} nats",
-        f"Z at t → X at t: {nats['Z', 'X', 0]} nats",
-    }
-    labels = n2n.viz.draw_graph(FEEDBACK).data[0]
-    for x, y, text in zip(told.x, told.y, told.hovertext, strict=True):
-        if "Z at t → X" in text:
-            assert (x, y) == pytest.approx((np.mean(labels.x), np.mean(labels.y)), abs=0.01)
-    assert scale.marker.colorbar.title.text == "mutual information, nats"
-    assert scale.marker.cmax == information["information"].max()
-
-
-def test_every_edge_needs_its_information():
-    information = n2n.edge_information(Process(FEEDBACK))
-    with pytest.raises(ValueError, match="saw no row for X at t - 1 → X at t"):
-        n2n.viz.draw_graph(FEEDBACK, information[information["child"] != "X"])
-
-
-def test_edges_that_share_nothing_are_thin():
-    information = n2n.edge_information(Process(FEEDBACK)).assign(information=0.0)
-    figure = n2n.viz.draw_graph(FEEDBACK, information)
-    assert {arrow.arrowwidth for arrow in figure.layout.annotations} == {1.0}
-
-
-# Kernels
-
-
-def test_a_kernel_s_rows_are_its_joint_states():
-    process = Process(Graph.preset("sparse"), 3)
-    figure = n2n.viz.draw_kernels(process)
-    assert [note.text for note in figure.layout.annotations] == [
-        f"<b>{name}</b>" for name in ("Z1", "Z2", "Z3", "Z4", "X")
-    ]
-    third = figure.data[2]
-    assert np.array(third.z) == pytest.approx(process.kernel("Z3").reshape(36, 6), abs=5.1e-4)
-    assert third.z[third.y.index("2 5")] == pytest.approx(process.kernel("Z3")[2, 5].tolist(), abs=5.1e-4)
-    assert "Z3 at t - 1, Z1 at t: %{y}" in third.hovertemplate
-    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0, 1)
-
-
-def test_a_large_kernel_is_averaged_and_says_so():
-    process = Process(Graph.preset("slow_switch"))
-    figure = n2n.viz.draw_kernels(process, ["X"])
-    (trace,) = figure.data
-    assert np.array(trace.z) == pytest.approx(process.kernel("X").reshape(64, 4, 64, 2).mean(axis=(1, 3)), abs=5.1e-4)
-    assert "256 rows averaged to 64" in figure.layout.annotations[0].text
-    assert "128 columns averaged to 64" in figure.layout.annotations[0].text
-    assert "mean probability" in trace.hovertemplate
-    assert (trace.y[1], trace.y[-1]) == ("0 4 to 0 7", "15 12 to 15 15")
-    assert (trace.x[1], trace.x[-1]) == ("2 to 3", "126 to 127")
-
-
-def test_uneven_blocks_have_their_own_ends():
-    """50 symbols in 48 columns: the first two columns hold two each."""
-    graph = Graph.independent(4, num_states=2, vocab_size=50)
-    (*_, trace) = n2n.viz.draw_kernels(Process(graph)).data
-    assert trace.x[:4] == ("0 to 1", "2 to 3", "4", "5")
-    assert trace.x[-1] == "49"
-
-
-def test_kernels_that_cannot_be_drawn_are_refused():
-    with pytest.raises(ValueError, match="saw 21 nodes; 1 to 12 are drawn at once"):
-        n2n.viz.draw_kernels(Process(Graph.chain(20, 2)))
-    with pytest.raises(ValueError, match="unknown node 'Z9'"):
-        n2n.viz.draw_kernels(Process(Graph.chain(2)), ["Z9"])
-    with pytest.raises(ValueError, match="redrawn for every sequence"):
-        n2n.viz.draw_kernels(Process(Graph.chain(2, mode="context")))
-
-
-# Sequences
 
 
 def seen(process: Process, length: int = 20):
@@ -205,42 +100,6 @@ def test_tokens_that_are_none_are_refused():
             n2n.viz.token_ribbons(wrong)
     with pytest.raises(ValueError, match="type float64; integers are needed"):
         n2n.viz.token_ribbons(np.zeros((2, 3)))
-
-
-# How hard
-
-
-def test_losses_are_drawn_with_what_each_gains():
-    table = pd.DataFrame({"loss": [3.0, 2.0, 1.5, 1.0], "half": [0, 0, 0, 0.1]}, index=["a", "b", "c", "oracle"])
-    bars, dots = n2n.viz.draw_losses(table).data
-    assert list(bars.x) == [0.0, 1.0, 0.5, 0.5]
-    assert list(bars.base) == list(dots.x) == [3.0, 2.0, 1.5, 1.0]
-    assert list(dots.error_x.array) == [0, 0, 0, 0.1]
-    assert dots.y[3] == "oracle<br><b>1.000 ± 0.100</b>"
-    assert [colour == n2n.viz.style.ORACLE for colour in dots.marker.color] == [False, False, False, True]
-
-
-def test_best_losses_of_a_published_process():
-    """mess3, x = 0.15 and a = 0.6, as in tests/test_markov.py; the oracle's is the mean of what 1 .. 7 tokens tell."""
-    process = Process.classic("mess3", x=0.15, a=0.6)
-    table = n2n.best_losses(process, 8, precision=0.001)
-    assert table["loss"].tolist()[:3] == pytest.approx([np.log(3), 1.098612, 1.091068], abs=1e-6)
-    exact = np.mean([n2n.markov_entropy(process, k) for k in range(1, 8)])
-    assert abs(table["loss"].iloc[3] - exact) < 2 * table["half"].iloc[3]
-    assert 0 < table["half"].iloc[3] < 0.00197
-    assert table["half"].tolist()[:3] == [0, 0, 0]
-    assert list(table.index) == ["uniform guess", "unigram", "bigram", "oracle, 8 tokens"]
-
-
-def test_best_losses_refuse():
-    with pytest.raises(ValueError, match="mode 'context' redraws"):
-        n2n.best_losses(Process(Graph.chain(2, mode="context")), 12)
-    for length in (1, None):
-        with pytest.raises(ValueError, match=f"length: saw {length}"):
-            n2n.best_losses(Process(Graph.chain(2)), length)
-
-
-# All of them
 
 
 @pytest.mark.parametrize("name", ["single", "dense", "eight_chains", "slow_switch"])

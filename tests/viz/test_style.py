@@ -19,6 +19,7 @@ from n2n.sweeps.equal_size import at_equal_size
 from n2n.sweeps.results import SweepResults
 from n2n.sweeps.scaling_laws import scaling_fits
 from n2n.utils.rows import append_row
+from n2n.viz import style
 from n2n.viz.report_page import PLOTLY, Part, page_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -54,13 +55,13 @@ def swept(runs: int = 9) -> SweepResults:
     return SweepResults(Path("x"), rows.set_index("run")[["arch", "state", "task"]], rows, pd.DataFrame())
 
 
-def attended() -> MixingResult:
+def measured() -> MixingResult:
     sample, rng = n2n.Process(GRAPH).sample(2, length=10), np.random.default_rng(0)
     mixing, influence = (np.tril(rng.random((*shape, 9, 9))) for shape in ((2, 1, 2), (2,)))
     return MixingResult(GRAPH, sample.tokens, sample.latents, mixing, influence)
 
 
-def formed() -> Dynamics:
+def traced() -> Dynamics:
     steps = pd.DataFrame({"step": [0, 10]})
     losses = steps.assign(excess_loss=[0.5, 0.2], low=0.1, high=0.6)
     beliefs = steps.merge(pd.DataFrame({"latent": [EVIL, OTHER]}), how="cross").merge(
@@ -89,10 +90,10 @@ def difficulty() -> EqualDifficulty:
 
 
 def grid() -> pd.DataFrame:
-    found = pd.DataFrame([{"alpha_z": z, "alpha_x": x, "entropy": z + x} for z in (0.1, 1.0) for x in (0.2, 2.0)])
-    found = found.assign(standard_error=0.01, lowest=0.1, highest=1.0, processes=4)
-    found.attrs = {"graph": EVIL, "vocab_size": 32, "given": None}
-    return found
+    table = pd.DataFrame([{"alpha_z": z, "alpha_x": x, "entropy": z + x} for z in (0.1, 1.0) for x in (0.2, 2.0)])
+    table = table.assign(standard_error=0.01, lowest=0.1, highest=1.0, processes=4)
+    table.attrs = {"graph": EVIL, "vocab_size": 32, "given": None}
+    return table
 
 
 def compressed() -> pd.DataFrame:
@@ -125,17 +126,17 @@ FIGURES: dict[str, Callable[[], go.Figure]] = {
     "kernels": lambda: viz.draw_kernels(n2n.Process(GRAPH)),
     "beliefs": beliefs,
     "losses": lambda: viz.draw_losses(pd.DataFrame({"loss": [1.0, 0.5], "half": 0.1}, index=[EVIL, OTHER])),
-    "maps": lambda: viz.mixing_maps(attended()),
-    "unrolled": lambda: viz.unrolled_mixing(attended()),
+    "maps": lambda: viz.mixing_maps(measured()),
+    "unrolled": lambda: viz.unrolled_mixing(measured()),
     "along": lambda: viz.excess_along(excess(**TWO, position=[1, 2, 1, 2]), "position", EVIL, EVIL),
     "by state": lambda: viz.excess_by_state(excess(**TWO, state=[0, 2, 0, 2]), EVIL, EVIL),
     "n-grams": lambda: viz.excess_against_ngrams(ngrams(), EVIL),
     "reliability": lambda: viz.reliability_diagram(reliable(), EVIL),
     "probes": lambda: viz.probe_curves(probed(), title=EVIL),
     "simplex": lambda: viz.belief_simplex(np.eye(3), np.eye(3), EVIL),
-    "over steps": lambda: viz.excess_over_steps(formed(), EVIL),
-    "beliefs over steps": lambda: viz.beliefs_over_steps(formed(), EVIL),
-    "forming": lambda: viz.forming(formed(), EVIL),
+    "over steps": lambda: viz.excess_over_steps(traced(), EVIL),
+    "beliefs over steps": lambda: viz.beliefs_over_steps(traced(), EVIL),
+    "forming": lambda: viz.forming(traced(), EVIL),
     "scaling": lambda: viz.scaling_law(scaling_fits(swept(), "parameters", resamples=100)),
     "few runs": lambda: viz.scaling_law(scaling_fits(swept(2), "parameters", resamples=100)),
     "equal size": lambda: viz.equal_size(at_equal_size(swept())),
@@ -189,15 +190,9 @@ def test_folders_of_runs_are_no_markup(tmp_path):
 
 def test_every_figure_that_takes_a_name_is_here():
     """The others draw no name but those of architectures, which are Python's own, and of a run's graph in a title."""
-    drawn = {
-        "token_ribbons",
-        "cost_growth",
-        "shares_by_lag",
-        "agreement_by_head",
-        "excess_by_position",
-    }
+    nameless = {"token_ribbons", "cost_growth", "shares_by_lag", "agreement_by_head", "excess_by_position"}
     source = Path(__file__).read_text()
-    assert {name for name in viz.__all__ if f"viz.{name}(" not in source} == drawn
+    assert {name for name in viz.__all__ if f"viz.{name}(" not in source} == nameless
 
 
 SEEN = """[...document.querySelectorAll('.js-plotly-plot')].map(plot =>
@@ -262,3 +257,39 @@ def test_a_browser_shows_names_as_typed_and_runs_nothing(figures, tmp_path):
         browser.close()
     assert [name for name, text in seen.items() if EVIL not in text.replace("\xa0", " ")] == ["maps"]
     assert [name for name, text in told.items() if EVIL not in text and name not in NEVER_HOVERED] == []
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance, WCAG 2.1."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("page", ["#ffffff", "#111111"])
+def test_text_and_the_oracle_are_seen_on_a_light_and_a_dark_page(page):
+    assert contrast(style.TEXT, page) > 4.2
+    assert contrast(style.ORACLE, page) > 3.0
+    assert all(contrast(colour, page) > 2.0 for colour in style.COLOURS)
+    assert style.TEMPLATE.layout.paper_bgcolor == style.TEMPLATE.layout.plot_bgcolor == style.CLEAR
+
+
+def test_many_lines_are_told_apart():
+    looks = [(line["color"], line["dash"]) for line in style.lines(20)]
+    assert len(set(looks)) == 20
+    assert style.ORACLE not in {colour for colour, _ in looks}
+
+
+def test_a_matrix_is_reduced_and_says_so():
+    matrix = np.arange(12.0).reshape(6, 2)
+    small, (rows, columns), told = style.reduced(matrix, max_cells=3)
+    np.testing.assert_array_equal(small, [[1, 2], [5, 6], [9, 10]])
+    assert (rows.tolist(), columns.tolist(), told) == ([0.5, 2.5, 4.5], [0, 1], "6 rows averaged to 3")
+    same, _, nothing = style.reduced(matrix)
+    assert nothing == ""
+    np.testing.assert_array_equal(same, matrix)

@@ -1,0 +1,28 @@
+"""Best losses with more and more knowledge, against published and exact values."""
+
+import numpy as np
+import pytest
+
+import n2n
+from n2n.graph.graph import Graph
+from n2n.process.process import Process
+
+
+def test_best_losses_of_a_published_process():
+    """mess3, x = 0.15 and a = 0.6, as in tests/test_markov.py; the oracle's is the mean of what 1 .. 7 tokens tell."""
+    process = Process.classic("mess3", x=0.15, a=0.6)
+    table = n2n.best_losses(process, 8, precision=0.001)
+    assert table["loss"].tolist()[:3] == pytest.approx([np.log(3), 1.098612, 1.091068], abs=1e-6)
+    exact = np.mean([n2n.markov_entropy(process, k) for k in range(1, 8)])
+    assert abs(table["loss"].iloc[3] - exact) < 2 * table["half"].iloc[3]
+    assert 0 < table["half"].iloc[3] < 0.00197
+    assert table["half"].tolist()[:3] == [0, 0, 0]
+    assert list(table.index) == ["uniform guess", "unigram", "bigram", "oracle, 8 tokens"]
+
+
+def test_best_losses_refuse():
+    with pytest.raises(ValueError, match="mode 'context' redraws"):
+        n2n.best_losses(Process(Graph.chain(2, mode="context")), 12)
+    for length in (1, None):
+        with pytest.raises(ValueError, match=f"length: saw {length}"):
+            n2n.best_losses(Process(Graph.chain(2)), length)
