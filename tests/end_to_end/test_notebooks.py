@@ -1,4 +1,4 @@
-"""The notebooks as papermill and git see them; nbval runs their cells beside this."""
+"""Notebooks as papermill and git see them; nbval executes their cells separately."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""What launching reads off a notebook: parameters whatever they look like, and the configuration that takes them."""
+"""The parameters and the configuration that the launcher reads from a notebook."""
 
 import re
 from pathlib import Path

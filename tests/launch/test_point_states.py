@@ -1,4 +1,4 @@
-"""A sweep in which something is damaged: every other point has its row, and the bad one says what is wrong."""
+"""The table of a sweep with damaged files: the damaged point's row says what is wrong, all others are complete."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ JOB = {"state": "running", "job_id": "7", "error": None}
 
 @pytest.fixture
 def folder(monkeypatch) -> Path:
-    """A sweep of three points that all run, saved at step 40 and made 50 steps of 100."""
+    """A sweep of three running points, each saved at step 40 and at step 50 of 100."""
     monkeypatch.setattr(Debug, "live", lambda self, sweep: dict.fromkeys(POINTS, Live(True, "1:00")))
     folder = n2n.runs.root() / "s"
     for i, point in enumerate(POINTS):
@@ -44,8 +44,8 @@ def folder(monkeypatch) -> Path:
     return folder
 
 
-def assert_the_others_stand(folder: Path) -> dict:
-    """Their rows are whole, in Python and in a shell; the row of the bad point."""
+def assert_others_are_complete(folder: Path) -> dict:
+    """Check that the other rows are complete, in Python and in a shell, and return the row of the bad point."""
     table = launch.load("s").table()
     assert list(table.columns) == COLUMNS
     assert table.index.tolist() == list(POINTS)
@@ -58,7 +58,7 @@ def assert_the_others_stand(folder: Path) -> dict:
 
 
 def test_a_sound_sweep(folder, capsys):
-    assert assert_the_others_stand(folder)["error"] == ""
+    assert assert_others_are_complete(folder)["error"] == ""
     assert "3 running" in capsys.readouterr().out
 
 
@@ -68,7 +68,7 @@ def test_an_evaluation_row_longer_than_any_buffer(folder, capsys):
         row = {"step": 50, "excess_loss": 0.125, "excess_by_position": [1 / 3] * length, "oracle": [1 / 7] * length}
         append_row(folder / BAD / "evals.jsonl", row)
         assert (folder / BAD / "evals.jsonl").stat().st_size > 2**15
-        found = assert_the_others_stand(folder)
+        found = assert_others_are_complete(folder)
         assert (found["excess_loss"], found["error"]) == (0.125, "")
     assert "0.1250" in capsys.readouterr().out
 
@@ -95,7 +95,7 @@ NO_ERROR = {
 @pytest.mark.parametrize("name", ["job.json", "status.json", "config.json", "metrics.jsonl", "evals.jsonl"])
 def test_a_damaged_file_is_said_in_its_own_row(folder, name, content):
     (folder / BAD / name).write_bytes(CONTENTS[content])
-    found = assert_the_others_stand(folder)
+    found = assert_others_are_complete(folder)
     assert found["state"] == "running"
     if name.endswith("jsonl") and content in ("empty", "cut off"):  # a row that was never finished is no damage
         assert found["error"] == ""
@@ -133,7 +133,7 @@ def test_a_strange_value_leaves_the_others_alone(folder, name, value):
     path = folder / BAD / name
     path.unlink()
     append_row(path, value)
-    found = assert_the_others_stand(folder)
+    found = assert_others_are_complete(folder)
     assert isinstance(found["excess_loss"], float)
     strange = [
         given for given in value.values() if isinstance(given, str | list | None) and given not in ("7", "failed")
@@ -146,19 +146,19 @@ def test_a_point_that_is_no_folder(folder):
     for path in (folder / BAD).iterdir():
         path.unlink()
     (folder / BAD).rmdir()
-    assert assert_the_others_stand(folder)["step"] == ""
+    assert assert_others_are_complete(folder)["step"] == ""
     (folder / BAD).write_text("a file")
-    assert_the_others_stand(folder)
+    assert_others_are_complete(folder)
     (folder / BAD).unlink()
     (folder / BAD).symlink_to(folder / BAD)
-    assert_the_others_stand(folder)
+    assert_others_are_complete(folder)
 
 
 @pytest.mark.parametrize("name", ["status.json", "evals.jsonl", "job.json"])
 def test_a_folder_in_the_place_of_a_file(folder, name):
     (folder / BAD / name).unlink()
     (folder / BAD / name).mkdir()
-    assert_the_others_stand(folder)
+    assert_others_are_complete(folder)
 
 
 @pytest.mark.parametrize("name", ["sweep.json", "jobs.json"])
@@ -174,7 +174,7 @@ def test_an_error_does_not_steer_the_terminal(folder, monkeypatch, capsys):
     monkeypatch.setattr(Debug, "live", lambda self, sweep: {p: Live(True, "1:00") for p in POINTS if p != BAD})
     said = "ValueError: \x1b]0;title\x07\x1b[2Jgone\u202e \u00fcber"
     (folder / BAD / "job.json").write_text(json.dumps({"state": "failed", "job_id": "7", "error": f"one\n{said}"}))
-    found = assert_the_others_stand(folder)
+    found = assert_others_are_complete(folder)
     assert found["error"] == "ValueError: \\x1b]0;title\\x07\\x1b[2Jgone\\u202e \u00fcber"
     assert "\x1b" not in capsys.readouterr().out
 

@@ -1,4 +1,4 @@
-"""Points of a sweep as files, shells and Python give them: read by YAML 1.2, cast, and told apart."""
+"""Points of a sweep from files, shells and Python: read as YAML 1.2, cast and named."""
 
 import re
 from pathlib import Path

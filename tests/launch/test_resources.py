@@ -1,4 +1,4 @@
-"""What goes into a batch script: every text on its own line, every number of a size that Slurm can have."""
+"""Resources in the batch script: every text stays on its line, every number is in Slurm's range."""
 
 from pathlib import Path
 

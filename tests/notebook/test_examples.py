@@ -1,4 +1,4 @@
-"""Which run a notebook looks at: named ones are checked before any work, examples are trained once."""
+"""Runs that notebooks open: names are checked before any work, examples are trained once."""
 
 import pytest
 
