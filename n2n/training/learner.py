@@ -179,7 +179,7 @@ def _forward_flops(model: LanguageModel, config: TrainConfig) -> float:
         return forward_flops(model, config.seq_len - 1)["Global"]
 
 
-def check_checkpoint(found: Checkpoint, config: TrainConfig, batches: Batches, folder: RunFolder) -> None:
+def check_checkpoint(newest: Checkpoint, config: TrainConfig, batches: Batches, folder: RunFolder) -> None:
     """Check that a checkpoint belongs to a run, without a model in memory.
 
     Raises:
@@ -187,7 +187,7 @@ def check_checkpoint(found: Checkpoint, config: TrainConfig, batches: Batches, f
     """
     with torch.device("meta"):
         model = config.build_model("torch")
-    check_state(found.state, config, batches, model, folder)
+    check_state(newest.state, config, batches, model, folder)
 
 
 def check_state(

@@ -17,7 +17,7 @@ from n2n.viz.comparison import learning_curve
 if TYPE_CHECKING:
     from ipywidgets import Button
 
-PERIOD = 2.0  # least seconds between drawings
+PERIOD = 2.0  # minimum seconds between drawings
 MAX_SHARE = 0.01  # of the run's time that drawing may take, after the first drawing
 MIN_ROWS = 2  # rows of metrics that a curve needs
 

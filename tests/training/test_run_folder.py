@@ -210,3 +210,36 @@ def test_a_checkpoint_that_lacks_something_is_refused(run):
 
 def checkpoint_marks(run: n2n.Run) -> dict:
     return json.loads((run.path / "checkpoints" / "step_00000020" / "manifest.json").read_text())["rows"]
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "", '{"graph"', '{"a": 1}'])
+def test_a_foreign_config_is_refused_by_its_path(small, tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=r"config.json is no configuration of a run"):
+        n2n.train(small(run_dir=str(tmp_path)))
+    assert (tmp_path / "config.json").read_text() == content
+
+
+def test_folders_with_other_files_are_refused(small, tmp_path):
+    (tmp_path / "thesis.tex").write_text("the only copy")
+    with pytest.raises(ValueError, match=r"holds 'thesis.tex' but no run"):
+        n2n.train(small(run_dir=str(tmp_path)))
+    with pytest.raises(ValueError, match="is a file; a folder is needed"):
+        n2n.train(small(run_dir=str(tmp_path / "thesis.tex")))
+    with pytest.raises(ValueError, match=r"thesis.tex is a file; a folder is needed"):
+        n2n.train(small(run_dir=str(tmp_path / "thesis.tex" / "run")))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_notebook_may_lie_in_the_folder_before_its_run(small, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notebook.ipynb").write_text("{}")
+    assert n2n.train(small(run_dir=str(tmp_path / "run"))).status["state"] == "done"
+
+
+def test_runs_without_a_folder_get_new_ones(small):
+    first, second = n2n.train(small()), n2n.train(small())
+    assert first.path != second.path
+    assert first.path.parent == n2n.runs.root()
+    assert "four_chains-transformer-s0" in first.path.name
+    assert_same_run(first, second)

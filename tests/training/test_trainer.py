@@ -168,14 +168,6 @@ def test_a_run_that_does_not_fit_leaves_no_folder(small, tmp_path, fields):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("content", ["[]", "3", "", '{"graph"', '{"a": 1}'])
-def test_a_foreign_config_is_refused_by_its_path(small, tmp_path, content):
-    (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ValueError, match=r"config.json is no configuration of a run"):
-        n2n.train(small(run_dir=str(tmp_path)))
-    assert (tmp_path / "config.json").read_text() == content
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -195,23 +187,6 @@ def test_another_configuration_is_refused_and_nothing_changes(small, tmp_path, f
     assert contents(run.path) == before
 
 
-def test_folders_with_other_files_are_refused(small, tmp_path):
-    (tmp_path / "thesis.tex").write_text("the only copy")
-    with pytest.raises(ValueError, match=r"holds 'thesis.tex' but no run"):
-        n2n.train(small(run_dir=str(tmp_path)))
-    with pytest.raises(ValueError, match="is a file; a folder is needed"):
-        n2n.train(small(run_dir=str(tmp_path / "thesis.tex")))
-    with pytest.raises(ValueError, match=r"thesis.tex is a file; a folder is needed"):
-        n2n.train(small(run_dir=str(tmp_path / "thesis.tex" / "run")))
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-
-
-def test_a_notebook_may_lie_in_the_folder_before_its_run(small, tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "notebook.ipynb").write_text("{}")
-    assert n2n.train(small(run_dir=str(tmp_path / "run"))).status["state"] == "done"
-
-
 def test_any_graph_can_be_trained_on(small):
     """Without latents, with feedback, with another start: the logged oracle is that of the batch."""
     chain = n2n.Graph(nodes=[{"name": "X", "num_states": 5, "observed": True, "recurrent": True}], initial="uniform")
@@ -224,14 +199,6 @@ def test_any_graph_can_be_trained_on(small):
         tokens = config.process.sample(4, length=12, start=16).tokens
         expected = n2n.filter(config.process, tokens).nll.mean().item()
         assert run.metrics.set_index("step").loc[4, "oracle_nll"] == pytest.approx(expected, abs=1e-9)
-
-
-def test_runs_without_a_folder_get_new_ones(small):
-    first, second = n2n.train(small()), n2n.train(small())
-    assert first.path != second.path
-    assert first.path.parent == n2n.runs.root()
-    assert "four_chains-transformer-s0" in first.path.name
-    assert_same_run(first, second)
 
 
 @pytest.mark.parametrize(
