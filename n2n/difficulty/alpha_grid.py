@@ -1,4 +1,4 @@
-"""Difficulty over a plane of concentrations, and graphs brought to one difficulty."""
+"""Entropy over a grid of concentrations."""
 
 from __future__ import annotations
 
@@ -28,56 +28,60 @@ def entropy_grid(
 ) -> pd.DataFrame:
     """The oracle's mean loss at every pair of concentrations, on common random numbers.
 
-    All cells have kernels of the same seeds and sequences of the same indices, so that differences between cells are
-    less noisy than on random numbers of their own.
+    All cells use kernels of the same seeds and sequences of the same indices, so that differences between cells are
+    less noisy than with independent random numbers.
 
     Args:
-        graph: or a preset's name; with a latent at least. Concentrations are replaced, all else stays as it is.
-        alphas_z: of all latents.
-        alphas_x: of the observed node.
-        seeds: of the processes that are averaged over, two different ones at least.
-        sequences, length: of each process, two at least.
+        graph: a graph or the name of a preset, with at least one latent. Only its concentrations are replaced.
+        alphas_z: concentrations of all latents.
+        alphas_x: concentrations of the observed node.
+        seeds: seeds of the processes that are averaged over, at least two different ones.
+        sequences: sequences of each process, at least 2.
+        length: tokens in a sequence, at least 2.
 
     Returns:
-        a row for each pair: ``alpha_z``, ``alpha_x``, ``entropy`` (nats per token, the mean over processes),
-        ``standard_error`` (over processes), ``lowest`` and ``highest`` (of the processes), ``processes``. The frame's
+        A row for each pair: ``alpha_z``, ``alpha_x``, ``entropy`` (nats per token, the mean over processes),
+        ``standard_error`` (over processes), ``lowest`` and ``highest`` (over processes), ``processes``. The frame's
         ``attrs`` hold ``graph``, its name; ``vocab_size``; and ``given``, the graph's own concentrations
-        ``(alpha_z, alpha_x)``, or None where its latents have several.
+        ``(alpha_z, alpha_x)``, or None if its latents have several.
 
     Raises:
-        ValueError: an unknown preset, no latent, kernels redrawn for every sequence, a concentration that a node
-            refuses, or a number out of range.
+        ValueError: if the preset is unknown, the graph has no latent, kernels are redrawn for every sequence, a node
+            rejects a concentration, or a number is out of range.
     """
-    graph, seeds = as_graph(graph), several_seeds("seeds", seeds, 2)
-    _refuse(graph, sequences, length)
-    cells = [(z, x, _with_both(graph, z, x)) for z, x in product(alphas_z, alphas_x)]  # all are checked before any work
+    graph, seeds = as_graph(graph), several_seeds("seeds", seeds)
+    _check_grid(graph, sequences, length)
+    cells = [(z, x, _with_both(graph, z, x)) for z, x in product(alphas_z, alphas_x)]  # validates all of them first
     if not cells:
         raise ValueError(f"saw {len(alphas_z)} alphas_z and {len(alphas_x)} alphas_x; at least one of each is needed")
-    asked = (seeds, sequences, length)
-    found = pd.DataFrame(
-        [{"alpha_z": z, "alpha_x": x, **_measured(changed, *asked)} for z, x, changed in track(cells, "point")]
+    grid = pd.DataFrame(
+        [
+            {"alpha_z": z, "alpha_x": x, **_row(changed, seeds, sequences, length)}
+            for z, x, changed in track(cells, "point")
+        ]
     )
-    found.attrs = {"graph": graph.name or "graph", "vocab_size": graph.vocab_size, "given": _given(graph)}
-    return found
+    grid.attrs = {"graph": graph.name or "graph", "vocab_size": graph.vocab_size, "given": _own_alphas(graph)}
+    return grid
 
 
-def _measured(graph: Graph, seeds: list[int], sequences: int, length: int) -> dict[str, float]:
+def _row(graph: Graph, seeds: list[int], sequences: int, length: int) -> dict[str, float]:
     means, _ = entropies_by_seed(graph, seeds, sequences, length)
     mean, error = mean_and_error(means)
     spread = {"lowest": means.min(), "highest": means.max(), "processes": len(means)}
     return {"entropy": mean, "standard_error": error, **spread}
 
 
-def _given(graph: Graph) -> tuple[float, float] | None:
-    own = {node.alpha for node in graph.latents}
-    return (own.pop(), graph.observed.alpha) if len(own) == 1 else None
+def _own_alphas(graph: Graph) -> tuple[float, float] | None:
+    """``(alpha_z, alpha_x)``, or None if the latents have different concentrations."""
+    alphas_z = {node.alpha for node in graph.latents}
+    return (alphas_z.pop(), graph.observed.alpha) if len(alphas_z) == 1 else None
 
 
 def _with_both(graph: Graph, alpha_z: float, alpha_x: float) -> Graph:
     return with_alphas(graph, {node.name: alpha_x if node.observed else alpha_z for node in graph.nodes})
 
 
-def _refuse(graph: Graph, sequences: int, length: int) -> None:
+def _check_grid(graph: Graph, sequences: int, length: int) -> None:
     if not graph.latents:
         raise ValueError("graph: saw no latent node; alphas_z are concentrations of latents")
     as_integer("sequences", sequences, 2)

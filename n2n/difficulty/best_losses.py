@@ -1,4 +1,4 @@
-"""The best mean loss at each stage of knowledge: nothing, frequencies, the last token, all tokens and the kernels."""
+"""The best mean loss of predictors that know nothing, token frequencies, the last token, or all tokens and kernels."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from n2n.utils.strict import as_integer
 def best_losses(process: Process, length: int, *, precision: float = 0.02) -> pd.DataFrame:
     """The smallest mean loss on sequences of a length, for predictors that know more and more; nats per token.
 
-    All are over t = 1 .. T - 1 of sequences from the process's own start, as learners are trained and judged. The
-    unigram and the bigram are those that endless such sequences give; they do not know t. Each row knows what the one
-    above it does, and more, so that its loss is no larger.
+    Losses are means over t = 1 .. T - 1 of sequences from the process's own start, as learners are trained and
+    evaluated. The unigram and the bigram are those of infinitely many such sequences; they do not know t. Each row
+    knows all that the row above it knows, so its loss is at most as large.
 
     Args:
         process: with fixed kernels.
         length: tokens in a sequence, at least 2.
-        precision: the standard error of the oracle's loss, the one that is estimated.
+        precision: standard error of the oracle's loss, which is the only estimated one.
 
     Returns:
-        a row for each predictor, by its name, with ``loss`` and ``half``, of its 95% interval, 0 where it is exact.
+        A row for each predictor, indexed by its name, with ``loss`` and ``half``, the half-width of its 95% interval,
+        which is 0 for exact losses.
 
     Raises:
-        ValueError: a length under 2, kernels that are redrawn for every sequence, a law too large for 1 GiB, or what
-            ``n2n.entropy`` refuses.
+        ValueError: if the length is under 2, kernels are redrawn for every sequence, or a distribution exceeds 1 GiB;
+            or as ``n2n.entropy``.
     """
     steps, law, x = as_integer("length", length, 2) - 1, first_law(process, length), process.graph.observed.name
     before = sum(laws(process, law, steps - 1)) / steps

@@ -1,4 +1,8 @@
-"""Graphs brought to equal difficulty: the concentration at which the entropy reaches a target."""
+"""Graphs of equal difficulty: find the concentration at which the entropy reaches a target.
+
+The bisection is our own, because ``scipy.optimize`` stops when the concentration is accurate, whereas this stops as
+soon as the entropy is within the tolerance: each evaluation runs a filter over many processes.
+"""
 
 from __future__ import annotations
 
@@ -17,23 +21,23 @@ from n2n.utils.progress import track
 from n2n.utils.statistics import mean_and_error, mean_interval, student_quantile
 from n2n.utils.strict import as_integer, as_positive, short_repr, unknown
 
-LOWEST, HIGHEST = 1e-4, 1e3  # concentrations between which the target is looked for
-STEPS = 30  # halvings of that interval, on a logarithmic scale
+MIN_ALPHA, MAX_ALPHA = 1e-4, 1e3  # the concentrations between which the search runs
+MAX_STEPS = 30  # halvings of that interval, on a logarithmic scale
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """A graph at a given difficulty.
+    """A graph calibrated to a target entropy.
 
     Attributes:
-        graph: the graph with the concentration found.
+        graph: the graph with the calibrated concentration.
         alpha: that concentration.
-        entropy: the mean oracle loss there, nats per token, over the processes and sequences that were asked for.
-        standard_error: of ``entropy`` over processes: how far it may lie from the mean over all processes of that
-            concentration. Nan of a single process.
-        spread: the standard deviation over processes, nats per token: how far a single one may lie. Nan of a single
-            process.
-        fresh: a 95% interval (Student's t) for the mean loss of as many other processes of that concentration.
+        entropy: the mean oracle loss there, nats per token, over the processes and sequences of the search.
+        standard_error: standard error of ``entropy`` over processes, for the mean over all processes of that
+            concentration. Nan for a single process.
+        spread: standard deviation over processes, nats per token: how far a single process may lie from the mean. Nan
+            for a single process.
+        fresh: 95% interval (Student's t) for the mean loss of an equal number of other processes of that concentration.
         by_seed: ``(seeds,)``, the loss of each process.
     """
 
@@ -56,45 +60,45 @@ def calibrate(
     sequences: int = 64,
     tolerance: float = 0.01,
 ) -> Calibration:
-    """The concentration of ``nodes`` at which the oracle's mean loss reaches a target.
+    """Find the concentration of ``nodes`` at which the oracle's mean loss reaches a target.
 
-    Bisection on common random numbers: every concentration is judged on kernels of the same seeds and on sequences of
-    the same indices, by the entropies of the oracle's predictives. The loss is a mean over several processes, since
-    that of one may lie far from what its concentrations make of the next. ``tolerance`` is how well these processes
-    are brought to the target; how well others are, ``fresh`` says, and it is several times wider.
+    The search is a bisection on common random numbers: every concentration is evaluated with kernels of the same seeds
+    and sequences of the same indices, by the entropies of the oracle's predictive distributions. The loss is a mean
+    over several processes, because single processes of the same concentration differ widely. ``tolerance`` bounds the
+    distance of these processes from the target; ``fresh`` covers other processes and is several times wider.
 
     Args:
-        graph: whose other concentrations stay as they are.
+        graph: the graph, whose other concentrations are kept.
         target: nats per token.
-        nodes: a node's name, or several names that share the concentration looked for.
+        nodes: the name of a node, or several names that share one concentration.
         length: tokens in a sequence, at least 2.
-        seeds: of the processes that are averaged over, none of them twice, or a single one.
-        sequences: of each process, at least 2.
-        tolerance: how far from the target the loss may lie, nats per token.
+        seeds: a seed, or several different seeds, of the processes that are averaged over.
+        sequences: sequences of each process, at least 2.
+        tolerance: largest distance of the loss from the target, nats per token.
 
     Raises:
-        ValueError: an unknown node, a number out of range, a target out of reach (the message gives the interval that
-            can be reached), or a loss that jumps over it because there are too few ``seeds``.
+        ValueError: if a node is unknown, a number is out of range, the target is out of reach (the message gives the
+            interval that can be reached), or the loss jumps over the target because there are too few ``seeds``.
     """
     if not isinstance(graph, Graph):
         raise ValueError(f"graph: saw a {type(graph).__name__}; a Graph is needed")
     names, seeds = _listed("nodes", nodes), _listed("seeds", seeds)
-    _refuse(graph, target, names, length, seeds, sequences, tolerance)
+    _check_calibration(graph, target, names, length, seeds, sequences, tolerance)
 
-    def judge(alpha: float) -> Calibration:
-        return _judged(with_alphas(graph, dict.fromkeys(names, alpha)), alpha, length, seeds, sequences)
+    def evaluate(alpha: float) -> Calibration:
+        return _calibration(with_alphas(graph, dict.fromkeys(names, alpha)), alpha, length, seeds, sequences)
 
-    low, high = judge(LOWEST), judge(HIGHEST)
+    low, high = evaluate(MIN_ALPHA), evaluate(MAX_ALPHA)
     if not low.entropy - tolerance <= target <= high.entropy + tolerance:
         raise ValueError(
-            f"target: saw {target:g} nats per token; concentrations of {names} from {LOWEST:g} to {HIGHEST:g} reach "
-            f"{low.entropy:.4f} to {high.entropy:.4f}"
+            f"target: saw {target:g} nats per token; concentrations of {names} from {MIN_ALPHA:g} to {MAX_ALPHA:g} "
+            f"reach {low.entropy:.4f} to {high.entropy:.4f}"
         )
-    for _ in track(range(STEPS), "concentration"):
-        best = min(low, high, key=lambda found: abs(found.entropy - target))
+    for _ in track(range(MAX_STEPS), "concentration"):
+        best = min(low, high, key=lambda end: abs(end.entropy - target))
         if abs(best.entropy - target) <= tolerance:
             return best
-        middle = judge(math.sqrt(low.alpha * high.alpha))
+        middle = evaluate(math.sqrt(low.alpha * high.alpha))
         low, high = (middle, high) if middle.entropy < target else (low, middle)
     raise ValueError(
         f"tolerance: saw {tolerance:g}; near alpha = {low.alpha:.6g} the entropy jumps from {low.entropy:.4f} to "
@@ -103,7 +107,7 @@ def calibrate(
 
 
 def _listed(what: str, values) -> list:
-    """One or several values as a list, which may not be empty."""
+    """One or several values as a list that is not empty."""
     listed = [values] if isinstance(values, str | int) or not isinstance(values, Iterable) else list(values)
     if not listed:
         raise ValueError(f"{what}: saw none; at least one is needed")
@@ -111,14 +115,16 @@ def _listed(what: str, values) -> list:
 
 
 def different_seeds(what: str, seeds: Iterable[int]) -> list[int]:
-    """Seeds as whole numbers, none of them twice: a process that counts twice makes a standard error too small."""
+    """Seeds as different whole numbers; a process that counts twice would make the standard error too small."""
     seeds = [as_integer(what, seed, 0) for seed in seeds]
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"{what}: saw {short_repr(seeds)}; no seed may be there twice")
+        raise ValueError(f"{what}: saw {short_repr(seeds)}; seeds must be different")
     return seeds
 
 
-def _refuse(graph: Graph, target: float, names: list[str], length, seeds, sequences, tolerance: float) -> None:
+def _check_calibration(
+    graph: Graph, target: float, names: list[str], length, seeds, sequences, tolerance: float
+) -> None:
     for name in names:
         if name not in graph.names:
             raise ValueError(unknown("node", name, graph.names))
@@ -131,44 +137,48 @@ def _refuse(graph: Graph, target: float, names: list[str], length, seeds, sequen
     check_budget(graph)
 
 
-def _judged(graph: Graph, alpha: float, length: int, seeds: Sequence[int], sequences: int) -> Calibration:
+def _calibration(graph: Graph, alpha: float, length: int, seeds: Sequence[int], sequences: int) -> Calibration:
     means, _ = entropies_by_seed(graph, seeds, sequences, length)
     mean, count = float(means.mean()), len(means)
     if count == 1:
         return Calibration(graph, alpha, mean, math.nan, math.nan, (math.nan, math.nan), means)
     error = float(mean_and_error(means)[1])
-    half = student_quantile(count - 1) * math.sqrt(2) * error  # the mean of the others varies as much as this one
+    half = (
+        student_quantile(count - 1) * math.sqrt(2) * error
+    )  # the mean of other processes has the same variance as this one
     return Calibration(graph, alpha, mean, error, math.sqrt(count) * error, (mean - half, mean + half), means)
 
 
 def with_alphas(graph: Graph, alphas: Mapping[str, float]) -> Graph:
-    """The graph with other concentrations of the nodes named."""
+    """The graph with the concentrations ``{name: alpha}`` instead of its own."""
     nodes = [
         node.model_copy(update={"alpha": alphas[node.name]}) if node.name in alphas else node for node in graph.nodes
     ]
     return graph.model_copy(update={"nodes": nodes})
 
 
-def several_seeds(what: str, seeds: Sequence[int], least: int) -> list[int]:
+def several_seeds(what: str, seeds: Sequence[int]) -> list[int]:
+    """At least two different seeds, which a standard error over processes needs."""
     seeds = different_seeds(what, seeds)
-    if len(seeds) < least:
+    if len(seeds) < 2:
         raise ValueError(f"{what}: saw {short_repr(seeds)}; a standard error over processes needs at least 2")
     return seeds
 
 
 @dataclass(frozen=True, eq=False)
 class EqualDifficulty:
-    """Several graphs before and after they were brought to one difficulty.
+    """Several graphs before and after calibration to one entropy.
 
     Attributes:
         target: nats per token.
-        table: a row for each graph: ``alpha given`` of the observed node and ``entropy given``; the ``alpha`` found,
-            the ``entropy`` there, a mean over the processes of the search, its ``standard_error`` over these, and
-            ``low`` to ``high``, its 95% interval by Student's t; and ``fresh``, ``fresh_se``, ``fresh_low`` and
-            ``fresh_high``, the same of processes that had no part in the search. Nats per token.
-        processes: a row for each graph and each of those processes: ``graph``, ``seed``, ``entropy``, and its
-            ``standard_error`` over sequences.
-        searched: processes that the search averaged over.
+        table: a row for each graph. ``alpha given`` and ``entropy given`` are the original concentration of the
+            observed node and the entropy there. ``alpha`` is the calibrated concentration, ``entropy`` the mean over
+            the processes of the search, with its ``standard_error`` over processes and its 95% interval by Student's t,
+            ``low`` to ``high``. ``fresh``, ``fresh_standard_error``, ``fresh_low`` and ``fresh_high`` are the same for
+            processes that the search did not use. Nats per token.
+        processes: a row for each graph and each process that the search did not use: ``graph``, ``seed``, ``entropy``,
+            and its ``standard_error`` over sequences.
+        searched: number of processes that the search averaged over.
     """
 
     target: float
@@ -186,38 +196,41 @@ def equal_difficulty(
     sequences: int = 64,
     length: int = 64,
 ) -> EqualDifficulty:
-    """Bring graphs to one difficulty by the concentration of the observed node, and judge it on other processes.
+    """Calibrate graphs to one entropy by the concentration of the observed node, and check it on other processes.
 
     Args:
-        graphs: or presets' names.
+        graphs: graphs or names of presets.
         target: nats per token.
-        seeds: of the processes that ``n2n.calibrate`` averages over, two at least.
-        fresh: seeds of the processes that it is then judged by, two at least and none of ``seeds``.
-        sequences, length: of each process.
+        seeds: seeds of the processes that ``n2n.calibrate`` averages over, at least two.
+        fresh: seeds of the processes that check the result, at least two and none of ``seeds``.
+        sequences: sequences of each process, at least 2.
+        length: tokens in a sequence, at least 2.
 
     Raises:
-        ValueError: as ``n2n.calibrate`` and ``n2n.graph.by_name.named``, or a seed that is there twice.
+        ValueError: as ``n2n.calibrate`` and ``n2n.graph.by_name.graphs_by_name``, or if a seed occurs twice.
     """
-    graphs, seeds, fresh = graphs_by_name(graphs), several_seeds("seeds", seeds, 2), several_seeds("fresh", fresh, 2)
+    graphs, seeds, fresh = graphs_by_name(graphs), several_seeds("seeds", seeds), several_seeds("fresh", fresh)
     if set(seeds) & set(fresh):
-        raise ValueError(
-            f"fresh: saw {short_repr(fresh)} beside seeds {short_repr(seeds)}; none of these is a fresh one"
-        )
+        raise ValueError(f"fresh: saw {short_repr(fresh)} and seeds {short_repr(seeds)}; they must not share a seed")
     for graph in graphs.values():
         check_fixed(graph)
     rows, processes = {}, []
     for name, graph in graphs.items():
-        found = calibrate(graph, target, graph.observed.name, length=length, seeds=seeds, sequences=sequences)
+        calibration = calibrate(graph, target, graph.observed.name, length=length, seeds=seeds, sequences=sequences)
         before, _ = entropies_by_seed(graph, seeds, sequences, length)
-        means, errors = entropies_by_seed(found.graph, fresh, sequences, length)
-        given = {"alpha given": graph.observed.alpha, "entropy given": float(np.mean(before)), "alpha": found.alpha}
-        searched = _with_interval(found.by_seed, "entropy", "standard_error", "low", "high")
-        rows[name] = {**given, **searched, **_with_interval(means, "fresh", "fresh_se", "fresh_low", "fresh_high")}
+        means, errors = entropies_by_seed(calibration.graph, fresh, sequences, length)
+        rows[name] = {
+            "alpha given": graph.observed.alpha,
+            "entropy given": float(np.mean(before)),
+            "alpha": calibration.alpha,
+            **_with_interval(calibration.by_seed, "entropy", "standard_error", "low", "high"),
+            **_with_interval(means, "fresh", "fresh_standard_error", "fresh_low", "fresh_high"),
+        }
         processes.append(pd.DataFrame({"graph": name, "seed": fresh, "entropy": means, "standard_error": errors}))
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("graph")
     return EqualDifficulty(target, table, pd.concat(processes, ignore_index=True), len(seeds))
 
 
-def _with_interval(means: np.ndarray, *names: str) -> dict[str, float]:
-    """Mean, standard error and 95% interval over processes, by these names."""
-    return dict(zip(names, mean_interval(means), strict=True))
+def _with_interval(means: np.ndarray, *columns: str) -> dict[str, float]:
+    """Mean, standard error and the ends of the 95% interval over processes, under these column names."""
+    return dict(zip(columns, mean_interval(means), strict=True))

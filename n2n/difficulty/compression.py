@@ -1,4 +1,4 @@
-"""What general compressors make of a process's tokens, beside the entropy that no lossless code beats on average."""
+"""Compressed size of a process's tokens, and the entropy that no lossless code beats on average."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import Field
 
 from n2n.difficulty.entropies import entropy
-from n2n.difficulty.ngrams import _refuse_strangers
+from n2n.difficulty.ngrams import check_vocabulary
 from n2n.graph.by_name import graphs_by_name
 from n2n.graph.graph import Graph
 from n2n.oracle.checks import check_fixed
@@ -23,7 +23,7 @@ from n2n.utils.arrays import integers
 from n2n.utils.progress import track
 from n2n.utils.strict import Count, Ordered, as_integer
 
-MAX_EXPONENT = 24  # 2^24 tokens are compressed at most
+MAX_EXPONENT = 24  # at most 2^24 tokens are compressed
 PowersOfTwo = Annotated[Ordered[Annotated[Count, Field(le=MAX_EXPONENT)]], Field(min_length=1)]
 
 
@@ -36,29 +36,29 @@ def compression_table(
     samples: int = 4,
     precision: float = 0.01,
 ) -> pd.DataFrame:
-    """Compressed size of more and more tokens of some processes, beside their exact entropy.
+    """Compressed size of increasing numbers of tokens of some processes, and their exact entropy.
 
     The first token of each sequence is left out. With ``initial="zero"`` it is fixed, and ``n2n.entropy`` at this
     length is the mean ``-log P`` per token of what is compressed, given the kernels. With another start ``n2n.entropy``
-    is given the first token, which a compressor is not: it is a lower bound. A lossless code does not beat it in
-    expectation; a compressor lies above it for it must find the statistics in the tokens themselves.
+    conditions on the first token, which a compressor does not see, and is a lower bound. A lossless code does not beat
+    it in expectation; a compressor lies above it because it must learn the statistics from the tokens.
 
     Args:
-        graphs: or presets' names, no two of one name.
-        tokens: exponents of 2: 2^k tokens are compressed, at least one sequence of ``length - 1``, whole ones alone.
-        seed: of the kernels and of the sequences.
-        length: tokens in a sequence, the first included.
-        samples: disjoint samples of the training split that are each compressed, two at least.
+        graphs: graphs or names of presets, with different names.
+        tokens: exponents k of 2: whole sequences of ``length - 1`` tokens, at most 2^k in all, at least one sequence.
+        seed: seed of the kernels and the sequences.
+        length: tokens in a sequence, including the first.
+        samples: number of disjoint samples of the training split that are compressed, at least 2.
         precision: standard error of the entropy, nats per token.
 
     Returns:
-        a row for each graph, number of tokens and compressor: ``graph``, ``compressor``, ``tokens`` (as many as the
-        whole sequences hold), the mean over samples of the size, ``nats`` per token, with ``lowest`` and ``highest`` of
-        them, ``samples``; ``entropy`` and ``entropy_se``, nats per token.
+        A row for each graph, number of tokens and compressor: ``graph``, ``compressor``, ``tokens`` (in the whole
+        sequences), ``nats`` per token (the mean over samples), ``lowest`` and ``highest`` over samples, ``samples``,
+        ``entropy`` and ``entropy_standard_error``, nats per token.
 
     Raises:
-        ValueError: as ``named`` and ``whole_sequences``, kernels redrawn for every sequence, numbers out of range, or
-            what ``n2n.entropy`` refuses.
+        ValueError: if kernels are redrawn for every sequence or a number is out of range; or as ``graphs_by_name``,
+            ``whole_sequences`` and ``n2n.entropy``.
     """
     graphs, counts = graphs_by_name(graphs), whole_sequences(tokens, length)
     as_integer("samples", samples, 2)
@@ -71,17 +71,17 @@ def compression_table(
 
 
 def whole_sequences(tokens: Sequence[int], length: int) -> list[int]:
-    """How many whole sequences 2^k tokens are, for each k, the first token of each left out; one at least.
+    """Number of whole sequences, without their first tokens, in 2^k tokens for each k; at least one.
 
     Raises:
-        ValueError: numbers out of range, or two k of equally many sequences.
+        ValueError: if a number is out of range, or two k give the same number of sequences.
     """
-    held = as_integer("length", length, 2) - 1
-    counts = [max(1, 2 ** as_integer("tokens", k, 1, MAX_EXPONENT) // held) for k in tokens]
+    tokens_each = as_integer("length", length, 2) - 1
+    counts = [max(1, 2 ** as_integer("tokens", k, 1, MAX_EXPONENT) // tokens_each) for k in tokens]
     if len(set(counts)) < len(counts) or not counts:
         raise ValueError(
             f"tokens: saw the exponents {list(tokens)}, which at length {length} make {counts} whole sequences; "
-            "at least one is needed, and no number of sequences twice"
+            "at least one is needed, and their numbers must differ"
         )
     return counts
 
@@ -89,12 +89,14 @@ def whole_sequences(tokens: Sequence[int], length: int) -> list[int]:
 def _sizes(process: Process, counts: list[int], length: int, samples: int, precision: float) -> pd.DataFrame:
     exact = entropy(process, length, precision=precision)
     rows = [size for count in counts for size in _compressed(process, count, length, samples)]
-    return pd.DataFrame(rows).assign(entropy=exact.mean, entropy_se=exact.standard_error)
+    return pd.DataFrame(rows).assign(entropy=exact.mean, entropy_standard_error=exact.standard_error)
 
 
 def _compressed(process: Process, count: int, length: int, samples: int) -> list[dict]:
-    drawn = [process.sample(count, length=length, start=i * count, latents=False).tokens[:, 1:] for i in range(samples)]
-    sizes = pd.DataFrame([compression_nats(tokens, process.graph.vocab_size) for tokens in drawn])
+    batches = [
+        process.sample(count, length=length, start=i * count, latents=False).tokens[:, 1:] for i in range(samples)
+    ]
+    sizes = pd.DataFrame([compression_nats(tokens, process.graph.vocab_size) for tokens in batches])
     shared = {"tokens": count * (length - 1), "samples": samples}
     return [
         {"compressor": name, **shared, "nats": nats.mean(), "lowest": nats.min(), "highest": nats.max()}
@@ -103,17 +105,17 @@ def _compressed(process: Process, count: int, length: int, samples: int) -> list
 
 
 def compression_nats(tokens: np.ndarray, vocab_size: int) -> dict[str, float]:
-    """What general compressors make of the tokens, one sequence after another: ``{"lzma": .., "bz2": ..}``.
+    """Compressed size of the tokens, one sequence after another, nats per token: ``{"lzma": .., "bz2": ..}``.
 
-    Bytes of xz (LZMA2, preset 9, extreme) and of bzip2 (level 9), containers included, of the tokens in the smallest
-    unsigned integer type, in nats per token. An estimate of the entropy rate from above: it is well above it where
-    there are few tokens, and these programs find repeated strings rather than probabilities.
+    The tokens are stored in the smallest unsigned integer type and compressed by xz (LZMA2, preset 9, extreme) and
+    bzip2 (level 9); the size includes the containers. It estimates the entropy rate from above. It is well above it for
+    few tokens, and because these programs find repeated strings rather than probabilities.
 
     Raises:
-        ValueError: no tokens, or tokens that are not integers of the vocabulary.
+        ValueError: if there are no tokens, or they are not integers of the vocabulary.
     """
     tokens = integers(tokens)
-    _refuse_strangers(tokens, as_integer("vocab_size", vocab_size, 1))
+    check_vocabulary(tokens, as_integer("vocab_size", vocab_size, 1))
     data = tokens.astype(smallest_dtype(vocab_size).newbyteorder("<")).tobytes()
     sizes = {
         "lzma": len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)),

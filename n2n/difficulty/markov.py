@@ -1,8 +1,8 @@
-"""The best predictor that sees only the last tokens of a process: what exact knowledge is worth without a memory.
+"""The best predictor that sees only the last tokens: the loss of a finite memory with exact knowledge of the process.
 
-Everything here is under the stationary law of the process's kernels, whatever law its own sequences start from. The
-predictor sees ``context_length`` tokens, an n-gram of order n sees n - 1. On stationary sequences no such predictor is
-better; on short ones from another start, one that was fitted to such sequences may be.
+All of these use the stationary distribution of the process's kernels, whatever start its own sequences have. The
+predictor sees ``context_length`` tokens; an n-gram of order n sees n - 1. On stationary sequences it is optimal among
+such predictors. On short sequences from another start, a predictor fitted to such sequences may be better.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from n2n.process.process import Process
 from n2n.utils.statistics import entropy_of, mean_and_error
 from n2n.utils.strict import as_integer
 
-LIMIT = 2**22  # windows of context_length + 1 tokens that are enumerated, at most
-PART = 2**12  # contexts filtered at once; their predictions take memory on top of the beliefs
+MAX_WINDOWS = 2**22  # enumerated windows of context_length + 1 tokens, at most
+CONTEXTS_AT_ONCE = 2**12  # contexts filtered at once; their predictions need memory in addition to the beliefs
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Estimate:
 
     Attributes:
         mean: nats per token.
-        standard_error: of the mean.
+        standard_error: standard error of the mean.
     """
 
     mean: float
@@ -37,13 +37,13 @@ class Estimate:
 def markov_nll(process: Process, tokens, context_length: int) -> np.ndarray:
     """``-log P(x_t | the last k tokens)``, k the context length: ``(batch, T - 1)`` nats, for t = 1 .. T - 1.
 
-    Exact for any vocabulary: each distinct window of k + 1 tokens is filtered once, from the stationary law. At t < k
-    the context is the t tokens at hand, of which the predictor does not know that they begin a sequence. A context
-    that the stationary law cannot emit (met where the process starts elsewhere) gives way to the longest of its ends
-    that it can.
+    The result is exact for any vocabulary: each distinct window of k + 1 tokens is filtered once, from the stationary
+    start. At t < k the context is the t tokens so far; the predictor does not know that they begin a sequence. If the
+    context has probability 0 under the stationary distribution (which occurs if the process starts elsewhere), its
+    longest suffix with positive probability is used.
 
     Args:
-        process: the process that the tokens are judged by.
+        process: the process that assigns the probabilities.
         tokens: ``(batch, T)`` integers, T at least 2.
         context_length: k, from 0; 0 gives the stationary unigram.
 
@@ -51,11 +51,11 @@ def markov_nll(process: Process, tokens, context_length: int) -> np.ndarray:
         float64; infinite at a token that cannot follow its context.
 
     Raises:
-        ValueError: tokens of a wrong shape or type or outside the vocabulary, a context length that is not a whole
-            number from 0, or a stationary law that is refused.
+        ValueError: if the tokens have a wrong shape or type or lie outside the vocabulary, the context length is not a
+            whole number from 0, or the stationary distribution cannot be computed.
     """
     seen = as_integer("context_length", context_length, 0)
-    process = settled(process)
+    process = stationary(process)
     tokens = check_tokens(process, tokens).cpu().numpy()
     batch, length = tokens.shape
     seen = min(seen, length - 1)
@@ -66,31 +66,31 @@ def markov_nll(process: Process, tokens, context_length: int) -> np.ndarray:
 
 
 def markov_entropy(process: Process, context_length: int) -> float:
-    """``H(X_t | the last k tokens)`` under the stationary law, k the context length: nats per token, exact.
+    """``H(X_t | the last k tokens)`` under the stationary distribution, k the context length: nats per token, exact.
 
-    It never rises with k and tends to the entropy rate: Crutchfield and Feldman, "Regularities unseen, randomness
+    It does not increase with k and tends to the entropy rate: Crutchfield and Feldman, "Regularities unseen, randomness
     observed", Chaos 13 (2003). All V^k contexts are enumerated.
 
     Raises:
-        ValueError: a context length that is not a whole number from 0, more than 2^22 windows of k + 1 tokens, or a
-            stationary law that is refused.
+        ValueError: if the context length is not a whole number from 0, there are more than 2^22 windows of k + 1
+            tokens, or the stationary distribution cannot be computed.
     """
     seen = as_integer("context_length", context_length, 0)
-    process = settled(process)
+    process = stationary(process)
     vocab_size = process.graph.vocab_size
-    if vocab_size ** (min(seen, LIMIT.bit_length()) + 1) > LIMIT:
+    if vocab_size ** (min(seen, MAX_WINDOWS.bit_length()) + 1) > MAX_WINDOWS:
         raise ValueError(
             f"context_length: saw {seen}; {vocab_size} symbols make {vocab_size}^{seen + 1} windows, more than the "
-            f"{LIMIT} that are enumerated; use markov_entropy_estimate"
+            f"{MAX_WINDOWS} that can be enumerated; use markov_entropy_estimate"
         )
-    return settled_entropy(process, seen)
+    return stationary_entropy(process, seen)
 
 
-def settled_entropy(process: Process, seen: int) -> float:
-    """As ``markov_entropy``, of a process whose start is stationary and of any number of windows."""
+def stationary_entropy(process: Process, seen: int) -> float:
+    """``markov_entropy`` of a process with a stationary start, without a limit on the number of windows."""
     total, vocab_size = 0.0, process.graph.vocab_size
-    for first in range(0, vocab_size**seen, PART):
-        numbers = np.arange(first, min(first + PART, vocab_size**seen))
+    for first in range(0, vocab_size**seen, CONTEXTS_AT_ONCE):
+        numbers = np.arange(first, min(first + CONTEXTS_AT_ONCE, vocab_size**seen))
         contexts = numbers[:, None] // vocab_size ** np.arange(seen) % vocab_size  # (contexts, k), each once
         probability, entropy = _contexts(process, contexts)
         total += float(probability @ entropy)
@@ -98,31 +98,34 @@ def settled_entropy(process: Process, seen: int) -> float:
 
 
 def markov_entropy_estimate(process: Process, context_length: int, *, sequences: int = 2**14) -> Estimate:
-    """``H(X_t | the last k tokens)`` as ``markov_entropy``, from contexts drawn at random.
+    """``H(X_t | the last k tokens)`` as ``markov_entropy``, estimated from random contexts.
 
-    Each context is the start of a sequence of its own (test split, stationary law), so that they are independent; the
-    entropy of what follows it is exact.
+    Each context is the beginning of a separate sequence (test split, stationary start), so contexts are independent.
+    The entropy of the token after each context is exact.
 
     Args:
-        process: whose kernels these are.
+        process: the process, of which only the kernels are used.
         context_length: k, from 1 (for 0, ``markov_entropy`` is exact).
-        sequences: contexts drawn, at least 2.
+        sequences: number of contexts, at least 2.
 
     Raises:
-        ValueError: a number that is not whole or too small, or a stationary law that is refused.
+        ValueError: if a number is not whole or is too small, or the stationary distribution cannot be computed.
     """
     seen, sequences = as_integer("context_length", context_length, 1), as_integer("sequences", sequences, 2)
-    process = settled(process)
-    drawn = process.sample(sequences, length=seen, split="test", latents=False).tokens.astype(np.int64)
-    distinct, place = _distinct(drawn, process.graph.vocab_size)
-    parts = [_contexts(process, distinct[first : first + PART])[1] for first in range(0, len(distinct), PART)]
+    process = stationary(process)
+    contexts = process.sample(sequences, length=seen, split="test", latents=False).tokens.astype(np.int64)
+    distinct, place = _distinct(contexts, process.graph.vocab_size)
+    parts = [
+        _contexts(process, distinct[first : first + CONTEXTS_AT_ONCE])[1]
+        for first in range(0, len(distinct), CONTEXTS_AT_ONCE)
+    ]
     entropies = np.concatenate(parts)[place]
     mean, error = mean_and_error(entropies)
     return Estimate(float(mean), float(error))
 
 
-def settled(process: Process) -> Process:
-    """A process with fixed kernels from its stationary start."""
+def stationary(process: Process) -> Process:
+    """The process, which must have fixed kernels, with a stationary start."""
     check_process(process)
     check_fixed(process.graph)
     return process.with_initial("stationary")
@@ -142,7 +145,11 @@ def _nll_of_last(process: Process, windows: np.ndarray) -> np.ndarray:
 
 
 def _distinct(windows: np.ndarray, vocab_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct rows and each row's place among them, token by token so that no key outgrows an int64."""
+    """The distinct rows and each row's place among them.
+
+    The rows are numbered token by token, so that no key exceeds an int64. ``np.unique(windows, axis=0)`` gives the
+    same, but sorts whole rows and is slower.
+    """
     place, first = np.zeros(len(windows), np.int64), np.zeros(1, np.int64)
     for column in windows.T:
         _, first, place = np.unique(place * vocab_size + column, return_index=True, return_inverse=True)
@@ -150,25 +157,23 @@ def _distinct(windows: np.ndarray, vocab_size: int) -> tuple[np.ndarray, np.ndar
 
 
 def _contexts(process: Process, contexts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each context's stationary probability and the entropy of what follows it, of ``contexts (count, k)``."""
+    """Stationary probability of each of ``contexts (count, k)``, and the entropy of the token after it."""
     unigram = process.first_token_law
     if contexts.shape[1] == 0:
         return np.ones(1), entropy_of(unigram[None])
-    padded = np.column_stack(
-        [contexts, np.zeros(len(contexts), np.int64)]
-    )  # any token, for a prediction after the last
+    padded = np.column_stack([contexts, np.zeros(len(contexts), np.int64)])  # the last token's value is irrelevant
     filtered = filter(process, padded, predictive=True)
-    return followed(filtered, unigram[contexts[:, 0]])
+    return next_token_entropy(filtered, unigram[contexts[:, 0]])
 
 
-def followed(found: Filtered, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each sequence's probability without its last token, and the entropy of that token: ``(batch,)`` both.
+def next_token_entropy(filtered: Filtered, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probability of each sequence without its last token, and the entropy of that token: ``(batch,)`` both.
 
     Args:
-        found: what the filter said of the sequences, with its predictives.
-        start: the probability of what comes before the first predicted token, ``(batch,)``.
+        filtered: the filter's result for the sequences, with predictive distributions.
+        start: ``(batch,)``, probability of what comes before the first predicted token.
     """
-    probability = start * np.exp(-found.nll[:, :-1].cpu().numpy().sum(axis=1))
-    possible = probability > 0  # else nan, or 0
-    law = np.where(possible[:, None], found.predictive[:, -1].cpu().numpy(), 0.0)
+    probability = start * np.exp(-filtered.nll[:, :-1].cpu().numpy().sum(axis=1))
+    possible = probability > 0  # otherwise nan or 0
+    law = np.where(possible[:, None], filtered.predictive[:, -1].cpu().numpy(), 0.0)
     return np.where(possible, probability, 0.0), entropy_of(law)

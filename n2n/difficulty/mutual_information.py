@@ -1,4 +1,8 @@
-"""How much the two ends of each edge tell of one another: exact mutual information."""
+"""Exact mutual information between the two ends of each edge.
+
+The joint distributions are contracted one kernel at a time. General packages for discrete information theory, such as
+``dit``, start from the table of the whole joint distribution.
+"""
 
 from __future__ import annotations
 
@@ -17,58 +21,59 @@ from n2n.process.process import Process
 from n2n.utils.strict import as_integer
 
 Edge = tuple[str, str, int]  # (parent, child, lag)
-PART = 2**26  # bytes of what lies a step ahead that is kept at once
+MAX_BYTES = 2**26  # bytes of the tables one step ahead that are stored at once, at most
 
 
 def edge_information(process: Process, length: int | None = None) -> pd.DataFrame:
-    """The mutual information of the two ends of every edge, nats, exact.
+    """Mutual information between the two ends of every edge, nats, exact.
 
-    An edge with lag 0 joins a parent at t with its child at t, one with lag 1 a node at t - 1 with itself or another
-    at t. It is what the pair shares by whatever way: other paths between the two add to what the edge carries. And 0
-    does not make an edge idle: of a child that is the exclusive or of two fair parents, neither alone tells anything.
+    An edge with lag 0 joins a parent at t to its child at t; an edge with lag 1 joins a node at t - 1 to itself or
+    another node at t. The mutual information includes what the pair shares through other paths. A value of 0 does not
+    imply that an edge has no effect: if a child is the exclusive or of two fair parents, it is independent of each
+    parent.
 
     Args:
         process: with fixed kernels.
-        length: of the sequences, from the process's own start: the information at t is averaged over t = 1 .. T - 1, so
-            that two ends which merely drift alike share nothing. None: once the process is stationary, which its own
-            start has no part in. A process that forgets slowly need not come near that law within a sequence.
+        length: tokens in a sequence from the process's own start. The information at t is averaged over t = 1 .. T - 1,
+            so ends that only drift in parallel share nothing. None uses the stationary distribution, which does not
+            depend on the process's own start. A process that forgets slowly may be far from it within a sequence.
 
     Returns:
-        a row for each edge, the loops of the nodes that see themselves included, in the order of ``graph.order`` and of
-        the kernels' axes: ``parent``, ``child``, ``lag`` (0 or 1) and ``information``, nats, from 0 on.
+        A row for each edge, including the loops of nodes that see themselves, in the order of ``graph.order`` and of
+        the kernels' axes: ``parent``, ``child``, ``lag`` (0 or 1) and ``information``, nats, at least 0.
 
     Raises:
-        ValueError: kernels that are redrawn for every sequence, a length under 2, a law too large for 1 GiB, or a
-            stationary law that is refused.
+        ValueError: if kernels are redrawn for every sequence, the length is under 2, a distribution exceeds 1 GiB, or
+            the stationary distribution cannot be computed.
 
     Source: Cover and Thomas, "Elements of information theory" (2006), section 2.3.
     """
     first, steps = first_law(process, length), 1 if length is None else length - 1
     names = process.graph.names
-    found = dict.fromkeys(edges(process.graph), 0.0)
+    totals = dict.fromkeys(edges_with_lag(process.graph), 0.0)
     for law in islice(laws(process, first, steps), 1, None):
-        for parent, child, lag in found:
-            if not lag:  # a parent comes before its child in the order, so that its states are the rows
-                found[parent, child, lag] += information(marginal(law, (names.index(parent), names.index(child))))
+        for parent, child, lag in totals:
+            if not lag:  # parents precede children in the order, so the parent's states are the rows
+                totals[parent, child, lag] += information(marginal(law, (names.index(parent), names.index(child))))
     for name in names:
-        parents = [parent for parent, child, lag in found if child == name and lag]
+        parents = [parent for parent, child, lag in totals if child == name and lag]
         for parent, pairs in one_step_apart(process, first, steps, parents, name).items():
-            found[parent, name, 1] = sum(information(pair) for pair in pairs)
-    rows = [(*edge, total / steps) for edge, total in found.items()]
+            totals[parent, name, 1] = sum(information(pair) for pair in pairs)
+    rows = [(*edge, total / steps) for edge, total in totals.items()]
     return pd.DataFrame(rows, columns=["parent", "child", "lag", "information"])
 
 
-def edges(graph: Graph) -> list[Edge]:
-    """Every edge of a graph, the loops of nodes that see themselves included, by child in topological order."""
-    found = []
+def edges_with_lag(graph: Graph) -> list[Edge]:
+    """Every edge of a graph, including the loops of nodes that see themselves, by child in topological order."""
+    edges = []
     for node in graph.order:
-        found += [(node.name, node.name, 1)] if node.sees_itself else []
-        found += [(parent, node.name, int(parent == graph.observed.name)) for parent in node.parents]
-    return found
+        edges += [(node.name, node.name, 1)] if node.sees_itself else []
+        edges += [(parent, node.name, int(parent == graph.observed.name)) for parent in node.parents]
+    return edges
 
 
 def first_law(process: Process, length: int | None) -> np.ndarray:
-    """P(z_0, x_0), ``(n_1, .., n_K, V)`` in the graph's order; of length None the stationary law.
+    """P(z_0, x_0), ``(n_1, .., n_K, V)`` in the graph's order; the stationary distribution if the length is None.
 
     Raises:
         ValueError: as ``edge_information``.
@@ -87,7 +92,7 @@ def first_law(process: Process, length: int | None) -> np.ndarray:
 
 
 def laws(process: Process, law: np.ndarray, steps: int) -> Iterator[np.ndarray]:
-    """P(z_t, x_t) for t = 0 .. steps, from the first one."""
+    """P(z_t, x_t) for t = 0 .. steps, from ``law`` at t = 0."""
     graph = process.graph
     yield law
     for _ in range(steps):
@@ -101,28 +106,28 @@ def one_step_apart(
 ) -> dict[str, np.ndarray]:
     """P(each of the ``earlier`` nodes at t - 1, the ``later`` one at t), ``(steps, n, m)``, for t = 1 .. steps.
 
-    ``law`` is that of t = 0. What lies ahead is the same at every t, so that it is found once.
+    ``law`` is P(z_0, x_0). The transition from t - 1 to t does not depend on t and is computed once.
     """
     graph = process.graph
     names, letters = graph.names, string.ascii_letters[1 : law.ndim + 1]
-    found = {name: np.zeros((steps, graph[name].num_states, graph[later].num_states)) for name in earlier}
-    at_once = max(1, PART // (8 * law.size))
+    pairs = {name: np.zeros((steps, graph[name].num_states, graph[later].num_states)) for name in earlier}
+    at_once = max(1, MAX_BYTES // (8 * law.size))
     for start in range(0, graph[later].num_states if earlier else 0, at_once):
         states = slice(start, start + at_once)
         table = ahead(process, later, states)
         for t, before in enumerate(laws(process, law, steps - 1)):
-            for name, pairs in found.items():
+            for name, joint in pairs.items():
                 kept = before if graph.uses_previous_token or name == graph.observed.name else before.sum(axis=-1)
                 parent = letters[names.index(name)]
                 equation = f"{letters[: kept.ndim]},{letters[: table.ndim - 1]}{BATCH}->{parent}{BATCH}"
-                pairs[t, :, states] = np.einsum(equation, kept, table)
-    return found
+                joint[t, :, states] = np.einsum(equation, kept, table)
+    return pairs
 
 
 def ahead(process: Process, name: str, states: slice) -> np.ndarray:
-    """P(a node in some states at t | z_{t-1}, x_{t-1}), ``(n_1, .., n_K, V, states)``; no V where X is not seen.
+    """P(a node in some states at t | z_{t-1}, x_{t-1}), ``(n_1, .., n_K, V, states)``; no V if no node sees X.
 
-    The steps of ``laws`` are taken back, the last one first.
+    The steps of ``laws`` are applied backwards.
     """
     graph = process.graph
     axis, sizes = graph.names.index(name), [node.num_states for node in graph.order]
@@ -140,12 +145,16 @@ def ahead(process: Process, name: str, states: slice) -> np.ndarray:
 
 
 def marginal(law: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """The law of some axes, in their order in ``law``."""
+    """The marginal over some axes, in their order in ``law``."""
     return law.sum(axis=tuple(axis for axis in range(law.ndim) if axis not in axes))
 
 
 def information(joint: np.ndarray) -> float:
-    """The mutual information of rows and columns under a joint law ``(n, m)``, nats, from 0 on."""
+    """Mutual information of rows and columns under a joint distribution ``(n, m)``, nats, at least 0.
+
+    The sum uses differences of logarithms instead of ``scipy.special.rel_entr(joint, rows * columns)``, whose product
+    underflows for the tiny probabilities of small concentrations.
+    """
     rows, columns = joint.sum(axis=1, keepdims=True), joint.sum(axis=0, keepdims=True)
     some = joint > 0
     logarithms = [np.log(np.where(some, law, 1.0)) for law in (joint, rows, columns)]

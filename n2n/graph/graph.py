@@ -62,14 +62,14 @@ class Graph(Families, YamlFiles, Strict):
             raise ValueError(
                 f"{observed[0]}: saw no parents; the observed node needs a latent parent or recurrent=True"
             )
-        self._refuse_strangers(observed[0], [name for name in names if name != observed[0]])
+        self.check_vocabulary(observed[0], [name for name in names if name != observed[0]])
         self._refuse_cycle()
         if self.initial == "stationary" and self.context_nodes:
             redrawn = short_repr([node.name for node in self.context_nodes])
             raise ValueError(f"initial: 'stationary' needs fixed kernels; mode 'context' redraws those of {redrawn}")
         return self
 
-    def _refuse_strangers(self, observed: str, latents: list[str]) -> None:
+    def check_vocabulary(self, observed: str, latents: list[str]) -> None:
         for parent, child in self.edges:
             if parent == child == observed:
                 raise ValueError(f"{child}: saw itself as a parent; recurrent=True lets it see its previous state")

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from n2n.graph.graph import Graph
 from n2n.oracle.transition import table_entries
-from n2n.process.einsums import MAX_LATENTS
+from n2n.process.einsums import MAX_EINSUM_LATENTS
 from n2n.process.process import Process
 from n2n.utils.arrays import integer_tensor
 from n2n.utils.strict import as_integer
 
 MEMORY_BUDGET = 2**30  # bytes that the tables and the beliefs of one part of the batch may take
 COPIES = 4  # beliefs alive at once within a step
-_CACHE = 2**23  # bytes of beliefs worked on at once by a CPU, so that they stay near it
-_FEWEST = 8  # sequences, under which a product has too few columns to be fast
+CACHE_BUDGET = 2**23  # bytes of beliefs worked on at once by a CPU, so that they stay near it
+MIN_ROWS = 8  # sequences, under which a product has too few columns to be fast
 
 
 def check_process(process: object) -> None:
@@ -84,13 +84,18 @@ def check_fixed(graph: Graph) -> None:
         )
 
 
+def check_latents(graph: Graph) -> None:
+    """Raise a ``ValueError`` if the graph has more latents than an einsum has letters for."""
+    if len(graph.latents) > MAX_EINSUM_LATENTS:
+        raise ValueError(f"graph: saw {len(graph.latents)} latent nodes; at most {MAX_EINSUM_LATENTS} are supported")
+
+
 def check_budget(
     graph: Graph, memory_budget: int = MEMORY_BUDGET, dtype: torch.dtype = torch.float64, copies: int = COPIES
 ) -> None:
     """Raise a ``ValueError`` if the tables and ``copies`` beliefs of one sequence exceed the budget, in bytes."""
     as_integer("memory_budget", memory_budget, 1)
-    if len(graph.latents) > MAX_LATENTS:
-        raise ValueError(f"graph: saw {len(graph.latents)} latent nodes; at most {MAX_LATENTS} are supported")
+    check_latents(graph)
     for node in graph.nodes:
         entries = graph.kernel_size(node)
         if dtype.itemsize * entries > memory_budget:
@@ -114,7 +119,7 @@ def rows_at_once(
     most = (memory_budget - _table_bytes(graph, dtype)) // bytes_per_sequence(graph, dtype, copies)
     if device.type != "cpu":
         return most
-    return min(most, max(_FEWEST, _CACHE // (dtype.itemsize * graph.num_joint_states)))
+    return min(most, max(MIN_ROWS, CACHE_BUDGET // (dtype.itemsize * graph.num_joint_states)))
 
 
 def bytes_per_sequence(graph: Graph, dtype: torch.dtype, copies: int = COPIES) -> int:

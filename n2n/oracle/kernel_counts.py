@@ -144,15 +144,15 @@ def places(process: Process, device: torch.device) -> list[Place]:
 def _weights(graph: Graph, node: Node) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     sees, vocab_size = graph.sees_x(node), graph.vocab_size
     if node.observed:
-        return (0, vocab_size * sees, 1), (0, int(sees), 0)
-    of_own = (vocab_size if sees else 1, int(sees), 0)
-    return of_own, of_own
+        return ((0, vocab_size, 1), (0, 1, 0)) if sees else ((0, 0, 1), (0, 0, 0))
+    weights = (vocab_size, 1, 0) if sees else (1, 0, 0)
+    return weights, weights
 
 
 def _table(graph: Graph, node: Node, kernel: np.ndarray, entries: int) -> Tensor:
     """A fixed kernel as ``(slabs, entries)``."""
     before, x = "", graph.observed.name  # no node has an empty name
-    axes = [before] * node.sees_itself + [*node.parents, node.name]
+    axes = [*([before] if node.sees_itself else []), *node.parents, node.name]
     latents = [name for name in graph.latent_names if name in axes]
     order = [name for name in (before, x) if name in axes] + latents
     return torch.tensor(kernel.transpose([axes.index(name) for name in order]).reshape(-1, entries))

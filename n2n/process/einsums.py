@@ -9,7 +9,7 @@ from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 
 BATCH, _X, _NEW, _STATE = "a", "b", "c", string.ascii_letters[3:]
-MAX_LATENTS = len(_STATE)
+MAX_EINSUM_LATENTS = len(_STATE)
 
 
 def letters(graph: Graph) -> str:

@@ -172,7 +172,7 @@ def compression_against_entropy(table: pd.DataFrame) -> go.Figure:
         fig.add_scatter(
             x=rounded(rows["entropy"]),
             y=rounded(rows["nats"]),
-            error_x={"type": "data", "array": rounded(Z95 * rows["entropy_se"])},
+            error_x={"type": "data", "array": rounded(Z95 * rows["entropy_standard_error"])},
             error_y=_range(rows),
             name=name,
             mode="markers",

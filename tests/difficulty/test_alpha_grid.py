@@ -71,7 +71,7 @@ def test_the_surface_is_smooth():
         ({"alphas_x": [0.1, -1.0]}, "alpha: saw -1.0"),
         ({"alphas_z": []}, "saw 0 alphas_z and 1 alphas_x"),
         ({"seeds": [0]}, r"seeds: saw \[0\]; a standard error over processes needs at least 2"),
-        ({"seeds": [0, 0]}, r"seeds: saw \[0, 0\]; no seed may be there twice"),
+        ({"seeds": [0, 0]}, r"seeds: saw \[0, 0\]; seeds must be different"),
         ({"sequences": 1}, "sequences: saw 1"),
         ({"length": 1}, "length: saw 1"),
         ({"graph": Graph(nodes=[Node(name="X", num_states=3, observed=True, recurrent=True)])}, "no latent node"),
@@ -94,8 +94,8 @@ def test_equal_difficulty_calibrates_and_judges_on_other_processes():
         assert row["entropy given"] == pytest.approx(given["entropy"][0])
         of_other = n2n.entropy_grid(name, [0.03], [row["alpha"]], seeds=[2, 3], sequences=32, length=16)
         assert row["fresh"] == pytest.approx(of_other["entropy"][0])
-        assert row["fresh_se"] == pytest.approx(of_other["standard_error"][0])
-        half = 12.7062 * row["fresh_se"]  # a t of one degree of freedom, from any table
+        assert row["fresh_standard_error"] == pytest.approx(of_other["standard_error"][0])
+        half = 12.7062 * row["fresh_standard_error"]  # a t of one degree of freedom, from any table
         assert [row["fresh_low"], row["fresh_high"]] == pytest.approx([row["fresh"] - half, row["fresh"] + half])
     assert found.processes["seed"].tolist() == [2, 3, 2, 3]
 
@@ -105,10 +105,10 @@ def test_equal_difficulty_calibrates_and_judges_on_other_processes():
     [
         ({"graphs": ["sparse", "sparse"]}, "no name twice"),
         ({"graphs": []}, "at least one is needed"),
-        ({"fresh": [0, 5]}, r"fresh: saw \[0, 5\] beside seeds \[0, 1\]"),
+        ({"fresh": [0, 5]}, r"fresh: saw \[0, 5\] and seeds \[0, 1\]"),
         ({"fresh": [2]}, r"fresh: saw \[2\]; a standard error over processes needs at least 2"),
-        ({"fresh": [2, 2]}, r"fresh: saw \[2, 2\]; no seed may be there twice"),
-        ({"seeds": [1, 1]}, r"seeds: saw \[1, 1\]; no seed may be there twice"),
+        ({"fresh": [2, 2]}, r"fresh: saw \[2, 2\]; seeds must be different"),
+        ({"seeds": [1, 1]}, r"seeds: saw \[1, 1\]; seeds must be different"),
         ({"target": 99.0}, "target: saw 99 nats per token"),
     ],
 )
@@ -157,7 +157,7 @@ def test_compressed_is_what_the_entropy_is_of():
         ({"graphs": ["sparse", "sparse"]}, "no name twice"),
         ({"graphs": []}, "at least one is needed"),
         ({"tokens": [2, 4], "length": 64}, r"exponents \[2, 4\], which at length 64 make \[1, 1\] whole sequences"),
-        ({"tokens": [10, 10]}, "no number of sequences twice"),
+        ({"tokens": [10, 10]}, "their numbers must differ"),
         ({"graphs": [Graph.preset("sparse"), context_graph()]}, "mode 'context'"),
     ],
 )

@@ -81,7 +81,7 @@ def test_one_process_has_no_error():
         ({"sequences": 1}, "sequences: saw 1"),
         ({"length": 1}, "length: saw 1"),
         ({"seeds": []}, "seeds: saw none"),
-        ({"seeds": [3, 4, 3]}, r"seeds: saw \[3, 4, 3\]; no seed may be there twice"),
+        ({"seeds": [3, 4, 3]}, r"seeds: saw \[3, 4, 3\]; seeds must be different"),
         ({"tolerance": 0}, "tolerance: saw 0"),
     ],
 )

@@ -50,13 +50,13 @@ def test_the_mean_is_the_oracle_s_loss(name):
 
 
 def test_more_sequences_are_drawn_for_more_precision(monkeypatch):
-    monkeypatch.setattr(entropies, "PILOT", 16)
+    monkeypatch.setattr(entropies, "MIN_SEQUENCES", 16)
     process = Process(Graph.preset("two_chains"))
     rough, fine = (n2n.entropy(process, 32, precision=precision) for precision in (0.2, 0.02))
     assert rough.sequences < fine.sequences
     assert fine.standard_error <= 0.02
     with pytest.raises(ValueError, match=r"precision: 0.0001 nats per token needs about \d+ sequences, more than"):
-        n2n.entropy(process, 32, precision=1e-4, most_sequences=100)
+        n2n.entropy(process, 32, precision=1e-4, max_sequences=100)
 
 
 @pytest.mark.parametrize(

@@ -82,9 +82,9 @@ def test_the_bounds_equal_enumeration(seed):
     for context in (1, 2, 3):
         slack = entropy_rates._slack(process, context)
         assert slack < 1e-11
-        upper = entropy_rates.settled_entropy(process, context)
+        upper = entropy_rates.stationary_entropy(process, context)
         assert upper == pytest.approx(enumerated(process, context + 1)[-1], abs=slack)
-        lower = entropy_rates._told_entropy(process, entropy_rates._starts(process), context)
+        lower = entropy_rates._known_start_entropy(process, entropy_rates._starts(process), context)
         assert lower == pytest.approx(given_start(process, context + 1), abs=slack)
 
 
@@ -93,7 +93,7 @@ def test_bounds_never_cross_and_longer_contexts_lie_within(seed, monkeypatch):
     """All kinds of graphs, at a precision that only the limit of work ends."""
     process, found = Process(random_graph(seed), seed), []
     for work in (0, 2**8, 2**11, 2**14):
-        monkeypatch.setattr(entropy_rates, "WORK", work)
+        monkeypatch.setattr(entropy_rates, "MAX_WORK", work)
         lower, upper, context = entropy_rates._bounds(process.with_initial("stationary"), 1e-15)
         assert lower <= upper
         found.append((lower, upper, context))
@@ -119,7 +119,7 @@ def test_the_interval_holds_the_rate_as_often_as_it_says(shown, monkeypatch):
         process, rate = Process.classic("mess3", x=0.15, a=0.6), MESS3
     else:
         process, rate = flips(0.2, 0.3), 0.544587
-    monkeypatch.setattr(entropy_rates, "WORK", 0)
+    monkeypatch.setattr(entropy_rates, "MAX_WORK", 0)
     scores = []
     for seed in range(150):
         repeat = Process.from_kernels(process.graph, process.kernels, seed=seed)
@@ -135,7 +135,7 @@ def test_the_start_s_effect_bounds_the_bias(monkeypatch):
     """A bit that flips once in 50 steps and is told wrongly one time in four: 8 tokens do not forget the start."""
     process = chain_seen_through([[0.98, 0.02], [0.02, 0.98]], [[0.75, 0.25], [0.25, 0.75]])
     exact = n2n.entropy_rate(process, 2, precision=1e-3)
-    monkeypatch.setattr(entropy_rates, "WORK", 0)
+    monkeypatch.setattr(entropy_rates, "MAX_WORK", 0)
     found = n2n.entropy_rate(process, 8, precision=5e-4)
     assert found.start_effect > 0.01
     off = abs(found.estimate - exact.estimate)
@@ -148,9 +148,9 @@ def test_the_start_s_effect_bounds_the_bias(monkeypatch):
 def test_late_positions_are_averaged(monkeypatch):
     """One position alone has many times the variance."""
     process = Process(Graph.preset("four_chains"))
-    monkeypatch.setattr(entropy_rates, "WORK", 0)
+    monkeypatch.setattr(entropy_rates, "MAX_WORK", 0)
     many = n2n.entropy_rate(process, 64, precision=0.1)
-    monkeypatch.setattr(entropy_rates, "LATE", 1)
+    monkeypatch.setattr(entropy_rates, "MAX_LATE", 1)
     one = n2n.entropy_rate(process, 64, precision=0.1)
     assert one.sequences == many.sequences == 256
     assert one.standard_error > 3 * many.standard_error
@@ -158,4 +158,4 @@ def test_late_positions_are_averaged(monkeypatch):
 
 def test_what_needs_too_many_sequences_is_refused():
     with pytest.raises(ValueError, match=r"precision: 1e-05 nats per token needs about \d+ sequences, more than"):
-        n2n.entropy_rate(Process(Graph.preset("four_chains")), 16, precision=1e-5, most_sequences=300)
+        n2n.entropy_rate(Process(Graph.preset("four_chains")), 16, precision=1e-5, max_sequences=300)

@@ -76,7 +76,7 @@ def test_against_the_sum_over_everything(seed, length, initial):
 def test_a_step_ahead_in_small_parts(seed, monkeypatch):
     process = Process(mixing_graph(seed, "zero"), seed)
     whole = by_edge(process, 5)
-    monkeypatch.setattr(mutual_information, "PART", 1)
+    monkeypatch.setattr(mutual_information, "MAX_BYTES", 1)
     assert by_edge(process, 5) == pytest.approx(whole, abs=1e-12)
 
 

@@ -20,7 +20,7 @@ BAD = [
     (lambda: n2n.decode(GRAPH, TOKENS), "process: saw a Graph; a Process is needed"),
     (lambda: n2n.in_context_nll(GRAPH, TOKENS), "process: saw a Graph; a Process is needed"),
     (lambda: n2n.entropy(PROCESS, 10, device="gpu7"), "saw 'gpu7'; "),
-    (lambda: n2n.entropy(PROCESS, 10, most_sequences=1), "most_sequences: saw 1; a whole number from 2"),
+    (lambda: n2n.entropy(PROCESS, 10, max_sequences=1), "max_sequences: saw 1; a whole number from 2"),
     (lambda: n2n.filter(PROCESS, TOKENS, memory_budget=None), "memory_budget: saw None; a whole number"),
     (lambda: n2n.filter(PROCESS, TOKENS, dtype="float64"), "dtype: saw float64; torch.float64 or torch.float32"),
     (lambda: n2n.filter(PROCESS, TOKENS, start=[0, 0]), r"start: saw \[0, 0\]; a state of each latent"),

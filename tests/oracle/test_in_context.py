@@ -56,7 +56,7 @@ def test_equals_the_sum_over_every_path(name, initial):
     assert (np.abs(found.nll.numpy() + np.diff(exact)) <= 5 * found.standard_error.numpy() + 1e-12).all()
     first = -np.log(first_law(process).sum(1)[tokens[:, 0]])
     error = np.abs(found.log_likelihood.numpy() + first - exact[:, -1])
-    assert (error <= 5 * found.log_likelihood_se.numpy() + 1e-12).all()
+    assert (error <= 5 * found.log_likelihood_standard_error.numpy() + 1e-12).all()
     assert found.nll.sum(1).numpy() == pytest.approx(-found.log_likelihood.numpy() - first, abs=1e-12)
 
 
@@ -117,7 +117,7 @@ def test_standard_errors_are_the_spread():
     found = n2n.in_context_nll(process, np.tile(sequence, (400, 1)), particles=64, repeats=8)
     for values, errors in (
         (found.nll[:, -1], found.standard_error[:, -1]),
-        (found.log_likelihood, found.log_likelihood_se),
+        (found.log_likelihood, found.log_likelihood_standard_error),
     ):
         assert errors.square().mean().sqrt().item() == pytest.approx(values.std().item(), rel=0.15)
 
@@ -126,7 +126,10 @@ def test_more_particles_have_smaller_errors():
     process = Process(TINY)
     tokens = process.sample(20, length=20).tokens
     few, many = (n2n.in_context_nll(process, tokens, particles=particles) for particles in (16, 1024))
-    ratio = many.log_likelihood_se.square().mean().sqrt() / few.log_likelihood_se.square().mean().sqrt()
+    ratio = (
+        many.log_likelihood_standard_error.square().mean().sqrt()
+        / few.log_likelihood_standard_error.square().mean().sqrt()
+    )
     assert ratio.item() == pytest.approx(1 / 8, rel=0.5)
     assert 512 <= many.effective_sample_size.mean() <= 1024
 
@@ -157,7 +160,7 @@ def test_without_a_hidden_path_it_counts(nodes, recurrent, initial):
     assert found.exact
     assert found.effective_sample_size is None
     assert not found.standard_error.any()
-    assert not found.log_likelihood_se.any()
+    assert not found.log_likelihood_standard_error.any()
 
 
 @pytest.mark.parametrize(("states", "published"), [(3, 0.8866), (2, 0.5112)])
@@ -173,7 +176,7 @@ def test_learning_costs_more_than_being_told_and_less_than_knowing_nothing():
     process = Process(Graph(nodes=[latent("Z", alpha=0.3, stickiness=0.3), shown("Z", num_states=4, alpha=0.3)]))
     tokens = process.sample(40, length=40).tokens
     learned = n2n.in_context_nll(process, tokens, particles=256)
-    assert learned.log_likelihood_se.max() < 0.5
+    assert learned.log_likelihood_standard_error.max() < 0.5
     told = torch.cat([n2n.filter(process.of_sequence(i), tokens[i : i + 1]).nll for i in range(40)])
     cost = (learned.nll - told).mean(1)
     assert cost.mean() > 4 * cost.std() / 40**0.5
@@ -260,7 +263,10 @@ def test_repeats_that_die_count_as_nothing():
     assert found.log_likelihood.exp().item() == pytest.approx(likelihood[:, 1].mean())
     assert found.nll[0].exp().numpy() == pytest.approx([1 / 0.4, 0.4 / (0.35 / 3)])
     without = np.log([np.delete(likelihood, r, 0).mean(0) for r in range(3)])
-    for values, error in ((without[:, 1], found.log_likelihood_se[0]), (-without[:, 0], found.standard_error[0, 0])):
+    for values, error in (
+        (without[:, 1], found.log_likelihood_standard_error[0]),
+        (-without[:, 0], found.standard_error[0, 0]),
+    ):
         assert error.item() == pytest.approx(np.sqrt(2 * values.var()))
 
 

@@ -36,7 +36,7 @@ def test_equal_difficulty_shows_target_intervals_and_fresh_processes():
         {"alpha given": [0.01], "entropy given": [0.5], "alpha": [0.1], "entropy": [1.49]}, index=["g"]
     )
     table = table.assign(
-        standard_error=0.01, low=1.47, high=1.51, fresh=1.6, fresh_se=0.1, fresh_low=1.3, fresh_high=2.0
+        standard_error=0.01, low=1.47, high=1.51, fresh=1.6, fresh_standard_error=0.1, fresh_low=1.3, fresh_high=2.0
     )
     processes = pd.DataFrame({"graph": "g", "seed": [4, 5], "entropy": [1.5, 1.7], "standard_error": 0.01})
     figure = n2n.viz.equal_difficulty(EqualDifficulty(1.5, table, processes, 4))
@@ -58,13 +58,13 @@ def test_compressors_lie_above_the_oracle_s_line():
             "samples": 3,
             "nats": 2 - 0.1 * i,
             "entropy": 1.0,
-            "entropy_se": 0.01,
+            "entropy_standard_error": 0.01,
         }
         for g in ("one", "two")
         for c in ("lzma", "bz2")
         for i, t in enumerate((1000, 4000))
     ]
-    table = pd.DataFrame(rows).assign(lowest=1.8, highest=2.1, entropy=1.0, entropy_se=0.01)
+    table = pd.DataFrame(rows).assign(lowest=1.8, highest=2.1, entropy=1.0, entropy_standard_error=0.01)
     against, by_tokens = n2n.viz.compression_against_entropy(table), n2n.viz.compression_by_tokens(table)
     diagonal = trace(against, "oracle")
     assert list(diagonal.x) == list(diagonal.y)

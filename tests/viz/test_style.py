@@ -84,7 +84,9 @@ def difficulty() -> EqualDifficulty:
     table = pd.DataFrame(
         {"alpha given": 0.01, "entropy given": 0.5, "alpha": 0.1, "entropy": 1.49}, index=[EVIL, OTHER]
     )
-    table = table.assign(standard_error=0.01, low=1.4, high=1.6, fresh=1.6, fresh_se=0.1, fresh_low=1.3, fresh_high=2.0)
+    table = table.assign(
+        standard_error=0.01, low=1.4, high=1.6, fresh=1.6, fresh_standard_error=0.1, fresh_low=1.3, fresh_high=2.0
+    )
     processes = pd.DataFrame({"graph": [EVIL, OTHER], "seed": [4, 5], "entropy": [1.5, 1.7], "standard_error": 0.01})
     return EqualDifficulty(1.5, table, processes, 4)
 
@@ -98,7 +100,7 @@ def grid() -> pd.DataFrame:
 
 def compressed() -> pd.DataFrame:
     rows = [{"graph": g, "compressor": EVIL, "tokens": t, "nats": 2.0} for g in (EVIL, OTHER) for t in (1000, 4000)]
-    return pd.DataFrame(rows).assign(samples=3, lowest=1.8, highest=2.1, entropy=1.0, entropy_se=0.01)
+    return pd.DataFrame(rows).assign(samples=3, lowest=1.8, highest=2.1, entropy=1.0, entropy_standard_error=0.01)
 
 
 def beliefs() -> go.Figure:
