@@ -1,0 +1,110 @@
+"""Every architecture and its options: initial weights, and learning."""
+
+import numpy as np
+import pytest
+import torch
+from support.architectures import RECURRENT, VOCAB, build, every_arch, every_variant, tokens_of, varied
+from torch.testing import assert_close
+
+import n2n
+
+
+@every_arch
+def test_nll_is_the_cross_entropy_of_the_next_token(arch):
+    model, tokens = build(arch), tokens_of(3, 9)
+    nll = model.nll(tokens)
+    probability = model(tokens)[:, :-1].softmax(-1).gather(-1, tokens[:, 1:, None]).squeeze(-1)
+    assert_close(nll, -probability.log(), rtol=1e-5, atol=1e-6)
+
+
+@every_variant
+def test_initial_weights_depend_on_the_seed_alone(variant):
+    torch.manual_seed(123)
+    expected_next = torch.rand(1)
+    torch.manual_seed(123)
+    first = varied(variant)
+    assert torch.equal(torch.rand(1), expected_next)  # torch's own generator was left as it was
+    torch.manual_seed(7)
+    again, other = varied(variant), varied(variant, seed=1)
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+    assert any(not torch.equal(value, other.state_dict()[name]) for name, value in first.state_dict().items())
+
+
+@every_variant
+def test_a_new_model_predicts_nearly_uniformly(variant):
+    loss = varied(variant, dim=64).nll(tokens_of(8, 64)).mean().item()
+    assert loss == pytest.approx(np.log(VOCAB), abs=0.2 if "tied" in variant else 0.1)
+
+
+@every_variant
+def test_state_dict_round_trip(variant):
+    model, other, tokens = varied(variant), varied(variant, seed=1), tokens_of(2, 8)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(model(tokens), other(tokens))
+
+
+@every_variant
+def test_overfits_one_batch(variant):
+    model, tokens = varied(variant, dim=32), tokens_of(4, 16)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+    for _ in range(150):
+        optimizer.zero_grad()
+        model.nll(tokens).mean().backward()
+        optimizer.step()
+    assert model.nll(tokens)[:, 4:].mean().item() < 0.05  # random tokens, known by their prefix
+
+
+@every_arch
+def test_learns_an_in_context_markov_chain_better_than_the_unigram(arch):
+    """Each sequence has a transition matrix of its own, so the counts of its tokens so far are what can be had."""
+    rng = np.random.default_rng(0)
+    model = build(arch, dim=32)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+    for _ in range(200):
+        optimizer.zero_grad()
+        model.nll(torch.from_numpy(chains(rng, 32, 48))).mean().backward()
+        optimizer.step()
+    held_out = chains(rng, 256, 48)
+    with torch.no_grad():
+        loss = model.nll(torch.from_numpy(held_out))[:, 16:].mean().item()
+    unigram = n2n.fit_ngram(chains(rng, 256, 48), VOCAB, 1).nll(held_out)[:, 16:].mean()
+    assert loss < unigram - 0.1
+
+
+def chains(rng: np.random.Generator, count: int, length: int, states: int = 3) -> np.ndarray:
+    """Markov chains whose rows are Dirichlet(1/2) for each sequence."""
+    cumulated = rng.dirichlet(np.full(states, 0.5), size=(count, states)).cumsum(-1)
+    tokens = np.zeros((count, length), np.int64)
+    for t in range(1, length):
+        rows = cumulated[np.arange(count), tokens[:, t - 1]]
+        tokens[:, t] = np.minimum((rng.random((count, 1)) > rows).sum(-1), states - 1)
+    return tokens
+
+
+@every_arch
+def test_gradients_are_finite_over_a_long_sequence(arch):
+    model = build(arch)
+    model.nll(tokens_of(1, 4097)).mean().backward()
+    for parameter in model.parameters():
+        assert parameter.grad is not None
+        assert torch.isfinite(parameter.grad).all()
+
+
+@pytest.mark.parametrize("arch", [*RECURRENT, "mamba"])
+def test_gates_that_are_shut_or_open_give_finite_gradients(arch):
+    model = build(arch)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(("mixer.project.weight", "mixer.gate_weight", "mixer.step.weight")):
+                parameter.mul_(1000.0)
+    model.nll(tokens_of(2, 30)).mean().backward()
+    for parameter in model.parameters():
+        assert torch.isfinite(parameter.grad).all()
+
+
+@every_arch
+def test_dropout_is_for_training_alone(arch):
+    model, plain, tokens = build(arch, dropout=0.5), build(arch), tokens_of(2, 12)
+    assert not torch.allclose(model(tokens), model(tokens))
+    assert torch.equal(model.eval()(tokens), plain(tokens))
