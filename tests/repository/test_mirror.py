@@ -8,6 +8,7 @@ TESTS = Path(__file__).parents[1]
 PACKAGE = TESTS.parent / "n2n"
 NO_PACKAGE = {"end_to_end", "repository", "support"}  # of whole programs, of the repository itself, of help for tests
 WHOLE_PACKAGE = {  # what several modules of a package do together
+    "models/test_fused_kernels.py",
     "notebook/test_refusals.py",
     "oracle/test_properties.py",
     "process/test_starts.py",
