@@ -1,4 +1,4 @@
-"""Graphs in YAML files, in today's spelling and in the older one of experiment files; see ``graph_layouts``."""
+"""Graphs in YAML files, in today's spelling and in the older spelling of experiment files; see ``yaml_layouts``."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class YamlFiles:
         """The graph as YAML text, without the fields that have their default; ``from_yaml`` reads it back.
 
         Args:
-            path: a file to write the text to as well; it is replaced in one motion.
+            path: a file to write as well; an existing one is replaced in one step.
 
         Raises:
             ValueError: no path, the file's folder does not exist, or a file that is read-only.
@@ -82,7 +82,7 @@ class YamlFiles:
 
 
 def _write(fields: dict[str, Any], path: Path | None) -> str:
-    """The text of a graph's fields, one line for each node; a file at ``path`` is replaced in one motion."""
+    """The text of a graph's fields, one line for each node; a file at ``path`` is replaced in one step."""
     ordered = {name: fields[name] for name in fields if name != "nodes"}
     ordered["nodes"] = [_Line(spec) for spec in fields["nodes"]]
     writer, stream = YAML(typ="safe", pure=True), StringIO()
@@ -98,7 +98,7 @@ def _write(fields: dict[str, Any], path: Path | None) -> str:
 
 
 class _Line(dict):
-    """A mapping to be written in one line."""
+    """A mapping that is written on one line."""
 
 
 class _Representer(SafeRepresenter):

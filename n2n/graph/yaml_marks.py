@@ -1,7 +1,7 @@
-"""YAML 1.2 read into plain values whose places are known: graphs, a sweep's points, a shell's lists.
+"""YAML 1.2 read into plain values with their positions: graphs, a sweep's points, lists from a shell.
 
-``core_schema`` says which values are numbers. A value's route is its place in the plain values, and every fault is told
-with the line and column that its route leads to.
+``yaml_schema`` decides which values are numbers. A value's route is its place in the plain values; every fault is
+reported with the line and column of its route.
 """
 
 from __future__ import annotations
@@ -27,19 +27,18 @@ MAX_FILE = 2**24  # bytes
 
 
 class Faults(Exception):
-    """All that is wrong with a text, each fault with its place."""
+    """All faults of a text, each with its position."""
 
     def within(self, file: str | os.PathLike) -> ValueError:
-        """The refusal of the file that holds the text."""
-        said = [f"  - {shorten(fault, MAX_SENTENCE)}" for fault in self.args[:MAX_SENTENCES]]
-        more = len(self.args) - len(said)
-        return ValueError(
-            "\n".join([f"{os.fspath(file)} was refused:", *said, *([f"  - and {more:,} more"] * (more > 0))])
-        )
+        """The error for the file that holds the text."""
+        lines = [f"  - {shorten(fault, MAX_SENTENCE)}" for fault in self.args[:MAX_SENTENCES]]
+        if len(self.args) > len(lines):
+            lines.append(f"  - and {len(self.args) - len(lines):,} more")
+        return ValueError("\n".join([f"{os.fspath(file)} was refused:", *lines]))
 
 
 class _Core(VersionedResolver):
-    """Which plain scalars are no texts, by the core schema."""
+    """Types of plain scalars by the core schema."""
 
     versioned_resolver = resolvers()
 

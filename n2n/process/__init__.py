@@ -1,1 +1,1 @@
-"""Processes: kernels drawn or given, classic ones, the compiled sampler and its twin, the law of the first step."""
+"""Processes: drawn or explicit kernels, classic processes, the compiled sampler and its reference, initial laws."""

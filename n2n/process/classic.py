@@ -1,6 +1,6 @@
 """Classic processes of computational mechanics, as tables P(symbol, next state | state).
 
-They emit on edges; a latent over the pairs (next state, symbol) that occur makes each one of ours.
+These processes emit on edges. A latent over the pairs (next state, symbol) that occur turns each into an n2n process.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ def rrxor() -> Labelled:
 
 
 def mess3(x: float = 0.05, a: float = 0.85) -> Labelled:
-    """Three hidden states told by noisy symbols. Source: Marzen and Crutchfield, J. Stat. Phys. 169 (2017).
+    """Three hidden states with noisy symbols. Source: Marzen and Crutchfield, J. Stat. Phys. 169 (2017).
 
     The parameters, unless given, are those of Shai et al., arXiv:2405.15943.
     P(symbol o, next j | i) = (a if j = o, else (1 - a) / 2) * (1 - 2x if j = i, else x).
     """
     if not (0 <= x <= 0.5 and 0 <= a <= 1):
         raise ValueError(f"mess3: saw x = {short_repr(x)} and a = {short_repr(a)}; x lies in 0 to 0.5, a in 0 to 1")
-    told = np.where(np.eye(3) == 1, a, (1 - a) / 2)  # (symbol, next)
-    moved = np.where(np.eye(3) == 1, 1 - 2 * x, x)  # (state, next)
-    return told[:, None, :] * moved
+    emission = np.where(np.eye(3) == 1, a, (1 - a) / 2)  # (symbol, next)
+    transition = np.where(np.eye(3) == 1, 1 - 2 * x, x)  # (state, next)
+    return emission[:, None, :] * transition
 
 
 CLASSICS: dict[str, Callable[..., Labelled]] = {f.__name__: f for f in (golden_mean, even, z1r, rrxor, mess3)}

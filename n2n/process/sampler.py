@@ -3,7 +3,7 @@
 Sequence ``i`` of a split is a pure function of (kernels, key, i): the node at position ``k`` of the topological order
 draws its state at time ``t`` from the uniform number that Philox gives for (i, t, k), by inversion of its kernel's row.
 At time 0 the first number of (i, 0, 0) draws all nodes at once from the initial law, or with ``initial="uniform"`` the
-latents, and the second one then draws X from its kernel's row. Its readable twin is in ``twins``.
+latents, and the second one then draws X from its kernel's row. ``sampler_reference`` holds its readable twin.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ def draw(
     done: np.ndarray = NOTHING_DONE,
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sequences ``start`` to ``start + count - 1``, each the same on any number of threads.
+    """Draw sequences ``start`` to ``start + count - 1``, each independent of the number of threads.
 
     Args:
-        program: what is drawn from.
+        program: graph and kernels as flat arrays.
         key: two words for Philox.
-        start, count, length: which sequences, and their tokens.
-        latents: whether states are kept.
+        start, count, length: index of the first sequence, number of sequences, tokens in each.
+        latents: whether to return the latent states.
         context_keys: ``(nodes, 2)``, two words for each node's redrawn kernels; empty if there are none.
-        done: ``(interventions, 3)``, (time, position of the node, state) that it is set to instead of drawn.
-        threads: how many to use; None for all cores at hand, or one where little is asked for.
+        done: ``(interventions, 3)``, (time, position of the node, state); that state replaces the draw.
+        threads: number of threads; None for all cores, or one for few tokens.
 
     Returns:
         tokens ``(count, length)`` and states ``(latent nodes, count, length)``, with no sequence in the latter unless

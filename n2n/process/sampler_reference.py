@@ -1,4 +1,4 @@
-"""The readable twin of the compiled sampler: one numpy statement a node and time step, over all sequences at once."""
+"""Readable reference of the compiled sampler: one numpy statement for each node and time step, over all sequences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 def draw_numpy(
     program: Program, key, start: int, count: int, length: int, latents: bool, *, done: np.ndarray = NOTHING_DONE
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As ``sampling.draw``, for fixed kernels."""
+    """As ``sampler.draw``, for fixed kernels."""
     tokens, states = empty_sample(program, count, length, latents)
     index = np.arange(start, start + count).astype(np.uint64)
     current = np.zeros((len(program.num_states), count), np.int64)

@@ -1,1 +1,1 @@
-"""What every other package stands on: strict values, random numbers, files, locks, progress, the CPU, statistics."""
+"""Used by every other package: strict values, random numbers, files, locks, progress, the CPU, statistics."""
