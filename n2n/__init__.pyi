@@ -56,13 +56,14 @@ from .graph.node import Node as Node
 from .notebook import datasets as datasets, examples as examples, mixing_explorer as mixing_explorer
 from .notebook.examples import read_sweep as read_sweep
 from .notebook.parameters import parameters as parameters
-from .notebook.process_configs import (
+from .notebook.process_explorer import Explorer as Explorer, explore as explore
+from .notebook.process_notebook_configs import (
     DatasetConfig as DatasetConfig,
     DifficultyConfig as DifficultyConfig,
     ExploreConfig as ExploreConfig,
 )
-from .notebook.process_explorer import Explorer as Explorer, explore as explore
-from .notebook.run_configs import (
+from .notebook.report_page import write_report as write_report
+from .notebook.run_notebook_configs import (
     AttentionConfig as AttentionConfig,
     DynamicsConfig as DynamicsConfig,
     EvaluateConfig as EvaluateConfig,
@@ -82,4 +83,3 @@ from .sweeps.equal_size import EqualSize as EqualSize, at_equal_size as at_equal
 from .sweeps.results import SweepResults as SweepResults
 from .sweeps.scaling_laws import Scaling as Scaling, scaling_fits as scaling_fits
 from .training.trainer import train as train
-from .viz.report_page import write_report as write_report

@@ -6,7 +6,7 @@ import pandas as pd
 
 from n2n.data.generation import generate_part
 from n2n.data.store import TokenStore
-from n2n.notebook.process_configs import DatasetConfig
+from n2n.notebook.process_notebook_configs import DatasetConfig
 from n2n.process.process import SPLITS, Process
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from n2n.analysis.mixing import MixingResult
 from n2n.notebook.output_area import display_data
-from n2n.notebook.run_configs import AttentionConfig
+from n2n.notebook.run_notebook_configs import AttentionConfig
 from n2n.viz import unrolled_mixing
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from n2n.difficulty.mutual_information import edge_information
 from n2n.graph.graph import Graph
 from n2n.graph.presets import ALPHA_X, ALPHA_Z, PRESETS
 from n2n.notebook.output_area import View, display_data, paragraph
-from n2n.notebook.process_configs import MAX_SEED, ExploreConfig
+from n2n.notebook.process_notebook_configs import MAX_SEED, ExploreConfig
 from n2n.oracle.checks import check_budget
 from n2n.oracle.filtering import filter
 from n2n.process.process import Process

@@ -12,7 +12,7 @@ from n2n.runs.folder import RunFolder
 from n2n.runs.run import Run
 from n2n.training.sketch import sketch
 from n2n.utils.progress import Progress, in_watched_notebook
-from n2n.viz.comparison import learning_curve
+from n2n.viz.loss_curves import learning_curve
 
 if TYPE_CHECKING:
     from ipywidgets import Button

@@ -1,14 +1,7 @@
 """Figures: functions from values to plotly figures, in one style."""
 
 from n2n.viz.benchmark import cost_growth
-from n2n.viz.comparison import (
-    excess_against_ngrams,
-    excess_along,
-    excess_by_position,
-    excess_by_state,
-    learning_curve,
-    reliability_diagram,
-)
+from n2n.viz.comparison import excess_against_ngrams, excess_along, excess_by_state, reliability_diagram
 from n2n.viz.difficulty import (
     compression_against_entropy,
     compression_by_tokens,
@@ -19,6 +12,7 @@ from n2n.viz.difficulty import (
 from n2n.viz.dynamics import beliefs_over_steps, excess_over_steps, forming
 from n2n.viz.graph import draw_graph
 from n2n.viz.kernels import draw_kernels
+from n2n.viz.loss_curves import excess_by_position, learning_curve
 from n2n.viz.mixing import agreement_by_head, mixing_maps, shares_by_lag
 from n2n.viz.probes import belief_simplex, probe_curves
 from n2n.viz.sequences import draw_beliefs, token_ribbons

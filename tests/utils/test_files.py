@@ -12,10 +12,9 @@ import pandas as pd
 import pytest
 
 import n2n
-from n2n.notebook import stored_outputs
+from n2n.notebook import report_page, stored_outputs
 from n2n.utils.files import making_folder, read_json, remove_unfinished, write_atomic, write_json
 from n2n.utils.rows import read_rows
-from n2n.viz import report_page
 
 GRAPH = n2n.Graph.preset("single")
 

@@ -11,7 +11,7 @@ from n2n import runs
 from n2n.data import generate
 from n2n.notebook import examples
 from n2n.notebook.datasets import generate_splits
-from n2n.notebook.process_configs import DatasetConfig
+from n2n.notebook.process_notebook_configs import DatasetConfig
 from n2n.utils.lock import NoLocks, locked
 
 GRAPH = n2n.Graph.preset("single")

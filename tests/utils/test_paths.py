@@ -13,7 +13,7 @@ from n2n import runs
 from n2n.data import generate
 from n2n.launch import points
 from n2n.notebook.examples import RunConfig
-from n2n.notebook.process_configs import DatasetConfig
+from n2n.notebook.process_notebook_configs import DatasetConfig
 from n2n.training import run_folder
 from n2n.utils import paths
 
@@ -22,7 +22,7 @@ PROCESS = n2n.Process(GRAPH)
 
 
 def _report(folder):
-    from n2n.viz.report_page import write_report
+    from n2n.notebook.report_page import write_report
 
     return write_report(None, {}, None, folder)
 

@@ -15,12 +15,12 @@ from n2n import viz
 from n2n.analysis.dynamics import Dynamics
 from n2n.analysis.mixing import MixingResult
 from n2n.difficulty.calibration import EqualDifficulty
+from n2n.notebook.report_page import PLOTLY, Part, page_of
 from n2n.sweeps.equal_size import at_equal_size
 from n2n.sweeps.results import SweepResults
 from n2n.sweeps.scaling_laws import scaling_fits
 from n2n.utils.rows import append_row
 from n2n.viz import style
-from n2n.viz.report_page import PLOTLY, Part, page_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = '<b>B</b><a href="javascript:hit=1">&lt;%{x}</a></script><script>hit=1</script>$a$'

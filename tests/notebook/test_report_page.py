@@ -13,8 +13,8 @@ import pytest
 
 import n2n
 from n2n.notebook.examples import read_sweep
+from n2n.notebook.report_page import Part, page_of
 from n2n.utils.rows import append_row
-from n2n.viz.report_page import Part, page_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
