@@ -15,7 +15,7 @@ def run(small) -> n2n.Run:
 
 
 def the_trace(figure, name: str):
-    (trace,) = named(figure, name)
+    (trace,) = (trace for trace in figure.data if trace.name == name)
     return trace
 
 
