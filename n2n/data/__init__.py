@@ -1,4 +1,4 @@
-"""Training data: sequences drawn as they are consumed, or kept on disk, and the batches made of either."""
+"""Training data: sequences drawn during training or read from a dataset on disk, and their batches."""
 
 from n2n.data.batches import Batches
 from n2n.data.epochs import Epochs

@@ -1,4 +1,4 @@
-"""Epochs over a finite dataset: the order in which its sequences come."""
+"""Epochs over a finite dataset, and the order of their sequences."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from n2n.utils.philox import derive_key
 
 
 class Epochs:
-    """The first ``sequences`` of a dataset, again and again, in an order that is a pure function of (seed, epoch).
+    """The first ``sequences`` of a dataset, repeated in an order that is a pure function of (seed, epoch).
 
-    The first epoch keeps the dataset's own order, in which sequences are independent draws: a run within one epoch is
-    the online run to the bit. Each later epoch has a permutation of its own, and only the current one is held.
+    The first epoch keeps the order of the dataset, whose sequences are independent draws, so a run within one epoch
+    equals the online run bit for bit. Each later epoch has its own permutation; only the current one is in memory.
 
     Args:
         store: the dataset.
-        sequences: how many of its first sequences (None: all).
-        length: tokens of each that are used, from the first (None: all).
-        seed: names the permutations.
+        sequences: number of sequences in an epoch; None uses all of them.
+        length: number of tokens of each sequence to use, from the first; None uses all of them.
+        seed: seed of the permutations.
 
     Raises:
-        ValueError: more sequences, or longer ones, than the dataset has.
+        ValueError: if the dataset has fewer sequences or shorter ones.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Epochs:
         return self.store.tokens[self.indices(start, count), : self.length]
 
     def indices(self, start: int, count: int) -> np.ndarray:
-        """Which sequences of the dataset those are, ``(count,)``."""
+        """Indices in the dataset of the sequences at these positions, ``(count,)``."""
         parts = []
         while count > 0:
             epoch, first = divmod(start, self.sequences)

@@ -1,4 +1,4 @@
-"""A dataset on disk: tokens in a ``.npy`` file, and beside it a JSON file that says what they are."""
+"""A dataset on disk: tokens in a ``.npy`` file, and a JSON file next to it that describes them."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class TokenStore:
         path: the ``.npy`` file, made by ``n2n.data.generate``.
 
     Attributes:
-        path: absolute.
+        path: absolute path of the file.
         count: number of sequences.
-        length: tokens in each, the fixed first one included.
+        length: number of tokens in a sequence, the first one included.
         vocab_size: number of symbols.
-        split: whose sequences these are; sequence i is sequence i of that split.
-        sha256: of the whole ``.npy`` file.
+        split: split of the sequences; sequence i is sequence i of that split.
+        sha256: SHA-256 of the whole ``.npy`` file.
 
     Raises:
-        ValueError: a file that is missing or unfinished, or is not what its JSON file says.
+        ValueError: if the file is missing or unfinished, or does not match its JSON file.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
@@ -56,42 +56,42 @@ class TokenStore:
 
     @cached_property
     def tokens(self) -> np.ndarray:
-        """``(count, length)`` in the smallest unsigned type, read from the disk as it is used."""
+        """All tokens, ``(count, length)``, in the smallest unsigned type; read from disk on use."""
         return opened(self.path)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the open file, which every process opens for itself."""
+        """The state without the open file, which each process opens itself."""
         return {name: value for name, value in vars(self).items() if name != "tokens"}
 
     @property
     def graph(self) -> Graph:
-        """The graph that it was drawn from."""
+        """The graph of the process that the tokens were drawn from."""
         return Graph(**self.about["graph"])
 
     def verify(self) -> None:
-        """Read everything and compare.
+        """Read the whole file and compare its SHA-256.
 
         Raises:
-            ValueError: a file that is not the one that was generated.
+            ValueError: if the file is not the one that was generated.
         """
         found = sha256_of(self.path)
         if found != self.sha256:
             raise ValueError(f"data: {self.path} is damaged: its SHA-256 is {found}, {self.sha256} was generated")
 
     def check_described(self, process: Process) -> None:
-        """Refuse a process of another vocabulary, graph or seed than the JSON file says; no kernel is drawn for it.
+        """Compare vocabulary, graph and seed of a process with the JSON file, without drawing kernels.
 
         Raises:
-            ValueError: one line says which.
+            ValueError: if one of them differs; the message says which.
         """
         self._refuse_symbols(process)
         self._refuse(differing(self.about, {**without_kernels(process), "kernels": self.about["kernels"]}))
 
     def check_drawn_from(self, process: Process) -> None:
-        """Refuse a process that the tokens were not drawn from.
+        """Check that the tokens were drawn from a process.
 
         Raises:
-            ValueError: another graph, seed or kernel; one line says which.
+            ValueError: if the graph, the seed or a kernel differs; the message says which.
         """
         self._refuse_symbols(process)
         self._refuse(differing(self.about, plan(process, self.split, self.count, self.length)))
@@ -106,10 +106,10 @@ class TokenStore:
 
 
 def opened(path: Path) -> np.ndarray:
-    """The array in a ``.npy`` file, read from the disk as it is used.
+    """The array in a ``.npy`` file, read from disk on use.
 
     Raises:
-        ValueError: a file that is damaged, is something else, or has its rows apart (in Fortran's order).
+        ValueError: if the file is damaged, is not an array, or is in Fortran order.
     """
     try:
         tokens = np.lib.format.open_memmap(path, mode="r")  # np.load would open archives and pickles too
@@ -121,17 +121,17 @@ def opened(path: Path) -> np.ndarray:
 
 
 def described_by(path: Path) -> Path:
-    """The JSON file beside a dataset."""
+    """The JSON file that describes a dataset."""
     return path.with_suffix(".json")
 
 
 def work_folder(path: Path) -> Path:
-    """Where a dataset lies while it is being made."""
+    """The folder of a dataset during generation."""
     return path.with_name(f".{path.name}.parts")
 
 
 def sha256_of(path: Path) -> str:
-    """Of a whole file, in bounded memory."""
+    """SHA-256 of a whole file, read in pieces."""
     sha = hashlib.sha256()
     with open(path, "rb") as file:
         while piece := file.read(PIECE):

@@ -1,4 +1,4 @@
-"""Sequences drawn as they are consumed."""
+"""Sequences that are drawn when they are needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from n2n.process.process import Process, Split
 
 
 class Source(Protocol):
-    """Sequences in the order in which a learner sees them."""
+    """Sequences in the order of training."""
 
     length: int
 
@@ -22,12 +22,12 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Stream:
-    """The endless sequences of a process, each seen once.
+    """The endless sequences of a process, each used once.
 
     Args:
-        process: drawn from.
-        length: tokens in a sequence.
-        split: whose sequences these are.
+        process: process to draw from.
+        length: number of tokens in a sequence.
+        split: split to draw from.
     """
 
     process: Process
