@@ -1,4 +1,4 @@
-"""Tokens and sizes checked before any inference."""
+"""Checks of tokens, sizes and memory budgets before inference starts."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from n2n.process.process import Process
 from n2n.utils.arrays import integer_tensor
 from n2n.utils.strict import as_integer
 
-MEMORY_BUDGET = 2**30  # bytes that the tables and the beliefs of one part of the batch may take
-COPIES = 4  # beliefs alive at once within a step
-CACHE_BUDGET = 2**23  # bytes of beliefs worked on at once by a CPU, so that they stay near it
-MIN_ROWS = 8  # sequences, under which a product has too few columns to be fast
+MEMORY_BUDGET = 2**30  # bytes; maximum for the tables and the beliefs of one part of the batch
+COPIES = 4  # beliefs that are in memory at once within a step
+CACHE_BUDGET = 2**23  # bytes; maximum for the beliefs that a CPU processes at once, so that they stay in its cache
+MIN_ROWS = 8  # sequences; with fewer, a matrix product has too few columns to be fast
 
 
 def check_process(process: object) -> None:
-    """Raise a ``ValueError`` if this is something else than a process."""
+    """Raise a ``ValueError`` if ``process`` is not a ``Process``."""
     if not isinstance(process, Process):
         raise ValueError(f"process: saw a {type(process).__name__}; a Process is needed, such as n2n.Process(graph)")
 
 
 def check_device(device: str) -> str:
-    """A device's name, or a ``ValueError`` if torch has no such device here."""
+    """Return the name of a device, or raise a ``ValueError`` if torch has no such device on this machine."""
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -37,7 +37,7 @@ def check_device(device: str) -> str:
 
 
 def check_tokens(process: Process, tokens) -> Tensor:
-    """Tokens as an int64 tensor ``(batch, T)``, or a ``ValueError`` that names the first one that is out of place."""
+    """Return the tokens as an int64 tensor ``(batch, T)``, or raise a ``ValueError`` that names the first bad one."""
     check_process(process)
     tokens = integer_tensor(tokens)
     if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] < 2:
@@ -58,7 +58,11 @@ def check_tokens(process: Process, tokens) -> Tensor:
 
 
 def joint_start(process: Process, start: Mapping[str, ArrayLike], tokens: Tensor) -> Tensor:
-    """Known states of the latents at t = 0, ``{name: (batch,)}``, as joint states ``(batch,)``; or a ``ValueError``."""
+    """Convert the known states of the latents at t = 0, ``{name: (batch,)}``, to joint states ``(batch,)``.
+
+    Raises:
+        ValueError: if a latent is missing or unknown, or if its states have a wrong shape or type or are out of range.
+    """
     names = list(process.graph.latent_names)
     if not isinstance(start, Mapping) or set(start) != set(names):
         raise ValueError(f"start: saw {list(start)}; a state of each latent, {names}, is needed")
@@ -85,7 +89,7 @@ def check_fixed(graph: Graph) -> None:
 
 
 def check_latents(graph: Graph) -> None:
-    """Raise a ``ValueError`` if the graph has more latents than an einsum has letters for."""
+    """Raise a ``ValueError`` if the graph has more latents than an einsum has letters."""
     if len(graph.latents) > MAX_EINSUM_LATENTS:
         raise ValueError(f"graph: saw {len(graph.latents)} latent nodes; at most {MAX_EINSUM_LATENTS} are supported")
 
@@ -105,7 +109,7 @@ def check_budget(
             )
     needed = _table_bytes(graph, dtype) + bytes_per_sequence(graph, dtype, copies)
     if needed > memory_budget:
-        shorter = "shorter sequences, or " if copies > COPIES else ""  # more copies: some for each token are kept
+        shorter = "shorter sequences, or " if copies > COPIES else ""  # more copies: memory grows with the length
         raise ValueError(
             f"memory_budget: {graph.num_joint_states} joint states need {needed} bytes for one sequence, more than the "
             f"budget of {memory_budget}; raise it, or use {shorter}fewer or smaller latent nodes"
@@ -115,7 +119,7 @@ def check_budget(
 def rows_at_once(
     graph: Graph, memory_budget: int, device: torch.device, dtype: torch.dtype, copies: int = COPIES
 ) -> int:
-    """Sequences worked on at once: as many as the budget bears, and on a CPU no more than its cache holds."""
+    """Number of sequences to process at once, as many as fit into the budget and, on a CPU, into its cache."""
     most = (memory_budget - _table_bytes(graph, dtype)) // bytes_per_sequence(graph, dtype, copies)
     if device.type != "cpu":
         return most
@@ -123,7 +127,7 @@ def rows_at_once(
 
 
 def bytes_per_sequence(graph: Graph, dtype: torch.dtype, copies: int = COPIES) -> int:
-    """Bytes of ``copies`` beliefs, and of the largest kernel's rows given a token."""
+    """Bytes of ``copies`` beliefs and of the rows of one kernel for a fixed previous token, for the largest kernel."""
     given_x = [graph.kernel_size(node) // graph.vocab_size for node in graph.nodes if graph.sees_x(node)]
     return dtype.itemsize * (copies * graph.num_joint_states + max(given_x, default=0))
 

@@ -1,4 +1,4 @@
-"""The most probable latent path: the Viterbi algorithm, node by node, without the S x S matrix."""
+"""The most probable latent path: the Viterbi algorithm, one node at a time, without the S x S transition matrix."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from n2n.oracle.emission import Emission
 from n2n.process.process import Process
 from n2n.utils.threads import torch_threads
 
-_CHUNK = 2**22  # bytes of sums compared at once: few enough to stay near a CPU's cache
-_COPIES = 6  # numbers for each joint state alive at once within a step, besides the sums compared
+_CHUNK = 2**22  # bytes of sums that are compared at once; they fit into a CPU's cache
+_COPIES = 6  # numbers per joint state that are in memory at once within a step, in addition to the compared sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,10 +24,10 @@ class Decoded:
     """The most probable latent path given the tokens.
 
     Attributes:
-        latents: ``{name: (batch, T)}``, int64, the path of each latent node; -1 throughout for a sequence that the
-            process cannot emit, which no path explains.
-        log_probability: ``(batch,)``, ``log P(z_0, .., z_{T-1}, x_0, .., x_{T-1})`` of that path and the tokens, nats,
-            float64. Minus infinity for a sequence that the process cannot emit.
+        latents: ``{name: (batch, T)}``, int64, the path of each latent node. It is -1 at every t of a sequence that the
+            process cannot emit, because no path explains that sequence.
+        log_probability: ``(batch,)``, float64, ``log P(z_0, .., z_{T-1}, x_0, .., x_{T-1})`` of that path and the
+            tokens, nats. It is minus infinity for a sequence that the process cannot emit.
     """
 
     latents: dict[str, Tensor]
@@ -36,25 +36,27 @@ class Decoded:
 
 @torch_threads(1)
 def decode(process: Process, tokens, *, memory_budget: int = MEMORY_BUDGET) -> Decoded:
-    """The Viterbi algorithm in logarithms, in float64, one latent at a time.
+    """Run the Viterbi algorithm with logarithms in float64, one latent at a time.
 
-    A node's kernel touches only its own previous state and parents that have moved already, so the maximum over the
-    joint previous state is one maximum after another: O(S * sum of n_i) a token, as in ``filter``. Of paths that are
-    equally probable any may be returned.
+    A node's kernel depends only on the node's previous state and on parents that have already moved. The maximum over
+    the previous joint state is therefore a series of maxima over single latents, and a token costs O(S * sum of n_i)
+    for S joint latent states and n_i states of node i, as in ``filter``. If several paths are equally probable, any of
+    them may be returned.
 
     Args:
-        process: the process that the tokens are judged by.
-        tokens: ``(batch, T)`` integers, T at least 2, each row a sequence from its start (which is 0 with
-            ``initial="zero"``). A tensor's device is where the work is done.
-        memory_budget: bytes, inside which the batch is cut: for each sequence and latent T - 1 times S pointers, S the
-            joint states, of one byte each where the latent has at most 256 states; and the tables.
+        process: the process that assigns the probabilities.
+        tokens: ``(batch, T)`` integers, T at least 2. Each row is a sequence from its start (which is 0 with
+            ``initial="zero"``). If this is a tensor, the computation runs on its device.
+        memory_budget: bytes. The batch is split to stay within it. Each sequence takes (T - 1) * S pointers per latent,
+            of one byte each if the latent has at most 256 states; the tables come once.
 
     Returns:
-        The path of every latent, z_0 too, and the probability of path and tokens together.
+        The path of every latent from z_0 on, and the joint log probability of the path and the tokens.
 
     Raises:
-        ValueError: a process whose kernels are redrawn for every sequence, tokens of a wrong shape or type, outside the
-            vocabulary or with another start than 0, or tables and one sequence's pointers that exceed the budget.
+        ValueError: if the process redraws kernels for every sequence; if the tokens have a wrong shape or type, lie
+            outside the vocabulary or start with another token than 0; or if the tables and the pointers of one sequence
+            exceed the budget.
 
     Source: Rabiner, "A tutorial on hidden Markov models", Proc. IEEE 77 (1989), section III.B, on a factored state.
     """
@@ -64,7 +66,7 @@ def decode(process: Process, tokens, *, memory_budget: int = MEMORY_BUDGET) -> D
     check_budget(process.graph, memory_budget, copies=copies)
     moves = [Move.of(process, node, tokens.device) for node in process.graph.latents]
     emission = Emission.of(process, tokens.device, torch.float64)
-    emission = replace(emission, rows=emission.rows.log())  # what it looks up is then in logarithms
+    emission = replace(emission, rows=emission.rows.log())  # its lookups then return log likelihoods
     rows = rows_at_once(process.graph, memory_budget, tokens.device, torch.float64, copies)
     parts = [_decode_part(process, moves, emission, part) for part in tokens.split(rows)]
     paths = zip(*(part for part, _ in parts), strict=True)
@@ -76,13 +78,14 @@ def decode(process: Process, tokens, *, memory_budget: int = MEMORY_BUDGET) -> D
 
 @dataclass(frozen=True, eq=False)
 class Move:
-    """One latent's step in logarithms.
+    """One step of a latent, in logarithms.
 
     Attributes:
-        table: log kernel, ``(n_1, .., n_i new, n_i previous, 1, V)``: axes of the latents before, or 1 for those that
-            are no parents; the 1 stands for all latents after; V is 1 if the node does not see the previous token.
-        shape: that of a table over the joint states, ``(n_1, .., 1, n_i previous, states of all latents after)``.
-        pointer: the smallest type that holds a state.
+        table: log kernel, ``(n_1, .., n_i new, n_i previous, 1, V)``. The axes of earlier latents come first, and have
+            size 1 for latents that are not parents. The axis of size 1 stands for all later latents. V is 1 if the node
+            does not see the previous token.
+        shape: shape of an array over the joint states, ``(n_1, .., 1, n_i previous, states of all later latents)``.
+        pointer: smallest integer type that holds every state.
     """
 
     table: Tensor
@@ -91,11 +94,11 @@ class Move:
 
     @classmethod
     def of(cls, process: Process, node: Node, device: torch.device) -> Move:
-        """The step of a latent node on a device."""
+        """Build the step of a latent node on a device."""
         sizes, names = process.graph.latent_sizes, process.graph.latent_names
         i = names.index(node.name)
         position = {process.graph.observed.name: i + 3, **{name: k for k, name in enumerate(names)}}
-        axes = [i + 1, *(position[parent] for parent in node.parents), i]  # of the kernel, in the table
+        axes = [i + 1, *(position[parent] for parent in node.parents), i]  # axis of the table for each kernel axis
         kernel, shape = torch.tensor(process.kernels[node.name], device=device, dtype=torch.float64), [1] * (i + 4)
         for axis, size in zip(axes, kernel.shape, strict=True):
             shape[axis] = size
@@ -103,7 +106,7 @@ class Move:
         return cls(table, (*sizes[:i], 1, sizes[i], prod(sizes[i + 1 :])), _pointer(node))
 
     def best(self, values: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
-        """The largest values ``(S, batch)`` over the node's previous state, and which state gives each of them."""
+        """Maxima of values ``(S, batch)`` over the node's previous state, and the states that attain them."""
         table = self.table if self.table.shape[-1] == 1 else self.table[..., previous]
         at_once = max(1, _CHUNK // (values.element_size() * values.numel()))
         before, found = values.view(*self.shape, -1), []
@@ -118,7 +121,7 @@ def _pointer(node: Node) -> torch.dtype:
 
 
 def _copies(graph: Graph, length: int) -> int:
-    """Float64 numbers for each joint state and sequence: those of a step, and all pointers."""
+    """Size of a step and of all pointers, in float64 numbers per joint state and sequence."""
     sums = max(graph.latent_sizes, default=0)
     pointers = (length - 1) * sum(_pointer(node).itemsize for node in graph.latents)
     return _COPIES + sums + -(-pointers // torch.float64.itemsize)
@@ -127,7 +130,7 @@ def _copies(graph: Graph, length: int) -> int:
 def _decode_part(
     process: Process, moves: list[Move], emission: Emission, tokens: Tensor
 ) -> tuple[list[Tensor], Tensor]:
-    """The path of each latent, ``(batch, T)``, and the log probability ``(batch,)`` of paths and tokens."""
+    """The path of each latent, ``(batch, T)``, and the joint log probability of paths and tokens, ``(batch,)``."""
     values, pointers = _start(process, tokens[:, 0]), []
     for previous, likelihood in zip(tokens.T, emission.likelihoods(tokens), strict=False):
         step = []
@@ -144,7 +147,7 @@ def _decode_part(
 
 
 def _start(process: Process, first: Tensor) -> Tensor:
-    """log P(z_0, x_0) as ``(S, batch)``, from the first tokens ``(batch,)``."""
+    """log P(z_0, x_0), ``(S, batch)``, for the first tokens ``(batch,)``."""
     if process.initial_law is None:
         values = torch.full((process.graph.num_joint_states, len(first)), -torch.inf, dtype=torch.float64)
         values[0] = 0.0
@@ -154,13 +157,13 @@ def _start(process: Process, first: Tensor) -> Tensor:
 
 
 def _trace(pointers: list[list[Tensor]], state: Tensor, sizes: tuple[int, ...]) -> list[Tensor]:
-    """The paths of the latents, ``(batch, T)`` each, that lead to the joint states ``(batch,)`` at the end."""
+    """Follow the pointers back from the last joint states ``(batch,)``; return each latent's path, ``(batch, T)``."""
     strides = [prod(sizes[k + 1 :]) for k in range(len(sizes))]
     path = [state]
     for step in reversed(pointers):
         for own, size, stride in zip(reversed(step), reversed(sizes), reversed(strides), strict=True):
             moved = state // stride % size
-            state = state + (own.gather(0, state[None])[0] - moved) * stride  # the node back where it came from
+            state = state + (own.gather(0, state[None])[0] - moved) * stride  # resets the node to its previous state
         path.append(state)
     joint = torch.stack(path[::-1], 1)
     return [joint // stride % size for size, stride in zip(sizes, strides, strict=True)]

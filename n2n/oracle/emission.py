@@ -1,4 +1,4 @@
-"""What a token says of the joint latent states, in torch, laid out as beliefs are: ``(S, batch)``."""
+"""The likelihood of a token under each joint latent state, in torch, with the layout of a belief: ``(S, batch)``."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor
 
 from n2n.process.process import Process
 
-_CHUNK = 2**21  # bytes of likelihoods looked up at once: few enough to stay in the cache
+_CHUNK = 2**21  # bytes of likelihoods that are looked up at once; they fit into the cache
 
 
 @dataclass(frozen=True, eq=False)
 class Emission:
-    """X's kernel, by (previous token where it is seen, token).
+    """The kernel of X, indexed by the previous token (if X sees it) and the token.
 
     Attributes:
-        rows: ``(previous tokens or 1, V, P)``, P joint states of X's parents in topological order.
-        spread: a likelihood's shape over the latents, 1 for those that X does not see.
-        sizes: number of states of every latent.
+        rows: ``(previous tokens or 1, V, P)``, for the P joint states of X's parents in topological order.
+        spread: shape of a likelihood over the latents; 1 for each latent that X does not see.
+        sizes: number of states of each latent.
     """
 
     rows: Tensor
@@ -29,7 +29,7 @@ class Emission:
 
     @classmethod
     def of(cls, process: Process, device: torch.device, dtype: torch.dtype) -> Emission:
-        """The emission of a process on a device."""
+        """Build the emission of a process on a device."""
         x, names = process.graph.observed, process.graph.latent_names
         kernel = torch.tensor(process.kernels[x.name], device=device, dtype=dtype)
         kernel = kernel if x.recurrent else kernel[None]
@@ -40,7 +40,7 @@ class Emission:
         return cls(rows, spread, sizes)
 
     def likelihoods(self, tokens: Tensor) -> Iterator[Tensor]:
-        """P(x_t | parents) for t = 1 .. T - 1 of ``tokens (batch, T)``, each ``(P, batch)``."""
+        """Yield P(x_t | parents), ``(P, batch)``, for t = 1 .. T - 1 of ``tokens (batch, T)``."""
         count = len(tokens)
         vocab_size, seen = self.rows.shape[1:]
         index = tokens[:, 1:] + vocab_size * self._previous(tokens[:, :-1])  # (batch, T - 1)
@@ -50,12 +50,16 @@ class Emission:
             yield from found.transpose(1, 2).contiguous()
 
     def parents(self, belief: Tensor) -> Tensor:
-        """A belief ``(S, batch)`` summed to one over X's parents, ``(P, batch)``."""
+        """Marginalise a belief ``(S, batch)`` to X's parents, ``(P, batch)``."""
         others = [axis for axis, (kept, size) in enumerate(zip(self.spread, self.sizes, strict=True)) if kept != size]
         return belief.view(*self.sizes, -1).sum(others).view(-1, belief.shape[1]) if others else belief
 
     def update(self, belief: Tensor, likelihood: Tensor) -> tuple[Tensor, Tensor]:
-        """The belief ``(S, batch)`` given a token of this likelihood ``(P, batch)``, and the token's probability."""
+        """Condition a belief ``(S, batch)`` on a token with this likelihood ``(P, batch)``.
+
+        Returns:
+            The new belief ``(S, batch)``, and the probability of the token under the old one, ``(batch,)``.
+        """
         seen = self.parents(belief)
         weight = seen * likelihood
         evidence = weight.sum(0)  # (batch,)
@@ -64,12 +68,12 @@ class Emission:
         return self.weigh(belief, likelihood / evidence), evidence
 
     def weigh(self, values: Tensor, factor: Tensor) -> Tensor:
-        """Values over the joint states ``(S, batch)`` times a function of X's parents ``(P, batch)``."""
+        """Multiply values over the joint states ``(S, batch)`` by a function of X's parents ``(P, batch)``."""
         over_axes = factor.view(*self.spread, values.shape[1])
         return (values.view(*self.sizes, -1) * over_axes).view(values.shape)
 
     def predict(self, seen: Tensor, previous: Tensor) -> Tensor:
-        """P(x_t), ``(batch, V)``, from a law over X's parents ``(P, batch)`` and ``x_{t-1} (batch,)``."""
+        """P(x_t), ``(batch, V)``, from a distribution over X's parents ``(P, batch)`` and ``x_{t-1} (batch,)``."""
         if len(self.rows) == 1:
             return (self.rows[0] @ seen).T
         return torch.bmm(self.rows[previous], seen.T[..., None]).squeeze(-1)
