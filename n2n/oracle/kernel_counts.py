@@ -1,7 +1,7 @@
-"""Kernels that are redrawn for a sequence, integrated out: what the counts of a latent path predict.
+"""Predictions from the counts of a latent path, with the kernels that are redrawn for a sequence integrated out.
 
-Given a path, each unknown row is Dirichlet, so that its predictive is (count + alpha) / (total + n alpha). A draw that
-stickiness left out is not counted.
+Given a path, each unknown row has a Dirichlet distribution, so an entry's predictive probability is
+(count + alpha) / (total + n alpha). If stickiness kept a node's state, no value was drawn, and nothing is counted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from n2n.process.process import Process
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """What the particles see as they step, ``(N,)`` each: joint states and tokens at t - 1, and tokens at t."""
+    """The inputs of a particle step, ``(N,)`` each: joint states and tokens at t - 1, and tokens at t."""
 
     states: Tensor
     before: Tensor
@@ -29,21 +29,21 @@ class Moment:
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where the entries of a node's kernel lie: what a particle looks up in one step is one slab of neighbours.
+    """Memory layout of a node's kernel: the entries that a particle reads in one step form one contiguous slab.
 
-    A slab has an entry for each joint state of the latents concerned, in topological order: the parents, and for a
-    latent its own new state, which is then the fastest. X's slabs are numbered by (previous token if seen, token), a
-    latent's by (own previous state, previous token if seen).
+    A slab has one entry for each joint state of the node's latent parents and, if the node is a latent, its own new
+    state. These latents are in topological order, so the node's own state changes fastest. X's slabs are numbered by
+    (previous token if X sees it, token), and a latent's slabs by (own previous state, previous token if it sees it).
 
     Attributes:
         node: the node.
-        stride: joint states between two of the node's states; 1 for X.
-        spread: a slab's shape over the latents up to the node, 1 for those that are not concerned.
-        inside: ``(S,)``, the entry of its slab that each joint state takes.
+        stride: distance in joint states between two neighbouring states of the node; 1 for X.
+        spread: shape of a slab over the latents up to the node; 1 for each latent that the slab does not depend on.
+        inside: ``(S,)``, the index within a slab of the entry for each joint state.
         slab: weights of (own previous state, previous token, token) in the number of a slab.
-        row: the same in the number of a slab of row totals.
-        columns: entries of a slab that share a row: a latent's states, or 1.
-        table: a fixed kernel ``(slabs, entries)``, or None if it must be learned.
+        row: the same weights for the number of a slab of row totals.
+        columns: number of a slab's entries that belong to the same row: a latent's number of states, or 1 for X.
+        table: a fixed kernel, ``(slabs, entries)``, or None if the kernel must be learned.
     """
 
     node: Node
@@ -56,21 +56,21 @@ class Place:
     table: Tensor | None
 
     def own(self, states: Tensor) -> Tensor:
-        """The node's states in joint ones."""
+        """The states of the node within joint states."""
         return states // self.stride % self.node.num_states
 
     def number(self, weights: tuple[int, int, int], moment: Moment) -> Tensor:
-        """The number ``(N,)`` of the slab that each particle sees."""
+        """The number of the slab that each particle reads, ``(N,)``."""
         return weights[0] * self.own(moment.states) + weights[1] * moment.before + weights[2] * moment.token
 
 
 class Counts:
-    """How often each particle saw each entry, and each row, of a kernel that must be learned.
+    """Counts of each entry and each row of a kernel that must be learned, for each particle.
 
     Args:
-        place: where the kernel's entries lie.
-        entries: number of them.
-        particles: N.
+        place: the layout of the kernel.
+        entries: number of entries of the kernel.
+        particles: number N of particles.
     """
 
     def __init__(self, place: Place, entries: int, particles: int) -> None:
@@ -80,7 +80,7 @@ class Counts:
         self.totals = torch.zeros(particles, entries // states, dtype=torch.int32, device=device)
 
     def predictive(self, moment: Moment) -> Tensor:
-        """P(entry | counts) for each entry of the particles' slabs, ``(N, entries)``."""
+        """P(entry | counts) for each entry of the slab that each particle reads, ``(N, entries)``."""
         place, node, size = self.place, self.place.node, prod(self.place.spread)
         cells = _slabs(self.cells, size, place.number(place.slab, moment))
         totals = _slabs(self.totals, size // place.columns, place.number(place.row, moment))[..., None]
@@ -90,14 +90,17 @@ class Counts:
         return drawn.view(-1, size)
 
     def _staying(self, moment: Moment) -> Tensor:
-        """Whether an entry keeps the node's previous state, ``(N, 1, columns)``."""
+        """Whether each entry keeps the node's previous state, ``(N, 1, columns)``."""
         if self.place.node.observed:
             return (moment.token == moment.before)[:, None, None]
         new = torch.arange(self.place.columns, device=moment.states.device)
         return (new == self.place.own(moment.states)[:, None])[:, None]
 
     def add(self, moment: Moment, states: Tensor, uniform: Tensor) -> None:
-        """Count the step to the new joint ``states (N,)``; ``uniform (N,)`` tells a draw from a stay without one."""
+        """Count the step to the new joint ``states (N,)``.
+
+        If a sticky node keeps its state, ``uniform (N,)`` decides whether that was a draw, which is counted, or a stay.
+        """
         place, node, inside = self.place, self.place.node, self.place.inside[states]
         size = prod(place.spread)
         cell = (place.number(place.slab, moment) * size + inside)[:, None]
@@ -113,13 +116,13 @@ class Counts:
 
 
 def _slabs(counts: Tensor, size: int, number: Tensor) -> Tensor:
-    """One slab of each particle, ``(N, size)`` float64."""
+    """The slab with this number from the counts of each particle, ``(N, size)``, float64."""
     first = torch.arange(len(counts), device=counts.device) * (counts.shape[1] // size)
     return counts.view(-1, size).index_select(0, first + number).double()
 
 
 def places(process: Process, device: torch.device) -> list[Place]:
-    """Where the entries of each node's kernel lie, in the graph's order."""
+    """The layouts of all nodes' kernels, in the graph's order."""
     graph = process.graph
     sizes = graph.latent_sizes
     strides = [prod(sizes[k + 1 :]) for k in range(len(sizes))]

@@ -1,7 +1,9 @@
-"""A Rao-Blackwellised particle filter over latent paths, with kernels that are learned on the way.
+"""A Rao-Blackwellised particle filter over latent paths, which learns unknown kernels from the sequence.
 
-A particle holds its joint latent state and its counts; no kernel is ever drawn. Its next state is drawn given the next
-token, and its weight does not depend on that draw, since it sums over all next states (the fully adapted proposal).
+A particle consists of its joint latent state and its counts; kernels are integrated out, never sampled. The filter
+draws a particle's next state given the next token (the fully adapted proposal). The particle's weight sums over all
+next states, so it does not depend on that draw.
+
 Source: Doucet, de Freitas, Murphy and Russell, "Rao-Blackwellised particle filtering for dynamic Bayesian networks",
 UAI 2000; Pitt and Shephard, "Filtering via simulation: auxiliary particle filters", J. Am. Stat. Assoc. 94 (1999).
 """
@@ -18,31 +20,33 @@ from n2n.graph.graph import Graph
 from n2n.oracle.kernel_counts import Counts, Moment, Place
 from n2n.process.initial_law import shows_latents_first
 
-_COPIES = 6  # laws over the joint states alive at once within a step
+_COPIES = 6  # distributions over the joint states that are in memory at once within a step
 _NUMBERS = 24  # other numbers that a particle needs within a step
 
 
 def bytes_per_filter(graph: Graph, particles: int) -> int:
-    """Bytes that one filter of this many particles takes while it steps."""
+    """Bytes that one filter with this number of particles needs during a step."""
     learned = sum(graph.kernel_size(node) for node in graph.context_nodes)
     learned += sum(graph.kernel_size(node) // node.num_states for node in graph.context_nodes)
-    # counts of four bytes, twice: resampling makes a copy
+    # counts of four bytes each, twice because resampling makes a copy
     return particles * (8 * (_COPIES * graph.num_joint_states + _NUMBERS) + 4 * 2 * learned)
 
 
 def bytes_of_tables(graph: Graph) -> int:
-    """Bytes of what all filters share."""
+    """Bytes of the tables that all filters share."""
     fixed = sum(graph.kernel_size(node) for node in graph.nodes if node.mode != "context")
     return 8 * (fixed + len(graph.nodes) * graph.num_joint_states)
 
 
 class Streams:
-    """Random numbers of several filters, each a pure function of (seed, sequence, repeat) and of how many came before.
+    """Random numbers of several filters.
+
+    Each number is a pure function of (seed, sequence, repeat) and of its position in the filter's stream.
 
     Args:
         seed: from 0 to 2**63 - 1.
-        filters: ``(filters, 2)``, the sequence and the repeat of each.
-        particles: of each filter.
+        filters: ``(filters, 2)``, the sequence and the repeat of each filter.
+        particles: number of particles of each filter.
     """
 
     def __init__(self, seed: int, filters: Tensor, particles: int) -> None:
@@ -51,19 +55,19 @@ class Streams:
         self.particles = particles
 
     def uniforms(self, rows: int) -> np.ndarray:
-        """``(rows, filters, particles)`` in [0, 1)."""
+        """The next uniform random numbers in [0, 1), ``(rows, filters, particles)``."""
         return np.stack([generator.random((rows, self.particles)) for generator in self.generators], axis=1)
 
 
 class Cloud:
-    """The particles of several filters that step side by side.
+    """The particles of several filters, which all step together.
 
     Args:
         graph: the graph.
-        places: where its kernels' entries lie.
+        places: the layouts of its kernels.
         filters: number of filters.
-        particles: number of particles of each.
-        streams: the filters' random numbers; None where a filter is one particle that has nothing to draw.
+        particles: number of particles of each filter.
+        streams: the filters' random numbers, or None if each filter is one particle that draws nothing.
     """
 
     def __init__(
@@ -82,12 +86,15 @@ class Cloud:
         self.initial, self.first_is_shown = graph.initial, shows_latents_first(graph)
 
     def start(self, first: Tensor) -> None:
-        """Draw the latents at t = 0 given the first tokens ``(filters,)``, which count where X's kernel drew them."""
+        """Draw the latents at t = 0 given the first tokens ``(filters,)``.
+
+        If X's kernel emits the first tokens and must be learned, they are counted.
+        """
         uniform = self._uniforms(1)[0]
         if self.initial == "zero":
             return
         token = first.repeat_interleave(self.particles)
-        moment = Moment(self.states, token, token)  # there is no token before, and none that sees it
+        moment = Moment(self.states, token, token)  # there is no previous token; no node that is read here sees it
         law = torch.ones(len(token), prod(self.sizes), dtype=torch.float64, device=self.device)
         if self.first_is_shown:
             shown = self._factor(self.places[-1], moment).view(-1, *self.places[-1].spread)
@@ -98,24 +105,28 @@ class Cloud:
             x.add(moment, self.states, uniform)
 
     def _uniforms(self, rows: int) -> Tensor:
-        """``(rows, N)`` in [0, 1)."""
+        """Uniform random numbers in [0, 1), ``(rows, N)``; zeros without streams."""
         if self.streams is None:
             return torch.zeros(rows, self.weights.numel(), dtype=torch.float64, device=self.device)
         return torch.from_numpy(self.streams.uniforms(rows)).to(self.device).view(rows, -1)
 
     def step(self, before: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
-        """Move on by one token; ``before`` and ``token`` are ``(filters,)``, those at t - 1 and t.
+        """Advance all filters by one token.
+
+        Args:
+            before: ``(filters,)``, the tokens at t - 1.
+            token: ``(filters,)``, the tokens at t.
 
         Returns:
-            log P(token | past) as the filters have it, ``(filters,)`` nats; their running sum is the logarithm of an
-            unbiased estimate of the likelihood. And the effective sample size, ``(filters,)``, before resampling.
+            Each filter's log P(token | past), ``(filters,)``, nats, whose running sum is the logarithm of an unbiased
+            estimate of the likelihood; and the effective sample size before resampling, ``(filters,)``.
         """
         seen = [tokens.repeat_interleave(self.particles) for tokens in (before, token)]
         uniforms = self._uniforms(2 + len(self.counts))
         law = self._law(Moment(self.states, *seen)).cumsum(1)  # (N, S)
         weights = self.weights * law[:, -1].view_as(self.weights)
         evidence = weights.sum(1)
-        # A filter whose particles all died has likelihood 0 for good; even weights keep its later numbers finite.
+        # If all particles of a filter have weight 0, its likelihood stays 0; equal weights keep later numbers finite.
         self.weights = torch.where(evidence[:, None] > 0, weights / evidence[:, None], 1 / self.particles)
         sample_size = 1 / self.weights.square().sum(1)
         self._resample(law, sample_size, uniforms[0].view_as(weights)[:, 0])
@@ -127,7 +138,7 @@ class Cloud:
         return evidence.log(), sample_size
 
     def _law(self, moment: Moment) -> Tensor:
-        """P(z_t, x_t = token | particle), ``(N, S)``: the product over nodes of what their rows predict."""
+        """P(z_t, x_t = token | particle), ``(N, S)``: the product of all nodes' predictive probabilities."""
         factors = [self._factor(place, moment) for place in self.places]
         total = len(moment.states)
         law = torch.ones(total, dtype=torch.float64, device=self.device)
@@ -137,15 +148,16 @@ class Cloud:
         return law.reshape(total, -1)
 
     def _factor(self, place: Place, moment: Moment) -> Tensor:
-        """What a node's rows predict, ``(N, entries of a slab)``."""
+        """The predictive probabilities of a node, ``(N, entries of a slab)``."""
         if place.table is None:
             return self.counts[place.node.name].predictive(moment)
         return place.table.index_select(0, place.number(place.slab, moment))
 
     def _resample(self, law: Tensor, sample_size: Tensor, offset: Tensor) -> None:
-        """Systematic resampling of the filters whose weights are too uneven; ``law``, the laws to draw from, too.
+        """Resample systematically each filter whose effective sample size is below half its number of particles.
 
-        It comes once the token has weighed the particles and before they move, so that copies may part.
+        The rows of ``law (N, S)``, from which the next states are drawn, are resampled with the particles. Resampling
+        follows the weighting by the token and precedes the move, so that copies of a particle can move differently.
         """
         poor = (sample_size < self.particles / 2).nonzero()[:, 0]
         if len(poor) == 0:
@@ -163,6 +175,6 @@ class Cloud:
 
 
 def _drawn(cumulative: Tensor, uniform: Tensor) -> Tensor:
-    """States ``(N,)`` by inversion of cumulative laws ``(N, S)``, which need not end in 1."""
+    """Draw states ``(N,)`` by inversion of cumulative distributions ``(N, S)``, which need not be normalised."""
     drawn = torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)[:, 0]
     return drawn.clamp_(max=cumulative.shape[1] - 1)
