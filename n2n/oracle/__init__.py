@@ -1,4 +1,4 @@
-"""The exact oracle: the best possible predictor of a process, and what it believes about the latent nodes.
+"""The exact oracle: the best possible predictor of a process, and its beliefs about the latent nodes.
 
 >>> process = n2n.Process(n2n.Graph.random_dag(4, 0.5, seed=0), seed=0)
 >>> sample = process.sample(16, length=128)
@@ -12,8 +12,8 @@ Losses of predictors, in nats per token:
 
 - ``n2n.filter(process, tokens).nll``: the best predictor that knows the kernels.
 - ``n2n.mean_field(process, tokens).nll``: the filter that treats latents as independent after each token.
-- ``n2n.in_context_nll(process, tokens).nll``: the best predictor that has to learn redrawn kernels from the sequence,
-  with its error.
+- ``n2n.in_context_nll(process, tokens).nll``: the best predictor that has to learn redrawn kernels from the sequence.
+  The result includes the standard error of the loss.
 - ``n2n.markov_nll(process, tokens, k)``: the best predictor that sees only the last k tokens.
 - ``n2n.fit_ngram(train, vocab_size, order).nll(tokens)``: smoothed n-grams of any order, fitted to sequences.
 - ``n2n.compression_nats(tokens, vocab_size)``: LZMA and bz2.
@@ -21,8 +21,8 @@ Losses of predictors, in nats per token:
 Properties of a process:
 
 >>> entropy = n2n.entropy(process, length=128, precision=0.1)  # mean oracle loss with its standard error
->>> rate = n2n.entropy_rate(process, length=128)  # proven bounds of the entropy rate, and an estimate
->>> edges = n2n.edge_information(process, length=32)  # exact mutual information of each edge's ends
+>>> rate = n2n.entropy_rate(process, length=128)  # proven bounds on the entropy rate, and an estimate
+>>> edges = n2n.edge_information(process, length=32)  # exact mutual information between the two nodes of each edge
 >>> graph = n2n.calibrate(process.graph, 1.0, "X", seeds=range(2), sequences=4).graph  # X's alpha at 1 nat per token
 
 A filter step moves one latent, or a small group of them, at a time. It never builds the S x S matrix of the S joint

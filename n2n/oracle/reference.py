@@ -1,6 +1,6 @@
-"""Slow, readable twins of the oracle: the textbook forward algorithm on the flattened chain, and brute force.
+"""Slow, readable reference implementations of the oracle: textbook algorithms on the flattened chain, and brute force.
 
-They share nothing with ``n2n.oracle.filtering`` but the kernels, and serve tests and benchmarks.
+They share only the kernels with ``n2n.oracle.filtering``. Tests and benchmarks use them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from n2n.process.process import Process
 
 
 def joint_states(process: Process) -> list[dict[str, int]]:
-    """Every joint latent state, as {name: state}, the last node changing fastest."""
+    """All joint latent states, each as ``{name: state}``; the last node changes fastest."""
     latents = process.graph.latents
     ranges = [range(node.num_states) for node in latents]
     return [dict(zip((node.name for node in latents), states, strict=True)) for states in itertools.product(*ranges)]
@@ -27,9 +27,9 @@ def joint_states(process: Process) -> list[dict[str, int]]:
 def transition_probability(
     process: Process, before: dict[str, int], after: dict[str, int | np.ndarray], x_before: int
 ) -> float | np.ndarray:
-    """P(z_t = after | z_{t-1} = before, x_{t-1}): the product over latent nodes of their kernels' entries.
+    """P(z_t = after | z_{t-1} = before, x_{t-1}): the product of the latent nodes' kernel entries.
 
-    ``after`` is a state, or holds ``(S,)`` of each node for S states at once.
+    ``after`` is one joint state, or S joint states with an array ``(S,)`` for each node.
     """
     seen = {**after, process.graph.observed.name: x_before}
     entries = [
@@ -47,14 +47,15 @@ def emission_row(process: Process, state: dict[str, int], x_before: int) -> np.n
 
 
 def sees_previous_token(process: Process) -> bool:
-    """Whether any node's law depends on ``x_{t-1}``."""
+    """Whether the distribution of any node depends on ``x_{t-1}``."""
     return process.graph.uses_previous_token
 
 
 def flatten(process: Process) -> tuple[np.ndarray, np.ndarray]:
-    """The process over joint states: transitions ``(R, S, S)`` and emissions ``(R, S, V)``, R = V previous tokens.
+    """The process over joint states, as transitions ``(R, S, S)`` and emissions ``(R, S, V)``.
 
-    R is 1 where the previous token is not seen: then this is a hidden Markov model.
+    The first axis is the previous token, so R is V. If no node sees the previous token, R is 1 and the process is a
+    hidden Markov model.
     """
     states = joint_states(process)
     tokens = range(process.graph.vocab_size if sees_previous_token(process) else 1)
@@ -65,7 +66,7 @@ def flatten(process: Process) -> tuple[np.ndarray, np.ndarray]:
 
 
 def first_law(process: Process) -> np.ndarray:
-    """P(x_0, z_0), ``(V, S)``; the stationary law by solving the balance equations of (x, z) as a dense chain."""
+    """P(x_0, z_0), ``(V, S)``; the stationary law solves the balance equations of the dense chain over (x, z)."""
     states, vocab_size = len(joint_states(process)), process.graph.vocab_size
     if process.graph.initial == "zero":
         return np.eye(1, vocab_size * states).reshape(vocab_size, states)
@@ -73,7 +74,7 @@ def first_law(process: Process) -> np.ndarray:
         shown = [_first_row(process, state) for state in joint_states(process)]
         return np.transpose(shown) / states
     transitions, emissions = flatten(process)
-    # chain[x, z, x', z'], where tables without an axis for x serve every x alike
+    # chain[x, z, x', z']; tables without an axis for x are the same for every x
     chain = np.einsum("xzw,xwv->xzvw", transitions, emissions)
     chain = np.broadcast_to(chain, (vocab_size, *chain.shape[1:])).reshape(vocab_size * states, -1)
     balance = np.vstack([chain.T - np.eye(len(chain)), np.ones(len(chain))])
@@ -81,7 +82,7 @@ def first_law(process: Process) -> np.ndarray:
 
 
 def _first_row(process: Process, state: dict[str, int]) -> np.ndarray:
-    """P(x_0 | z_0 = state) from a uniform start, ``(V,)``."""
+    """P(x_0 | z_0 = state) with a uniform start, ``(V,)``."""
     observed = process.graph.observed
     if observed.recurrent or observed.mode == "context":
         return np.full(observed.num_states, 1.0 / observed.num_states)
@@ -89,13 +90,13 @@ def _first_row(process: Process, state: dict[str, int]) -> np.ndarray:
 
 
 def initial_belief(process: Process, x_first: int) -> np.ndarray:
-    """P(z_0 given x_0), ``(S,)``."""
+    """P(z_0 | x_0), ``(S,)``."""
     law = first_law(process)[x_first]
     return law / law.sum()
 
 
 def forward_nll(process: Process, tokens: np.ndarray) -> np.ndarray:
-    """``-log P(x_t | x_<t)``, ``(batch, T - 1)`` nats, by the forward algorithm in logarithms, all states flat."""
+    """``-log P(x_t | x_<t)``, ``(batch, T - 1)``, nats: the forward algorithm in logarithms over flat joint states."""
     with np.errstate(divide="ignore"):
         log_transitions, log_emissions = (np.log(table) for table in flatten(process))
         log_alpha = np.log([initial_belief(process, first) for first in tokens[:, 0]])
@@ -109,7 +110,7 @@ def forward_nll(process: Process, tokens: np.ndarray) -> np.ndarray:
 
 
 def brute_force_likelihood(process: Process, sequence: np.ndarray) -> float:
-    """P(x_1 .. x_{T-1} | x_0) by the sum over every path of joint states; for tiny cases."""
+    """P(x_1 .. x_{T-1} | x_0) as a sum over all paths of joint states; for tiny cases."""
     states = joint_states(process)
     start = initial_belief(process, sequence[0])
     total = 0.0
@@ -124,7 +125,7 @@ def brute_force_likelihood(process: Process, sequence: np.ndarray) -> float:
 
 
 def every_path(process: Process, sequence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every path of joint states, ``(S ** T, T)``, and its probability together with the tokens; for tiny cases."""
+    """All paths of joint states, ``(S ** T, T)``, and the joint probability of each and the tokens; for tiny cases."""
     law, (transitions, emissions) = first_law(process), flatten(process)
     paths = np.array(list(itertools.product(range(law.shape[1]), repeat=len(sequence))))
     probability = law[sequence[0], paths[:, 0]]
@@ -136,7 +137,7 @@ def every_path(process: Process, sequence: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def forward_backward(process: Process, sequence: np.ndarray) -> np.ndarray:
-    """P(z_t given all tokens), ``(T, S)``, by the textbook algorithm in logarithms, all states flat."""
+    """P(z_t | all tokens), ``(T, S)``, by the textbook algorithm in logarithms over flat joint states."""
     log_start, log_steps = _in_logarithms(process, sequence)
     log_alpha, log_beta = [log_start], [np.zeros(len(log_start))]
     for step in log_steps:
@@ -148,7 +149,7 @@ def forward_backward(process: Process, sequence: np.ndarray) -> np.ndarray:
 
 
 def viterbi(process: Process, sequence: np.ndarray) -> float:
-    """log P of the most probable path of joint states together with the tokens, nats, all states flat."""
+    """Joint log probability of the tokens and the most probable path, nats, over flat joint states."""
     best, log_steps = _in_logarithms(process, sequence)
     for step in log_steps:
         best = (best[:, None] + step).max(axis=0)
@@ -156,9 +157,9 @@ def viterbi(process: Process, sequence: np.ndarray) -> float:
 
 
 def _in_logarithms(process: Process, sequence: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """log P(z_0, x_0), ``(S,)``, and for each t from 1 on log P(z_t, x_t given z_{t-1}, x_{t-1}), ``(S, S)``."""
+    """log P(z_0, x_0), ``(S,)``, and log P(z_t, x_t | z_{t-1}, x_{t-1}), ``(S, S)``, for each t from 1 on."""
     with np.errstate(divide="ignore"):
-        log_law = np.log(np.maximum(first_law(process), 0.0))  # rounding leaves zeros of either sign
+        log_law = np.log(np.maximum(first_law(process), 0.0))  # rounding can make a zero slightly negative
         log_transitions, log_emissions = (np.log(table) for table in flatten(process))
     steps = []
     for previous, token in itertools.pairwise(sequence):
@@ -168,10 +169,10 @@ def _in_logarithms(process: Process, sequence: np.ndarray) -> tuple[np.ndarray, 
 
 
 def textbook_nll(log_transitions: Tensor, log_emissions: Tensor, tokens: Tensor) -> Tensor:
-    """``-log P(x_t | x_<t)``, ``(batch, T - 1)`` nats: the batched forward algorithm as one finds it in textbooks.
+    """``-log P(x_t | x_<t)``, ``(batch, T - 1)``, nats: the batched forward algorithm as textbooks present it.
 
-    Log-sum-exp over ``log_transitions (S, S)``, from a start in state 0, with ``log_emissions (S, V)``, in the type of
-    the tables. What ``filter`` is timed against.
+    It applies log-sum-exp over ``log_transitions (S, S)`` and adds ``log_emissions (S, V)``, from a start in state 0
+    and in the dtype of the tables. Benchmarks compare the speed of ``filter`` with it.
     """
     log_alpha = torch.full((len(tokens), len(log_transitions)), -torch.inf, dtype=log_transitions.dtype)
     log_alpha = log_alpha.to(log_transitions.device)
@@ -185,13 +186,13 @@ def textbook_nll(log_transitions: Tensor, log_emissions: Tensor, tokens: Tensor)
 
 
 def brute_force_in_context(process: Process, sequence: np.ndarray) -> float:
-    """P(x_1 .. x_{T-1} | x_0) where context nodes' kernels are unknown: the sum over every path; for tiny cases.
+    """P(x_1 .. x_{T-1} | x_0) with unknown kernels of context nodes, as a sum over all paths; for tiny cases.
 
-    Given a path, each kernel is integrated out in closed form. For the starts "zero" and "uniform".
+    Given a path, each kernel is integrated out in closed form. The function supports the starts "zero" and "uniform".
     """
     states, x = joint_states(process), process.graph.observed.name
     start = initial_belief(process, sequence[0])
-    if _draws_first_token(process):  # the first token then counts as one drawn from a row
+    if _draws_first_token(process):  # the first token then counts as a draw from a row
         start = np.full(len(states), 1 / len(states)) / first_law(process)[sequence[0]].sum()
     total = 0.0
     for first, *path in itertools.product(range(len(states)), *[states] * (len(sequence) - 1)):
@@ -205,12 +206,12 @@ def _draws_first_token(process: Process) -> bool:
 
 
 def path_probability(process: Process, node: Node, history: list[dict[str, int]]) -> float:
-    """P(a node's values at t >= 1 | what it saw), of a history with every node's value at each time.
+    """P(values of a node at t >= 1 | values that it saw), for a history of every node's value at each time.
 
-    Of an X that is drawn from its kernel at t = 0 too, x_0 is one of the values.
+    If X's kernel also draws x_0, then x_0 is one of X's values.
     """
     x = process.graph.observed.name
-    moves = []  # (what was seen, in the order of the kernel's axes; new value)
+    moves = []  # (values that the node saw, in the order of the kernel's axes; new value)
     if node.observed and _draws_first_token(process):
         moves.append((tuple(history[0][name] for name in node.parents), history[0][x]))
     for before, after in itertools.pairwise(history):
@@ -218,7 +219,7 @@ def path_probability(process: Process, node: Node, history: list[dict[str, int]]
         moves.append(((*own, *((before if name == x else after)[name] for name in node.parents)), after[node.name]))
     if node.mode != "context":
         return float(np.prod([process.kernel(node.name)[(*seen, new)] for seen, new in moves]))
-    options = []  # for each move: (probability, whether the row was drawn from)
+    options = []  # for each move: (probability, whether the value was drawn from the row)
     for seen, new in moves:
         stays = [(node.stickiness, False)] if node.stickiness and new == seen[0] else []
         options.append([(1 - node.stickiness, True), *stays])
@@ -230,7 +231,7 @@ def path_probability(process: Process, node: Node, history: list[dict[str, int]]
 
 
 def dirichlet_probability(node: Node, draws: list[tuple[tuple[int, ...], int]]) -> float:
-    """The probability of draws (row, value), in order, when every row is an unknown Dirichlet(alpha)."""
+    """Probability of draws (row, value) in this order if each row is unknown and has a Dirichlet(alpha) prior."""
     counts = defaultdict(Counter)
     for row, value in draws:
         counts[row][value] += 1

@@ -1,7 +1,8 @@
-"""One step of a belief over the joint latent states, block by block, in torch.
+"""One step of a belief over the joint latent states, one block of latents at a time, in torch.
 
-A belief is ``(S, batch)``: joint states in topological order, the last latent fastest, and the batch last, so that
-moving a block of neighbouring latents is one batched matrix product and no axis is ever permuted.
+A belief is ``(S, batch)``. In the joint states the latents are in topological order, and the last one changes fastest.
+The batch is the last axis, so one batched matrix product moves a block of neighbouring latents without any permutation
+of axes.
 """
 
 from __future__ import annotations
@@ -17,19 +18,20 @@ from n2n.graph.node import Node
 from n2n.process.einsums import feedback_step
 from n2n.process.process import Process
 
-# What a move costs for each joint state and sequence, in nanoseconds on one core: a pass over memory, and an arithmetic
-# part that grows with the block's states. Measured on products of blocks of 2 to 64 states; only their ratio matters.
+# Cost of a move per joint state and sequence, in nanoseconds on one core: a pass over memory, and an arithmetic part
+# that grows with the block's states. Both were measured on products of blocks of 2 to 64 states. Only their ratio
+# matters.
 _PASS, _PER_STATE = 0.3, 0.04
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Neighbouring latents that move at once, by the product of their kernels.
+    """Neighbouring latents that move together, by the product of their kernels.
 
     Attributes:
-        before: joint states of the latents before the block, which have moved already.
-        states: joint states of the block.
-        table: ``(before, new states, previous states)``.
+        before: number of joint states of the latents before the block, which have already moved.
+        states: number of joint states of the block.
+        table: ``(before, new states, previous states)``, the transition probabilities of the block.
     """
 
     before: int
@@ -37,11 +39,11 @@ class Block:
     table: Tensor
 
     def move(self, belief: Tensor, previous: Tensor) -> Tensor:
-        """A belief ``(S, batch)`` with the block moved on; ``previous`` tokens have no part in it."""
+        """Move the block in a belief ``(S, batch)`` by one step; the ``previous`` tokens have no effect."""
         return self._apply(self.table, belief)
 
     def move_back(self, message: Tensor, previous: Tensor) -> Tensor:
-        """A message ``(S, batch)``, a function of the new states, averaged to one of the previous states."""
+        """Average a message ``(S, batch)``, a function of the block's new states, given its previous states."""
         return self._apply(self.table.mT, message)
 
     def _apply(self, table: Tensor, values: Tensor) -> Tensor:
@@ -50,12 +52,13 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Feedback:
-    """A latent that sees the previous token, so that each sequence moves by rows of its own.
+    """A latent that sees the previous token, so each sequence moves by different rows of the kernel.
 
     Attributes:
-        table: ``(V, own previous state, other parents in order, new state)``.
-        sizes: number of states of every latent.
-        there, back: contractions; see ``contraction.feedback_step``.
+        table: ``(V, own previous state, other parents in order, new state)``, the kernel.
+        sizes: number of states of each latent.
+        there: einsum equation that moves a belief; see ``einsums.feedback_step``.
+        back: einsum equation that moves a message back.
     """
 
     table: Tensor
@@ -64,11 +67,11 @@ class Feedback:
     back: str
 
     def move(self, belief: Tensor, previous: Tensor) -> Tensor:
-        """A belief ``(S, batch)`` with the node moved on, given ``x_{t-1} (batch,)``."""
+        """Move the node in a belief ``(S, batch)`` by one step, given ``x_{t-1} (batch,)``."""
         return self._apply(self.there, belief, previous)
 
     def move_back(self, message: Tensor, previous: Tensor) -> Tensor:
-        """A message ``(S, batch)``, averaged over the node's new state."""
+        """Average a message ``(S, batch)`` over the node's new state, given ``x_{t-1} (batch,)``."""
         return self._apply(self.back, message, previous)
 
     def _apply(self, equation: str, values: Tensor, previous: Tensor) -> Tensor:
@@ -77,13 +80,16 @@ class Feedback:
 
 
 def transition_steps(process: Process, device: torch.device, dtype: torch.dtype) -> list[Block | Feedback]:
-    """What moves a belief by one time step, in topological order; neighbours are merged where that is faster."""
+    """The moves that make up one time step, in topological order; neighbouring latents are merged if that is faster."""
     kernels = {name: torch.tensor(table, device=device, dtype=dtype) for name, table in process.kernels.items()}
     return [_step(process.graph, kernels, group) for group in plan(process.graph)]
 
 
 def plan(graph: Graph) -> list[tuple[int, ...]]:
-    """The cheapest cut of the latents, in order, into neighbours that move together; one that sees X moves alone."""
+    """Split the latents, in order, into the groups of neighbours that are cheapest to move.
+
+    A latent that sees X forms a group of its own.
+    """
     sizes = graph.latent_sizes
     alone = [graph.sees_x(node) for node in graph.latents]
     best: list[tuple[float, list[tuple[int, ...]]]] = [(0.0, [])]
@@ -98,7 +104,7 @@ def plan(graph: Graph) -> list[tuple[int, ...]]:
 
 
 def table_entries(graph: Graph) -> int:
-    """Numbers held by the tables of all steps."""
+    """Total number of entries in the tables of all moves."""
     total = 0
     for group in plan(graph):
         nodes = [graph.latents[k] for k in group]
@@ -111,10 +117,10 @@ def table_entries(graph: Graph) -> int:
 
 
 def whole_table(process: Process) -> Tensor:
-    """The textbook's S x S matrix ``(previous states, new states)``, float64; for comparison on small graphs.
+    """The textbook S x S transition matrix ``(previous states, new states)``, float64; for comparison on small graphs.
 
     Raises:
-        ValueError: a graph in which a latent sees the previous token, or which has no latents.
+        ValueError: if a latent of the graph sees the previous token, or if the graph has no latents.
     """
     graph = process.graph
     if not graph.latents or graph.feeds_back:
@@ -137,12 +143,12 @@ def _step(graph: Graph, kernels: dict[str, Tensor], group: tuple[int, ...]) -> B
 
 
 def _block(graph: Graph, kernels: dict[str, Tensor], group: tuple[int, ...]) -> Block:
-    """The product of the group's kernels, laid out over (latents before, the group's new states, its previous ones)."""
+    """Multiply the group's kernels into a table ``(earlier latents, new states, previous states)`` of the group."""
     nodes, names = [graph.latents[k] for k in group], graph.latent_names
     outer, inner = graph.latent_sizes[: group[0]], [node.num_states for node in nodes]
     table = torch.ones((), dtype=kernels[names[0]].dtype, device=kernels[names[0]].device)
     for i, node in enumerate(nodes):
-        # axes of the table: a new state for every latent up to the group's last, then the group's previous states
+        # axes of the table: the new states of all latents up to the group's last, then the group's previous states
         own = group[-1] + 1 + i
         axes = [own, *(names.index(name) for name in node.parents), group[i]]
         shape = [1] * (len(outer) + 2 * len(inner))
