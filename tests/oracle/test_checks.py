@@ -1,4 +1,4 @@
-"""Bad questions to the oracle: one clear ValueError each, before any work."""
+"""Invalid arguments to the oracle and related functions: each raises one clear ValueError before any computation."""
 
 import numpy as np
 import pytest

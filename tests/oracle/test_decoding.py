@@ -13,7 +13,7 @@ from n2n.process.process import Process
 
 
 def assert_decoded(process: Process, tokens: np.ndarray, expected: list[float]) -> None:
-    """The best path has the expected log probability, by the kernels too, whichever of equally good paths it is."""
+    """Check the log probability of the best path, as returned and from the kernels; other paths may be equally good."""
     found = n2n.decode(process, tokens)
     assert list(found.latents) == list(process.graph.latent_names)
     assert found.log_probability.numpy() == pytest.approx(expected, abs=1e-9)
@@ -53,7 +53,7 @@ def test_equals_the_textbook_on_presets(name):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_is_the_only_path_of_its_probability(seed):
-    """No entry of these kernels is tiny or repeated, so that one path is the best, and it is the one returned."""
+    """These kernels have no tiny or repeated entries, so exactly one path is the best, and decode returns it."""
     process = Process(mixing_graph(seed, "uniform"), seed)
     tokens = process.sample(2, length=4).tokens
     found = n2n.decode(process, tokens)
@@ -85,7 +85,7 @@ def test_is_at_least_as_probable_as_the_true_path(name):
 def test_long_sequences_neither_underflow_nor_drift():
     process = Process(mixing_graph(2, "uniform"), 2)
     tokens = process.sample(2, length=2000).tokens
-    assert n2n.decode(process, tokens).log_probability.max() < -745  # whose exponential is 0 in float64
+    assert n2n.decode(process, tokens).log_probability.max() < -745  # its exponential underflows to 0 in float64
     assert_decoded(process, tokens, [viterbi(process, sequence) for sequence in tokens])
 
 
@@ -96,7 +96,7 @@ def test_a_latent_shown_as_it_is():
 
 
 def test_pointers_of_more_than_a_byte():
-    """300 states, their path shown up to its parity, and each state followed by one of two."""
+    """The latent has 300 states with two possible successors each, and X shows only the parity of the state."""
     rng, states = np.random.default_rng(0), 300
     chain = np.zeros((states, states))
     for row in chain:
@@ -127,7 +127,7 @@ def test_an_impossible_sequence_is_alone(initial):
     assert torch.equal(found.log_probability[1:2], alone.log_probability)
     assert torch.equal(found.latents["Z"][1:2], alone.latents["Z"])
     assert torch.isfinite(alone.log_probability).all()
-    assert (found.latents["Z"][[0, 2]] == -1).all()  # no state, since no path explains these tokens
+    assert (found.latents["Z"][[0, 2]] == -1).all()  # no path explains these tokens
     assert (found.latents["Z"][1] >= 0).all()
 
 
@@ -151,7 +151,7 @@ def test_sums_compared_a_few_at_a_time_give_the_same(seed, monkeypatch):
 
 
 def least_budget(process: Process, tokens: np.ndarray) -> int:
-    """What the refusal of a budget of nothing but the kernels says is needed."""
+    """The number of bytes that the error message asks for if the budget holds only the largest kernel."""
     kernels = 8 * max(map(process.graph.kernel_size, process.graph.nodes))
     with pytest.raises(ValueError, match="shorter sequences") as refused:
         n2n.decode(process, tokens, memory_budget=kernels)
@@ -169,7 +169,7 @@ def test_the_budget_cuts_the_batch_and_changes_nothing(monkeypatch):
 
     monkeypatch.setattr(decoding, "_decode_part", spy)
     least = least_budget(process, tokens)
-    # four latents of one byte a joint state and step; a step's own numbers and the tables are the lesser part
+    # four latents with one byte per joint state and step; the tables and the numbers of one step take less than that
     pointers = 199 * 4 * process.graph.num_joint_states
     assert pointers < least < 2 * pointers
     for rows, expected in ((0, [1] * 7), (1, [2, 2, 2, 1]), (6, [7])):

@@ -20,7 +20,7 @@ def test_equals_the_sum_over_every_path(seed):
     tokens = process.sample(2, length=length).tokens
     nll = n2n.filter(process, tokens).nll.numpy()
     for row, sequence in zip(nll, tokens, strict=True):
-        for t in range(1, length):  # every prefix, so every conditional
+        for t in range(1, length):  # checks every prefix and hence every conditional probability
             total = -np.log(brute_force_likelihood(process, sequence[: t + 1]))
             assert row[:t].sum() == pytest.approx(total, abs=1e-9)
 
@@ -35,7 +35,7 @@ def test_equals_the_textbook_forward_algorithm(seed):
 @pytest.mark.parametrize("initial", ["uniform", "stationary"])
 @pytest.mark.parametrize("seed", range(12))
 def test_equals_its_twins_from_other_starts(seed, initial):
-    """Brute force and the textbook begin from the balance equations' solution, the filter from its elimination."""
+    """The references solve the balance equations for the stationary start; the filter computes it by elimination."""
     process = Process(mixing_graph(seed, initial), seed)
     tokens = process.sample(5, length=12).tokens
     assert n2n.filter(process, tokens).nll.numpy() == pytest.approx(forward_nll(process, tokens), abs=1e-9)
@@ -52,7 +52,7 @@ def test_equals_the_textbook_on_presets(name):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_predictive_and_beliefs(seed):
-    """The predictive sums to one and holds the nll; beliefs are the flattened filter's marginals."""
+    """The predictive sums to one and contains the nll; the beliefs are the marginals of a filter on the flat chain."""
     process = Process(random_graph(seed), seed)
     tokens = process.sample(4, length=15).tokens
     found = n2n.filter(process, tokens, predictive=True, beliefs=True)
@@ -73,7 +73,7 @@ def test_predictive_and_beliefs(seed):
 
 
 def test_the_sampler_and_the_oracle_agree_on_the_law():
-    """E[exp(-nll)] over samples is sum of p(x)^2: here both are counted over every sequence of a tiny process."""
+    """Sample frequencies of a tiny process's sequences match the oracle's probabilities in a chi-squared test."""
     process = Process(mixing_graph(3, "zero"), 3)
     tokens = process.sample(200_000, length=4, latents=False).tokens
     sequences, counts = np.unique(tokens, axis=0, return_counts=True)
@@ -95,7 +95,7 @@ def test_what_is_not_asked_for_is_none():
 
 @pytest.mark.parametrize(("p", "q", "rate"), [(0.2, 0.3, 0.544587), (0.3, 0.4, 0.637499)])
 def test_a_chain_shown_by_a_bijection(p, q, rate):
-    """A Markov chain seen as it is: each token's nll is its transition's, and their mean the chain's entropy rate."""
+    """X shows a Markov chain exactly: a token's nll is that of its transition, and the mean is the entropy rate."""
     chain = np.array([[1 - p, p], [q, 1 - q]])
     process = chain_seen_through(chain, np.eye(2))
     tokens = process.sample(400, length=1000).tokens.astype(int)
@@ -105,7 +105,7 @@ def test_a_chain_shown_by_a_bijection(p, q, rate):
 
 
 def test_a_markov_chain_of_tokens():
-    """No latent, a recurrent X: each token's nll is its transition's."""
+    """The graph has a recurrent X and no latents, so a token's nll is that of its transition."""
     chain = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.4, 0.4, 0.2]])
     graph = Graph(nodes=(Node(name="X", num_states=3, observed=True, recurrent=True),))
     process = Process.from_kernels(graph, {"X": chain})
@@ -118,7 +118,7 @@ def test_a_markov_chain_of_tokens():
 
 
 def test_feedback_alone_makes_tokens_a_chain():
-    """A latent that sees x_{t-1} and forgets itself, shown as it is: tokens are a Markov chain of its table."""
+    """The latent depends only on x_{t-1}, and X shows it exactly, so the tokens are a Markov chain with its table."""
     chain = np.array([[0.2, 0.8], [0.7, 0.3]])
     nodes = (
         Node(name="Z", num_states=2, parents=("X",)),
@@ -131,7 +131,7 @@ def test_feedback_alone_makes_tokens_a_chain():
 
 
 def test_independent_chains_add():
-    """Two chains shown by one symbol a joint state: the nll is the sum of the two chains' own."""
+    """X shows the joint state of two chains, one symbol per joint state, so the nll is the sum of the chains' nlls."""
     p, q = np.array([[0.8, 0.2], [0.3, 0.7]]), np.array([[0.7, 0.3, 0.0], [0.1, 0.6, 0.3], [0.2, 0.2, 0.6]])
     nodes = (
         Node(name="A", num_states=2),
@@ -146,8 +146,9 @@ def test_independent_chains_add():
 
 
 def test_golden_mean_entropy():
-    """From state A the state stays known: H(X_t | X_<t) = P(A at t - 1) ln 2, which tends to (2/3) ln 2 = 0.4620981."""
-    # Joint states (next state, symbol): 0 = (A, 1), 1 = (B, 0). A emits 1 and stays, or 0 and leaves; B returns with 1.
+    """A start in A keeps the state known: H(X_t | X_<t) = P(A at t - 1) ln 2, which tends to (2/3) ln 2 = 0.4620981."""
+    # Joint states (next state, symbol): 0 = (A, 1), 1 = (B, 0). A emits 1 and stays, or emits 0 and moves to B. B emits
+    # 1 and returns to A.
     process = chain_seen_through(np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([[0.0, 1.0], [1.0, 0.0]]))
     length = 13
     every = np.array(np.meshgrid(*[[0, 1]] * (length - 1), indexing="ij")).reshape(length - 1, -1).T
@@ -162,7 +163,7 @@ def test_golden_mean_entropy():
 
 
 def test_mess3_conditional_entropies():
-    """From the stationary state: 1.098612, 1.091068, 1.089391, 1.089004, .. towards 1.0888882."""
+    """From a stationary start the published entropies are 1.098612, 1.091068, 1.089391, 1.089004, .. to 1.0888882."""
     process = Process.classic("mess3", x=0.15, a=0.6)
     words = np.array(np.meshgrid(*[range(3)] * 8, indexing="ij")).reshape(8, -1).T
     nll = n2n.filter(process, words).nll.numpy()
@@ -208,7 +209,7 @@ def test_the_cut_of_the_batch_changes_nothing(name, monkeypatch):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_budget_bounds_the_batch(name):
-    """The rows that the budget bears need no more than it, and one row more would."""
+    """The number of rows is the largest whose memory stays within the budget."""
     graph, f64 = Graph.preset(name), torch.float64
     least = checks.bytes_per_sequence(graph, f64)
     fixed = 8 * (transition.table_entries(graph) + graph.kernel_size(graph.observed))

@@ -46,7 +46,7 @@ CHAIN = Graph(nodes=[shown(recurrent=True)], initial="uniform")
 
 @pytest.mark.parametrize(("name", "initial"), STARTS)
 def test_equals_the_sum_over_every_path(name, initial):
-    """Every conditional of every prefix, within five of the standard errors given."""
+    """Every conditional probability of every prefix is within five of the returned standard errors."""
     process = Process(Graph(nodes=GRAPHS[name], initial=initial), seed=2)
     tokens = process.sample(2, length=5, latents=False).tokens
     found = n2n.in_context_nll(process, tokens, particles=1024, repeats=16)
@@ -62,7 +62,7 @@ def test_equals_the_sum_over_every_path(name, initial):
 
 @pytest.mark.parametrize("name", ["two latents and an edge", "a sticky latent", "a sticky X alone"])
 def test_the_twin_is_the_mean_over_redrawn_kernels(name):
-    """P(tokens) is the mean of what oracles say that are told kernels, over many draws of these."""
+    """P(tokens) is the mean probability under oracles that know the kernels, over many draws of the kernels."""
     process = Process(Graph(nodes=GRAPHS[name]))
     tokens = process.sample(1, length=4, latents=False, start=5).tokens
     told = torch.stack([n2n.filter(process.of_sequence(i), tokens).log_likelihood.exp() for i in range(400)])
@@ -79,7 +79,7 @@ def test_the_twin_sums_to_one(name):
 
 
 def test_the_likelihood_is_unbiased():
-    """The mean over many filters of few particles, many of which resample on the way, is the exact likelihood."""
+    """Filters with few particles, many of which resample, have the exact likelihood as their mean."""
     nodes = [latent("Z", num_states=3, alpha=0.02), shown("Z", alpha=0.02)]
     process, sequence = Process(Graph(nodes=nodes)), np.array([0, 1, 2, 0, 1, 2, 2])
     found = n2n.in_context_nll(process, np.tile(sequence, (4000, 1)), particles=8, repeats=2)
@@ -91,7 +91,10 @@ def test_the_likelihood_is_unbiased():
 
 
 def test_resampling_copies_in_proportion_to_weights():
-    """Over offsets, a poor filter's copies have their weights as means, with all they hold; a rich one stays."""
+    """Resampling copies particles with all their values, in proportion to their weights on average over offsets.
+
+    A filter with a large effective sample size stays unchanged.
+    """
     laid_out = places(Process(TINY), torch.device("cpu"))
     poor, rich = torch.tensor([[0.7, 0.05, 0.2, 0.05], [0.4, 0.2, 0.3, 0.1]], dtype=torch.float64)
     copies, offsets = torch.zeros(4), (torch.arange(1000) + 0.5) / 1000
@@ -112,7 +115,7 @@ def test_resampling_copies_in_proportion_to_weights():
 
 
 def test_standard_errors_are_the_spread():
-    """Each of many runs gives the error that their spread shows, for a token and for the whole."""
+    """The standard errors of many runs match the spread over the runs, for a token and for the whole sequence."""
     process, sequence = Process(TINY), np.array([0, 1, 1, 0, 1, 0, 0, 1, 1])
     found = n2n.in_context_nll(process, np.tile(sequence, (400, 1)), particles=64, repeats=8)
     for values, errors in (
@@ -150,7 +153,7 @@ def test_without_a_hidden_path_it_counts(nodes, recurrent, initial):
     for row, sequence in zip(found.nll.numpy(), tokens.tolist(), strict=True):
         counts = np.full((3, 3), 0.3)
         if initial == "uniform" and not recurrent:
-            counts[0, sequence[0]] += 1  # x_0 is the first draw of the row
+            counts[0, sequence[0]] += 1  # x_0 is the first draw from the row
         for t in range(1, 12):
             seen = counts[sequence[t - 1] if recurrent else 0]
             assert row[t - 1] == pytest.approx(-np.log(seen[sequence[t]] / seen.sum()), abs=1e-12)
@@ -235,7 +238,7 @@ def test_an_impossible_token_is_infinite_and_undefined_after():
 
 
 def test_an_impossible_first_token_is_infinite():
-    """Z may be learned, but X never shows 2."""
+    """Z's kernel is unknown, but X never emits 2."""
     graph = Graph(nodes=[latent("Z"), shown("Z", mode="default")], initial="uniform")
     process = Process.from_kernels(graph, {"X": [[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]})
     found = n2n.in_context_nll(process, [[2, 0, 1], [1, 0, 1]], particles=64)
@@ -247,7 +250,7 @@ def test_an_impossible_first_token_is_infinite():
 
 @pytest.mark.parametrize(("name", "initial"), [("the emission", "uniform"), ("a latent", "uniform")])
 def test_the_twin_sums_to_one_over_first_tokens_too(name, initial):
-    """P(x_0) times P(the rest given it), over all sequences."""
+    """The sum of P(x_0) P(x_1 .. x_{T-1} | x_0) over all sequences is one."""
     process = Process(Graph(nodes=GRAPHS[name], initial=initial))
     first = first_law(process).sum(1)
     every = [np.array(word) for word in itertools.product(range(3), repeat=3)]
@@ -256,7 +259,7 @@ def test_the_twin_sums_to_one_over_first_tokens_too(name, initial):
 
 
 def test_repeats_that_die_count_as_nothing():
-    """Three repeats, of which one dies at the second token: means over all three, and an error from the rest."""
+    """If one of three repeats dies at the second token, the means include it, and the errors stay finite."""
     evidence = torch.tensor([[[0.5, 0.5], [0.5, 0.0], [0.2, 0.5]]], dtype=torch.float64).log()
     found = in_context._estimate(evidence, torch.ones_like(evidence), torch.zeros(1))
     likelihood = np.array([[0.5, 0.25], [0.5, 0.0], [0.2, 0.1]])

@@ -17,7 +17,7 @@ LENGTH, VOCAB = 4, 3
 
 
 def tiny(feedback: bool, recurrent: bool, initial: str) -> Process:
-    """Two latents of two states and three symbols: few enough for every path of every sequence to be listed."""
+    """A process with two latents of two states and three symbols, small enough to list all paths of all sequences."""
     nodes = (
         Node(name="A", num_states=2, alpha=0.3, parents=("X",) if feedback else ()),
         Node(name="B", num_states=2, alpha=0.3, parents=("A",)),
@@ -32,14 +32,14 @@ def divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 
 
 def brute_force(process: Process) -> dict[tuple[int, ...], np.ndarray]:
-    """Every possible sequence and its influences, by marginals of the law of all sequences."""
+    """All possible sequences and their influences, from marginals of the distribution over sequences."""
     joint = np.zeros((VOCAB,) * LENGTH)
     for word in np.ndindex(joint.shape):
         joint[word] = every_path(process, np.array(word))[1].sum()
     assert joint.sum() == pytest.approx(1.0)
     found = {word: np.zeros((LENGTH - 1, LENGTH - 1)) for word in map(tuple, np.argwhere(joint > 0).tolist())}
     for q in range(LENGTH - 1):
-        law = joint.sum(axis=tuple(range(q + 2, LENGTH)))  # of x_0 .. x_{q+1}
+        law = joint.sum(axis=tuple(range(q + 2, LENGTH)))  # P(x_0 .. x_{q+1})
         for word, s in itertools.product(found, range(q + 1)):
             seen, unseen = law[word[: q + 1]], law.sum(axis=s)[word[:s] + word[s + 1 : q + 1]]
             found[word][q, s] = divergence(seen / seen.sum(), unseen / unseen.sum())
@@ -58,9 +58,9 @@ def test_every_sequence_against_the_sum_over_all_paths(feedback, recurrent, init
 
 
 def substituted(process: Process, tokens: np.ndarray, s: int) -> np.ndarray:
-    """P(x_{q+1} | x_0 .. x_q without x_s), ``(batch, queries, V)``, by filters of all sequences with another x_s.
+    """P(x_{q+1} | x_0 .. x_q without x_s), ``(batch, queries, V)``, from filters with each possible value of x_s.
 
-    P(x_{q+1} | hidden) = sum over v of P(x_s = v | the others up to q) P(x_{q+1} | x_s = v, the others).
+    It is the sum over v of P(x_s = v | other tokens up to q) P(x_{q+1} | x_s = v, other tokens up to q).
     """
     values = range(process.graph.vocab_size if s or process.graph.initial != "zero" else 1)
     filtered = [n2n.filter(process, np.insert(np.delete(tokens, s, 1), s, v, 1), predictive=True) for v in values]
@@ -92,7 +92,7 @@ def test_the_random_graphs_cover_feedback_and_recurrence():
 
 
 def test_a_markov_chain_forgets_all_but_the_last_token():
-    """Hiding the last token leaves two steps from the one before; no earlier one matters, exactly."""
+    """If the last token is hidden, the prediction is two steps from the one before; earlier tokens have influence 0."""
     rows = np.array([[0.8, 0.2, 0.0], [0.3, 0.3, 0.4], [0.1, 0.6, 0.3]])
     chain = Graph(nodes=[Node(name="X", num_states=3, observed=True, recurrent=True)], initial="uniform")
     tokens = np.array([[0, 1, 2, 2, 1, 0, 1]])
@@ -104,7 +104,10 @@ def test_a_markov_chain_forgets_all_but_the_last_token():
 
 
 def exact_law(tokens: list[int], flip: Fraction, told: Fraction, hidden: int | None) -> list[Fraction]:
-    """P(the next token | all but the hidden one) of a bit that flips and is told wrongly, in rational numbers."""
+    """P(next token | all tokens but the hidden one), in rational numbers, for a bit that flips and a noisy X.
+
+    The bit flips with probability ``flip`` per step, and X shows it correctly with probability ``told``.
+    """
     belief = [Fraction(1, 2)] * 2
     for t, token in enumerate(tokens):
         if t:
@@ -117,7 +120,7 @@ def exact_law(tokens: list[int], flip: Fraction, told: Fraction, hidden: int | N
 
 
 def test_small_influences_keep_their_digits():
-    """Where two laws differ by d, their divergence is sum d^2 / 2p: told to 1e-3 as far down as 1e-20."""
+    """If two distributions differ by d, their divergence is sum d^2 / 2p; its relative error is at most 1e-3 down to 1e-20."""
     graph = Graph(
         nodes=[Node(name="Z", num_states=2), Node(name="X", num_states=2, parents=("Z",), observed=True)],
         initial="stationary",
@@ -137,7 +140,7 @@ def test_small_influences_keep_their_digits():
 
 
 def test_the_budget_cuts_the_work_and_changes_nothing():
-    for seed in (3, 5):  # without and with a node that sees the previous token
+    for seed in (3, 5):  # seed 3: no node sees the previous token; seed 5: a node sees it
         process = Process(random_graph(seed), seed)
         tokens = process.sample(6, length=12).tokens
         whole = token_influence(process, tokens)
@@ -147,7 +150,7 @@ def test_the_budget_cuts_the_work_and_changes_nothing():
 
 
 def test_after_an_impossible_token_it_is_undefined():
-    """Golden mean: no two 0s in a row, so nothing can be said from the second one on, and all before it."""
+    """The golden mean process never emits 0 twice in a row: influences are nan from the second 0 on, finite before."""
     found = token_influence(Process.classic("golden_mean"), [[1, 0, 0, 1, 1]])[0]
     assert found[:2].isfinite().all()
     assert found[2:].isnan().tolist() == [[True, True, True, False], [True] * 4]

@@ -1,4 +1,4 @@
-"""The mean-field filter against a loop over joint states that is written out."""
+"""The mean-field filter against an explicit loop over joint states."""
 
 from itertools import pairwise, product
 
@@ -14,7 +14,7 @@ from n2n.process.process import Process
 
 
 def by_hand(process: Process, tokens: np.ndarray) -> tuple[list[float], list[dict[str, np.ndarray]]]:
-    """One sequence: the losses, and the latents' beliefs after each token, with dictionaries and sums alone."""
+    """Losses and beliefs after each token for one sequence, computed with only dictionaries and sums."""
     latents, states = process.graph.latents, joint_states(process)
 
     def marginals(joint: np.ndarray) -> dict[str, np.ndarray]:
@@ -57,7 +57,7 @@ def test_with_one_latent_it_is_the_oracle():
 
 
 def test_no_filter_is_better_than_the_oracle():
-    """Where latents are seen together their correlations are worth something: a strict loss over many tokens."""
+    """If X sees several latents, their correlations matter, and the mean-field loss is larger over many tokens."""
     process = Process(n2n.Graph.preset("two_chains"), seed=0)
     tokens = process.sample(64, length=64, split="test").tokens
     excess = (mean_field(process, tokens).nll - n2n.filter(process, tokens).nll).mean(1)

@@ -41,7 +41,7 @@ def nodes(draw_from, name: str, may_see: list[str], modes: tuple[str, ...], **fi
 
 @st.composite
 def graphs(draw_from, modes: tuple[str, ...] = ("default", "slow", "dead")) -> Graph:
-    """Up to two latents and X, of up to three states each, in any order."""
+    """Graphs of X and up to two latents with up to three states each, in any order."""
     names = ["A", "B"][: draw_from(st.integers(0, 2))]
     latents = [draw_from(nodes(name, [*names[:i], "X"], modes)) for i, name in enumerate(names)]
     recurrent = draw_from(st.booleans()) or not names
@@ -55,13 +55,13 @@ def graphs(draw_from, modes: tuple[str, ...] = ("default", "slow", "dead")) -> G
 
 
 def paths(process: Process, sequence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every path of joint states, ``(paths, T)``, and P(path, x_1 .. x_{T-1} | x_0) of each."""
+    """All paths of joint states, ``(paths, T)``, and P(path, x_1 .. x_{T-1} | x_0) for each path."""
     every, probability = every_path(process, sequence)
     return every, probability / first_law(process)[sequence[0]].sum()
 
 
 def marginals(process: Process, sequence: np.ndarray, t: int) -> dict[str, np.ndarray]:
-    """P(z_t | tokens) of each latent, from all paths."""
+    """P(z_t | tokens) for each latent, from the sum over all paths."""
     states, (every, weights) = joint_states(process), paths(process, sequence)
     joint = np.bincount(every[:, t], weights / weights.sum(), minlength=len(states))
     return {
@@ -80,7 +80,7 @@ def test_the_filter_is_the_textbook_s_and_brute_force(graph, seed):
     for i, sequence in enumerate(tokens):
         total = paths(process, sequence)[1].sum()
         assert -found.nll[i].sum().item() == pytest.approx(np.log(total), abs=1e-9)
-        for t in range(LENGTH):  # a belief sees no later token: marginalise the paths of the prefix
+        for t in range(LENGTH):  # beliefs do not depend on later tokens, so the prefix's paths are marginalised
             for name, law in marginals(process, sequence[: t + 1], t).items():
                 assert found.beliefs[name][i, t].numpy() == pytest.approx(law, abs=1e-9)
     sizes = [node.num_states for node in process.graph.latents]

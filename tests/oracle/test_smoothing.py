@@ -14,7 +14,7 @@ from n2n.process.process import Process
 
 
 def marginals(process: Process, joint: np.ndarray) -> dict[str, np.ndarray]:
-    """The law of each latent, ``(T, n)``, under laws of the joint states ``(T, S)``."""
+    """The marginal distribution of each latent, ``(T, n)``, from distributions over joint states, ``(T, S)``."""
     states = joint_states(process)
     return {
         node.name: np.array([np.bincount([s[node.name] for s in states], row, node.num_states) for row in joint])
@@ -89,7 +89,7 @@ def test_beliefs_are_laws_and_the_last_is_the_filters(name):
 
 @pytest.mark.parametrize("seed", range(25))
 def test_a_message_goes_back_the_way_that_a_belief_came(seed):
-    """The mean of a message under a moved belief is the mean of the message moved back under the belief."""
+    """The mean of a message under the moved belief equals the mean of the moved-back message under the belief."""
     process = Process(random_graph(seed), seed)
     oracle = Oracle.of(process, torch.device("cpu"), torch.float64)
     generator = torch.Generator().manual_seed(seed)
@@ -101,7 +101,7 @@ def test_a_message_goes_back_the_way_that_a_belief_came(seed):
 
 
 def test_smoothed_beliefs_know_the_latents_better():
-    """The future tells more of the true state: its log belief is larger in the mean, by four standard errors."""
+    """Future tokens are informative: the mean log belief in the true state rises by more than four standard errors."""
     process = Process(Graph.preset("two_chains", alpha_z=0.3, alpha_x=0.3))
     sample = process.sample(200, length=50)
     smoothed, filtered = n2n.smooth(process, sample.tokens), n2n.filter(process, sample.tokens, beliefs=True)
@@ -115,13 +115,13 @@ def test_smoothed_beliefs_know_the_latents_better():
 def test_long_sequences_neither_underflow_nor_drift():
     process = Process(mixing_graph(2, "uniform"), 2)
     tokens = process.sample(2, length=2000).tokens
-    assert n2n.smooth(process, tokens).log_likelihood.max() < -745  # whose exponential is 0 in float64
+    assert n2n.smooth(process, tokens).log_likelihood.max() < -745  # its exponential underflows to 0 in float64
     assert_smoothed(process, tokens, [forward_backward(process, sequence) for sequence in tokens])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_a_state_ruled_out_may_explain_the_future_better(dtype):
-    """Two states that never change: from 0 it is 0, though 1 would make such tokens 2**3000 times as likely."""
+    """States never change and the start is 0, so Z is 0, although 1 would make the tokens 2**3000 times as likely."""
     process = chain_seen_through(np.eye(2), np.array([[0.5, 0.5], [1.0, 0.0]]))
     found = n2n.smooth(process, np.zeros((1, 3000), int), dtype=dtype)
     assert torch.equal(found.beliefs["Z"], torch.tensor([1.0, 0.0], dtype=dtype).expand(1, 3000, 2))
@@ -192,7 +192,7 @@ def test_the_budget_cuts_the_batch_and_changes_nothing(monkeypatch):
 
 
 def least_budget(process: Process, tokens: np.ndarray) -> int:
-    """What the refusal of a budget of nothing but the kernels says is needed."""
+    """The number of bytes that the error message asks for if the budget holds only the largest kernel."""
     kernels = 8 * max(map(process.graph.kernel_size, process.graph.nodes))
     with pytest.raises(ValueError, match="shorter sequences") as refused:
         n2n.smooth(process, tokens, memory_budget=kernels)
@@ -203,7 +203,7 @@ def test_what_exceeds_the_budget_is_refused():
     process = Process(Graph.preset("dense"))
     tokens = process.sample(2, length=200).tokens
     needed = least_budget(process, tokens)
-    assert needed > 200 * 1296 * 8  # where the filter needs no more than a few beliefs
+    assert needed > 200 * 1296 * 8  # one belief per token; the filter needs only a few beliefs
     checks.check_budget(process.graph, needed)
     assert n2n.smooth(process, tokens, memory_budget=needed).log_likelihood.isfinite().all()
     said = (

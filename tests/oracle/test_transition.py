@@ -1,4 +1,4 @@
-"""A step of a belief against the flattened chain, and the cut of the latents into blocks."""
+"""A belief's step against the flattened chain, and the split of the latents into blocks."""
 
 import itertools
 from math import prod
@@ -19,7 +19,7 @@ CPU, F64 = torch.device("cpu"), torch.float64
 
 
 def cuts(count: int):
-    """Every cut of ``range(count)`` into neighbours."""
+    """All splits of ``range(count)`` into groups of neighbours."""
     for marks in itertools.product([False, True], repeat=max(count - 1, 0)):
         edges = [0, *(i + 1 for i, mark in enumerate(marks) if mark), count]
         yield [tuple(range(a, b)) for a, b in itertools.pairwise(edges)] if count else []
@@ -49,7 +49,7 @@ def test_small_chains_are_merged_and_large_ones_kept_apart():
 @pytest.mark.parametrize("cut", ["the plan", "one by one", "all at once"])
 @pytest.mark.parametrize("seed", range(20))
 def test_a_move_is_the_flattened_chain_s(seed, cut, monkeypatch):
-    """However the latents are cut: ``belief @ transitions``, and back ``transitions @ message``, for each token."""
+    """For each token and each split, a move is ``belief @ transitions``, and a move back ``transitions @ message``."""
     graph = random_graph(seed)
     count = len(graph.latents)
     if cut == "one by one":
@@ -77,7 +77,7 @@ def test_a_move_is_the_flattened_chain_s(seed, cut, monkeypatch):
     "graph", [*map(Graph.preset, PRESETS), *map(random_graph, range(15))], ids=lambda graph: graph.name
 )
 def test_tables_hold_what_is_counted(graph):
-    """The bytes that the budget counts are the bytes that are there."""
+    """The number of entries that the budget counts is the size of the tables in memory."""
     made = transition.transition_steps(Process(graph), CPU, F64)
     assert sum(step.table.untyped_storage().nbytes() // 8 for step in made) == transition.table_entries(graph)
 
