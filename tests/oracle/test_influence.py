@@ -120,7 +120,7 @@ def exact_law(tokens: list[int], flip: Fraction, told: Fraction, hidden: int | N
 
 
 def test_small_influences_keep_their_digits():
-    """If two distributions differ by d, their divergence is sum d^2 / 2p; its relative error is at most 1e-3 down to 1e-20."""
+    """Laws that differ by d have divergence sum d^2 / 2p; its relative error is at most 1e-3 down to 1e-20."""
     graph = Graph(
         nodes=[Node(name="Z", num_states=2), Node(name="X", num_states=2, parents=("Z",), observed=True)],
         initial="stationary",
