@@ -1,4 +1,4 @@
-"""Entropy over concentrations, graphs of equal difficulty, compressors beside the exact entropy."""
+"""Entropy over concentrations, graphs of equal difficulty, and compressors compared with the exact entropy."""
 
 import math
 
@@ -12,7 +12,7 @@ from n2n.process.process import Process
 
 
 def iid_graph(vocab_size: int) -> Graph:
-    """A latent of one state: tokens are independent draws from a single Dirichlet row."""
+    """The latent has one state, so tokens are independent draws from a single Dirichlet row."""
     x = Node(name="X", num_states=vocab_size, parents=("Z",), observed=True)
     return Graph(nodes=(Node(name="Z", num_states=1), x), name="iid")
 
@@ -22,7 +22,7 @@ def context_graph() -> Graph:
 
 
 def digamma(x: float) -> float:
-    """By recurrence and the asymptotic series, Abramowitz and Stegun 6.3.5 and 6.3.18."""
+    """Compute the digamma function by recurrence and the asymptotic series (Abramowitz and Stegun 6.3.5 and 6.3.18)."""
     shift = 0.0
     while x < 10:
         shift, x = shift - 1 / x, x + 1
@@ -30,7 +30,7 @@ def digamma(x: float) -> float:
 
 
 def test_independent_tokens_have_the_closed_form():
-    """E[H] of a row of V from Dirichlet(alpha) is psi(V alpha + 1) - psi(alpha + 1), whatever the latent's alpha."""
+    """A Dirichlet(alpha) row of V symbols has E[H] = psi(V alpha + 1) - psi(alpha + 1), for any alpha of the latent."""
     alphas, seeds = [0.05, 0.3, 2.0], range(200)
     grid = n2n.entropy_grid(iid_graph(8), [0.1, 1.0], alphas, seeds=seeds, sequences=2, length=2)
     for _, row in grid.iterrows():
@@ -57,7 +57,7 @@ def test_a_point_of_the_plane_is_the_mean_over_its_processes():
 
 
 def test_the_surface_is_smooth():
-    """Common random numbers: second differences along a fine grid are far below the scatter over processes."""
+    """With common random numbers, second differences along a fine grid are far below the spread over processes."""
     alphas = np.geomspace(0.02, 0.2, 13)
     grid = n2n.entropy_grid("four_chains", [0.03], alphas, sequences=16, length=16)
     assert np.abs(np.diff(grid["entropy"], 2)).max() < 0.5 * grid["standard_error"].min()
@@ -95,7 +95,7 @@ def test_equal_difficulty_calibrates_and_judges_on_other_processes():
         of_other = n2n.entropy_grid(name, [0.03], [row["alpha"]], seeds=[2, 3], sequences=32, length=16)
         assert row["fresh"] == pytest.approx(of_other["entropy"][0])
         assert row["fresh_standard_error"] == pytest.approx(of_other["standard_error"][0])
-        half = 12.7062 * row["fresh_standard_error"]  # a t of one degree of freedom, from any table
+        half = 12.7062 * row["fresh_standard_error"]  # the 97.5% quantile of t with one degree of freedom, from tables
         assert [row["fresh_low"], row["fresh_high"]] == pytest.approx([row["fresh"] - half, row["fresh"] + half])
     assert found.processes["seed"].tolist() == [2, 3, 2, 3]
 
@@ -119,7 +119,7 @@ def test_bad_comparisons_are_refused(asked, said):
 
 
 def test_bytes_that_cannot_be_compressed_are_not():
-    """256 symbols of nearly equal probability: log 256 at least, and the containers' bytes weigh less and less."""
+    """256 nearly equally probable symbols cost at least log 256 each; the containers' overhead shrinks with size."""
     graph = iid_graph(256)
     flat = [node.model_copy(update={"alpha": 1000.0}) if node.observed else node for node in graph.nodes]
     table = n2n.compression_table([graph.model_copy(update={"nodes": flat})], [10, 14], precision=0.001, samples=3)
@@ -130,7 +130,7 @@ def test_bytes_that_cannot_be_compressed_are_not():
 
 
 def test_compressed_is_what_the_entropy_is_of():
-    """The mean -log P of the tokens that are compressed is the entropy beside them, and each size lies above it."""
+    """The table's entropy is the mean -log P of the compressed tokens, and every compressed size is larger than it."""
     table = n2n.compression_table(["four_chains"], [14], length=32, samples=2)
     process = Process(Graph.preset("four_chains"), 0)
     count = 2**14 // 31

@@ -1,4 +1,4 @@
-"""Best losses with more and more knowledge, against published and exact values."""
+"""Best losses of predictors with increasing knowledge, against published and exact values."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from n2n.process.process import Process
 
 
 def test_best_losses_of_a_published_process():
-    """mess3, x = 0.15 and a = 0.6, as in tests/test_markov.py; the oracle's is the mean of what 1 .. 7 tokens tell."""
+    """For mess3 (x = 0.15, a = 0.6; as in test_markov.py) the oracle's loss is the mean entropy after 1 .. 7 tokens."""
     process = Process.classic("mess3", x=0.15, a=0.6)
     table = n2n.best_losses(process, 8, precision=0.001)
     assert table["loss"].tolist()[:3] == pytest.approx([np.log(3), 1.098612, 1.091068], abs=1e-6)

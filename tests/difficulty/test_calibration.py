@@ -1,4 +1,4 @@
-"""The concentration found gives the entropy asked for, on fresh sequences too."""
+"""The calibrated concentration gives the target entropy, on fresh sequences too."""
 
 import numpy as np
 import pytest
@@ -26,19 +26,22 @@ def test_the_target_is_reached(name, nodes, target):
 
 
 def test_an_iid_source_against_the_closed_form():
-    """A latent of one state: tokens are i.i.d. of a Dirichlet row, E[H] = psi(n alpha + 1) - psi(alpha + 1)."""
+    """The latent has one state, so tokens are i.i.d.; their row has E[H] = psi(n alpha + 1) - psi(alpha + 1)."""
     found = n2n.calibrate(one_row(32), 1.735094, "X", length=2, sequences=2, seeds=range(400))
     assert found.alpha == pytest.approx(0.1, rel=0.15)
 
 
 def one_row(states: int) -> Graph:
-    """A latent of one state: tokens are i.i.d. of a Dirichlet row, which is all that two processes differ in."""
+    """The latent has one state, so tokens are i.i.d. from a Dirichlet row, and processes differ only in that row."""
     nodes = (Node(name="Z", num_states=1), Node(name="X", num_states=states, parents=("Z",), observed=True))
     return Graph(nodes=nodes)
 
 
 def test_the_error_holds_the_mean_over_all_processes_as_often_as_it_says():
-    """And ``fresh`` the mean of 16 others. By the closed form at the concentration found, in 40 repeats."""
+    """In 40 repeats, 95% intervals contain the closed-form mean at the calibrated concentration about 38 times.
+
+    The interval ``fresh`` contains the mean of 16 other processes equally often.
+    """
     held = {"all": 0, "fresh": 0}
     for repeat in range(40):
         seeds = range(32 * repeat, 32 * repeat + 16)
@@ -50,11 +53,11 @@ def test_the_error_holds_the_mean_over_all_processes_as_often_as_it_says():
         held["fresh"] += low < np.mean([-(row * np.log(row)).sum() for row in others]) < high
         assert found.spread == pytest.approx(np.std(found.by_seed, ddof=1))
         assert found.standard_error == pytest.approx(found.spread / 4)
-    assert all(34 <= times <= 40 for times in held.values())  # 38 expected, with a deviation of 1.4
+    assert all(34 <= times <= 40 for times in held.values())  # 38 are expected, with a standard deviation of 1.4
 
 
 def test_fresh_processes_of_a_latent_graph_lie_within_the_interval():
-    """Twelve searches, each judged on 16 processes of its own; one in twenty may lie outside."""
+    """Each of twelve calibrations is evaluated on 16 other processes; one in twenty may lie outside its interval."""
     graph, size = Graph.independent(2, num_states=3, vocab_size=8, alpha_z=0.1), {"length": 6, "sequences": 4}
     held = 0
     for repeat in range(12):

@@ -17,12 +17,12 @@ from n2n.process.process import Process
 
 @pytest.mark.parametrize(("p", "q", "rate"), [(0.2, 0.3, 0.544587), (0.3, 0.4, 0.637499)])
 def test_a_two_state_chain(p, q, rate):
-    """(q H(p) + p H(q)) / (p + q)."""
+    """The entropy rate of the chain is (q H(p) + p H(q)) / (p + q)."""
     assert n2n.entropy(flips(p, q), 200).mean == pytest.approx(rate, abs=0.02)
 
 
 def test_mess3():
-    """H(X_L | X_<L) is published: 1.091068, 1.089391, 1.089004 for the 2nd to the 4th symbol."""
+    """The published values of H(X_L | X_<L) are 1.091068, 1.089391 and 1.089004 for L = 2 to 4."""
     whole = n2n.entropy(Process.classic("mess3", x=0.15, a=0.6), 4, precision=1e-4)
     assert whole.by_position == pytest.approx([1.091068, 1.089391, 1.089004], abs=5e-4)
     assert abs(whole.mean - np.mean([1.091068, 1.089391, 1.089004])) < 5 * whole.standard_error
@@ -40,7 +40,7 @@ def test_by_position_equals_enumeration(seed, initial):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_mean_is_the_oracle_s_loss(name):
-    """On other sequences the plain nll has the same mean, as sequences are drawn."""
+    """The plain nll on other sequences of the process has the same mean as the entropy."""
     process = Process(Graph.preset(name, alpha_z=0.3, alpha_x=0.3))
     found = n2n.entropy(process, 64, precision=0.02)
     nll = n2n.filter(process, process.sample(1000, length=64).tokens).nll.mean(1).numpy()
@@ -74,7 +74,7 @@ def test_bad_questions_are_refused(asked, said):
 
 
 def test_a_known_start_is_a_certain_belief():
-    """Told z_0, the filter is the one of a process that begins there."""
+    """With a known z_0, the filter equals that of a process that starts in this state."""
     chain, shown = (
         np.array([[0.9, 0.1, 0.0], [0.2, 0.5, 0.3], [0.0, 0.4, 0.6]]),
         np.array([[0.8, 0.2], [0.5, 0.5], [0.1, 0.9]]),
@@ -82,7 +82,7 @@ def test_a_known_start_is_a_certain_belief():
     process = chain_seen_through(chain, shown, "stationary")
     tokens = process.sample(30, length=10).tokens
     found = n2n.filter(process, tokens, start={"Z": np.full(30, 2)}, beliefs=True)
-    order = [2, 0, 1]  # the same chain with state 2 first, from its state 0
+    order = [2, 0, 1]  # state 2 becomes the chain's state 0, where it starts
     moved = chain_seen_through(chain[np.ix_(order, order)], shown[order], "zero")
     same = tokens.copy()
     same[:, 0] = 0

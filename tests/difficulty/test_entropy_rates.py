@@ -1,4 +1,4 @@
-"""Bounds of the entropy rate against enumeration and closed forms; how often its estimate's interval holds the rate."""
+"""Bounds on the entropy rate against enumeration and closed forms, and the coverage of the estimate's interval."""
 
 import itertools
 import math
@@ -15,11 +15,11 @@ from n2n.graph.node import Node
 from n2n.oracle.reference import flatten, sees_previous_token
 from n2n.process.process import Process
 
-MESS3 = 1.0888882  # published, for x = 0.15 and a = 0.6
+MESS3 = 1.0888882  # nats; published for x = 0.15 and a = 0.6
 
 
 def assert_exact(found: n2n.EntropyRate, rate: float) -> None:
-    """Bounds that meet, with nothing drawn."""
+    """Check that the bounds meet at the rate without any sampling."""
     assert found.lower_bound <= rate <= found.upper_bound
     assert found.upper_bound - found.lower_bound < 1e-11
     assert found.lower_bound <= found.estimate <= found.upper_bound
@@ -29,7 +29,7 @@ def assert_exact(found: n2n.EntropyRate, rate: float) -> None:
 
 @pytest.mark.parametrize(("p", "q"), [(0.2, 0.3), (0.3, 0.4), (1e-6, 3e-6), (1.0, 1.0)])
 def test_a_two_state_chain(p, q):
-    """Where the state is seen: (q H(p) + p H(q)) / (p + q)."""
+    """X shows the state, so the entropy rate is (q H(p) + p H(q)) / (p + q)."""
     of_flip = [-sum(r * math.log(r) for r in (x, 1 - x) if r) for x in (p, q)]
     assert_exact(n2n.entropy_rate(flips(p, q), 10), (q * of_flip[0] + p * of_flip[1]) / (p + q))
 
@@ -50,7 +50,7 @@ def test_mess3():
     widths = []
     for precision in (0.03, 1e-3, 1e-4):
         found = n2n.entropy_rate(Process.classic("mess3", x=0.15, a=0.6), 8, precision=precision)
-        assert found.lower_bound - 5e-8 < MESS3 < found.upper_bound + 5e-8  # as many digits as are published
+        assert found.lower_bound - 5e-8 < MESS3 < found.upper_bound + 5e-8  # within the published digits
         assert found.sequences == 0
         widths.append(found.upper_bound - found.lower_bound)
     assert widths == sorted(widths, reverse=True)
@@ -58,7 +58,7 @@ def test_mess3():
 
 
 def given_start(process: Process, length: int) -> float:
-    """H(X_L | X_2 .. X_{L-1}, X_1, Z_1), one start and one word at a time on the flattened chain."""
+    """H(X_L | X_2 .. X_{L-1}, X_1, Z_1), summed over all starts and words on the flattened chain."""
     law = process.initial_law.reshape(process.graph.num_joint_states, -1)
     transitions, emissions = flatten(process)
     total, seen = 0.0, sees_previous_token(process)
@@ -90,7 +90,7 @@ def test_the_bounds_equal_enumeration(seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_bounds_never_cross_and_longer_contexts_lie_within(seed, monkeypatch):
-    """All kinds of graphs, at a precision that only the limit of work ends."""
+    """The precision is out of reach, so the work limit ends the search; the graphs are of all kinds."""
     process, found = Process(random_graph(seed), seed), []
     for work in (0, 2**8, 2**11, 2**14):
         monkeypatch.setattr(entropy_rates, "MAX_WORK", work)
@@ -114,7 +114,10 @@ def test_the_slack_covers_an_iterated_law(monkeypatch):
 
 @pytest.mark.parametrize("shown", ["mess3", "two states"])
 def test_the_interval_holds_the_rate_as_often_as_it_says(shown, monkeypatch):
-    """Of 150 repeats, 95% within some four standard errors of that share, and z of unit variance."""
+    """The 95% interval covers the rate in 95% of 150 repeats, within about four standard errors of that share.
+
+    The z-scores have unit variance.
+    """
     if shown == "mess3":
         process, rate = Process.classic("mess3", x=0.15, a=0.6), MESS3
     else:
@@ -132,7 +135,7 @@ def test_the_interval_holds_the_rate_as_often_as_it_says(shown, monkeypatch):
 
 
 def test_the_start_s_effect_bounds_the_bias(monkeypatch):
-    """A bit that flips once in 50 steps and is told wrongly one time in four: 8 tokens do not forget the start."""
+    """A bit flips once in 50 steps, and X shows it wrongly one time in four: after 8 tokens the start still matters."""
     process = chain_seen_through([[0.98, 0.02], [0.02, 0.98]], [[0.75, 0.25], [0.25, 0.75]])
     exact = n2n.entropy_rate(process, 2, precision=1e-3)
     monkeypatch.setattr(entropy_rates, "MAX_WORK", 0)
@@ -146,7 +149,7 @@ def test_the_start_s_effect_bounds_the_bias(monkeypatch):
 
 
 def test_late_positions_are_averaged(monkeypatch):
-    """One position alone has many times the variance."""
+    """An estimate from a single position has many times the variance."""
     process = Process(Graph.preset("four_chains"))
     monkeypatch.setattr(entropy_rates, "MAX_WORK", 0)
     many = n2n.entropy_rate(process, 64, precision=0.1)

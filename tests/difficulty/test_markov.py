@@ -15,7 +15,7 @@ MESS3 = (1.098612, 1.091068, 1.089391, 1.089004)
 
 
 def word_probabilities(process: Process, length: int) -> dict[tuple[int, ...], float]:
-    """Every word's stationary probability, by the dense chain over (token, joint state)."""
+    """The stationary probability of every word, from the dense chain over (token, joint state)."""
     transitions, emissions = flatten(process)
     vocab_size, states = process.graph.vocab_size, transitions.shape[-1]
     rows = vocab_size if sees_previous_token(process) else 1
@@ -40,7 +40,7 @@ def entropy(probabilities) -> float:
 
 
 def small(seed: int) -> Process:
-    """A random process, with feedback and recurrence or without, small enough for every word to be listed."""
+    """A random process, with or without feedback and recurrence, small enough to list all words."""
     return Process(mixing_graph(seed, "zero"), seed)
 
 
@@ -57,7 +57,7 @@ def test_golden_mean_and_even():
     of_even = [markov_entropy(even, k) for k in range(12)]
     assert of_even[0] == pytest.approx(of_thirds)
     assert all(np.diff(of_even) < 0)
-    assert rate < of_even[11] < rate + 0.01  # no finite context tells whether a block of ones is odd
+    assert rate < of_even[11] < rate + 0.01  # no finite context always reveals the parity of a block of ones
 
 
 def test_an_observed_chain_needs_one_token():
@@ -99,7 +99,7 @@ def test_a_context_of_the_whole_sequence_is_the_filter():
 
 
 def test_a_window_need_not_begin_with_zero():
-    """The law is stationary, whatever the process starts from."""
+    """The loss uses the stationary distribution, whatever the start of the process."""
     graph = Graph.preset("four_chains")
     zero, stationary = Process(graph), Process(graph.model_copy(update={"initial": "stationary"}))
     tokens = stationary.sample(50, length=10, latents=False).tokens
@@ -108,12 +108,12 @@ def test_a_window_need_not_begin_with_zero():
 
 
 def test_an_impossible_context_gives_way_to_its_end():
-    """The even process has blocks of ones of even length between zeros."""
+    """The even process emits blocks of ones of even length between zeros, so (0, 1, 0) is impossible."""
     even = Process.classic("even")
     found = markov_nll(even, np.array([[0, 1, 0, 1, 1]]), 3)[0]
     sound = markov_nll(even, np.array([[1, 0, 1, 1]]), 3)[0]
     assert found[:2] == pytest.approx([np.log(2), np.inf])
-    assert found[2:] == pytest.approx(sound[1:])  # (0, 1, 0) gives way to (1, 0), and (1, 0, 1) is possible
+    assert found[2:] == pytest.approx(sound[1:])  # (1, 0) replaces (0, 1, 0); (1, 0, 1) is possible
 
 
 def test_an_ngram_fitted_on_much_data_comes_near():
@@ -127,7 +127,7 @@ def test_an_ngram_fitted_on_much_data_comes_near():
 def test_the_estimate_agrees_with_the_enumeration():
     process = Process.classic("mess3", x=0.15, a=0.6)
     scores = []
-    for seen in (2, 3, 6):  # after one symbol all entropies are alike
+    for seen in (2, 3, 6):  # after one symbol the entropy is the same for every symbol
         found = markov_entropy_estimate(process, seen, sequences=10_000)
         scores.append((found.mean - markov_entropy(process, seen)) / found.standard_error)
         assert 0 < found.standard_error < 1e-3
@@ -135,7 +135,7 @@ def test_the_estimate_agrees_with_the_enumeration():
 
 
 def test_the_standard_error_of_the_estimate():
-    """A context of one token, 0 with 0.6: the entropy that follows it has two values."""
+    """The context is one token, which is 0 with probability 0.6, so the conditional entropy has two values."""
     graph = Graph(nodes=[Node(name="X", num_states=2, observed=True, recurrent=True)])
     process = Process.from_kernels(graph, {"X": [[0.8, 0.2], [0.3, 0.7]]})
     found = markov_entropy_estimate(process, 1, sequences=40_000)

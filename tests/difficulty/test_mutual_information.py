@@ -15,7 +15,7 @@ Step = tuple[dict[str, int], dict[str, int], float]  # before, after, probabilit
 
 
 def two_steps(process: Process, length: int | None) -> list[list[Step]]:
-    """P(everything at t - 1, everything at t) for each t = 1 .. length - 1, one entry at a time."""
+    """P(all values at t - 1, all values at t) for each t = 1 .. length - 1, computed entry by entry."""
     x, states = process.graph.observed.name, joint_states(process)
     transitions, emissions = flatten(process)
     tokens = range(process.graph.vocab_size)
@@ -44,7 +44,7 @@ def entropy(weights) -> float:
 
 
 def entropies(steps: list[Step], parent: str, child: str, lag: int) -> tuple[float, float, float]:
-    """H(parent), H(child) and H(both), by counting."""
+    """H(parent), H(child) and H(parent, child), nats, from sums over the steps."""
     joint, left, right = {}, {}, {}
     for before, after, probability in steps:
         a, b = (before if lag else after)[parent], after[child]
@@ -61,7 +61,7 @@ def by_edge(process: Process, length: int | None = None) -> dict[tuple[str, str,
 @pytest.mark.parametrize(("length", "initial"), [(None, "zero"), (2, "zero"), (6, "zero"), (5, "uniform")])
 @pytest.mark.parametrize("seed", range(0, 12, 2))
 def test_against_the_sum_over_everything(seed, length, initial):
-    """Random graphs with feedback, recurrence, modes and stickiness."""
+    """The random graphs have feedback, recurrence, modes and stickiness."""
     process = Process(mixing_graph(seed, initial), seed)
     found = by_edge(process, length)
     loops = {(node.name, node.name, 1) for node in process.graph.nodes if node.sees_itself}
@@ -101,7 +101,7 @@ def test_the_best_unigram_and_bigram_against_the_sum_over_everything(seed):
 
 
 def test_ends_that_only_drift_alike_share_nothing():
-    """A and B leave state 0 for good, each by itself: independent at every t, though both tell how late it is."""
+    """A and B each leave state 0 permanently. They are independent at every t, although both depend on the time."""
     leaving, either = np.array([[0.9, 0.1], [0.0, 1.0]]), np.full((2, 2, 2), 0.5)
     nodes = [Node(name="A", num_states=2), Node(name="B", num_states=2, parents=("A",))]
     nodes.append(Node(name="X", num_states=2, parents=("A", "B"), observed=True))
@@ -109,7 +109,7 @@ def test_ends_that_only_drift_alike_share_nothing():
     found = by_edge(Process.from_kernels(Graph(nodes=nodes), kernels), 20)
     assert found["A", "B", 0] == pytest.approx(0.0, abs=1e-12)
     assert found["A", "X", 0] == pytest.approx(0.0, abs=1e-12)
-    still = 0.9 ** np.arange(20)  # P(A in 0) at t
+    still = 0.9 ** np.arange(20)  # P(A = 0) at t
     loop = [entropy([p, 1 - p]) - q * entropy([0.9, 0.1]) for p, q in zip(still[1:], still, strict=False)]
     assert found["A", "A", 1] == found["B", "B", 1] == pytest.approx(np.mean(loop), abs=1e-12)
 
@@ -122,7 +122,7 @@ def test_a_stationary_start_makes_every_length_alike():
 
 @pytest.mark.parametrize(("p", "q"), [(0.2, 0.3), (0.3, 0.4), (0.01, 0.5)])
 def test_a_chain_s_loop_is_its_entropy_less_its_rate(p, q):
-    """And what a noiseless token tells is all of the state."""
+    """The information of a chain's self-loop is its entropy minus its entropy rate; a noiseless X reveals the state."""
     found = by_edge(chain_seen_through([[1 - p, p], [q, 1 - q]], np.eye(2)))
     law = np.array([q, p]) / (p + q)
     rate = law @ [entropy([1 - p, p]), entropy([q, 1 - q])]
@@ -131,13 +131,13 @@ def test_a_chain_s_loop_is_its_entropy_less_its_rate(p, q):
 
 
 def test_a_symmetric_channel():
-    """log 2 - H(e), at a fair input; it has no memory."""
+    """A memoryless channel with error rate e and a fair input has information log 2 - H(e)."""
     found = by_edge(chain_seen_through([[0.5, 0.5], [0.5, 0.5]], [[0.9, 0.1], [0.1, 0.9]]))
     assert found == pytest.approx({("Z", "Z", 1): 0.0, ("Z", "X", 0): np.log(2) - entropy([0.9, 0.1])}, abs=1e-12)
 
 
 def test_an_exclusive_or_tells_of_neither_alone():
-    """As the docstring says: no information on an edge does not make it idle."""
+    """An edge with zero information can still have an effect, as the docstring says."""
     fair = np.full((2, 2), 0.5)
     xor = np.eye(2)[np.add.outer(range(2), range(2)) % 2]
     nodes = [Node(name="A", num_states=2), Node(name="B", num_states=2)]
@@ -147,7 +147,7 @@ def test_an_exclusive_or_tells_of_neither_alone():
 
 
 def test_a_token_that_decides_the_next_state():
-    """X is fair and Z copies it one step later: log 2 along the feedback, nothing elsewhere."""
+    """X is fair and Z copies it one step later, so the feedback edge has log 2 nats and the other edges have none."""
     nodes = [
         Node(name="Z", num_states=2, parents=("X",)),
         Node(name="X", num_states=2, parents=("Z",), observed=True),
@@ -159,7 +159,7 @@ def test_a_token_that_decides_the_next_state():
 
 
 def test_a_chain_that_forgets_slowly():
-    """In the long run Z tells all of its next state; within a sequence it hardly leaves its start."""
+    """The state of Z almost determines the next one in the long run; within a sequence Z hardly leaves its start."""
     slow = chain_seen_through([[1 - 1e-7, 1e-7], [3e-7, 1 - 3e-7]], np.eye(2))
     assert by_edge(slow)["Z", "Z", 1] == pytest.approx(entropy([0.75, 0.25]), abs=1e-5)
     assert by_edge(slow, 64)["Z", "Z", 1] < 1e-4
@@ -175,7 +175,7 @@ def test_the_table():
 
 
 def test_against_long_sequences():
-    """The plug-in estimate, whose bias is about (6 - 1)(6 - 1) / 2 in so many pairs."""
+    """The plug-in estimate has a bias of about (6 - 1)(6 - 1) / 2 divided by the number of pairs."""
     process = Process(Graph.preset("sparse", alpha_z=0.3, alpha_x=0.3)).with_initial("stationary")
     z = process.sample(200_000, length=2).latents
     found = by_edge(process)

@@ -13,7 +13,7 @@ from n2n.process.process import Process
 
 
 class Twin:
-    """The same smoothing written plainly: counts in a dictionary, one word at a time."""
+    """A plain implementation of the same smoothing, with counts in a dictionary and one word at a time."""
 
     def __init__(self, tokens: np.ndarray, vocab_size: int, strengths: list[np.ndarray]) -> None:
         self.vocab_size, self.strengths, self.words = vocab_size, strengths, []
@@ -24,14 +24,14 @@ class Twin:
         self.totals = Counter(word[:-1] for word in self.words)
 
     def probability(self, word: tuple[int, ...]) -> float:
-        """P(last token of the word | those before it)."""
+        """P(last token of the word | earlier tokens)."""
         laws = [1 / self.vocab_size, *(self.probability(word[-n:]) for n in range(1, len(word)))]
         strengths = self.strengths[len(word) - 1]
         prior = sum(s * law for s, law in zip(strengths, laws, strict=True))
         return (self.counts[word] + prior) / (self.totals[word[:-1]] + sum(strengths))
 
     def left_out(self, word: tuple[int, ...]) -> float:
-        """The same, once the last token of the word was taken out of the counts of all its ends."""
+        """The same probability, with this occurrence of the word removed from the counts of all its suffixes."""
         ends = [word[-n:] for n in range(1, len(word) + 1)]
         self.counts.subtract(ends)
         self.totals.subtract(end[:-1] for end in ends)
@@ -55,23 +55,23 @@ def strengths_of(model: n2n.NGram) -> list[np.ndarray]:
 
 
 def flips(count: int, length: int, split: str = "train") -> tuple[Process, np.ndarray]:
-    """An observed chain of two states that leaves 0 with 0.2 and 1 with 0.3; its entropy rate is 0.544587 nats."""
+    """An observed two-state chain that leaves 0 with probability 0.2 and 1 with 0.3; entropy rate 0.544587 nats."""
     graph = Graph(nodes=[Node(name="X", num_states=2, observed=True, recurrent=True)], initial="stationary")
     process = Process.from_kernels(graph, {"X": [[0.8, 0.2], [0.3, 0.7]]})
     return process, process.sample(count, length=length, split=split).tokens
 
 
 def test_two_tokens_by_hand():
-    """With contexts seen once nothing is known of the strengths, which stay 1."""
+    """Contexts that occur once say nothing about the strengths, so these stay 1."""
     tokens = np.array([[0, 1]])
     assert fit_ngram(tokens, 2, 1).predictive(tokens)[0, 0] == pytest.approx([0.5 / 2, 1.5 / 2])
     bigram = fit_ngram(tokens, 2, 2).predictive(np.array([[0, 0], [1, 0]]))[:, 0]
     assert bigram[0] == pytest.approx([(0.5 + 0.25) / 3, (1 + 0.5 + 0.75) / 3])
-    assert bigram[1] == pytest.approx([(0.5 + 0.25) / 2, (0.5 + 0.75) / 2])  # 1 is no context, for it ends the data
+    assert bigram[1] == pytest.approx([(0.5 + 0.25) / 2, (0.5 + 0.75) / 2])  # 1 ends the data, so it is never a context
 
 
 def test_a_unigram_by_hand():
-    """Counts of 0, 3, 3: the first tokens are no targets."""
+    """The counts are 0, 3 and 3, because first tokens are not targets."""
     model = fit_ngram(np.array([[0, 1, 1, 2], [0, 1, 2, 2]], np.uint8), 3, 1)
     strength = model.orders[0].strengths[0]
     expected = (np.array([0, 3, 3]) + strength / 3) / (6 + strength)
@@ -83,23 +83,23 @@ def test_a_unigram_by_hand():
 def test_against_counts_in_a_dictionary(order):
     rng = np.random.default_rng(order)
     fitted, held_out = rng.integers(0, 3, (20, 12)), rng.integers(0, 4, (10, 9))
-    model = fit_ngram(fitted, 4, order)  # symbol 3 is never seen
+    model = fit_ngram(fitted, 4, order)  # symbol 3 never occurs
     twin = Twin(fitted, 4, strengths_of(model))
     assert model.nll(held_out) == pytest.approx(twin.nll(held_out))
 
 
 def test_keys_do_not_outgrow_an_integer():
-    """100,000^8 is far above 2^63."""
+    """The number of possible words, 100,000^8, is far above 2^63."""
     rng = np.random.default_rng(0)
     fitted, held_out = rng.integers(99_998, 100_000, (10, 40)), rng.integers(99_997, 100_000, (5, 20))
     model = fit_ngram(fitted, 100_000, 8)
     assert model.nll(held_out) == pytest.approx(Twin(fitted, 100_000, strengths_of(model)).nll(held_out))
     words = {tuple(row[t - 7 : t + 1]) for row in fitted.tolist() for t in range(7, 40)}
-    assert len(model.orders[7].keys) == len(words) + 1  # memory grows with what was seen
+    assert len(model.orders[7].keys) == len(words) + 1  # one key per distinct word, so memory grows with the data
 
 
 def test_strengths_maximise_the_leave_one_out_likelihood():
-    """But for the one token that each law is credited with, which costs what explains nothing 1e-4 nats at most."""
+    """The fit credits each distribution with one token, which costs those that explain nothing at most 1e-4 nats."""
     tokens = n2n.Process(Graph.preset("sparse")).sample(10, length=100, latents=False).tokens % 4
     fitted = strengths_of(fit_ngram(tokens, 4, 3))
 
@@ -120,7 +120,7 @@ def test_strengths_maximise_the_leave_one_out_likelihood():
 
 @pytest.mark.parametrize("order", [1, 2, 4])
 def test_what_never_happened_is_not_ruled_out(order):
-    """A thousand alternating tokens: the chance of another is of the order of one in a thousand."""
+    """After a thousand alternating tokens, an unseen token has a probability of the order of one in a thousand."""
     model = fit_ngram(np.arange(1001)[None] % 2, 3, order)
     assert 1e-4 < model.predictive(np.array([[0, 1, 0, 1, 2]]))[0, -1, 2] < 1e-2
 
@@ -129,7 +129,7 @@ def test_what_never_happened_is_not_ruled_out(order):
 def test_every_context_has_a_proper_law(order):
     process = n2n.Process(Graph.preset("sparse"))
     model = fit_ngram(process.sample(30, length=20, latents=False).tokens, 32, order)
-    tokens = np.random.default_rng(0).integers(0, 32, (40, 10))  # most contexts were never seen
+    tokens = np.random.default_rng(0).integers(0, 32, (40, 10))  # most of these contexts do not occur in the data
     law = model.predictive(tokens)
     assert law.shape == (40, 9, 32)
     assert law.sum(axis=-1) == pytest.approx(np.ones((40, 9)))
@@ -157,7 +157,7 @@ def test_a_markov_chain_is_learned_and_higher_orders_cost_nothing():
 
 @pytest.mark.parametrize("name", ["sparse", "two_chains", "slow_switch"])
 def test_no_order_loses_to_a_lower_one_or_to_half_a_count(name):
-    """Krichevsky and Trofimov's estimator adds 1/2 to each count of a context."""
+    """The Krichevsky-Trofimov estimator adds 1/2 to each count of a context."""
     process = n2n.Process(Graph.preset(name))
     vocab_size = process.graph.vocab_size
     tokens = process.sample(512, length=256, latents=False).tokens.astype(int)
@@ -201,7 +201,7 @@ def test_what_cannot_be_counted_is_refused():
 
 
 def test_compression_of_known_entropies():
-    """Compressors stay above the entropy, and come near it where it is easy to code."""
+    """Compressed sizes exceed the entropy, and are close to it for sequences that are easy to code."""
     rng = np.random.default_rng(0)
     of_bytes = compression_nats(rng.integers(0, 256, (64, 1024)), 256)
     assert set(of_bytes) == {"lzma", "bz2"}
@@ -215,7 +215,7 @@ def test_compression_of_known_entropies():
 
 
 def test_compression_uses_the_smallest_type():
-    """The same symbols cost no more as int64, and more where the vocabulary calls for wider integers."""
+    """Symbols cost the same as uint8 and as int64, and more if the vocabulary requires wider integers."""
     tokens = np.random.default_rng(0).integers(0, 200, 10_000)
     assert compression_nats(tokens, 200) == compression_nats(tokens.astype(np.uint8), 200)
     assert compression_nats(tokens, 2**20)["lzma"] > compression_nats(tokens, 200)["lzma"]
@@ -239,7 +239,7 @@ def test_what_cannot_be_compressed_is_refused():
     "tokens", [np.zeros((4, 12), int), np.arange(64).reshape(2, 32) % 2], ids=["constant", "period"]
 )
 def test_what_a_lower_order_explains_whole_stays_finite(tokens):
-    """The likelihood of the strengths has no top there; they stop short of infinity."""
+    """The likelihood has no maximum over the strengths in this case, but the strengths stay finite."""
     model = fit_ngram(tokens, 3, tokens.shape[1])
     assert np.isfinite(model.nll(tokens)).all()
     assert model.predictive(tokens).sum(-1) == pytest.approx(1.0)
