@@ -55,8 +55,8 @@ def decode(process: Process, tokens, *, memory_budget: int = MEMORY_BUDGET) -> D
 
     Raises:
         ValueError: if the process redraws kernels for every sequence; if the tokens have a wrong shape or type, lie
-            outside the vocabulary or start with another token than 0; or if the tables and the pointers of one sequence
-            exceed the budget.
+            outside the vocabulary or, with ``initial="zero"``, do not start with 0; or if the tables and the pointers
+            of one sequence exceed the budget.
 
     Source: Rabiner, "A tutorial on hidden Markov models", Proc. IEEE 77 (1989), section III.B, on a factored state.
     """

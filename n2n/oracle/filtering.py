@@ -74,8 +74,8 @@ def filter(
 
     Raises:
         ValueError: if the process redraws kernels for every sequence; if the tokens have a wrong shape or type, lie
-            outside the vocabulary or start with another token than 0; if the dtype is another one; or if the tables and
-            the belief of one sequence exceed the budget.
+            outside the vocabulary or, with ``initial="zero"``, do not start with 0; if the dtype is not supported; or
+            if the tables and the belief of one sequence exceed the budget.
 
     Source: Rabiner, "A tutorial on hidden Markov models", Proc. IEEE 77 (1989), section III.A, on a factored state.
     """
@@ -119,7 +119,7 @@ class Oracle:
         process: the process, with fixed kernels.
         steps: the transitions of blocks of latents, in topological order.
         emission: the kernel of the observed node.
-        initial: ``(V, S)``, P(z_0, x_0), or None where all mass is on the first joint state and token.
+        initial: ``(V, S)``, P(z_0, x_0), or None if all mass is on the first joint state and token.
     """
 
     process: Process
@@ -237,7 +237,7 @@ def _filter_part(
 
 
 def nll_of(probabilities: Tensor) -> Tensor:
-    """Minus the logarithm, nats; 0 where a probability is 1 within rounding, and never -0."""
+    """Minus the logarithm, nats; 0 for each probability within rounding of 1, and never -0."""
     certain = probabilities >= 1 - 4 * torch.finfo(probabilities.dtype).eps
     return torch.where(certain, 0.0, -probabilities.log())
 
@@ -255,7 +255,7 @@ def mark_impossible_start(nll: Tensor, first: Tensor) -> Tensor:
 def sequence_log_likelihood(log_likelihood: Tensor) -> Tensor:
     """Replace nan by minus infinity, and clamp positive values, which are due to rounding, to 0.
 
-    After an impossible token later conditional probabilities are undefined, but the sequence has probability 0.
+    After an impossible token the later conditional probabilities are undefined, but the sequence has probability 0.
     """
     return log_likelihood.masked_fill(log_likelihood.isnan(), -torch.inf).clamp_max(0.0)
 

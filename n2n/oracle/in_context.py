@@ -28,9 +28,9 @@ class InContext:
 
     Attributes:
         nll: ``(batch, T - 1)``, ``-log P(x_t | x_<t)`` for t = 1 .. T - 1, nats. It is infinite at a token that the
-            process cannot emit and nan after it; infinite at t = 1 if the process cannot emit x_0.
-        standard_error: ``(batch, T - 1)``, standard error of ``nll``, nats: 0 if exact, nan if fewer than two repeats
-            have particles left.
+            process cannot emit and nan after it. If the process cannot emit x_0, it is infinite at t = 1.
+        standard_error: ``(batch, T - 1)``, standard error of ``nll``, nats. It is 0 if ``exact``, and nan if fewer than
+            two repeats have particles left.
         log_likelihood: ``(batch,)``, ``log P(x_0, .., x_{T-1})``, nats. It equals ``log P(x_0)`` minus the sum of
             ``nll``.
         log_likelihood_standard_error: ``(batch,)``, standard error of ``log_likelihood``, nats. The errors of tokens
@@ -177,9 +177,9 @@ def _filters_at_once(graph: Graph, particles: int, device: torch.device, memory_
 
 
 def _estimate(evidence: Tensor, sample_size: Tensor, first: Tensor) -> InContext:
-    """Mean likelihoods over repeats and their jackknife standard errors, from ``(batch, repeats, T - 1)``.
+    """Combine repeats: losses from mean likelihoods over repeats, with jackknife standard errors.
 
-    ``first`` is log P(x_0), ``(batch,)``.
+    ``evidence`` and ``sample_size`` are ``(batch, repeats, T - 1)``. ``first`` is log P(x_0), ``(batch,)``.
     """
     repeats = evidence.shape[1]
     running = torch.nn.functional.pad(evidence.cumsum(2), (1, 0))  # log L(t), t = 0 .. T - 1

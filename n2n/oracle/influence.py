@@ -1,4 +1,4 @@
-"""How much each past token tells the oracle about the next one: how its prediction changes without that token."""
+"""The influence of past tokens on the oracle: how much its next prediction changes if one of them is hidden."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def token_influence(process: Process, tokens, *, memory_budget: int = MEMORY_BUD
     """``KL(P(x_{q+1} | x_0 .. x_q) || P(x_{q+1} | x_0 .. x_q without x_s))`` for each query q and key s, nats.
 
     The result is exact: the second distribution marginalises x_s given all the other tokens. It measures what one token
-    adds to the others, so two tokens that carry the same information have little influence each. With
+    adds to the others, so each of two tokens that carry the same information has little influence. With
     ``initial="zero"`` the first token is always 0 and has no influence.
 
-    A sequence costs T^2 / 2 steps of the filter, and V T more if a node sees the previous token.
+    A sequence costs T^2 / 2 steps of the filter, plus V T steps if a node sees the previous token.
 
     Args:
         process: the process that assigns the probabilities.
@@ -29,16 +29,16 @@ def token_influence(process: Process, tokens, *, memory_budget: int = MEMORY_BUD
         memory_budget: bytes. The work is split to stay within it; the results need memory in addition.
 
     Returns:
-        ``(batch, T - 1, T - 1)``, float64, indexed by [query q, key s]; 0 where s > q and where the influence is below
-        1e-24. It is aligned with ``model.inspect(tokens[:, :-1]).mixing``. Nan from a token that the process cannot
-        emit onwards.
+        ``(batch, T - 1, T - 1)``, float64, indexed by [query q, key s]. It is 0 if s > q or if the influence is below
+        1e-24. From a token that the process cannot emit onwards, it is nan. The axes match those of
+        ``model.inspect(tokens[:, :-1]).mixing``.
 
     Raises:
-        ValueError: as ``n2n.filter``.
+        ValueError: under the same conditions as ``n2n.filter``.
     """
     tokens = check_tokens(process, tokens)
     oracle = Oracle.of(process, tokens.device, torch.float64, memory_budget)
-    # Half as many beliefs at once as in a filter: those without an earlier token stay while the next one is hidden.
+    # Half as many beliefs at once as in a filter: the beliefs without earlier keys stay in memory while _hide runs.
     columns = max(1, rows_at_once(process.graph, memory_budget, tokens.device, torch.float64) // 2)
     queries = tokens.shape[1] - 1
     rows = max(1, columns // queries)
@@ -57,13 +57,13 @@ def token_influence(process: Process, tokens, *, memory_budget: int = MEMORY_BUD
 def _influence_of(oracle: Oracle, tokens: Tensor, keys: range, columns: int) -> Tensor:
     """The influence of some keys, ``(batch, queries, keys)``, from one belief with all tokens and one without each key.
 
-    All beliefs step side by side; the belief without a key joins them at the key's position.
+    All beliefs step together. The belief without a key joins them at the key's position.
     """
     emission, x = oracle.emission, tokens.T.contiguous()
     count, queries = len(tokens), len(x) - 1
     influence = torch.zeros(count, queries, len(keys), dtype=torch.float64, device=tokens.device)
     predicted, belief = None, oracle.start(x[0])[0]  # P(z_t | x_<t), P(z_t | x_<=t)
-    without: list[Tensor] = []  # P(z_t | x_<=t without the key), of each key before t
+    without: list[Tensor] = []  # P(z_t | x_<=t without the key), for each key before t
     for t in range(queries):
         beliefs = torch.cat([belief, *without], dim=1)  # (S, (1 + keys) * count), keys before sequences
         copies = beliefs.shape[1] // count
@@ -83,10 +83,10 @@ def _influence_of(oracle: Oracle, tokens: Tensor, keys: range, columns: int) -> 
 
 
 def _hide(oracle: Oracle, predicted: Tensor | None, x: Tensor, t: int, columns: int) -> tuple[Tensor, Tensor]:
-    """Without x_t: the distribution ``(count, V)`` of x_{t+1}, and the belief ``(S, count)`` after x_{t+1}.
+    """Hide x_t: return the distribution ``(count, V)`` of x_{t+1}, and the belief ``(S, count)`` after x_{t+1}.
 
-    If a node sees the previous token, each value that x_t may have is carried separately, weighted by its probability,
-    until z_{t+1} and x_{t+1} have been drawn given it. Otherwise one belief is enough.
+    If a node sees the previous token, z_{t+1} and x_{t+1} depend on x_t. Each value of x_t then has a belief of its
+    own, weighted by the value's probability, and the beliefs are summed after x_{t+1}. Otherwise one belief is enough.
     """
     emission, count = oracle.emission, x.shape[1]
     values = torch.arange(oracle.process.graph.vocab_size, device=x.device)
@@ -103,7 +103,7 @@ def _hide(oracle: Oracle, predicted: Tensor | None, x: Tensor, t: int, columns: 
 
 
 def _weighted(oracle: Oracle, predicted: Tensor | None, x: Tensor, t: int, values: Tensor | None) -> Tensor:
-    """P(z_t, x_t = v | x_<t) for each of ``values``, ``(S, values * count)``; if None P(z_t | x_<t), ``(S, count)``."""
+    """P(z_t, x_t = v | x_<t) for each of ``values``, ``(S, values * count)``, or P(z_t | x_<t), ``(S, count)``."""
     count = x.shape[1]
     if t == 0:
         law = oracle.initial.sum(0, keepdim=True) if values is None else oracle.initial[values]
@@ -115,7 +115,7 @@ def _weighted(oracle: Oracle, predicted: Tensor | None, x: Tensor, t: int, value
 
 
 def _divergence(p: Tensor, q: Tensor) -> Tensor:
-    """KL(p || q) over the last axis, nats, accurate far below the precision of p and q where these are close."""
+    """KL(p || q) over the last axis, nats; if p and q are close, it is accurate far below their own precision."""
     excess = (q - p) / p
     near = p * (excess - excess.log1p())
     far = torch.where(p > 0, p * (p / q).log(), 0.0) - p + q

@@ -19,8 +19,8 @@ class MeanField:
 
     Attributes:
         nll: ``(batch, T - 1)``, minus the logarithm of the probability it assigns to x_t given x_<t, nats. It is
-            infinite at a token that the process cannot emit and nan after it; infinite at t = 1 if the process cannot
-            emit x_0.
+            infinite at a token that the process cannot emit and nan after it. If the process cannot emit x_0, it is
+            infinite at t = 1.
         beliefs: ``{name: (batch, T, n)}``, its belief about each latent given x_<=t.
     """
 
@@ -44,7 +44,7 @@ def mean_field(
         memory_budget: bytes. The batch is split to stay within it; the results need memory in addition.
 
     Raises:
-        ValueError: as ``n2n.filter``.
+        ValueError: under the same conditions as ``n2n.filter``.
 
     Source: Boyen and Koller, "Tractable inference for complex stochastic processes", UAI (1998), with one cluster per
     latent.

@@ -20,8 +20,8 @@ class Smoothed:
     """Beliefs about the latents given the whole sequence.
 
     Attributes:
-        beliefs: ``{name: (batch, T, n)}``, ``P(z_t | x_0, .., x_{T-1})`` for each latent node; nan at every t of a
-            sequence that the process cannot emit, where it is undefined.
+        beliefs: ``{name: (batch, T, n)}``, ``P(z_t | x_0, .., x_{T-1})`` for each latent node. It is nan at every t of
+            a sequence that the process cannot emit, because it is then undefined.
         joint: ``(batch, T, n_1, .., n_K)``, the same for all latents jointly, in ``graph.latents`` order, or None if
             not requested.
         log_likelihood: ``(batch,)``, ``log P(x_0, .., x_{T-1})``, nats. It includes the first token, whose probability
@@ -60,8 +60,8 @@ def smooth(
 
     Raises:
         ValueError: if the process redraws kernels for every sequence; if the tokens have a wrong shape or type, lie
-            outside the vocabulary or start with another token than 0; if the dtype is another one; or if the tables and
-            the beliefs of one sequence exceed the budget.
+            outside the vocabulary or, with ``initial="zero"``, do not start with 0; if the dtype is not supported; or
+            if the tables and the beliefs of one sequence exceed the budget.
 
     Source: Rabiner, "A tutorial on hidden Markov models", Proc. IEEE 77 (1989), section III.A, on a factored state.
     """
