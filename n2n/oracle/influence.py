@@ -103,7 +103,10 @@ def _hide(oracle: Oracle, predicted: Tensor | None, x: Tensor, t: int, columns: 
 
 
 def _weighted(oracle: Oracle, predicted: Tensor | None, x: Tensor, t: int, values: Tensor | None) -> Tensor:
-    """P(z_t, x_t = v | x_<t) for each of ``values``, ``(S, values * count)``, or P(z_t | x_<t), ``(S, count)``."""
+    """P(z_t, x_t = v | x_<t) for each v in ``values``, ``(S, values * count)``.
+
+    If ``values`` is None, return P(z_t | x_<t), ``(S, count)``.
+    """
     count = x.shape[1]
     if t == 0:
         law = oracle.initial.sum(0, keepdim=True) if values is None else oracle.initial[values]
