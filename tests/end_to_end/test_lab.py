@@ -225,8 +225,8 @@ TALES = [
     "table = n2n.launch.load('hostile').wait(watch=True)",
     "graph",
     "explorer = n2n.explore(n2n.ExploreConfig(graph=graph, length=8, sequences=2)); explorer",
-    "from n2n.notebook.output_area import output, paragraph\nimport ipywidgets\n"
-    "ipywidgets.VBox([ipywidgets.Output(outputs=(output(name),)), ipywidgets.HTML(paragraph(name))])",
+    "from n2n.notebook.output_area import display_data, paragraph\nimport ipywidgets\n"
+    "ipywidgets.VBox([ipywidgets.Output(outputs=(display_data(name),)), ipywidgets.HTML(paragraph(name))])",
 ]
 LIVE = ".jp-OutputArea-output table"
 

@@ -177,10 +177,10 @@ def test_what_is_edited_after_submitting_changes_nothing(cluster, tmp_path):
     tree = tmp_path / "tree"
     shutil.copytree(Path(n2n.__file__).parent, tree / "n2n", ignore=shutil.ignore_patterns("__pycache__"))
     notebook = trivial(
-        tree / "trivial.ipynb", "import n2n; from n2n.utils import strict; print(n2n.__file__, strict.MOST)"
+        tree / "trivial.ipynb", "import n2n; from n2n.utils import strict; print(n2n.__file__, strict.MAX_INTEGER)"
     )
-    strict = tree / "n2n" / "strict.py"
-    strict.write_text(strict.read_text() + "\nMOST = 12345\n")
+    strict = tree / "n2n" / "utils" / "strict.py"
+    strict.write_text(strict.read_text() + "\nMAX_INTEGER = 12345\n")
     cluster.ask("scontrol", "update", "PartitionName=main", "State=DOWN")
     command = [sys.executable, "-m", "n2n.launch", str(notebook), "--name", "edited", "--cluster", "slurm"]
     done = subprocess.run([*command, "--grid", "i=0,1"], cwd=tree, capture_output=True, text=True, check=True)

@@ -123,7 +123,7 @@ def mark_with_wrong_lag(digraph: nx.DiGraph) -> None:
         (changed(lambda g: g.nodes["A"].update(label="first")), "node 'A': unknown parameter 'label'"),
         (
             changed(lambda g: g.add_edge("A", "X", position=0)),
-            "edge B -> X: saw position None; each edge to X needs its own whole number",
+            "edge B -> X: saw position None; each edge to X needs its own integer",
         ),
         (
             by_hand(("A", "X", {"position": 1}), ("B", "X", {"position": 1})),
