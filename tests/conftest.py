@@ -26,3 +26,24 @@ def small():
         return n2n.TrainConfig(**{**given, **fields})
 
     return make
+
+
+# Files that take longest or wait longest. They start first, so that the others fill the remaining time.
+SLOWEST = (
+    "test_slurm.py",
+    "test_process_group.py",
+    "sweep.ipynb",
+    "test_stopping.py",
+    "test_clusters.py",
+    "test_lab.py",
+    "test_kills.py",
+    "test_notebooks.py",
+    "train.ipynb",
+    "test_models.py",
+    "report.ipynb",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: i for i, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(SLOWEST)))
