@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from n2n.data.batches import micro_batch_size
-from n2n.utils.strict import MAX_INTEGER, errors_of
+from n2n.utils.configuration import errors_of
+from n2n.utils.strict import MAX_INTEGER
 
 MAX_BYTES = 2**40  # bytes, more than one machine or GPU has for a run
 MAX_OPTION_FACTOR = 2**12  # how much larger options make a model: mlp_ratio 1,024 adds 3,072 square matrices

@@ -20,20 +20,9 @@ from n2n.models.ops import Kernels
 from n2n.oracle.checks import check_budget, check_fixed
 from n2n.process.classic import CLASSICS
 from n2n.process.process import Process
-from n2n.utils.configuration import Configuration
+from n2n.utils.configuration import Configuration, errors_of
 from n2n.utils.paths import PathText
-from n2n.utils.strict import (
-    RECORDED,
-    Count,
-    NonNegative,
-    Positive,
-    Refused,
-    Seed,
-    SeveralErrors,
-    errors_of,
-    short_repr,
-    unknown,
-)
+from n2n.utils.strict import RECORDED, Count, NonNegative, Positive, Refused, Seed, SeveralErrors, short_repr, unknown
 
 # Groups of fields that are checked together. A wrong field in one group does not hide what is wrong in another.
 TOGETHER = (

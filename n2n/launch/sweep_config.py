@@ -13,8 +13,9 @@ from n2n.launch.points import Point, grid as every_combination, points_by_name
 from n2n.launch.resources import Resources
 from n2n.launch.submission import check_points
 from n2n.launch.sweep import sweep_path
+from n2n.utils.configuration import errors_of
 from n2n.utils.paths import PathText
-from n2n.utils.strict import SeveralErrors, errors_of, short_repr, unknown
+from n2n.utils.strict import SeveralErrors, short_repr, unknown
 
 
 class SweepConfig(Resources):

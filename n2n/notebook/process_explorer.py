@@ -17,7 +17,7 @@ from n2n.notebook.process_notebook_configs import MAX_SEED, ExploreConfig
 from n2n.oracle.checks import check_budget
 from n2n.oracle.filtering import filter
 from n2n.process.process import Process
-from n2n.utils.strict import errors_of
+from n2n.utils.configuration import errors_of
 from n2n.viz import draw_beliefs, draw_graph, draw_kernels, draw_losses
 
 if TYPE_CHECKING:

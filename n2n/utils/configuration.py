@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import types
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import ValidationError
@@ -84,3 +85,12 @@ def _accepted_kinds(annotation: Any) -> set[str]:
     if annotation is str:
         return {"text"}
     return {"nested"} if isinstance(annotation, type) and issubclass(annotation, Strict) else set()
+
+
+def errors_of(check: Callable[..., object], *arguments: Any) -> list[str]:
+    """The message of the ``ValueError`` that a check raises, or an empty list if it raises none."""
+    try:
+        check(*arguments)
+    except ValueError as error:
+        return [str(error)]
+    return []

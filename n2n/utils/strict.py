@@ -163,15 +163,6 @@ def refused_as(name: str) -> Iterator[None]:
         raise Refused(name, ("", _indented(error))) from error
 
 
-def errors_of(check: Callable[..., object], *arguments: Any) -> list[str]:
-    """The message of the ``ValueError`` that a check raises, or an empty list if it raises none."""
-    try:
-        check(*arguments)
-    except ValueError as error:
-        return [str(error)]
-    return []
-
-
 def _own_line(error: BaseException) -> list[str]:
     """The last line of the user's own code before n2n's; empty if there is none."""
     own = []
