@@ -1,4 +1,4 @@
-"""Graphs by name: what a preset's name, a graph or a process stands for."""
+"""Convert a preset's name, a graph or a process to a graph."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from n2n.utils.strict import short_repr
 
 
 def as_graph(value: object) -> object:
-    """A graph, what one is made of, or a preset's name as its graph."""
+    """Return the graph of a preset's name; return a graph, or a mapping that defines one, unchanged.
+
+    Raises:
+        ValueError: if the preset is unknown, or ``value`` is none of these.
+    """
     if isinstance(value, str):
         return Graph.preset(value)
     if not isinstance(value, Graph | Mapping):
@@ -24,10 +28,10 @@ def as_graph(value: object) -> object:
 
 
 def graph_of(value: Any) -> Graph:
-    """A graph, that of a process, or that of a preset's name.
+    """Return a graph, the graph of a process, or the graph of a preset's name.
 
     Raises:
-        ValueError: something else.
+        ValueError: if ``value`` is none of these.
     """
     found = as_graph(value) if isinstance(value, Graph | str) else getattr(value, "graph", None)
     if not isinstance(found, Graph):
@@ -39,10 +43,10 @@ GraphOrPreset = Annotated[Graph, BeforeValidator(as_graph)]
 
 
 def graphs_by_name(graphs: Iterable[Graph | str]) -> dict[str, Graph]:
-    """Graphs by name; the second of them is ``"graph 2"`` if it has none.
+    """Return graphs by name; the second graph is called ``"graph 2"`` if it has no name.
 
     Raises:
-        ValueError: an unknown preset, no graph at all, or two of one name.
+        ValueError: if a preset is unknown, ``graphs`` is empty, or two graphs have the same name.
     """
     graphs = [as_graph(graph) for graph in graphs]
     names = [graph.name or f"graph {i}" for i, graph in enumerate(graphs, start=1)]

@@ -14,12 +14,12 @@ from n2n.utils.strict import Count, NonNegative, Positive, Seed, Strict
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-MAX_LATENTS = 256  # a slip in a depth asks for millions, which would take the memory before anything refused them
+MAX_LATENTS = 256  # a mistyped depth may request millions, which would exhaust memory before another check
 Few = Annotated[Count, Field(le=MAX_LATENTS)]
 
 
 class Options(TypedDict, total=False):
-    """The fields that every ``Family`` has, but for the two sizes."""
+    """The fields that every ``Family`` has, except the two sizes."""
 
     alpha_z: float
     alpha_x: float
@@ -30,7 +30,7 @@ class Options(TypedDict, total=False):
 
 
 class Family(Strict):
-    """Latents Z1, Z2, .. that are alike but for their parents, and X."""
+    """Base class of families: latents Z1, Z2, .. that differ only in their parents, and X."""
 
     num_states: Count = 4
     vocab_size: Count = 32
@@ -43,10 +43,13 @@ class Family(Strict):
 
     @abstractmethod
     def parents(self) -> list[list[int]]:
-        """For each latent the latents that it sees, counted from 0."""
+        """Return the parents of each latent among the latents, as indices from 0."""
 
     def graph_fields(self) -> dict[str, Any]:
-        """What a ``Graph`` is built from, each node as plain fields; X sees the latents without children."""
+        """Return the fields of a ``Graph``, with each node as a mapping of plain fields.
+
+        X sees the latents without children.
+        """
         parents = self.parents()
         inner = {i for seen in parents for i in seen}
         latents = [self._latent(i, seen) for i, seen in enumerate(parents)]
@@ -64,7 +67,7 @@ class Family(Strict):
 
 
 class Independent(Family):
-    """Latents that see only themselves."""
+    """Latents that see only their own previous state."""
 
     chains: Few
 
@@ -73,7 +76,7 @@ class Independent(Family):
 
 
 class Chain(Family):
-    """Each latent sees the one before it."""
+    """Each latent after the first sees the one before it."""
 
     length: Few
 
@@ -82,7 +85,7 @@ class Chain(Family):
 
 
 class Tree(Family):
-    """A rooted tree, counted level by level; the leaves are ``depth`` edges away from the root."""
+    """A rooted tree, numbered level by level; the leaves are ``depth`` edges away from the root."""
 
     depth: Few
     branching: Few
@@ -103,14 +106,17 @@ class Tree(Family):
 
 
 class Dag(Family):
-    """Each latent sees each earlier one with the same probability; more latents leave the first as they were."""
+    """Each latent sees each earlier latent with the same probability.
+
+    Adding latents leaves the edges among the first ones unchanged.
+    """
 
     nodes: Few
     probability: Annotated[NonNegative, Field(le=1)]
     seed: Seed
 
     def parents(self) -> list[list[int]]:
-        # Raw words, because numpy keeps them alike in all versions, which it does not promise of what is made of them.
+        # numpy guarantees the same raw words in all versions, but not the same numbers derived from them.
         words = np.random.Philox(self.seed).random_raw(self.nodes * (self.nodes - 1) // 2)
         drawn = iter((words >> np.uint64(11)) * 2.0**-53 < self.probability)
         return [[j for j in range(i) if next(drawn)] for i in range(self.nodes)]
@@ -121,40 +127,41 @@ def _name(i: int) -> str:
 
 
 class Families:
-    """A family of graphs a method; ``Graph`` says how one is made of a ``Family``."""
+    """One constructor for each family of graphs; ``Graph`` defines how a ``Family`` becomes a graph."""
 
     @classmethod
     def independent(cls, chains: int, num_states: int = 4, vocab_size: int = 32, **options: Unpack[Options]) -> Self:
-        """Latent chains that do not see one another, all seen by X.
+        """Build a graph of latent chains that do not see one another; X sees all of them.
 
         Args:
-            chains: their number.
-            num_states: of every latent.
-            vocab_size: of X.
-            **options: ``alpha_z`` and ``alpha_x``, the concentrations of the latents and of X; ``kernel``, of every
-                node; ``mode`` and ``stickiness``, of the latents; ``initial``, of the graph. All families have them.
+            chains: number of chains.
+            num_states: number of states of every latent.
+            vocab_size: number of states of X.
+            **options: ``alpha_z`` and ``alpha_x`` are the Dirichlet concentrations of the latents and of X. ``kernel``
+                is the kernel type of every node. ``mode`` and ``stickiness`` apply to the latents, and ``initial`` to
+                the graph. All families accept these options.
 
         Raises:
-            ValueError: naming each option at fault.
+            ValueError: if an option is invalid; the message names each such option.
         """
         return cls._of(Independent(chains=chains, num_states=num_states, vocab_size=vocab_size, **options))
 
     @classmethod
     def chain(cls, length: int, num_states: int = 4, vocab_size: int = 32, **options: Unpack[Options]) -> Self:
-        """``length`` latents, Z1 -> Z2 -> .., of which X sees the last; for the options see ``independent``."""
+        """Build a chain of ``length`` latents, Z1 -> Z2 -> ..; X sees the last. See ``independent`` for the options."""
         return cls._of(Chain(length=length, num_states=num_states, vocab_size=vocab_size, **options))
 
     @classmethod
     def tree(
         cls, depth: int, branching: int, num_states: int = 4, vocab_size: int = 32, **options: Unpack[Options]
     ) -> Self:
-        """A rooted tree of latents, with edges away from the root; X sees the leaves.
+        """Build a rooted tree of latents, with edges away from the root; X sees the leaves.
 
         Args:
-            depth: number of edges from the root to a leaf; 1 is a root and its children.
-            branching: number of children of every latent that is no leaf.
-            num_states: of every latent.
-            vocab_size: of X.
+            depth: number of edges from the root to a leaf; a tree of depth 1 is a root and its children.
+            branching: number of children of every latent that is not a leaf.
+            num_states: number of states of every latent.
+            vocab_size: number of states of X.
             **options: see ``independent``.
         """
         shape = {"depth": depth, "branching": branching}
@@ -170,14 +177,17 @@ class Families:
         vocab_size: int = 32,
         **options: Unpack[Options],
     ) -> Self:
-        """A random graph of latents, in which X sees those that no latent sees, so that every latent matters.
+        """Build a random directed acyclic graph of latents.
+
+        X sees the latents that no other latent sees, so every latent affects X.
 
         Args:
             nodes: number of latents.
-            probability: of the edge Zi -> Zj, for each i < j.
-            seed: decides the edges; with the same one, more nodes leave the edges among the first as they were.
-            num_states: of every latent.
-            vocab_size: of X.
+            probability: probability of the edge Zi -> Zj, for each i < j.
+            seed: determines the edges; with the same seed, a larger ``nodes`` leaves the edges among the first latents
+                unchanged.
+            num_states: number of states of every latent.
+            vocab_size: number of states of X.
             **options: see ``independent``.
         """
         shape = {"nodes": nodes, "probability": probability, "seed": seed}
@@ -186,4 +196,4 @@ class Families:
     @classmethod
     @abstractmethod
     def _of(cls, family: Family) -> Self:
-        """The graph of a family."""
+        """Build the graph of a family."""

@@ -20,20 +20,21 @@ from n2n.utils.strict import Ordered, Refused, Strict, short_repr, shorten, unkn
 
 
 class Graph(Families, YamlFiles, Strict):
-    """A latent graph: latent nodes and the one observed node, X.
+    """A latent graph: latent nodes and one observed node, X.
 
-    ``preset``, ``independent``, ``chain``, ``tree``, ``random_dag``, ``from_networkx`` and ``from_yaml`` make one too.
+    ``preset``, ``independent``, ``chain``, ``tree``, ``random_dag``, ``from_networkx`` and ``from_yaml`` also build
+    graphs.
 
     Args:
-        nodes: every node once, in any order.
-        name: a title for figures and folders; it has no part in the kernels.
-        initial: the law of the first time step. ``"zero"``: every node, X too, is in state 0. ``"uniform"``: each
-            latent is uniform and independent, and X is drawn from its kernel given them, or uniform too if it is
-            recurrent. ``"stationary"``: they have the law that a step leaves as it is.
+        nodes: all nodes, each once, in any order.
+        name: title for figures and folders; it does not affect the kernels.
+        initial: the law of the first time step. With ``"zero"``, every node, including X, is in state 0. With
+            ``"uniform"``, each latent is uniform and independent, and X is drawn from its kernel given the latents; a
+            recurrent X is uniform too. With ``"stationary"``, the nodes have a law that a step leaves unchanged.
 
     Raises:
-        ValueError: naming the nodes, for a repeated name, no or several observed nodes, an observed node that sees
-            nothing or names itself, an unknown parent, or a cycle among contemporaneous edges.
+        ValueError: if a name is repeated, no node or several nodes are observed, the observed node sees nothing or
+            names itself, a parent is unknown, or contemporaneous edges form a cycle. The message names the nodes.
     """
 
     positional: ClassVar[tuple[str, ...]] = ("nodes",)
@@ -50,7 +51,7 @@ class Graph(Families, YamlFiles, Strict):
 
     @model_validator(mode="after")
     def _well_formed(self) -> Graph:
-        names = [node.name for node in self.nodes]  # ``self.names`` needs a graph that is well formed
+        names = [node.name for node in self.nodes]  # ``self.names`` requires a well-formed graph
         observed = [node.name for node in self.nodes if node.observed]
         repeated = [name for name, times in Counter(names).items() if times > 1]
         if repeated:
@@ -85,7 +86,7 @@ class Graph(Families, YamlFiles, Strict):
 
     @cached_property
     def order(self) -> tuple[Node, ...]:
-        """All nodes, parents before children, X last; otherwise as they were given."""
+        """All nodes, parents before children and X last; otherwise in the order of ``nodes``."""
         latents = self.networkx().subgraph([node.name for node in self.nodes if not node.observed])
         position = {node.name: i for i, node in enumerate(self.nodes)}
         names = nx.lexicographical_topological_sort(latents, key=position.__getitem__)
@@ -113,7 +114,7 @@ class Graph(Families, YamlFiles, Strict):
 
     @cached_property
     def edges(self) -> tuple[tuple[str, str], ...]:
-        """Pairs (parent, child), child by child in the order of ``nodes``; edges from X reach the next time step."""
+        """Pairs (parent, child), grouped by child in the order of ``nodes``; edges from X reach the next time step."""
         return tuple((parent, node.name) for node in self.nodes for parent in node.parents)
 
     @cached_property
@@ -132,16 +133,16 @@ class Graph(Families, YamlFiles, Strict):
         return prod(self.latent_sizes)
 
     def kernel_size(self, node: Node) -> int:
-        """Number of entries of a node's kernel."""
+        """Return the number of entries of a node's kernel."""
         return prod(self.sizes_seen(node)) * node.num_states
 
     def sizes_seen(self, node: Node) -> list[int]:
-        """Sizes of the axes of a node's kernel, but for the last: its own previous state, then each parent."""
+        """Return the sizes of a kernel's axes except the last: the node's own previous state, then each parent."""
         own = [node.num_states] if node.sees_itself else []
         return own + [self[parent].num_states for parent in node.parents]
 
     def sees_x(self, node: Node) -> bool:
-        """Whether a node's kernel has an axis for the previous token."""
+        """Return whether a node's kernel has an axis for the previous token."""
         return node.recurrent or self.observed.name in node.parents
 
     @property
@@ -151,7 +152,7 @@ class Graph(Families, YamlFiles, Strict):
 
     @property
     def uses_previous_token(self) -> bool:
-        """Whether any node, X included, sees the previous token."""
+        """Whether any node, including X, sees the previous token."""
         return any(map(self.sees_x, self.nodes))
 
     @property
@@ -166,9 +167,10 @@ class Graph(Families, YamlFiles, Strict):
         raise KeyError(unknown("node", name, self.names))
 
     def networkx(self) -> nx.DiGraph:
-        """The edges as a ``DiGraph``, which carries ``name`` and ``initial``; nodes carry their fields.
+        """Return the edges as a ``DiGraph`` that carries ``name`` and ``initial``; its nodes carry their fields.
 
-        An edge has ``lag``, 0, or 1 for X seen by a latent, and ``position``, its parent's place among the parents.
+        Each edge has a ``lag`` and a ``position``. The lag is 1 if a latent sees X, and 0 otherwise. The position is
+        the index of the parent among the child's parents.
         """
         digraph = nx.DiGraph(name=self.name, initial=self.initial)
         for node in self.nodes:
@@ -180,16 +182,18 @@ class Graph(Families, YamlFiles, Strict):
 
     @classmethod
     def from_networkx(cls, digraph: nx.DiGraph) -> Graph:
-        """The graph that ``networkx()`` was made of, or one drawn by hand.
+        """Build a graph from the result of ``networkx()``, or from a ``DiGraph`` made by hand.
 
         Args:
-            digraph: nodes carry the fields of a ``Node``, ``num_states`` at least. The edges are the parents, in the
-                order of their ``position`` or else of adding. Where no node says whether it is ``observed``, the only
-                node without children is X. ``name`` and ``initial`` are read from ``digraph.graph``. What files add to
-                these, an edge's ``id`` and a node's name as its ``label``, is left out.
+            digraph: its nodes carry the fields of a ``Node``, at least ``num_states``. Its edges define the parents, in
+                the order of ``position``, or in the order of insertion if edges have no position. If no node has the
+                field ``observed``, X is the only node without children. ``name`` and ``initial`` are read from
+                ``digraph.graph``. Attributes that file formats add are ignored: an edge's ``id``, and a node's ``id``
+                or ``label`` that repeats its name.
 
         Raises:
-            ValueError: naming each node and field at fault, or the edge; or what ``Graph`` refuses.
+            ValueError: if a node or an edge is invalid, or if ``Graph`` refuses the result. The message names each node
+                and field, or the edge.
         """
         nodes, wrong = [], []
         for spec in node_specs(digraph):
@@ -210,10 +214,15 @@ class Graph(Families, YamlFiles, Strict):
 
     @classmethod
     def preset(cls, name: str, alpha_z: float = ALPHA_Z, alpha_x: float = ALPHA_X) -> Graph:
-        """A named graph, with the Dirichlet concentrations of its latents (``alpha_z``) and of X (``alpha_x``).
+        """Build a preset graph.
+
+        Args:
+            name: name of the preset.
+            alpha_z: Dirichlet concentration of the latents.
+            alpha_x: Dirichlet concentration of X.
 
         Raises:
-            ValueError: an unknown name, or a concentration that is not positive.
+            ValueError: if the name is unknown or a concentration is not positive.
         """
         if name not in list(PRESETS):
             raise ValueError(unknown("graph", name, PRESETS))
@@ -233,15 +242,16 @@ class Graph(Families, YamlFiles, Strict):
         return {"name": node.name, "states": str(node.num_states), "sees": ", ".join(seen)}
 
     def _repr_mimebundle_(self, **_asked: Any) -> dict[str, Any]:
-        """What Jupyter shows: the figure, and where there are no figures the table."""
-        # By the package's front door, because figures lie below: only who looks at a graph in a notebook loads plotly.
+        """Return what Jupyter displays: the figure, or the table where figures are not available."""
+        # n2n.viz depends on this module, so the import goes through the package. It is local so that only a graph that
+        # a notebook displays loads plotly.
         import n2n
 
         return {"text/plain": str(self), **n2n.viz.draw_graph(self)._repr_mimebundle_()}
 
 
 def aligned(rows: list[dict[str, str]]) -> list[str]:
-    """A line of the column names, which all rows share, and a line for each row."""
+    """Return a line of column names, which all rows share, and a line for each row."""
     cells = [list(rows[0]), *(list(row.values()) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]

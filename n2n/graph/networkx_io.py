@@ -1,4 +1,4 @@
-"""A networkx graph read as the fields of nodes."""
+"""Read the fields of nodes from a networkx graph."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from n2n.graph.presets import NodeSpec
 from n2n.utils.strict import short_repr, unknown
 
 _EDGE_FIELDS = ("lag", "position")
-_FILE_EDGE_FIELDS = ("id",)  # what GraphML and GEXF files give an edge, which says nothing of the graph
-_FILE_NODE_FIELDS = ("id", "label")  # what GML and GEXF files give a node: its name once more
+_FILE_EDGE_FIELDS = ("id",)  # GraphML and GEXF files add this to an edge; it does not describe the graph
+_FILE_NODE_FIELDS = ("id", "label")  # GML and GEXF files add these to a node; they repeat its name
 
 
 def node_specs(digraph: Any) -> list[NodeSpec]:
-    """The fields of every node, with ``observed`` filled in where no node has it.
+    """Return the fields of every node, and infer ``observed`` if no node has it.
 
     Raises:
-        ValueError: not a ``DiGraph``; an edge with an unknown attribute, the wrong lag or an unclear position; no
-            observed node that can be told.
+        ValueError: if ``digraph`` is not a ``DiGraph``, an edge has an unknown attribute, the wrong lag or an unclear
+            position, or the observed node cannot be inferred.
     """
     if not isinstance(digraph, nx.DiGraph) or digraph.is_multigraph():
         made = "; networkx.DiGraph(graph) makes one" if isinstance(digraph, nx.MultiDiGraph) else ""
@@ -41,7 +41,7 @@ def _fields(name: Any, fields: dict[str, Any]) -> NodeSpec:
 
 
 def _parents(digraph: nx.DiGraph, name: Any) -> list[Any]:
-    """In the order of ``position``, where edges carry it, and otherwise in that in which they were added."""
+    """Return a node's parents in the order of ``position``, or in the order of insertion if edges have no position."""
     seen = list(digraph.predecessors(name))
     positions = [digraph.edges[parent, name].get("position") for parent in seen]
     if all(position is None for position in positions):
@@ -56,7 +56,7 @@ def _parents(digraph: nx.DiGraph, name: Any) -> list[Any]:
 
 
 def _only_sink(digraph: nx.DiGraph) -> Any:
-    # An edge of lag 1 is feedback from X, which would not make X less of a sink.
+    # An edge of lag 1 is feedback from X. X may have such edges and still count as a sink.
     sinks = [
         name for name in digraph if not any(digraph.edges[edge].get("lag") != 1 for edge in digraph.out_edges(name))
     ]
