@@ -1,4 +1,4 @@
-"""A node of a latent graph: its states, its parents, how its kernel is drawn."""
+"""A node of a latent graph: its states, its parents and how its kernel is drawn."""
 
 from __future__ import annotations
 
@@ -11,33 +11,34 @@ from n2n.utils.strict import Count, NonNegative, Ordered, Positive, Strict, shor
 
 Mode = Literal["default", "slow", "dead", "context"]
 Kernel = Literal["full", "product"]
-MIN_ALPHA = 1e-9  # there all but one row in millions is one state to the last bit, so smaller ones add nothing
+MIN_ALPHA = 1e-9  # here all but one row in millions are one state to the last bit, so smaller values add nothing
 
 
 class Node(Strict):
     """One variable of a latent graph.
 
-    A latent node draws ``z_t`` given its own ``z_{t-1}`` and its parents at ``t``; the observed node draws ``x_t``
-    given its parents at ``t`` and, if it is recurrent, ``x_{t-1}``. A latent that names X as a parent sees ``x_{t-1}``.
+    A latent node draws ``z_t`` given its own ``z_{t-1}`` and its parents at ``t``. The observed node draws ``x_t``
+    given its parents at ``t`` and, if it is recurrent, ``x_{t-1}``. A latent that has X as a parent sees ``x_{t-1}``.
 
     Args:
-        name: unique in the graph.
+        name: name of the node, unique in the graph.
         num_states: number of values; for the observed node, the size of the vocabulary.
-        parents: names of the nodes seen, in the order of the kernel's axes: latents at the same time step, and X, by a
-            latent, at the step before (feedback).
-        observed: whether this is X, whose values are the tokens.
-        mode: what is done to the kernel's rows once drawn. ``"slow"`` moves each row's largest probability to the
-            diagonal (the state tends to stay), ``"dead"`` moves it to state 0; "moves" is an exchange of two entries.
-            ``"context"`` redraws the kernel for every sequence, so that it must be learned in context.
-        kernel: ``"full"``, one table row for each joint state of what the node sees; ``"product"``, the normalised
-            product of one factor for each variable seen.
-        alpha: concentration of the symmetric Dirichlet that every row (or row of a factor) is drawn from.
-        stickiness: s in K <- s I + (1 - s) K, once the mode is applied: the chance of staying without a draw.
+        parents: names of the parents, in the order of the kernel's axes. The node sees latents at the same time step. A
+            latent sees X at the previous step (feedback).
+        observed: whether this node is X, whose values are the tokens.
+        mode: how the kernel's rows change after they are drawn. ``"default"`` leaves them unchanged. ``"slow"``
+            exchanges each row's largest probability with the one on the diagonal, so the state tends to stay.
+            ``"dead"`` exchanges it with the one of state 0. ``"context"`` redraws the kernel for every sequence, so it
+            must be learned in context.
+        kernel: ``"full"`` has one table row for each joint state of the variables that the node sees. ``"product"`` is
+            the normalised product of one factor for each of these variables.
+        alpha: concentration of the symmetric Dirichlet from which every row (or row of a factor) is drawn.
+        stickiness: s in K <- s I + (1 - s) K, applied after the mode. It is the probability of staying without a draw.
         recurrent: whether the observed node sees its own previous state; latent nodes always do.
 
     Raises:
-        ValueError: a wrong field, a repeated parent, ``mode="slow"`` or a stickiness on an observed node that does not
-            see its own previous state, or ``recurrent`` on a latent.
+        ValueError: if a field is invalid, a parent is repeated, a latent is ``recurrent``, or the observed node has
+            ``mode="slow"`` or a stickiness but does not see its own previous state.
     """
 
     positional: ClassVar[tuple[str, ...]] = ("name", "num_states", "parents")

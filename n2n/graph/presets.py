@@ -1,4 +1,4 @@
-"""The named graphs, as plain data: what ``Graph.preset`` builds from."""
+"""The preset graphs as plain data, from which ``Graph.preset`` builds them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ ALPHA_X = 0.01
 
 
 def _chains(count: int, num_states: int) -> list[NodeSpec]:
-    """Independent latent chains, all of them seen by X."""
+    """Return independent latent chains and X, which sees all of them."""
     chains = [{"name": f"Z{i}", "num_states": num_states} for i in range(1, count + 1)]
     return [*chains, _observed(32, [chain["name"] for chain in chains])]
 
 
 def _two_layers(third: list[str], fourth: list[str]) -> list[NodeSpec]:
-    """Two roots, two children with the given parents, and X that sees the children."""
+    """Return two roots, two children with the given parents, and X, which sees the children."""
     parents = {"Z1": [], "Z2": [], "Z3": third, "Z4": fourth}
     latents = [{"name": name, "num_states": 6, "parents": seen} for name, seen in parents.items()]
     return [*latents, _observed(32, ["Z3", "Z4"])]

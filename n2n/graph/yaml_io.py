@@ -30,59 +30,61 @@ T = TypeVar("T")
 G = TypeVar("G", bound=Strict)
 N = TypeVar("N", bound=Strict)
 
-OTHERS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}  # no texts in YAML 1.1 or 1.2
+OTHERS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}  # YAML 1.1 or 1.2 does not read these as text
 HINT = "; Graph.from_yaml(path, name=...) takes one of them"
 
 
 class YamlFiles:
-    """Graphs read from YAML and written to it, for ``Graph``, whose nodes are of its ``node_type``."""
+    """Methods of ``Graph`` that read and write YAML; ``node_type`` is the class of a graph's nodes."""
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike, name: str | None = None) -> Self:
-        """The graph in a YAML file: a mapping of ``nodes`` (a list of mappings), ``name`` and ``initial``.
+        """Read a graph from a YAML file: a mapping of ``nodes`` (a list of mappings), ``name`` and ``initial``.
 
-        Experiment files in the older spelling are read too. There a graph lies under ``gssm``, as in ``run_config:
-        {data: {gssm: {nodes: [..]}}}``, or under a name of its own, and what lies beside it, such as a grid, is not
-        looked at. A node may have ``state_dim`` for ``num_states`` and ``kernel_type``, which is ``fullrank`` or
-        ``product``, for ``kernel``. Without a kernel, a node with such a key and every node under ``gssm`` has
-        ``"product"``, as the older system took it; in today's spelling it has ``"full"``. The same holds for the
-        mappings that ``Graph`` and ``TrainConfig`` take.
+        Experiment files in the older spelling are read too. They have a graph under ``gssm``, as in ``run_config:
+        {data: {gssm: {nodes: [..]}}}``, or under a name of its own. Other entries of such a file, such as a grid, are
+        ignored. A node may have ``state_dim`` instead of ``num_states``, and ``kernel_type``, which is ``fullrank`` or
+        ``product``, instead of ``kernel``. The default kernel is ``"product"`` for a node with such a key and for every
+        node under ``gssm``, as in the older system. In today's spelling it is ``"full"``. The same rules hold for the
+        mappings that ``Graph`` and ``TrainConfig`` accept.
 
         Args:
             path: a file in YAML 1.2.
-            name: of the graph in a file that holds several; see ``all_from_yaml``.
+            name: name of the graph to read if the file holds several; see ``all_from_yaml``.
 
         Raises:
-            ValueError: with the file, and the line and column of each fault: no such file, no YAML, a repeated or
-                unknown key, both spellings of one field, a kernel that may be meant in two ways, a value that ``Node``
-                or ``Graph`` refuses, or several graphs and no name.
+            ValueError: if the file does not exist or is not YAML, a key is repeated or unknown, a field is in both
+                spellings, a kernel is ambiguous, ``Node`` or ``Graph`` refuses a value, or the file holds several
+                graphs and no name is given. The message gives the file, and the line and column of each fault.
         """
         return _of(path, lambda page: _built(page, choose(_found(page), name, HINT), cls))
 
     @classmethod
     def all_from_yaml(cls, path: str | os.PathLike) -> dict[str, Self]:
-        """Every graph in a YAML file, by the keys that lead to it, by its own name, or by its place.
+        """Read every graph in a YAML file.
+
+        A graph's key in the result consists of the keys that lead to it, or else is its own name or its position.
 
         Raises:
-            ValueError: as of ``from_yaml``.
+            ValueError: under the same conditions as ``from_yaml``.
         """
         return _of(path, lambda page: {found.name: _built(page, found, cls) for found in _found(page)})
 
     def to_yaml(self, path: str | os.PathLike | None = None) -> str:
-        """The graph as YAML text, without the fields that have their default; ``from_yaml`` reads it back.
+        """Return the graph as YAML text without the fields that have their default; ``from_yaml`` reads this text.
 
         Args:
-            path: a file to write as well; an existing one is replaced in one step.
+            path: a file to write as well; an existing file is replaced in one step.
 
         Raises:
-            ValueError: no path, the file's folder does not exist, or a file that is read-only.
+            ValueError: if ``path`` is not a path, the file's folder does not exist, or the file is read-only.
         """
         place = None if path is None else checked_path(path, "path")
         return _write(self.model_dump(mode="json", exclude_defaults=True), place)
 
 
 def _write(fields: dict[str, Any], path: Path | None) -> str:
-    """The text of a graph's fields, one line for each node; a file at ``path`` is replaced in one step."""
+    """Return a graph's fields as text, with one line for each node, and replace the file at ``path`` in one step."""
     ordered = {name: fields[name] for name in fields if name != "nodes"}
     ordered["nodes"] = [_Line(spec) for spec in fields["nodes"]]
     writer, stream = YAML(typ="safe", pure=True), StringIO()
@@ -102,14 +104,14 @@ class _Line(dict):
 
 
 class _Representer(SafeRepresenter):
-    """Plain values, ``_Line``, and every text in quotes that some reader of YAML may take for something else."""
+    """Represents plain values and ``_Line``; it quotes every text that a YAML reader may parse as something else."""
 
     def text(self, value: str) -> ScalarNode:
         is_word = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", value) and value.lower() not in OTHERS
         return self.represent_scalar(f"{TAG}str", value, style=None if is_word else '"')
 
     def number(self, value: float) -> ScalarNode:
-        text = repr(value)  # YAML 1.1 takes only numbers with a point for numbers
+        text = repr(value)  # YAML 1.1 reads a float without a point as text
         return self.represent_scalar(f"{TAG}float", text if "." in text else text.replace("e", ".0e"))
 
     def line(self, value: _Line) -> MappingNode:
@@ -128,7 +130,7 @@ def _of(path: str | os.PathLike, work: Callable[[Page], T]) -> T:
             return work(page)
         except Wrong as error:
             for route in (route for route, _ in error.args if route):
-                page.refuse(route)  # a value that could not be read looks like one that is missing
+                page.refuse(route)  # a value that could not be read looks like a missing one
             raise Faults(*(page.at(route, said) for route, said in error.args)) from None
     except Faults as error:
         raise error.within(path) from None
@@ -159,7 +161,7 @@ def _built(page: Page, found: Found, graph: type[G]) -> G:
 
 
 def _nodes(found: Found, node: type[N]) -> tuple[list[N], dict[str, Route]]:
-    """The nodes, and where each of them lies."""
+    """Return the nodes, and the route of each node by its name."""
     nodes, routes = [], {}
     placed, wrong = nodes_today(found)
     for route, fields, spelt in placed:
@@ -190,7 +192,10 @@ def _node(route: Route, fields: Any, spelt: dict[str, str], node: type[N]) -> N:
 
 
 def _place(field: str, said: str, found: Found, routes: dict[str, Route]) -> Route:
-    """That of the field, or else of the node that the message names: first, in quotes, or at the head of a cycle."""
+    """Return the route of the field, or else of the node that the message names.
+
+    The message has the node's name at its start, in quotes, or at the head of a cycle.
+    """
     if field in found.fields:
         return (*found.route, field)
     quoted = said.removeprefix("node '").partition("'")[0]

@@ -1,9 +1,9 @@
-"""Where graphs lie in plain values: in today's spelling, and in the older one of experiment files.
+"""Find graphs in plain values, in today's spelling and in the older spelling of experiment files.
 
-Today's is a mapping of ``nodes`` (a list of mappings), ``name`` and ``initial``. In the older one graphs lie under
-``gssm``, as in ``run_config: {data: {gssm: {nodes: [..]}}}``, or under names of their own; several may lie in one file,
-and what lies beside them is another's. A list of lists is one graph if one node in all of it is observed, else each
-part is a graph.
+In today's spelling, a graph is a mapping of ``nodes`` (a list of mappings), ``name`` and ``initial``. In the older
+spelling, graphs are under ``gssm``, as in ``run_config: {data: {gssm: {nodes: [..]}}}``, or under names of their own.
+One file may hold several graphs, and the other entries next to them are not part of a graph. A list of lists is one
+graph if exactly one of all its nodes is observed; otherwise each part is a graph.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from n2n.utils.strict import short_repr, unknown
 Placed = tuple[Route, Any]
 
 GSSM = "gssm"
-STRUCTURE = {"run_config", "data", GSSM, "nodes", "graphs", "graph"}  # keys that name no graph
+STRUCTURE = {"run_config", "data", GSSM, "nodes", "graphs", "graph"}  # keys that are not part of a graph's name
 UNCLEAR = "kernel: missing, and not clear: left out, it is 'full' in today's spelling and 'product' in the older one"
-ASIDE = {"grid", "sweep"}  # keys of what varies over runs
+ASIDE = {"grid", "sweep"}  # keys of values that vary over runs
 
 
 class Wrong(ValueError):
-    """All that is wrong: pairs of a route and what is wrong there."""
+    """All faults, as pairs of a route and a message."""
 
     def __str__(self) -> str:
         return "\n".join(f"{'.'.join(map(str, route))}: {said}" if route else said for route, said in self.args)
@@ -37,12 +37,12 @@ class Found:
     """A graph in plain values.
 
     Args:
-        route: of the mapping or the list that is the graph.
+        route: route of the mapping or the list that is the graph.
         nodes: the specification of each node, with its route.
-        fields: what lies beside ``nodes``.
-        spelling: ``"older"`` under ``gssm``, ``"today's"`` under ``nodes`` at the top, and elsewhere ``"unknown"``,
-            unless the nodes tell.
-        name: that the graph is chosen by.
+        fields: the graph's entries other than ``nodes``.
+        spelling: ``"older"`` under ``gssm``, ``"today's"`` under ``nodes`` at the top, and ``"unknown"`` elsewhere,
+            where only the nodes' keys may reveal the spelling.
+        name: the name by which the graph is chosen.
     """
 
     route: Route
@@ -53,16 +53,16 @@ class Found:
 
     @property
     def title(self) -> str:
-        """The keys that lead to the graph, without those that every file has; empty if only indices are left."""
+        """The keys that lead to the graph, without the ones that every file has; empty if only indices are left."""
         named = any(isinstance(step, str) and step not in STRUCTURE for step in self.route)
         return _joined(self.route, STRUCTURE) if named else ""
 
 
 def find(root: Any) -> list[Found]:
-    """Every graph in plain values, each with the name that it is chosen by.
+    """Return every graph in plain values, each with the name by which it is chosen.
 
     Raises:
-        Wrong: what lies under ``gssm`` or ``nodes`` is no graph, or something beside it may belong to it.
+        Wrong: if a value under ``gssm`` or ``nodes`` is not a graph, or an entry next to it may belong to it.
     """
     found = [graph for place in _under_gssm(root, ()) for graph in _at_gssm(*place)]
     if isinstance(root, Mapping) and "nodes" in root:
@@ -71,10 +71,10 @@ def find(root: Any) -> list[Found]:
 
 
 def choose(found: list[Found], name: str | None, hint: str) -> Found:
-    """The graph of a name, or the only one.
+    """Return the graph with this name, or the only graph.
 
     Raises:
-        Wrong: there is none of that name, or without a name there are several.
+        Wrong: if no graph has this name, or if ``name`` is None and there are several different graphs.
     """
     assert found, "callers say where they looked"
     if name is not None:
@@ -94,7 +94,7 @@ def choose(found: list[Found], name: str | None, hint: str) -> Found:
 
 
 def _named(found: list[Found]) -> list[Found]:
-    """The graphs with their names; several that would have the same have their routes instead."""
+    """Return the graphs with their names; graphs that would share a name have their routes as names instead."""
     names = [graph.title or _own_name(graph) or _joined(graph.route, STRUCTURE) for graph in found]
     unclear = [name for name in names if names.count(name) > 1 or (not name and len(found) > 1)]
     clear = [
@@ -135,14 +135,14 @@ def _inside(value: Any) -> Iterator[tuple[str | int, Any]]:
 def _at_gssm(route: Route, value: Any) -> list[Found]:
     if not ASIDE & set(route):
         return _graphs(route, value, "older")
-    try:  # values to vary a graph with need not be graphs
+    try:  # values that vary a graph need not be graphs
         return [graph for graph in _graphs(route, value, "older") if all(_sized(node) for _, node in graph.nodes)]
     except Wrong:
         return []
 
 
 def _graphs(route: Route, value: Any, spelling: str) -> list[Found]:
-    """The graphs that a value is: nodes, a mapping that has them, or entries or a list of these."""
+    """Return the graphs in a value: nodes, a mapping with ``nodes``, or a mapping or list of these."""
     if isinstance(value, Mapping) and "nodes" in value:
         fields = {key: given for key, given in value.items() if key != "nodes"}
         parts = _lists((*route, "nodes"), value["nodes"])
@@ -163,7 +163,7 @@ def _holds_nodes(value: Any) -> bool:
 
 
 def _nodes_by_name(value: Any) -> bool:
-    """Whether a mapping leads from the names of nodes to the rest of them."""
+    """Return whether a value is a mapping from the names of nodes to their other fields."""
     return (
         isinstance(value, Mapping)
         and all(isinstance(spec, Mapping) and not _holds_nodes(spec) for spec in value.values())
@@ -176,7 +176,7 @@ def _sized(spec: Any) -> bool:
 
 
 def _lists(route: Route, value: Any) -> list[tuple[Route, tuple[Placed, ...]]]:
-    """The lists of nodes that a value is, each a graph, with their routes."""
+    """Return the lists of nodes in a value with their routes; each list is a graph."""
     if _nodes_by_name(value):
         return [(route, tuple(_with_name((*route, name), name, spec) for name, spec in value.items()))]
     if not isinstance(value, list | tuple):
@@ -209,14 +209,17 @@ def _with_name(route: Route, name: str, spec: Mapping[str, Any]) -> Placed:
 
 
 def _elsewhere(root: Any) -> list[Found]:
-    """The graphs under names of their own; those without an observed node, parts for others, only if no other is."""
+    """Return the graphs under names of their own.
+
+    Graphs without an observed node are parts of other graphs. They are returned only if no graph has an observed node.
+    """
     found = [graph for route, value in _candidates(root, ()) for graph in _graphs(route, value, "unknown")]
     whole = [graph for graph in found if any(is_observed(node) for _, node in graph.nodes)]
     return whole or found
 
 
 def _candidates(value: Any, route: Route) -> Iterator[Placed]:
-    """What may be graphs: mappings with ``nodes``, and lists of nodes of which some are in the older spelling."""
+    """Yield possible graphs: mappings with ``nodes``, and lists of nodes that include the older spelling."""
     nodes = value["nodes"] if _holds_nodes(value) and route else value
     if _are_nodes(nodes) and (nodes is not value or any(is_older(node) for _, node in _flat((), value))):
         yield route, value
@@ -233,11 +236,11 @@ def _are_nodes(value: Any) -> bool:
 
 
 def nodes_today(graph: Found) -> tuple[list[tuple[Route, Any, dict[str, str]]], list[tuple[Route, str]]]:
-    """Each node of a graph in today's spelling: its route, its fields, and the key that each field was spelt by.
+    """Return each node of a graph in today's spelling: its route, its fields, and the key that spelt each field.
 
     Returns:
-        the nodes; and what is wrong, with its route: a field in both spellings, or a missing kernel that may be meant
-        in two ways.
+        the nodes, and the faults with their routes. A fault is a field in both spellings or a missing kernel that is
+        ambiguous.
     """
     older = [node.get("name") for _, node in graph.nodes if is_older(node)]
     wrong, nodes = [], []
@@ -251,10 +254,10 @@ def nodes_today(graph: Found) -> tuple[list[tuple[Route, Any, dict[str, str]]], 
 
 
 def modernised(values: Any) -> Any:
-    """The fields of a graph in today's spelling, if a mapping has them in the older one; else what was given.
+    """Return a graph's fields in today's spelling if ``values`` is in the older spelling; otherwise return ``values``.
 
     Raises:
-        ValueError: several graphs, or nodes that are not clear.
+        ValueError: if there are several graphs, or if the nodes are ambiguous.
     """
     if not isinstance(values, Mapping):
         return values

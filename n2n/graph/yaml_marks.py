@@ -1,7 +1,7 @@
-"""YAML 1.2 read into plain values with their positions: graphs, a sweep's points, lists from a shell.
+"""Read YAML 1.2 into plain values with their positions: graphs, a sweep's points, and lists from a shell.
 
-``yaml_schema`` decides which values are numbers. A value's route is its place in the plain values; every fault is
-reported with the line and column of its route.
+``yaml_schema`` defines which values are numbers. A route gives the place of a value among the plain values. Every fault
+is reported with the line and column of its route.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from n2n.graph.yaml_schema import TAG, refuse_tag, resolvers, scalar
 from n2n.utils.nested import MAX_DEPTH, MAX_VALUES, TOO_DEEP, TOO_LARGE, Route
 from n2n.utils.strict import MAX_SENTENCE, MAX_SENTENCES, nearest_name, short_repr, shorten
 
-Entries = dict[str, tuple[ScalarNode, Node]]  # of a mapping: each key with its own node and its value's
+Entries = dict[str, tuple[ScalarNode, Node]]  # each key of a mapping, with the nodes of the key and of its value
 
 MAX_FILE = 2**24  # bytes
 
@@ -30,7 +30,7 @@ class Faults(Exception):
     """All faults of a text, each with its position."""
 
     def within(self, file: str | os.PathLike) -> ValueError:
-        """The error for the file that holds the text."""
+        """Return the error for the file that holds the text."""
         lines = [f"  - {shorten(fault, MAX_SENTENCE)}" for fault in self.args[:MAX_SENTENCES]]
         if len(self.args) > len(lines):
             lines.append(f"  - and {len(self.args) - len(lines):,} more")
@@ -38,20 +38,21 @@ class Faults(Exception):
 
 
 class _Core(VersionedResolver):
-    """Types of plain scalars by the core schema."""
+    """Resolves the types of plain scalars by the core schema."""
 
     versioned_resolver = resolvers()
 
 
 class Page:
-    """A text in YAML as plain values, ``value``, with the place of each.
+    """A YAML text as plain values, ``value``, with the position of each value.
 
     Args:
         content: the text, or its bytes.
 
     Raises:
-        Faults: no YAML, a repeated key (both lines are named), a key that is no single word, a wrong merge, or values
-            that are nested too deeply or too many. A single value that is refused is told by ``refuse``.
+        Faults: if the text is not YAML, a key is repeated (the message gives both lines), a key is not a single word, a
+            merge is invalid, or values are nested too deeply or too many. ``refuse`` reports the single values that
+            could not be read.
     """
 
     def __init__(self, content: str | bytes) -> None:
@@ -77,33 +78,33 @@ class Page:
         return [self._value(item, (*route, i)) for i, item in enumerate(node.value)]
 
     def refuse(self, route: Route = ()) -> None:
-        """Refuse the values from a route downwards that could not be read.
+        """Refuse values that could not be read, from a route downwards.
 
         Raises:
-            Faults: each with its place.
+            Faults: if there are such values; the message gives the position of each.
         """
         faults = [self.at(found, said) for found, said in self._refused.items() if found[: len(route)] == route]
         if faults:
             raise Faults(*faults)
 
     def at(self, route: Route, said: str) -> str:
-        """A fault with its place: that of the key or of the list's item that a route ends in."""
+        """Return a fault with its position, which is that of the key or list item at the end of the route."""
         place = node = self._root
         for step in route:
             if isinstance(node, MappingNode) and step in _entries(node):
                 place, node = _entries(node)[step]
             elif isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.value):
                 place = node = node.value[step]
-            else:  # a field that is missing has the place of what it is missing in
+            else:  # a missing field has the position of the value that lacks it
                 break
         return _at(place.start_mark, said)
 
 
 def read(path: str | os.PathLike) -> Page:
-    """The page in a file.
+    """Read a YAML file.
 
     Raises:
-        Faults: as ``Page``, or a file that cannot be read or is very large.
+        Faults: under the same conditions as ``Page``, or if the file cannot be read or is larger than ``MAX_FILE``.
     """
     path = Path(path)
     try:
@@ -124,14 +125,14 @@ def _at(mark: StreamMark, said: str) -> str:
 def _composed(content: str | bytes) -> Node:
     reader = YAML(typ="safe", pure=True)
     reader.Resolver, reader.max_depth = _Core, MAX_DEPTH
-    reader.composer.warn_double_anchors = False  # YAML lets an anchor be set again
+    reader.composer.warn_double_anchors = False  # YAML allows an anchor to be set again
     try:
         root = reader.compose(content)
     except MaxDepthExceededError as error:
         raise Faults(_at(error.problem_mark, TOO_DEEP)) from None
     except MarkedYAMLError as error:
         raise Faults(_at(error.problem_mark or error.context_mark, error.problem or error.context)) from None
-    except YAMLError as error:  # bytes or characters that YAML does not have
+    except YAMLError as error:  # the text has bytes or characters that YAML does not allow
         raise Faults(" ".join(str(error).split())) from None
     if reader.version not in (None, (1, 2)):
         found = ".".join(map(str, reader.version))
@@ -140,7 +141,7 @@ def _composed(content: str | bytes) -> Node:
 
 
 def _nodes(node: Node, met: set[int]) -> Iterator[Node]:
-    """A node and all that lie in it, each once."""
+    """Yield a node and all nodes in it, each once."""
     if id(node) in met:
         return
     met.add(id(node))
@@ -177,7 +178,10 @@ def _sources(value: Node) -> list[Node]:
 
 
 def _entries(mapping: MappingNode) -> Entries:
-    """The keys and values of a mapping, with those that ``<<`` merges in; its own come first, then the first merged."""
+    """Return the keys and values of a mapping, including those that ``<<`` merges in.
+
+    The mapping's own entries take precedence, and then those of the first merged mapping.
+    """
     merged: Entries = {}
     for key, value in mapping.value:
         for source in _sources(value) if _merges(key) else []:
@@ -189,9 +193,9 @@ def _refuse_tangled(root: Node) -> None:
     known: dict[int, tuple[int, int]] = {}
 
     def measured(node: Node) -> tuple[int, int]:
-        """The number of values and of levels, each alias counted as what it stands for."""
+        """Return the number of values and of levels; each alias counts as the node to which it refers."""
         if id(node) not in known:
-            known[id(node)] = MAX_VALUES, MAX_DEPTH  # what an alias inside the node itself finds
+            known[id(node)] = MAX_VALUES, MAX_DEPTH  # an alias inside the node itself has this size
             found = [measured(child) for child in _children(node)]
             known[id(node)] = 1 + sum(size for size, _ in found), 1 + max((height for _, height in found), default=0)
         size, height = known[id(node)]

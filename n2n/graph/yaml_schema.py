@@ -1,7 +1,7 @@
-"""The core schema of YAML 1.2: which values of a YAML text are numbers, booleans or nothing, and which are texts.
+"""The core schema of YAML 1.2, which defines the values of a YAML text that are numbers, booleans, null or text.
 
-``1e-4`` is a number; ``yes``, ``1:30``, ``1_000`` and dates are texts. A whole number that begins with 0, such as
-``010``, is refused: YAML 1.1 takes it for 8 and YAML 1.2 for 10.
+``1e-4`` is a number; ``yes``, ``1:30``, ``1_000`` and dates are texts. An integer with a leading 0, such as ``010``, is
+refused, because YAML 1.1 reads it as 8 and YAML 1.2 as 10.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ SCHEMA = {
         "-+.0123456789",
     ),
     "merge": (r"<<", "<"),
-}  # for each kind of value its form, and the characters that it may begin with
+}  # the pattern of each kind of value, and the characters with which it may begin
 
 
 def resolvers() -> dict[str, list[tuple[str, re.Pattern]]]:
-    """For each first character the tags that a plain scalar may have, with their patterns."""
+    """Return, for each first character, the tags that a plain scalar may have, with their patterns."""
     found: dict[str, list[tuple[str, re.Pattern]]] = {"": [(f"{TAG}null", re.compile(r"\Z"))]}
     for kind, (pattern, firsts) in SCHEMA.items():
         for first in firsts:
@@ -44,10 +44,10 @@ def refuse_tag(node: Node, *allowed: str) -> None:
 
 
 def scalar(node: ScalarNode) -> Any:
-    """The plain value of a scalar.
+    """Return the plain value of a scalar.
 
     Raises:
-        ValueError: what stands there, and what could.
+        ValueError: if the scalar has an unknown tag or an invalid text; the message gives it and what is allowed.
     """
     kind, text = str(node.tag).removeprefix(TAG), node.value
     refuse_tag(node, "str", "merge", *SCHEMA)
@@ -63,7 +63,7 @@ def scalar(node: ScalarNode) -> Any:
 
 
 def _joined(text: str) -> str:
-    """A text whose characters beyond 16 bits are each one, which JSON writes as two escapes."""
+    """Return a text in which each character beyond 16 bits, which JSON writes as two escapes, is one character."""
     try:
         return text.encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
