@@ -43,7 +43,7 @@ def generate(
     Raises:
         ValueError: a number out of range, a path that does not end in ``.npy``, a dataset of something else or a
             damaged one at that path.
-        OSError: no room on the disk; told before anything is written where the system says so.
+        OSError: if the disk has no room; raised before anything is written if the system reports it.
     """
     return generate_part(process, path, sequences, length, split=split) or TokenStore(path)
 

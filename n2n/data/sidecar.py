@@ -15,7 +15,7 @@ from n2n.utils.files import read_object
 from n2n.utils.strict import Refused, Strict
 
 FORMAT = 1
-LONG = ("graph", "kernels")  # of a plan, too long to be told
+LONG = ("graph", "kernels")  # fields of a plan that are too long for a message
 
 Whole = Annotated[int, Field(strict=True, ge=1)]
 
@@ -57,14 +57,14 @@ def described(path: Path, kind: type[Plan]) -> dict[str, Any]:
         ValueError: with the file and each field at fault.
     """
     try:
-        found = read_object(path)
-        kind(**found)
+        fields = read_object(path)
+        kind(**fields)
     except Refused as error:
         said = "; ".join(" ".join(said.split()) for _, said in error.wrong)
     except (OSError, ValueError) as error:
         said = f"{type(error).__name__}: {error}"
     else:
-        return found
+        return fields
     raise ValueError(f"data: {path} does not describe a dataset ({said}); n2n.data.generate writes it")
 
 
@@ -103,12 +103,12 @@ def _dtype(vocab_size: int) -> str:
 
 def differing(there: dict[str, Any], here: dict[str, Any]) -> str:
     """In what two plans differ, for people; empty if in nothing."""
-    told = [f"{k} {there[k]!r}, not {here[k]!r}" for k in here if k not in LONG and here[k] != there[k]]
+    differences = [f"{k} {there[k]!r}, not {here[k]!r}" for k in here if k not in LONG and here[k] != there[k]]
     if here["graph"] != there["graph"]:
-        return "; ".join(["another graph", *told])
+        return "; ".join(["another graph", *differences])
     if not same_kernels(here["kernels"], there["kernels"]):
-        told = told or ["other kernels"]
-    return "; ".join(told)
+        differences = differences or ["other kernels"]
+    return "; ".join(differences)
 
 
 def same_kernels(here: dict[str, float], there: dict[str, float]) -> bool:

@@ -44,9 +44,9 @@ class TokenStore:
         self.about = described(described_by(self.path), Sidecar)
         self.count, self.length = self.about["count"], self.about["length"]
         self.vocab_size, self.split, self.sha256 = (self.about[name] for name in ("vocab_size", "split", "sha256"))
-        found, wanted = (self.tokens.shape, str(self.tokens.dtype)), ((self.count, self.length), self.about["dtype"])
-        if found != wanted:
-            raise ValueError(f"data: {self.path} holds {found}, its JSON file says {wanted}")
+        actual, wanted = (self.tokens.shape, str(self.tokens.dtype)), ((self.count, self.length), self.about["dtype"])
+        if actual != wanted:
+            raise ValueError(f"data: {self.path} holds {actual}, its JSON file says {wanted}")
 
     def __repr__(self) -> str:
         return f"TokenStore({str(self.path)!r}: {self.count:,} sequences of {self.length} tokens, {self.split})"
@@ -74,9 +74,9 @@ class TokenStore:
         Raises:
             ValueError: if the file is not the one that was generated.
         """
-        found = sha256_of(self.path)
-        if found != self.sha256:
-            raise ValueError(f"data: {self.path} is damaged: its SHA-256 is {found}, {self.sha256} was generated")
+        actual = sha256_of(self.path)
+        if actual != self.sha256:
+            raise ValueError(f"data: {self.path} is damaged: its SHA-256 is {actual}, {self.sha256} was generated")
 
     def check_described(self, process: Process) -> None:
         """Compare vocabulary, graph and seed of a process with the JSON file, without drawing kernels.

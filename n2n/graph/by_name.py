@@ -33,10 +33,10 @@ def graph_of(value: Any) -> Graph:
     Raises:
         ValueError: if ``value`` is none of these.
     """
-    found = as_graph(value) if isinstance(value, Graph | str) else getattr(value, "graph", None)
-    if not isinstance(found, Graph):
+    graph = as_graph(value) if isinstance(value, Graph | str) else getattr(value, "graph", None)
+    if not isinstance(graph, Graph):
         raise ValueError(f"graph: saw {short_repr(value)}; a Graph, a Process or a preset's name is needed")
-    return found
+    return graph
 
 
 GraphOrPreset = Annotated[Graph, BeforeValidator(as_graph)]

@@ -230,11 +230,11 @@ class Graph(Families, YamlFiles, Strict):
         return cls(nodes=tuple(Node(**spec) for spec in specs), name=name)
 
     def __str__(self) -> str:
-        told = f"joint states {self.num_joint_states:,}, vocab size {self.vocab_size}, initial {self.initial}"
+        summary = f"joint states {self.num_joint_states:,}, vocab size {self.vocab_size}, initial {self.initial}"
         given = {field for node in self.nodes for field in node.model_dump(exclude_defaults=True)}
         fields = [field for field in ("kernel", "alpha", "mode", "stickiness") if field in given]
         rows = [self._row(node) | {field: str(getattr(node, field)) for field in fields} for node in self.order]
-        return "\n".join([f"{self.name}: {told}" if self.name else told, *aligned(rows)])
+        return "\n".join([f"{self.name}: {summary}" if self.name else summary, *aligned(rows)])
 
     def _row(self, node: Node) -> dict[str, str]:
         seen = [f"{node.name}[t-1]"] if node.sees_itself else []

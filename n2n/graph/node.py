@@ -69,10 +69,10 @@ class Node(Strict):
             )
         if self.recurrent and not self.observed:
             raise ValueError(f"{self.name}: recurrent marks the observed node; a latent always sees its previous state")
-        for asked, given in (("mode 'slow'", self.mode == "slow"), ("a stickiness", self.stickiness > 0)):
-            if given and not self.sees_itself:
+        for option, is_set in (("mode 'slow'", self.mode == "slow"), ("a stickiness", self.stickiness > 0)):
+            if is_set and not self.sees_itself:
                 raise ValueError(
-                    f"{self.name}: {asked} needs a previous state, which the observed node sees if it is recurrent"
+                    f"{self.name}: {option} needs a previous state, which the observed node sees if it is recurrent"
                 )
         return self
 

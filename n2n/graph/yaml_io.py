@@ -15,7 +15,7 @@ from ruamel.yaml.representer import SafeRepresenter
 
 from n2n.graph import yaml_marks
 from n2n.graph.older_nodes import OLDER
-from n2n.graph.yaml_layouts import Found, Wrong, choose, find, nodes_today
+from n2n.graph.yaml_layouts import GraphEntry, Wrong, choose, find, nodes_today
 from n2n.graph.yaml_marks import Faults, Page
 from n2n.graph.yaml_schema import TAG
 from n2n.utils.files import write_atomic
@@ -57,7 +57,7 @@ class YamlFiles:
                 spellings, a kernel is ambiguous, ``Node`` or ``Graph`` refuses a value, or the file holds several
                 graphs and no name is given. The message gives the file, and the line and column of each fault.
         """
-        return _of(path, lambda page: _built(page, choose(_found(page), name, HINT), cls))
+        return _of(path, lambda page: _built(page, choose(_entries(page), name, HINT), cls))
 
     @classmethod
     def all_from_yaml(cls, path: str | os.PathLike) -> dict[str, Self]:
@@ -68,7 +68,7 @@ class YamlFiles:
         Raises:
             ValueError: under the same conditions as ``from_yaml``.
         """
-        return _of(path, lambda page: {found.name: _built(page, found, cls) for found in _found(page)})
+        return _of(path, lambda page: {entry.name: _built(page, entry, cls) for entry in _entries(page)})
 
     def to_yaml(self, path: str | os.PathLike | None = None) -> str:
         """Return the graph as YAML text without the fields that have their default; ``from_yaml`` reads this text.
@@ -136,34 +136,34 @@ def _of(path: str | os.PathLike, work: Callable[[Page], T]) -> T:
         raise error.within(path) from None
 
 
-def _found(page: Page) -> list[Found]:
-    found = find(page.value)
-    if not found:
+def _entries(page: Page) -> list[GraphEntry]:
+    entries = find(page.value)
+    if not entries:
         page.refuse()
         seen = f"the keys {short_repr(list(page.value))}" if isinstance(page.value, Mapping) else short_repr(page.value)
         raise Wrong(((), f"no graph under 'nodes' or 'gssm'; saw {'nothing' if page.value is None else seen}"))
-    return found
+    return entries
 
 
-def _built(page: Page, found: Found, graph: type[G]) -> G:
-    page.refuse(found.route)
+def _built(page: Page, entry: GraphEntry, graph: type[G]) -> G:
+    page.refuse(entry.route)
     beside = [field for field in graph.model_fields if field != "nodes"]
     strange = [
-        ((*found.route, key), unknown("key", key, graph.model_fields)) for key in found.fields if key not in beside
+        ((*entry.route, key), unknown("key", key, graph.model_fields)) for key in entry.fields if key not in beside
     ]
     if strange:
         raise Wrong(*strange)
-    nodes, routes = _nodes(found, graph.node_type)
+    nodes, routes = _nodes(entry, graph.node_type)
     try:
-        return graph(**{"name": found.title, **found.fields, "nodes": nodes})
+        return graph(**{"name": entry.title, **entry.fields, "nodes": nodes})
     except Refused as error:
-        raise Wrong(*((_place(field, said, found, routes), said) for field, said in error.wrong)) from None
+        raise Wrong(*((_place(field, said, entry, routes), said) for field, said in error.wrong)) from None
 
 
-def _nodes(found: Found, node: type[N]) -> tuple[list[N], dict[str, Route]]:
+def _nodes(entry: GraphEntry, node: type[N]) -> tuple[list[N], dict[str, Route]]:
     """Return the nodes, and the route of each node by its name."""
     nodes, routes = [], {}
-    placed, wrong = nodes_today(found)
+    placed, wrong = nodes_today(entry)
     for route, fields, spelt in placed:
         try:
             nodes.append(_node(route, fields, spelt, node))
@@ -191,13 +191,13 @@ def _node(route: Route, fields: Any, spelt: dict[str, str], node: type[N]) -> N:
     return built
 
 
-def _place(field: str, said: str, found: Found, routes: dict[str, Route]) -> Route:
+def _place(field: str, said: str, entry: GraphEntry, routes: dict[str, Route]) -> Route:
     """Return the route of the field, or else of the node that the message names.
 
     The message has the node's name at its start, in quotes, or at the head of a cycle.
     """
-    if field in found.fields:
-        return (*found.route, field)
+    if field in entry.fields:
+        return (*entry.route, field)
     quoted = said.removeprefix("node '").partition("'")[0]
     named = (said.partition(":")[0], quoted, said.rpartition(": ")[2].partition(" -> ")[0])
-    return next((routes[name] for name in named if name in routes), (*found.route, "nodes"))
+    return next((routes[name] for name in named if name in routes), (*entry.route, "nodes"))

@@ -33,7 +33,7 @@ class Wrong(ValueError):
 
 
 @dataclass(frozen=True)
-class Found:
+class GraphEntry:
     """A graph in plain values.
 
     Args:
@@ -58,57 +58,57 @@ class Found:
         return _joined(self.route, STRUCTURE) if named else ""
 
 
-def find(root: Any) -> list[Found]:
+def find(root: Any) -> list[GraphEntry]:
     """Return every graph in plain values, each with the name by which it is chosen.
 
     Raises:
         Wrong: if a value under ``gssm`` or ``nodes`` is not a graph, or an entry next to it may belong to it.
     """
-    found = [graph for place in _under_gssm(root, ()) for graph in _at_gssm(*place)]
+    entries = [graph for place in _under_gssm(root, ()) for graph in _at_gssm(*place)]
     if isinstance(root, Mapping) and "nodes" in root:
-        found += _graphs((), {key: value for key, value in root.items() if key not in ASIDE}, "today's")
-    return _named(found or _elsewhere(root))
+        entries += _graphs((), {key: value for key, value in root.items() if key not in ASIDE}, "today's")
+    return _named(entries or _elsewhere(root))
 
 
-def choose(found: list[Found], name: str | None, hint: str) -> Found:
+def choose(entries: list[GraphEntry], name: str | None, hint: str) -> GraphEntry:
     """Return the graph with this name, or the only graph.
 
     Raises:
         Wrong: if no graph has this name, or if ``name`` is None and there are several different graphs.
     """
-    assert found, "callers say where they looked"
+    assert entries, "callers say where they looked"
     if name is not None:
-        chosen = [graph for graph in found if graph.name == name]
+        chosen = [graph for graph in entries if graph.name == name]
         if not chosen:
-            raise Wrong(((), unknown("graph", name, [graph.name for graph in found])))
+            raise Wrong(((), unknown("graph", name, [graph.name for graph in entries])))
         return chosen[0]
-    first = found[0]
-    for other in found[1:]:
+    first = entries[0]
+    for other in entries[1:]:
         alike = [value for _, value in other.nodes] == [value for _, value in first.nodes]
         if not alike or (other.fields, other.spelling) != (first.fields, first.spelling):
             raise Wrong(
-                ((), f"saw {len(found)} graphs, and one is needed{hint}"),
-                *((graph.route, f"the graph {short_repr(graph.name)}") for graph in found),
+                ((), f"saw {len(entries)} graphs, and one is needed{hint}"),
+                *((graph.route, f"the graph {short_repr(graph.name)}") for graph in entries),
             )
     return first
 
 
-def _named(found: list[Found]) -> list[Found]:
+def _named(entries: list[GraphEntry]) -> list[GraphEntry]:
     """Return the graphs with their names; graphs that would share a name have their routes as names instead."""
-    names = [graph.title or _own_name(graph) or _joined(graph.route, STRUCTURE) for graph in found]
-    unclear = [name for name in names if names.count(name) > 1 or (not name and len(found) > 1)]
+    names = [graph.title or _own_name(graph) or _joined(graph.route, STRUCTURE) for graph in entries]
+    unclear = [name for name in names if names.count(name) > 1 or (not name and len(entries) > 1)]
     clear = [
         (_joined(graph.route, ()) or "nodes") if name in unclear else name
-        for name, graph in zip(names, found, strict=True)
+        for name, graph in zip(names, entries, strict=True)
     ]
-    return [replace(graph, name=name) for name, graph in zip(clear, found, strict=True)]
+    return [replace(graph, name=name) for name, graph in zip(clear, entries, strict=True)]
 
 
 def _joined(route: Route, without: Collection[str]) -> str:
     return ".".join(str(step) for step in route if step not in without)
 
 
-def _own_name(graph: Found) -> str:
+def _own_name(graph: GraphEntry) -> str:
     name = graph.fields.get("name")
     return name if isinstance(name, str) else ""
 
@@ -132,7 +132,7 @@ def _inside(value: Any) -> Iterator[tuple[str | int, Any]]:
         yield from enumerate(value)
 
 
-def _at_gssm(route: Route, value: Any) -> list[Found]:
+def _at_gssm(route: Route, value: Any) -> list[GraphEntry]:
     if not ASIDE & set(route):
         return _graphs(route, value, "older")
     try:  # values that vary a graph need not be graphs
@@ -141,14 +141,14 @@ def _at_gssm(route: Route, value: Any) -> list[Found]:
         return []
 
 
-def _graphs(route: Route, value: Any, spelling: str) -> list[Found]:
+def _graphs(route: Route, value: Any, spelling: str) -> list[GraphEntry]:
     """Return the graphs in a value: nodes, a mapping with ``nodes``, or a mapping or list of these."""
     if isinstance(value, Mapping) and "nodes" in value:
         fields = {key: given for key, given in value.items() if key != "nodes"}
         parts = _lists((*route, "nodes"), value["nodes"])
-        return [Found(route if len(parts) == 1 else at, nodes, fields, spelling) for at, nodes in parts]
+        return [GraphEntry(route if len(parts) == 1 else at, nodes, fields, spelling) for at, nodes in parts]
     if _nodes_by_name(value) or (isinstance(value, list | tuple) and not any(_holds_nodes(item) for item in value)):
-        return [Found(at, nodes, {}, spelling) for at, nodes in _lists(route, value)]
+        return [GraphEntry(at, nodes, {}, spelling) for at, nodes in _lists(route, value)]
     entries = list(_inside(value))
     if not entries or not all(isinstance(child, Mapping | list | tuple) for _, child in entries):
         seen = (
@@ -186,7 +186,7 @@ def _lists(route: Route, value: Any) -> list[tuple[Route, tuple[Placed, ...]]]:
     if sum(observed) == 1 or not all(isinstance(item, list | tuple) for item in value) or not value:
         return [(route, tuple(chain.from_iterable(parts)))]
     if all(observed):
-        return [found for i, item in enumerate(value) for found in _lists((*route, i), item)]
+        return [placed for i, item in enumerate(value) for placed in _lists((*route, i), item)]
     raise Wrong(
         (
             route,
@@ -208,14 +208,14 @@ def _with_name(route: Route, name: str, spec: Mapping[str, Any]) -> Placed:
     return route, {"name": name, **spec}
 
 
-def _elsewhere(root: Any) -> list[Found]:
+def _elsewhere(root: Any) -> list[GraphEntry]:
     """Return the graphs under names of their own.
 
     Graphs without an observed node are parts of other graphs. They are returned only if no graph has an observed node.
     """
-    found = [graph for route, value in _candidates(root, ()) for graph in _graphs(route, value, "unknown")]
-    whole = [graph for graph in found if any(is_observed(node) for _, node in graph.nodes)]
-    return whole or found
+    entries = [graph for route, value in _candidates(root, ()) for graph in _graphs(route, value, "unknown")]
+    whole = [graph for graph in entries if any(is_observed(node) for _, node in graph.nodes)]
+    return whole or entries
 
 
 def _candidates(value: Any, route: Route) -> Iterator[Placed]:
@@ -235,7 +235,7 @@ def _are_nodes(value: Any) -> bool:
     return _nodes_by_name(value)
 
 
-def nodes_today(graph: Found) -> tuple[list[tuple[Route, Any, dict[str, str]]], list[tuple[Route, str]]]:
+def nodes_today(graph: GraphEntry) -> tuple[list[tuple[Route, Any, dict[str, str]]], list[tuple[Route, str]]]:
     """Return each node of a graph in today's spelling: its route, its fields, and the key that spelt each field.
 
     Returns:
@@ -263,10 +263,10 @@ def modernised(values: Any) -> Any:
         return values
     if "nodes" in values and not _has_older_nodes(values["nodes"]):
         return values
-    found = find(values)
-    if not found:
+    entries = find(values)
+    if not entries:
         return values
-    graph = choose(found, None, "")
+    graph = choose(entries, None, "")
     nodes, wrong = nodes_today(graph)
     if wrong:
         raise Wrong(*wrong)

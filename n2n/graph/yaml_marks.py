@@ -83,7 +83,7 @@ class Page:
         Raises:
             Faults: if there are such values; the message gives the position of each.
         """
-        faults = [self.at(found, said) for found, said in self._refused.items() if found[: len(route)] == route]
+        faults = [self.at(place, message) for place, message in self._refused.items() if place[: len(route)] == route]
         if faults:
             raise Faults(*faults)
 
@@ -135,8 +135,8 @@ def _composed(content: str | bytes) -> Node:
     except YAMLError as error:  # the text has bytes or characters that YAML does not allow
         raise Faults(" ".join(str(error).split())) from None
     if reader.version not in (None, (1, 2)):
-        found = ".".join(map(str, reader.version))
-        raise Faults(f"line 1, column 1: saw %YAML {found}; files are read as YAML 1.2, so leave that line out")
+        version = ".".join(map(str, reader.version))
+        raise Faults(f"line 1, column 1: saw %YAML {version}; files are read as YAML 1.2, so leave that line out")
     return _composed("~") if root is None else root
 
 
@@ -196,8 +196,8 @@ def _refuse_tangled(root: Node) -> None:
         """Return the number of values and of levels; each alias counts as the node to which it refers."""
         if id(node) not in known:
             known[id(node)] = MAX_VALUES, MAX_DEPTH  # an alias inside the node itself has this size
-            found = [measured(child) for child in _children(node)]
-            known[id(node)] = 1 + sum(size for size, _ in found), 1 + max((height for _, height in found), default=0)
+            parts = [measured(child) for child in _children(node)]
+            known[id(node)] = 1 + sum(size for size, _ in parts), 1 + max((height for _, height in parts), default=0)
         size, height = known[id(node)]
         if height > MAX_DEPTH or size > MAX_VALUES:
             raise Faults(

@@ -29,11 +29,11 @@ SCHEMA = {
 
 def resolvers() -> dict[str, list[tuple[str, re.Pattern]]]:
     """Return, for each first character, the tags that a plain scalar may have, with their patterns."""
-    found: dict[str, list[tuple[str, re.Pattern]]] = {"": [(f"{TAG}null", re.compile(r"\Z"))]}
+    by_first: dict[str, list[tuple[str, re.Pattern]]] = {"": [(f"{TAG}null", re.compile(r"\Z"))]}
     for kind, (pattern, firsts) in SCHEMA.items():
         for first in firsts:
-            found.setdefault(first, []).append((TAG + kind, re.compile(rf"(?:{pattern})\Z")))
-    return found
+            by_first.setdefault(first, []).append((TAG + kind, re.compile(rf"(?:{pattern})\Z")))
+    return by_first
 
 
 def refuse_tag(node: Node, *allowed: str) -> None:

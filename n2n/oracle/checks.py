@@ -84,7 +84,7 @@ def check_fixed(graph: Graph) -> None:
     if redrawn:
         raise ValueError(
             f"process: mode 'context' redraws the kernels of {redrawn} for every sequence; n2n.in_context_nll learns "
-            "them from the tokens, and n2n.filter on process.of_sequence(index) is told them"
+            "them from the tokens, and n2n.filter on process.of_sequence(index) knows them"
         )
 
 

@@ -109,11 +109,11 @@ class Move:
         """Maxima of values ``(S, batch)`` over the node's previous state, and the states that attain them."""
         table = self.table if self.table.shape[-1] == 1 else self.table[..., previous]
         at_once = max(1, _CHUNK // (values.element_size() * values.numel()))
-        before, found = values.view(*self.shape, -1), []
+        before, maxima = values.view(*self.shape, -1), []
         for part in table.split(at_once, -4):
-            found.append((before + part).max(-3))
-        pointers = torch.cat([own.to(self.pointer) for _, own in found], -3)
-        return torch.cat([largest for largest, _ in found], -3).view(values.shape), pointers.view(values.shape)
+            maxima.append((before + part).max(-3))
+        pointers = torch.cat([own.to(self.pointer) for _, own in maxima], -3)
+        return torch.cat([largest for largest, _ in maxima], -3).view(values.shape), pointers.view(values.shape)
 
 
 def _pointer(node: Node) -> torch.dtype:

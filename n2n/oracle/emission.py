@@ -46,8 +46,8 @@ class Emission:
         index = tokens[:, 1:] + vocab_size * self._previous(tokens[:, :-1])  # (batch, T - 1)
         at_once = max(1, _CHUNK // (count * seen * self.rows.element_size()))
         for part in index.T.split(at_once):
-            found = self.rows.view(-1, seen).index_select(0, part.reshape(-1)).view(len(part), count, seen)
-            yield from found.transpose(1, 2).contiguous()
+            rows = self.rows.view(-1, seen).index_select(0, part.reshape(-1)).view(len(part), count, seen)
+            yield from rows.transpose(1, 2).contiguous()
 
     def parents(self, belief: Tensor) -> Tensor:
         """Marginalise a belief ``(S, batch)`` to X's parents, ``(P, batch)``."""

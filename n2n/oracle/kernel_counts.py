@@ -127,7 +127,7 @@ def places(process: Process, device: torch.device) -> list[Place]:
     sizes = graph.latent_sizes
     strides = [prod(sizes[k + 1 :]) for k in range(len(sizes))]
     joint = np.arange(graph.num_joint_states)
-    found = []
+    layouts = []
     for k, node in enumerate(graph.order):
         concerned = [i for i, latent in enumerate(graph.latents) if latent.name in (*node.parents, node.name)]
         inside = np.zeros_like(joint)
@@ -140,8 +140,8 @@ def places(process: Process, device: torch.device) -> list[Place]:
         stride = 1 if node.observed else strides[k]
         columns = 1 if node.observed else node.num_states
         inside = torch.from_numpy(inside).to(device)
-        found.append(Place(node, stride, spread, inside, *_weights(graph, node), columns, table))
-    return found
+        layouts.append(Place(node, stride, spread, inside, *_weights(graph, node), columns, table))
+    return layouts
 
 
 def _weights(graph: Graph, node: Node) -> tuple[tuple[int, int, int], tuple[int, int, int]]:

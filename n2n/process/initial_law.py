@@ -14,7 +14,7 @@ from n2n.process.einsums import backward, emitting, law_step, moving
 from n2n.process.elimination import Unresolved, long_run_law
 
 BUDGET = 2**30  # bytes
-ELIMINATED = 2**12  # joint states of a set up to which its law is found by elimination, within BUDGET
+ELIMINATED = 2**12  # joint states of a set up to which its law is computed by elimination, within BUDGET
 ITERATIONS = 2**12  # of the law of a larger set, at most
 ERROR = 1e-9  # largest sum of absolute errors of a law that was iterated
 
@@ -88,8 +88,8 @@ def _stationary(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray:
     every = moving(graph)
     law = np.ones([node.num_states for node in every])
     for nodes in _sets(graph):
-        found = _eliminated if _states_eliminated(nodes) <= ELIMINATED else _iterated
-        law *= found(graph, kernels, nodes).reshape(tuple(node.num_states if node in nodes else 1 for node in every))
+        law_of = _eliminated if _states_eliminated(nodes) <= ELIMINATED else _iterated
+        law *= law_of(graph, kernels, nodes).reshape(tuple(node.num_states if node in nodes else 1 for node in every))
     return law
 
 

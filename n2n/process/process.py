@@ -34,7 +34,7 @@ class Sample:
     Attributes:
         tokens: ``(batch, length)``, the observed states, in the smallest unsigned type;
             ``tokens[:, 0]`` is 0 if ``initial`` is "zero".
-        latents: ``{name: (batch, length)}``, the states of each latent node; empty if they were not asked for.
+        latents: ``{name: (batch, length)}``, the states of each latent node; empty if they were not requested.
     """
 
     tokens: np.ndarray
@@ -150,7 +150,7 @@ class Process:
     def of_sequence(self, index: int, *, split: Split = "train") -> Process:
         """The process that one sequence is drawn from: kernels of context nodes are those redrawn for it, now fixed.
 
-        Its own sequence ``index`` of that split is the same sequence. A filter on it is the oracle that was told the
+        Its own sequence ``index`` of that split is the same sequence. A filter on it is the oracle that knows the
         kernels; ``n2n.in_context_nll`` is the one that must learn them.
 
         Raises:
@@ -176,7 +176,7 @@ class Process:
             ValueError: an unknown start.
         """
         if initial == self.graph.initial:
-            return self  # which may have found its law already
+            return self  # its law may be computed already
         return Process(self.graph.model_copy(update={"initial": initial}), self.seed, given=self.kernels)
 
     def _context_keys(self, split: str) -> np.ndarray:

@@ -49,7 +49,7 @@ def compiled(function: F) -> F:
     """
     try:
         dispatcher = numba.njit(nogil=True, cache=True)(function)
-    except (RuntimeError, OSError):  # numba found no folder to cache in
+    except (RuntimeError, OSError):  # numba has no folder to cache in
         return numba.njit(nogil=True)(function)
     dispatcher._cache = TolerantCache(dispatcher._cache)
     return dispatcher
