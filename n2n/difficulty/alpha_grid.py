@@ -9,7 +9,7 @@ import pandas as pd
 
 from n2n.difficulty.calibration import several_seeds, with_alphas
 from n2n.difficulty.entropies import entropies_by_seed
-from n2n.graph.by_name import as_graph
+from n2n.graph.by_name import graph_of
 from n2n.graph.graph import Graph
 from n2n.oracle.checks import check_budget, check_fixed
 from n2n.utils.progress import track
@@ -49,7 +49,7 @@ def entropy_grid(
         ValueError: if the preset is unknown, the graph has no latent, kernels are redrawn for every sequence, a node
             rejects a concentration, or a number is out of range.
     """
-    graph, seeds = as_graph(graph), several_seeds("seeds", seeds)
+    graph, seeds = graph_of(graph), several_seeds("seeds", seeds)
     _check_grid(graph, sequences, length)
     cells = [(z, x, _with_both(graph, z, x)) for z, x in product(alphas_z, alphas_x)]  # validates all of them first
     if not cells:

@@ -18,7 +18,7 @@ from n2n.graph.by_name import graphs_by_name
 from n2n.graph.graph import Graph
 from n2n.oracle.checks import check_budget, check_fixed
 from n2n.utils.progress import track
-from n2n.utils.statistics import mean_and_error, mean_interval, student_quantile
+from n2n.utils.statistics import mean_and_error, mean_interval, t_interval
 from n2n.utils.strict import as_integer, as_positive, short_repr, unknown
 
 MIN_ALPHA, MAX_ALPHA = 1e-4, 1e3  # the concentrations between which the search runs
@@ -143,10 +143,8 @@ def _calibration(graph: Graph, alpha: float, length: int, seeds: Sequence[int], 
     if count == 1:
         return Calibration(graph, alpha, mean, math.nan, math.nan, (math.nan, math.nan), means)
     error = float(mean_and_error(means)[1])
-    half = (
-        student_quantile(count - 1) * math.sqrt(2) * error
-    )  # the mean of other processes has the same variance as this one
-    return Calibration(graph, alpha, mean, error, math.sqrt(count) * error, (mean - half, mean + half), means)
+    fresh = t_interval(mean, math.sqrt(2) * error, count)  # the mean of other processes has the same variance
+    return Calibration(graph, alpha, mean, error, math.sqrt(count) * error, fresh, means)
 
 
 def with_alphas(graph: Graph, alphas: Mapping[str, float]) -> Graph:

@@ -18,7 +18,7 @@ from n2n.graph.by_name import graphs_by_name
 from n2n.graph.graph import Graph
 from n2n.oracle.checks import check_fixed
 from n2n.process.process import Process
-from n2n.process.sampler import smallest_dtype
+from n2n.process.sampler_tables import smallest_dtype
 from n2n.utils.arrays import integers
 from n2n.utils.progress import track
 from n2n.utils.strict import Count, Ordered, as_integer

@@ -13,14 +13,13 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 
-from n2n.graph.graph import Graph
+from n2n.difficulty.markov import stationary
 from n2n.oracle.checks import check_fixed, check_process
 from n2n.process.einsums import BATCH, backward, emitting, law_step
 from n2n.process.initial_law import check_law, law_after_step, token_law
 from n2n.process.process import Process
 from n2n.utils.strict import as_integer
 
-Edge = tuple[str, str, int]  # (parent, child, lag)
 MAX_BYTES = 2**26  # bytes of the tables one step ahead that are stored at once, at most
 
 
@@ -50,7 +49,7 @@ def edge_information(process: Process, length: int | None = None) -> pd.DataFram
     """
     first, steps = first_law(process, length), 1 if length is None else length - 1
     names = process.graph.names
-    totals = dict.fromkeys(edges_with_lag(process.graph), 0.0)
+    totals = dict.fromkeys(process.graph.edges_with_lag, 0.0)
     for law in islice(laws(process, first, steps), 1, None):
         for parent, child, lag in totals:
             if not lag:  # parents precede children in the order, so the parent's states are the rows
@@ -63,25 +62,16 @@ def edge_information(process: Process, length: int | None = None) -> pd.DataFram
     return pd.DataFrame(rows, columns=["parent", "child", "lag", "information"])
 
 
-def edges_with_lag(graph: Graph) -> list[Edge]:
-    """Every edge of a graph, including the loops of nodes that see themselves, by child in topological order."""
-    edges = []
-    for node in graph.order:
-        edges += [(node.name, node.name, 1)] if node.sees_itself else []
-        edges += [(parent, node.name, int(parent == graph.observed.name)) for parent in node.parents]
-    return edges
-
-
 def first_law(process: Process, length: int | None) -> np.ndarray:
     """P(z_0, x_0), ``(n_1, .., n_K, V)`` in the graph's order; the stationary distribution if the length is None.
 
     Raises:
         ValueError: as ``edge_information``.
     """
+    if length is None:
+        return stationary(process).initial_law
     check_process(process)
     check_fixed(process.graph)
-    if length is None:
-        return process.with_initial("stationary").initial_law
     as_integer("length", length, 2)
     check_law(process.graph, "graph")
     if process.initial_law is not None:

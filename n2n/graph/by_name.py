@@ -46,9 +46,9 @@ def graphs_by_name(graphs: Iterable[Graph | str]) -> dict[str, Graph]:
     """Return graphs by name; the second graph is called ``"graph 2"`` if it has no name.
 
     Raises:
-        ValueError: if a preset is unknown, ``graphs`` is empty, or two graphs have the same name.
+        ValueError: if a preset is unknown, a value is no graph, ``graphs`` is empty, or two graphs have the same name.
     """
-    graphs = [as_graph(graph) for graph in graphs]
+    graphs = [graph_of(graph) for graph in graphs]
     names = [graph.name or f"graph {i}" for i, graph in enumerate(graphs, start=1)]
     if len(set(names)) < len(names) or not names:
         raise ValueError(f"saw graphs of the names {names}; at least one is needed, and no name twice")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 import numpy as np
 from pydantic import Field, model_validator
 
+from n2n.graph.node import Node
 from n2n.graph.presets import ALPHA_X, ALPHA_Z, NodeSpec
 from n2n.utils.strict import Count, NonNegative, Positive, Seed, Strict
 
@@ -194,6 +195,7 @@ class Families:
         return cls._of(Dag(**shape, num_states=num_states, vocab_size=vocab_size, **options))
 
     @classmethod
-    @abstractmethod
     def _of(cls, family: Family) -> Self:
         """Build the graph of a family."""
+        fields = family.graph_fields()
+        return cls(**fields | {"nodes": tuple(Node(**spec) for spec in fields["nodes"])})

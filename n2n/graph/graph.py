@@ -11,7 +11,7 @@ import networkx as nx
 from pydantic import model_validator
 
 from n2n.graph import yaml_layouts
-from n2n.graph.families import Families, Family
+from n2n.graph.families import Families
 from n2n.graph.networkx_io import node_specs
 from n2n.graph.node import Node
 from n2n.graph.presets import ALPHA_X, ALPHA_Z, PRESETS
@@ -38,7 +38,6 @@ class Graph(Families, YamlFiles, Strict):
     """
 
     positional: ClassVar[tuple[str, ...]] = ("nodes",)
-    node_type: ClassVar[type[Node]] = Node
 
     nodes: Ordered[Node]
     name: str = ""
@@ -63,14 +62,14 @@ class Graph(Families, YamlFiles, Strict):
             raise ValueError(
                 f"{observed[0]}: saw no parents; the observed node needs a latent parent or recurrent=True"
             )
-        self.check_vocabulary(observed[0], [name for name in names if name != observed[0]])
+        self._refuse_unknown_parents(observed[0], [name for name in names if name != observed[0]])
         self._refuse_cycle()
         if self.initial == "stationary" and self.context_nodes:
             redrawn = short_repr([node.name for node in self.context_nodes])
             raise ValueError(f"initial: 'stationary' needs fixed kernels; mode 'context' redraws those of {redrawn}")
         return self
 
-    def check_vocabulary(self, observed: str, latents: list[str]) -> None:
+    def _refuse_unknown_parents(self, observed: str, latents: list[str]) -> None:
         for parent, child in self.edges:
             if parent == child == observed:
                 raise ValueError(f"{child}: saw itself as a parent; recurrent=True lets it see its previous state")
@@ -116,6 +115,15 @@ class Graph(Families, YamlFiles, Strict):
     def edges(self) -> tuple[tuple[str, str], ...]:
         """Pairs (parent, child), grouped by child in the order of ``nodes``; edges from X reach the next time step."""
         return tuple((parent, node.name) for node in self.nodes for parent in node.parents)
+
+    @cached_property
+    def edges_with_lag(self) -> tuple[tuple[str, str, int], ...]:
+        """Triples (parent, child, lag) with the loops of nodes that see themselves, by child in topological order."""
+        edges = []
+        for node in self.order:
+            edges += [(node.name, node.name, 1)] if node.sees_itself else []
+            edges += [(parent, node.name, int(parent == self.observed.name)) for parent in node.parents]
+        return tuple(edges)
 
     @cached_property
     def observed(self) -> Node:
@@ -206,11 +214,6 @@ class Graph(Families, YamlFiles, Strict):
         return cls(
             nodes=nodes, **{field: digraph.graph[field] for field in ("name", "initial") if field in digraph.graph}
         )
-
-    @classmethod
-    def _of(cls, family: Family) -> Graph:
-        fields = family.graph_fields()
-        return cls(**fields | {"nodes": tuple(Node(**spec) for spec in fields["nodes"])})
 
     @classmethod
     def preset(cls, name: str, alpha_z: float = ALPHA_Z, alpha_x: float = ALPHA_X) -> Graph:

@@ -14,6 +14,7 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 
 from n2n.graph import yaml_marks
+from n2n.graph.node import Node
 from n2n.graph.older_nodes import OLDER
 from n2n.graph.yaml_layouts import GraphEntry, Wrong, choose, find, nodes_today
 from n2n.graph.yaml_marks import Faults, Page
@@ -28,14 +29,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 G = TypeVar("G", bound=Strict)
-N = TypeVar("N", bound=Strict)
 
 OTHERS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}  # YAML 1.1 or 1.2 does not read these as text
 HINT = "; Graph.from_yaml(path, name=...) takes one of them"
 
 
 class YamlFiles:
-    """Methods of ``Graph`` that read and write YAML; ``node_type`` is the class of a graph's nodes."""
+    """Methods of ``Graph`` that read and write YAML."""
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike, name: str | None = None) -> Self:
@@ -153,20 +153,20 @@ def _built(page: Page, entry: GraphEntry, graph: type[G]) -> G:
     ]
     if strange:
         raise Wrong(*strange)
-    nodes, routes = _nodes(entry, graph.node_type)
+    nodes, routes = _nodes(entry)
     try:
         return graph(**{"name": entry.title, **entry.fields, "nodes": nodes})
     except Refused as error:
         raise Wrong(*((_place(field, said, entry, routes), said) for field, said in error.wrong)) from None
 
 
-def _nodes(entry: GraphEntry, node: type[N]) -> tuple[list[N], dict[str, Route]]:
+def _nodes(entry: GraphEntry) -> tuple[list[Node], dict[str, Route]]:
     """Return the nodes, and the route of each node by its name."""
     nodes, routes = [], {}
     placed, wrong = nodes_today(entry)
     for route, fields, spelt in placed:
         try:
-            nodes.append(_node(route, fields, spelt, node))
+            nodes.append(_node(route, fields, spelt))
             routes[nodes[-1].name] = route
         except Wrong as error:
             wrong += error.args
@@ -175,13 +175,13 @@ def _nodes(entry: GraphEntry, node: type[N]) -> tuple[list[N], dict[str, Route]]
     return nodes, routes
 
 
-def _node(route: Route, fields: Any, spelt: dict[str, str], node: type[N]) -> N:
+def _node(route: Route, fields: Any, spelt: dict[str, str]) -> Node:
     if not isinstance(fields, Mapping):
         raise Wrong((route, f"saw {short_repr(fields)}; a node is a mapping with a name and num_states"))
-    allowed = [*node.model_fields, *OLDER]
+    allowed = [*Node.model_fields, *OLDER]
     wrong = [((*route, key), unknown("key", key, allowed)) for key in spelt.values() if key not in allowed]
     try:
-        built = node(**{field: value for field, value in fields.items() if field in node.model_fields})
+        built = Node(**{field: value for field, value in fields.items() if field in Node.model_fields})
     except Refused as error:
         for field, said in error.wrong:
             key = spelt.get(field, field)

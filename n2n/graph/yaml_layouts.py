@@ -65,7 +65,7 @@ def find(root: Any) -> list[GraphEntry]:
         Wrong: if a value under ``gssm`` or ``nodes`` is not a graph, or an entry next to it may belong to it.
     """
     entries = [graph for place in _under_gssm(root, ()) for graph in _at_gssm(*place)]
-    if isinstance(root, Mapping) and "nodes" in root:
+    if _holds_nodes(root):
         entries += _graphs((), {key: value for key, value in root.items() if key not in ASIDE}, "today's")
     return _named(entries or _elsewhere(root))
 
@@ -143,7 +143,7 @@ def _at_gssm(route: Route, value: Any) -> list[GraphEntry]:
 
 def _graphs(route: Route, value: Any, spelling: str) -> list[GraphEntry]:
     """Return the graphs in a value: nodes, a mapping with ``nodes``, or a mapping or list of these."""
-    if isinstance(value, Mapping) and "nodes" in value:
+    if _holds_nodes(value):
         fields = {key: given for key, given in value.items() if key != "nodes"}
         parts = _lists((*route, "nodes"), value["nodes"])
         return [GraphEntry(route if len(parts) == 1 else at, nodes, fields, spelling) for at, nodes in parts]

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from n2n.graph.yaml_marks import Faults, Page, read
-from n2n.utils import strict
 from n2n.utils.nested import check_nesting
-from n2n.utils.paths import checked_path, shorten, slug, truncate
-from n2n.utils.strict import MAX_REPR, short_repr
+from n2n.utils.paths import checked_path, slug, with_hash, with_hash_if_long
+from n2n.utils.strict import MAX_REPR, short_repr, shorten
 
 Point = dict[str, Any]
 
@@ -75,7 +74,7 @@ def parse_axis(text: str) -> tuple[str, list[Any]]:
     except Faults as error:
         message = error.args[0].partition(": ")[2]  # without the column, which counts the bracket added above
         raise ValueError(
-            f"grid: saw {short_repr(text)}, which is no list of values in YAML: {strict.shorten(message, MAX_REPR)}"
+            f"grid: saw {short_repr(text)}, which is no list of values in YAML: {shorten(message, MAX_REPR)}"
         ) from None
     return name, page.value
 
@@ -134,7 +133,7 @@ def _plain(i: int, point: Mapping[str, Any]) -> Point:
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"points: point {i}, {short_repr(dict(point))}, cannot be passed to a notebook: "
-            f"{strict.shorten(str(error), MAX_REPR)}"
+            f"{shorten(str(error), MAX_REPR)}"
         ) from None
 
 
@@ -172,7 +171,7 @@ def _name(parameters: Point) -> str:
     parts = [f"{name}={_slug(value)}" for name, value in parameters.items()]
     name = ",".join(parts) or "defaults"
     complete = all(_is_complete(value) for value in parameters.values())
-    add_hash = shorten if complete else truncate  # ``shorten`` adds one only if the name is too long
+    add_hash = with_hash_if_long if complete else with_hash
     return add_hash(name, MAX_NAME, _text(parameters))
 
 

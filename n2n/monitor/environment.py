@@ -9,8 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from n2n.utils.files import read_json
 
 SNAPSHOT = "snapshot.json"  # next to a copy of n2n: the state of git when the copy was made
@@ -19,6 +17,8 @@ _PACKAGES = ("n2n", "numpy", "numba", "networkx", "pydantic", "pandas", "plotly"
 
 def describe_environment(source: Path) -> dict[str, Any]:
     """Versions, hardware, and ``git_state(source)``."""
+    import torch  # here, because whoever only needs the state of git starts without it
+
     return {
         "python": platform.python_version(),
         "packages": {"torch": torch.__version__, **{name: _version(name) for name in _PACKAGES}},

@@ -12,6 +12,7 @@ from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.oracle.checks import MEMORY_BUDGET, check_budget, check_fixed, check_tokens, rows_at_once
 from n2n.oracle.emission import Emission
+from n2n.oracle.transition import spread
 from n2n.process.process import Process
 from n2n.utils.threads import torch_threads
 
@@ -99,10 +100,8 @@ class Move:
         i = names.index(node.name)
         position = {process.graph.observed.name: i + 3, **{name: k for k, name in enumerate(names)}}
         axes = [i + 1, *(position[parent] for parent in node.parents), i]  # axis of the table for each kernel axis
-        kernel, shape = torch.tensor(process.kernels[node.name], device=device, dtype=torch.float64), [1] * (i + 4)
-        for axis, size in zip(axes, kernel.shape, strict=True):
-            shape[axis] = size
-        table = kernel.permute(sorted(range(len(axes)), key=axes.__getitem__)).reshape(shape).log()
+        kernel = torch.tensor(process.kernels[node.name], device=device, dtype=torch.float64)
+        table = spread(kernel, axes, i + 4).log()
         return cls(table, (*sizes[:i], 1, sizes[i], prod(sizes[i + 1 :])), _pointer(node))
 
     def best(self, values: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,8 @@ def emission_row(process: Process, state: dict[str, int], x_before: int) -> np.n
 
 def sees_previous_token(process: Process) -> bool:
     """Whether the distribution of any node depends on ``x_{t-1}``."""
-    return process.graph.uses_previous_token
+    observed = process.graph.observed
+    return observed.recurrent or any(observed.name in node.parents for node in process.graph.latents)
 
 
 def flatten(process: Process) -> tuple[np.ndarray, np.ndarray]:

@@ -142,6 +142,14 @@ def _step(graph: Graph, kernels: dict[str, Tensor], group: tuple[int, ...]) -> B
     return Feedback(kernel.contiguous(), graph.latent_sizes, *feedback_step(graph, node))
 
 
+def spread(kernel: Tensor, axes: list[int], count: int) -> Tensor:
+    """A kernel with its axes at the positions ``axes`` among ``count`` axes; the others have size 1."""
+    shape = [1] * count
+    for axis, size in zip(axes, kernel.shape, strict=True):
+        shape[axis] = size
+    return kernel.permute(sorted(range(len(axes)), key=axes.__getitem__)).reshape(shape)
+
+
 def _block(graph: Graph, kernels: dict[str, Tensor], group: tuple[int, ...]) -> Block:
     """Multiply the group's kernels into a table ``(earlier latents, new states, previous states)`` of the group."""
     nodes, names = [graph.latents[k] for k in group], graph.latent_names
@@ -151,11 +159,7 @@ def _block(graph: Graph, kernels: dict[str, Tensor], group: tuple[int, ...]) -> 
         # axes of the table: the new states of all latents up to the group's last, then the group's previous states
         own = group[-1] + 1 + i
         axes = [own, *(names.index(name) for name in node.parents), group[i]]
-        shape = [1] * (len(outer) + 2 * len(inner))
-        for axis, size in zip(axes, kernels[node.name].shape, strict=True):
-            shape[axis] = size
-        order = sorted(range(len(axes)), key=axes.__getitem__)
-        table = table * kernels[node.name].permute(order).reshape(shape)
+        table = table * spread(kernels[node.name], axes, len(outer) + 2 * len(inner))
     states = prod(inner)
     if _outside(nodes):
         table = table.expand(*outer, *inner, *inner).reshape(-1, states, states)

@@ -24,8 +24,6 @@ def initial_law(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray |
 
     "uniform" draws each latent uniformly, and x_0 from X's kernel given them. An X that sees its own previous state has
     none at t = 0, and is uniform too. So is an X whose kernel is redrawn for every sequence, averaged over sequences.
-    (Where x_0 was drawn without regard to z_0, a seed gave another x_0. Its latents and its other tokens were the same,
-    unless a latent sees X.)
 
     "stationary" is a law that a step leaves as it is. Where there are several, it is the one that time averages tend to
     from a uniform start, for each set of nodes that depend on one another by itself: sets that no edge joins are

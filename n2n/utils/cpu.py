@@ -13,8 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numba
-
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt's parameters, from malloc.h
 MAX_KEPT = 2**25  # bytes of one allocation: the largest value that glibc allows
 KEPT = 2**30  # bytes of freed memory that stay with the process
@@ -47,6 +45,8 @@ def compiled(function: F) -> F:
 
     A damaged cache is emptied, and a cache that cannot be written is not used. Both give one warning.
     """
+    import numba  # here, because a launcher that only counts cores starts without it
+
     try:
         dispatcher = numba.njit(nogil=True, cache=True)(function)
     except (RuntimeError, OSError):  # numba has no folder to cache in

@@ -74,7 +74,7 @@ def folder_name(text: str, max_length: int = 80) -> str:
 
     The end of a longer name is replaced by a hash of the text.
     """
-    return shorten(slug(text.lstrip("-.")), max_length, text)
+    return with_hash_if_long(slug(text.lstrip("-.")), max_length, text)
 
 
 def slug(text: str) -> str:
@@ -82,12 +82,12 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]+", "-", text) or "-"
 
 
-def shorten(name: str, max_length: int, whole: str) -> str:
-    """``name`` if it has at most ``max_length`` characters, else as ``truncate``."""
-    return name if len(name) <= max_length else truncate(name, max_length, whole)
+def with_hash_if_long(name: str, max_length: int, whole: str) -> str:
+    """``name`` if it has at most ``max_length`` characters, else as ``with_hash``."""
+    return name if len(name) <= max_length else with_hash(name, max_length, whole)
 
 
-def truncate(name: str, max_length: int, whole: str) -> str:
+def with_hash(name: str, max_length: int, whole: str) -> str:
     """The beginning of a name and a hash of ``whole``: at most ``max_length`` characters."""
     return f"{name[: max_length - 9]}-{hashlib.sha256(whole.encode(errors='surrogatepass')).hexdigest()[:8]}"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -50,15 +50,14 @@ def announce(line: str, log: Callable[[str], None]) -> None:
     log(line)
 
 
-def track(items: Iterable[Item], unit: str, total: int | None = None) -> Iterator[Item]:
+def track(items: Collection[Item], unit: str) -> Iterator[Item]:
     """Iterate over items and show progress; a loop that ends within ``PERIOD`` shows nothing.
 
     Args:
         items: items to iterate over.
         unit: name of an item.
-        total: number of items, or an upper bound (None: ``len(items)``).
     """
-    with Progress(0, len(items) if total is None else total, unit=unit, delay=PERIOD) as progress:
+    with Progress(0, len(items), unit=unit, delay=PERIOD) as progress:
         for done, item in enumerate(items, start=1):
             yield item
             progress.update(done, {})

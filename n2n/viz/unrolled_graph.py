@@ -120,11 +120,9 @@ def _places(graph: Graph) -> dict[str, tuple[float, int]]:
 def _edges(graph: Graph, times: np.ndarray) -> dict:
     """All edges of these time steps, as one line with gaps."""
     place = _places(graph)
-    steps = [(node.name, node.name, 1) for node in graph.nodes if node.sees_itself]
-    steps += [(parent, child, lag) for parent, child, lag in graph.networkx().edges(data="lag")]
     x, y = [], []
     for t in times.tolist():
-        for parent, child, lag in steps:
+        for parent, child, lag in graph.edges_with_lag:
             if t - lag >= times[0]:
                 x += [round(t - lag + place[parent][0], 2), round(t + place[child][0], 2), None]
                 y += [place[parent][1], place[child][1], None]

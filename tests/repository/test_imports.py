@@ -85,6 +85,11 @@ def test_importing_n2n_is_cheap():
     assert not heavy & loaded_after("import n2n")
 
 
+def test_who_starts_local_jobs_loads_no_torch():
+    """It lives as long as its jobs, next to them."""
+    assert not {"torch", "numba"} & loaded_after("import n2n.launch.dispatcher")
+
+
 def test_figures_need_no_torch():
     loaded = loaded_after("import n2n; n2n.viz.draw_graph(n2n.Graph.preset('sparse'))")
     assert "plotly" in loaded
