@@ -10,8 +10,10 @@ import pandas as pd
 
 from n2n.analysis.agreement import mixing_by_lag
 from n2n.analysis.comparison import Comparison, by_position, summary
+from n2n.analysis.evaluation import held_out
 from n2n.analysis.held_out import HeldOut
 from n2n.analysis.mixing import token_mixing
+from n2n.analysis.of_runs import probe_data
 from n2n.analysis.probes import ProbeData, variance_explained
 from n2n.models.lm import LanguageModel
 from n2n.runs.run import Run
@@ -65,23 +67,22 @@ def trace(run: Run, steps: Sequence[int], sequences: int) -> Dynamics:
     config = run.config
     if not len(steps):
         raise ValueError("steps: saw none; at least one is needed, such as those of n2n.dynamics.spread")
-    probe_data = ProbeData(config.process, sequences, config.seq_len - 1)
-    data = HeldOut(config.process, sequences, config.seq_len)
+    probed, data = probe_data(run, sequences), held_out(config, sequences=sequences)
     rows = [
-        _at(step, run.model(step) if step else config.build_model(), probe_data, data)
+        _at(step, run.model(step) if step else config.build_model(), probed, data)
         for step in track(steps, "checkpoint")
     ]
     tables = [pd.concat(parts, ignore_index=True) for parts in zip(*rows, strict=True)]
     return Dynamics(list(steps), *tables)
 
 
-def _at(step: int, model: LanguageModel, probe_data: ProbeData, data: HeldOut) -> list[pd.DataFrame]:
+def _at(step: int, model: LanguageModel, probed: ProbeData, data: HeldOut) -> list[pd.DataFrame]:
     comparison = Comparison(data, {"model": model})
-    stream = probe_data.residual(model)
+    stream = probed.residual(model)
     tables = [
         summary(comparison)[["excess_loss", "low", "high"]],
         by_position(comparison).drop(columns=["model", "tokens"]),
-        pd.concat([variance_explained(probe_data, part).assign(layer=layer) for layer, part in enumerate(stream)]),
+        pd.concat([variance_explained(probed, part).assign(layer=layer) for layer, part in enumerate(stream)]),
         mixing_by_lag(token_mixing(model, data.tokens)),
     ]
     return [table.assign(step=step) for table in tables]

@@ -47,7 +47,8 @@ class Evaluation:
 def held_out(config: TrainConfig, split: Split = "test", sequences: int | None = None) -> HeldOut:
     """The sequences that a run's models are evaluated on; ``sequences`` replaces the configuration's number."""
     train_sequences = sequences_seen(config, config.steps)
-    return HeldOut(config.process, sequences or config.eval_sequences, config.seq_len, split, train_sequences)
+    count = config.eval_sequences if sequences is None else sequences
+    return HeldOut(config.process, count, config.seq_len, split, train_sequences)
 
 
 def sequences_seen(config: TrainConfig, steps: int) -> int:

@@ -46,13 +46,15 @@ class HeldOut:
 
     @cached_property
     def sample(self) -> Sample:
-        """``sample.tokens (sequences, length)`` and ``sample.latents``."""
+        """``sample.tokens (sequences, length)`` and ``sample.latents``, the true states."""
         return self.process.sample(self.sequences, length=self.length, split=self.split)
 
     @cached_property
     def tokens(self) -> np.ndarray:
         """``(sequences, length)``, int64."""
-        return self.sample.tokens.astype(np.int64)
+        # drawn apart: most uses need no true states, which would take a multiple of the memory
+        sample = self.process.sample(self.sequences, length=self.length, split=self.split, latents=False)
+        return sample.tokens.astype(np.int64)
 
     @cached_property
     def states(self) -> dict[str, np.ndarray]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from n2n.analysis import evaluation
 from n2n.analysis.comparison import Comparison
-from n2n.analysis.held_out import HeldOut
 from n2n.analysis.probes import ProbeData
 from n2n.config.train_config import TrainConfig
 from n2n.runs.run import Run, labels
@@ -30,7 +29,7 @@ def compare(runs: list[Run], sequences: int, step: int | None = None) -> Compari
     if len(set(names)) < len(runs):
         raise ValueError(f"runs: saw folders of the same names, {names}; rename one of them")
     models = {name: run.model(step) for name, run in zip(names, runs, strict=True)}
-    return Comparison(HeldOut(first.config.process, sequences, first.config.seq_len), models)
+    return Comparison(evaluation.held_out(first.config, sequences=sequences), models)
 
 
 def task_difference(name: str, first_name: str, config: TrainConfig, first: TrainConfig) -> str:

@@ -19,7 +19,7 @@ from n2n.graph.older_nodes import OLDER
 from n2n.graph.yaml_layouts import GraphEntry, Wrong, choose, find, nodes_today
 from n2n.graph.yaml_marks import Faults, Page
 from n2n.graph.yaml_schema import TAG
-from n2n.utils.files import write_atomic
+from n2n.utils.files import write_text
 from n2n.utils.nested import Route
 from n2n.utils.paths import checked_path
 from n2n.utils.strict import Refused, Strict, short_repr, unknown
@@ -95,7 +95,7 @@ def _write(fields: dict[str, Any], path: Path | None) -> str:
     if path is not None:
         if not path.parent.is_dir():
             raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
-        write_atomic(path, lambda file: file.write(text.encode()))
+        write_text(path, text)
     return text
 
 

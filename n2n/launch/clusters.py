@@ -183,7 +183,9 @@ class Local:
             raise ValueError("this machine cannot provide these resources:\n" + "\n".join(errors))
         gpus = min(1, limits["gpus"]) if requested.gpus is None else requested.gpus
         cpus = requested.cpus or 1
-        slots = min(limits["cpus"] // cpus, limits["gpus"] // gpus if gpus else FOREVER)
+        slots = limits["cpus"] // cpus
+        if gpus:
+            slots = min(slots, limits["gpus"] // gpus)
         max_parallel = min(requested.max_parallel or slots, slots)
         return requested.model_copy(update={"gpus": gpus, "cpus": cpus, "max_parallel": max_parallel})
 

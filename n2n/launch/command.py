@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from n2n.launch.clusters import Slurm
-from n2n.launch.point_states import count_states
 from n2n.launch.points import Point, cross, grid, parse_axis, read_points
 from n2n.launch.resources import Resources
 from n2n.launch.submission import Jobs, Plan, load, plan
+from n2n.runs.run_table import count_states
 from n2n.utils.strict import nearest_name
 
 VERBS = ("status", "cancel", "resubmit")
@@ -128,6 +128,6 @@ def _describe(planned: Plan) -> None:
 
 def _print_table(jobs: Jobs) -> None:
     table = jobs.table()
-    print(count_states(table))
+    print(count_states(table["state"]))
     with pd.option_context("display.width", 250, "display.max_rows", None, "display.max_colwidth", 80):
         print(table.to_string(na_rep="", float_format="{:.4f}".format))

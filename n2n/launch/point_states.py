@@ -11,6 +11,7 @@ import pandas as pd
 from n2n.launch.clusters import WAITING, Cluster, Live
 from n2n.launch.sweep import LOGS, UNFINISHED, Sweep
 from n2n.runs.point import PointReader
+from n2n.runs.run_table import count_states
 from n2n.utils.files import tail
 from n2n.utils.progress import in_watched_notebook, print_line
 
@@ -87,6 +88,8 @@ def _progress(point: PointReader, running: bool) -> dict[str, Any]:
 
 
 def _excess_loss(point: PointReader) -> float | None:
+    if point.last_evaluation is None:
+        return None
     if point.last_evaluation:
         return point.number(point.folder.evaluations_path, point.last_evaluation, "excess_loss")
     return point.number(point.folder.metrics_path, point.last_metrics, "excess_loss")
@@ -136,11 +139,6 @@ def _last_line(error: Any) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def count_states(table: pd.DataFrame) -> str:
-    """Return the number of points in each state as text, such as ``"2 done, 1 running"``."""
-    return ", ".join(f"{count} {state}" for state, count in table["state"].value_counts().items())
-
-
 class Watcher:
     """Shows a sweep's table, again and again while it changes."""
 
@@ -152,9 +150,9 @@ class Watcher:
         """Show a table of ``point_states``."""
         if in_watched_notebook():
             self._draw(table)
-        elif count_states(table) != self._last_counts:
-            self._last_counts = count_states(table)
-            print_line(self._last_counts)
+        elif (counts := count_states(table["state"])) != self._last_counts:
+            self._last_counts = counts
+            print_line(counts)
 
     def _draw(self, table: pd.DataFrame) -> None:
         from IPython.display import display

@@ -15,12 +15,13 @@ import pandas as pd
 from n2n.launch.clusters import CLUSTERS, Cluster, cluster_by_name
 from n2n.launch.job import CANCELLED
 from n2n.launch.notebooks import Notebook
-from n2n.launch.point_states import ENDED, Watcher, count_states, point_states
+from n2n.launch.point_states import ENDED, Watcher, point_states
 from n2n.launch.points import Point, point_identity, points_by_name
 from n2n.launch.resources import Resources
 from n2n.launch.sweep import CODE, UNFINISHED, Sweep, check_folder, point_differences, sweep_path, take_snapshot
 from n2n.runs.folder import RunFolder
 from n2n.runs.paths import SWEEP
+from n2n.runs.run_table import count_states
 from n2n.utils.files import making_folder, write_json
 from n2n.utils.lock import locked
 from n2n.utils.strict import short_repr
@@ -68,7 +69,9 @@ class Jobs:
             if table["state"].isin(ENDED).all():
                 return table
             if end is not None and time.monotonic() > end:
-                raise TimeoutError(f"{self.path.name} is not finished after {seconds:g} s: {count_states(table)}")
+                raise TimeoutError(
+                    f"{self.path.name} is not finished after {seconds:g} s: {count_states(table['state'])}"
+                )
             time.sleep(PERIOD)
 
     def cancel(self) -> pd.DataFrame:

@@ -47,21 +47,21 @@ def write_status(path: Path, state: str, step: int, steps: int, error: str | Non
     write_json(path, status)
 
 
-def read_status(path: Path, locks: Sequence[Path]) -> dict[str, Any]:
-    """A run's status; empty if there is none. Nothing is written.
+def current_status(status: dict[str, Any], path: Path, locks: Sequence[Path]) -> dict[str, Any]:
+    """The present status of a run whose file was read a moment ago; empty if that was. Nothing is written.
 
     The state of a run that was running becomes ``"killed"`` if none of its locks is held and its process is gone.
     Some file systems do not share locks between hosts, so that a run on another host keeps its state.
 
     Args:
+        status: content of the file; empty if there is none.
         path: the file.
         locks: files that the run's processes keep locked.
     """
-    status = read_object_or_empty(path)
     if status.get("state") != "running" or _is_alive(status, locks):
         return status
-    if read_object_or_empty(path) != status:  # the run ended, or another one began, between the two reads
-        return read_status(path, locks)
+    if (later := read_object_or_empty(path)) != status:  # the run ended, or another one began, between the two reads
+        return current_status(later, path, locks)
     return {**status, "state": "killed"}
 
 

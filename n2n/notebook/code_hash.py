@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-# Packages whose code determines the files of a run. Training also imports viz and runs, which only read such files.
+# Packages whose code determines the files of a run. Training also imports viz, which only reads such files.
 PACKAGES = ("analysis", "config", "data", "difficulty", "graph", "models", "monitor", "oracle", "process", "training")
-PACKAGES += ("utils",)
+PACKAGES += ("runs", "utils")
 
 
 def code_hash(source: Path) -> str:

@@ -15,7 +15,6 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, model_validator
 
-from n2n import runs
 from n2n.config.train_config import TrainConfig
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
@@ -23,6 +22,7 @@ from n2n.notebook.code_hash import code_hash
 from n2n.runs.folder import RunFolder
 from n2n.runs.paths import root, sweep_folder
 from n2n.runs.run import Run
+from n2n.runs.run_table import read_points
 from n2n.sweeps.results import SweepResults, read_folder
 from n2n.training.trainer import train
 from n2n.utils.configuration import Configuration
@@ -221,7 +221,7 @@ def check_sweep_name(name: str) -> str:
         ValueError: if there is no such sweep, or it has no runs.
     """
     if _check_example_sweep(name) != SWEEP:
-        runs.table(name)
+        read_points(sweep_folder(name))
     return name
 
 

@@ -12,10 +12,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from n2n.runs.run_table import RESULTS, count_states
 from n2n.sweeps.equal_size import EqualSize
 from n2n.sweeps.results import SweepResults
 from n2n.sweeps.scaling_laws import Scaling
-from n2n.utils.files import remove_unfinished, write_atomic
+from n2n.utils.files import remove_unfinished, write_text
 from n2n.utils.paths import checked_path
 from n2n.viz.sweeps import LABELS, equal_size, excess_by_run, scaling_law
 
@@ -31,7 +32,6 @@ table { border-collapse: collapse; font-size: 0.9em; }
 th, td { border: 0; border-bottom: 1px solid var(--rule); padding: 0.25em 0.7em; text-align: right; }
 th { text-align: left; } td:last-child { text-align: left; }
 """
-EVALUATIONS = ["parameters", "cross_entropy", "oracle_nll", "excess_loss", "excess_standard_error", "bigram", "unigram"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,23 +76,22 @@ def write_report(results: SweepResults, scaling: Mapping[str, Scaling], equal: E
     tables = {"runs": results.table.reset_index(), "unfinished": results.unfinished.reset_index(), "fits": fits}
     tables |= {"evaluations": results.evaluations, "equal_size": equal.table}
     for name, table in tables.items():
-        _write(place / f"{name}.csv", table.to_csv(index=False))
-    _write(place / PLOTLY, get_plotlyjs())
+        write_text(place / f"{name}.csv", table.to_csv(index=False))
+    write_text(place / PLOTLY, get_plotlyjs())
     page = place / PAGE
-    _write(page, page_of(f"Sweep {results.path.name}", _parts(results, scaling, equal, fits)))
+    write_text(page, page_of(f"Sweep {results.path.name}", _parts(results, scaling, equal, fits)))
     return page
 
 
 def _parts(results: SweepResults, scaling: Mapping[str, Scaling], equal: EqualSize, fits: pd.DataFrame) -> list[Part]:
-    states = ", ".join(f"{count} {state}" for state, count in results.states.items())
-    counts = f"{len(results.table)} runs: {states}."
+    counts = f"{len(results.table)} runs: {count_states(results.table['state'])}."
     if results.unfinished.empty:
         parts = [Part("Runs", f"{counts} All are finished and evaluated.")]
     else:
         parts = [Part("Runs", f"{counts} {UNFINISHED}", results.unfinished)]
     overview = "Last held-out evaluation of each run, with 95% intervals over sequences. The oracle is at 0."
     parts.append(Part("Excess loss of each run", overview, excess_by_run(results.table)))
-    columns = ["state", "arch", *(name for name in EVALUATIONS if name in results.table)]
+    columns = ["state", "arch", *(name for name in RESULTS[1:] if name in results.table)]
     parts.append(Part("In numbers", "Losses in nats per token.", _numbers(results.table[columns])))
     for axis, fitted in scaling.items():
         parts.append(Part(f"Against {LABELS[axis][0]}", LAWS[axis], scaling_law(fitted)))
@@ -146,7 +145,3 @@ def _section(part: Part, name: str) -> str:
         options = {"include_plotlyjs": False, "full_html": False, "div_id": name, "config": {"responsive": True}}
         content = part.content.to_html(**options)
     return f"<section><h2>{html.escape(part.heading)}</h2><p>{html.escape(part.text)}</p>{content}</section>"
-
-
-def _write(path: Path, text: str) -> None:
-    write_atomic(path, lambda file: file.write(text.encode()))

@@ -16,7 +16,7 @@ import nbformat
 import papermill
 from nbformat import NotebookNode
 
-from n2n.utils.files import write_atomic
+from n2n.utils.files import write_text
 
 MAX_BYTES = 300_000  # size of a notebook with its outputs
 IGNORED = "NBVAL_IGNORE_OUTPUT"  # marks a cell whose outputs no test compares
@@ -79,7 +79,7 @@ def _write(path: Path, notebook: NotebookNode) -> None:
             f"{path}: {len(text.encode()):,} bytes with its outputs, over {MAX_BYTES:,}; the largest cell is "
             f"{sizes[max(sizes)]}, from 0. The file was not changed"
         )
-    write_atomic(path, lambda file: file.write(text.encode()))
+    write_text(path, text)
 
 
 VERBS: dict[str, Callable[[Path], None]] = {"refresh": refresh, "clear": clear}

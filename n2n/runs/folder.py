@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import pandas as pd
 
 from n2n.monitor.columns import read_columns
-from n2n.monitor.status import read_status
+from n2n.monitor.status import current_status
 from n2n.utils.files import read_object_or_empty
 from n2n.utils.rows import read_rows
+from n2n.utils.statistics import t_interval
 
 CONFIG = "config.json"
 JOB = "job.json"  # written by a cluster job, next to the run that it trains
@@ -105,7 +107,11 @@ class RunFolder:
 
     def read_status(self) -> dict[str, Any]:
         """The run's status, with state ``"killed"`` if its process is gone; empty if there is none."""
-        return read_status(self.status_path, [self.path / TRAINING_LOCK, self.path / LAUNCH_LOCK])
+        return self.current_status(read_object_or_empty(self.status_path))
+
+    def current_status(self, status: dict[str, Any]) -> dict[str, Any]:
+        """A status as it was read, with state ``"killed"`` if it says running and its process is gone."""
+        return current_status(status, self.status_path, [self.path / TRAINING_LOCK, self.path / LAUNCH_LOCK])
 
     def read_job(self) -> dict[str, Any]:
         """The status of the cluster job; empty if there is none."""
@@ -143,3 +149,8 @@ class RunFolder:
     def last_step(self) -> int:
         """The newest step with a checkpoint; 0 if there is none."""
         return max(self.steps, default=0)
+
+
+def excess_interval(evaluation: Mapping[str, Any]) -> tuple[float, float]:
+    """95% interval of an evaluation's excess loss over its held-out sequences, nats per token (``t_interval``)."""
+    return t_interval(evaluation["excess_loss"], evaluation["excess_standard_error"], evaluation["sequences"])

@@ -39,13 +39,13 @@ class PointReader:
     @property
     def error(self) -> str:
         """The damage so far; without damage, the error of the run or of its job; empty if there is none."""
-        errors = (self.damage, self.status.get("error"), self.job.get("error"))
-        return next((error for error in errors if isinstance(error, str) and error), "")
+        reported = (self.status.get("error"), self.job.get("error"))  # reading them may find damage
+        return next((error for error in (self.damage, *reported) if isinstance(error, str) and error), "")
 
     @cached_property
     def state(self) -> str:
         """State of the run; without a run, state of the job; ``"missing"`` without either."""
-        return self.folder.read_status().get("state") or self.job.get("state") or "missing"
+        return self.folder.current_status(self.status).get("state") or self.job.get("state") or "missing"
 
     @cached_property
     def job(self) -> dict[str, Any]:
@@ -77,9 +77,9 @@ class PointReader:
         return self._read(self.folder.evaluations_path, lambda path: self.folder.read_evaluations()) or []
 
     @cached_property
-    def last_evaluation(self) -> dict[str, Any]:
-        """The last held-out evaluation; earlier ones are not read."""
-        return self._read(self.folder.evaluations_path, last_row) or {}
+    def last_evaluation(self) -> dict[str, Any] | None:
+        """The last held-out evaluation, empty if there is none, None if it is damaged; earlier ones are not read."""
+        return self._read(self.folder.evaluations_path, lambda path: last_row(path) or {})
 
     @cached_property
     def last_metrics(self) -> dict[str, Any]:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from n2n.runs.folder import CONFIG, RunFolder
+from n2n.runs.folder import CONFIG, RunFolder, excess_interval
 from n2n.utils.files import read_object
 from n2n.utils.paths import checked_path
-from n2n.utils.statistics import t_interval
 from n2n.utils.strict import Refused
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ class Run:
     def summary(self) -> pd.DataFrame:
         """The run in a dozen numbers with units, one a row; the interval is Student's t over held-out sequences."""
         last, metrics = self.evaluation, self.metrics
-        low, high = t_interval(last["excess_loss"], last["excess_standard_error"], last["sequences"])
+        low, high = excess_interval(last)
         rows = [
             ("parameters", last["parameters"], ""),
             ("tokens seen", last["step"] * self.config.tokens_per_step, "tokens"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from n2n.runs.folder import CONFIG
+from n2n.runs.folder import CONFIG, excess_interval
 from n2n.runs.paths import SWEEP, sweep_folder
 from n2n.runs.point import PointReader
 from n2n.utils.files import read_object
@@ -38,7 +38,8 @@ def table(name: str | os.PathLike) -> pd.DataFrame:
         has the state of its job, else ``"missing"``; the state is ``"damaged"`` if ``config.json`` holds no
         configuration. ``step`` is the saved step. The fields of the configuration follow as they were written; a point
         without a run has those that the sweep sets. Then come the results of the last evaluation: losses in nats per
-        token with their standard error, and the number of parameters. ``error`` names a damaged file.
+        token with their standard error, ``low`` to ``high``, the 95% interval of the excess loss over held-out
+        sequences, and the number of parameters. ``error`` names a damaged file.
 
     Raises:
         ValueError: if there is no such folder, if it holds no runs, or if its ``sweep.json`` is damaged.
@@ -66,6 +67,11 @@ def point_table(points: Mapping[str, PointReader]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
 
 
+def count_states(states: pd.Series) -> str:
+    """The number of runs in each state as text, such as ``"2 done, 1 running"``."""
+    return ", ".join(f"{count} {state}" for state, count in states.value_counts().items())
+
+
 def _parameters(path: Path) -> dict[str, dict[str, Any]]:
     """Parameters of each point of a sweep; empty for a folder of runs that were not submitted together."""
     try:
@@ -88,4 +94,6 @@ def _row(point: PointReader) -> dict[str, Any]:
     row = {"state": point.state, "step": point.status.get("step"), **point.run_config, "graph": graph}
     evaluation = (point.evaluations or [{}])[-1]
     row |= {name: evaluation[name] for name in RESULTS if name in evaluation}
+    if {"excess_loss", "excess_standard_error", "sequences"} <= evaluation.keys():
+        row["low"], row["high"] = excess_interval(evaluation)
     return {**row, "error": point.damage} if point.damage else row

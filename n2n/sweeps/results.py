@@ -14,9 +14,9 @@ import pandas as pd
 
 from n2n import models, runs
 from n2n.models.sizes import BACKWARD, forward_flops
+from n2n.runs.folder import excess_interval
 from n2n.runs.point import PointReader
-from n2n.runs.run_table import point_table, read_points
-from n2n.utils.statistics import t_interval
+from n2n.runs.run_table import count_states, point_table, read_points
 
 MAX_ERROR = 200  # characters of an error's last line
 MODEL_FIELDS = ("arch", "dim", "layers", "heads", "model_options")
@@ -76,8 +76,7 @@ def read_folder(name: str | os.PathLike) -> SweepResults:
     table = point_table(points).assign(task=list(tasks.values()))
     rows = {name: _evaluations(point, tasks[name]) for name, point in points.items()}
     if not any(rows.values()):
-        states = ", ".join(f"{count} {state}" for state, count in table["state"].value_counts().items())
-        raise ValueError(f"{folder}: none of its runs was evaluated yet ({states})")
+        raise ValueError(f"{folder}: none of its runs was evaluated yet ({count_states(table['state'])})")
     evaluations = pd.DataFrame([row for point_rows in rows.values() for row in point_rows], columns=COLUMNS)
     summaries = {name: _summary(point, table.loc[name, "state"], len(rows[name])) for name, point in points.items()}
     unfinished = {name: row for name, row in summaries.items() if row["state"] != "done" or not row["evaluations"]}
@@ -119,7 +118,7 @@ def _evaluations(point: PointReader, task: str) -> list[dict[str, Any]]:
 
 def _losses(row: dict[str, Any]) -> dict[str, Any]:
     names = ("split", "step", "parameters", "excess_loss", "excess_standard_error")
-    low, high = t_interval(row["excess_loss"], row["excess_standard_error"], row["sequences"])
+    low, high = excess_interval(row)
     return {**{name: row[name] for name in names}, "low": low, "high": high}
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from n2n.runs.run_table import count_states
 from n2n.sweeps.line_fit import MIN_RUNS, MIN_SIZES, Line, fit_line
 from n2n.sweeps.results import SweepResults
 from n2n.utils.strict import as_integer, unknown
@@ -133,9 +134,8 @@ def absent(
     """Groups without a point, each with a note on the states of its runs."""
     where = "" if tokens is None else f" after {tokens:,} tokens"
     for group in sorted(set(names) - set(points["group"])):
-        states = results.table.loc[names.index[names == group], "state"].value_counts()
-        counts = ", ".join(f"{count} {state}" for state, count in states.items())
-        yield group, f"no point{where}, runs: {counts}"
+        states = results.table.loc[names.index[names == group], "state"]
+        yield group, f"no point{where}, runs: {count_states(states)}"
 
 
 def at_end(results: SweepResults) -> tuple[pd.DataFrame, int]:

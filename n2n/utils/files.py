@@ -114,9 +114,14 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, in one step."""
+    write_atomic(path, lambda file: file.write(text.encode()))
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a value to a JSON file, in one step."""
-    write_atomic(path, lambda file: file.write((json.dumps(value, indent=2, allow_nan=False) + "\n").encode()))
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -7,13 +7,13 @@ import plotly.graph_objects as go
 
 from n2n.viz.style import (
     BASELINE,
-    ENDS,
     EXCESS,
     GRID,
     ORACLE,
     add_band,
     add_oracle_at_zero,
     bars,
+    ends,
     figure,
     lines,
     log_foot,
@@ -36,13 +36,11 @@ def excess_along(table: pd.DataFrame, column: str, label: str, title: str) -> go
         rows = table[table["model"] == model]
         add_band(fig, rows[column], rows["low"].round(4), rows["high"].round(4), line["color"])
         fig.add_scatter(
-            x=rows[column].tolist(),
-            y=rows["excess_loss"].tolist(),
-            customdata=_columns(rows, "low", "high"),
+            **_points(rows, column),
             mode="lines",
             name=plain(model),
             line=line,
-            hovertemplate=f"{plain(model)}, {plain(label)} %{{x}}<br>%{{y:.3f}} {ENDS}",
+            hovertemplate=f"{plain(model)}, {plain(label)} %{{x}}<br>%{{y:.3f}} {ends()}",
         )
     add_oracle_at_zero(fig)
     return fig
@@ -73,7 +71,7 @@ def excess_by_state(table: pd.DataFrame, latent: str, title: str) -> go.Figure:
             name=plain(model),
             marker={"color": line["color"], "size": 9},
             error_y=_bars(rows),
-            hovertemplate=f"{state} %{{customdata[2]}}, %{{customdata[3]:,}} tokens<br>%{{y:.3f}} {ENDS}",
+            hovertemplate=f"{state} %{{customdata[2]}}, %{{customdata[3]:,}} tokens<br>%{{y:.3f}} {ends()}",
         )
     add_oracle_at_zero(fig)
     names = [f"{state}<br>{share[state]:.1%}" for state in states]
@@ -124,14 +122,12 @@ def _add_ngrams(fig: go.Figure, rows: pd.DataFrame, name: str, dash: str) -> Non
     if rows.empty:
         return
     fig.add_scatter(
-        x=rows["order"].tolist(),
-        y=rows["excess_loss"].tolist(),
-        customdata=_columns(rows, "low", "high"),
+        **_points(rows, "order"),
         mode="lines+markers",
         name=name,
         line={"color": BASELINE, "width": 2, "dash": dash},
         error_y=_bars(rows),
-        hovertemplate=f"{name}, order %{{x}}<br>%{{y:.4f}} {ENDS}",
+        hovertemplate=f"{name}, order %{{x}}<br>%{{y:.4f}} {ends()}",
     )
 
 
@@ -162,14 +158,12 @@ def reliability_diagram(table: pd.DataFrame, title: str) -> go.Figure:
 def _add_reliability(fig: go.Figure, table: pd.DataFrame, name: str, line: dict, foot: float) -> None:
     rows, never = table[table["observed"] > 0], table[table["observed"] == 0]
     fig.add_scatter(
-        x=rows["predicted"].tolist(),
-        y=rows["observed"].tolist(),
-        customdata=_columns(rows, "low", "high"),
+        **_points(rows, "predicted", "observed"),
         mode="lines+markers",
         name=name,
         line=line,
         error_y=_bars(rows.assign(low=rows["low"].clip(lower=foot)), "observed", 1),
-        hovertemplate=f"{name}, predicted %{{x:.3g}}, observed %{{y:.3g}}<br>{ENDS}".replace(":.3f", ":.3g"),
+        hovertemplate=f"{name}, predicted %{{x:.3g}}, observed %{{y:.3g}}<br>{ends('.3g')}",
     )
     fig.add_scatter(
         x=never["predicted"].tolist(),
@@ -179,6 +173,10 @@ def _add_reliability(fig: go.Figure, table: pd.DataFrame, name: str, line: dict,
         marker={"symbol": "triangle-down-open", "color": line["color"]},
         hovertemplate=f"{name}, predicted %{{x:.3g}}, never observed, at most %{{y:.3g}}<extra></extra>",
     )
+
+
+def _points(rows: pd.DataFrame, x: str, y: str = "excess_loss") -> dict:
+    return {"x": rows[x].tolist(), "y": rows[y].tolist(), "customdata": _columns(rows, "low", "high")}
 
 
 def _columns(rows: pd.DataFrame, *names: str) -> list[list]:

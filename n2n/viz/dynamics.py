@@ -176,10 +176,9 @@ def _controls(dynamics: Dynamics) -> dict:
     steps = [{"label": str(s), "method": "animate", "args": [[str(s)], at_once]} for s in dynamics.steps]
     slider = {"steps": steps, "active": len(steps) - 1, "currentvalue": {"prefix": "step "}, "x": 0.0, "len": 1.0}
     play = {"frame": {"duration": _FRAME_MS, "redraw": False}, "transition": {"duration": 0}, "fromcurrent": True}
-    pause = {**at_once, "frame": {"duration": 0, "redraw": False}}
     buttons = [
         {"label": "▶", "method": "animate", "args": [None, play]},
-        {"label": "❚❚", "method": "animate", "args": [[None], pause]},
+        {"label": "❚❚", "method": "animate", "args": [[None], at_once]},
     ]
     menu = {"type": "buttons", "direction": "left", "buttons": buttons, "x": 1.0, "y": 1.12, "xanchor": "right"}
     return {

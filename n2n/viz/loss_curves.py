@@ -83,9 +83,10 @@ def _one_curve(run: Run) -> go.Figure:
     fig = figure(f"{_name(run)}: loss on each logged training batch", "step", f"loss, {NATS}")
     for column, name, colour in (("loss", run.config.arch, MODEL), ("oracle_nll", "oracle", ORACLE)):
         _add_line(fig, rows, column, name, {"color": colour, "width": 2})
-    for baseline in ("unigram", "bigram") if run.evaluations else ():
+    last = (run.evaluations or [{}])[-1]
+    for baseline in ("unigram", "bigram") if last else ():
         line, label = {"color": BASELINE, "dash": "dot", "width": 1.5}, {"text": baseline, "font": {"color": BASELINE}}
-        fig.add_hline(run.evaluation[baseline], line=line, annotation=label, annotation_position="top right")
+        fig.add_hline(last[baseline], line=line, annotation=label, annotation_position="top right")
     return fig
 
 

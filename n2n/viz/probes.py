@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from n2n.utils.strict import unknown
-from n2n.viz.style import BASELINE, ENDS, GRID, ORACLE, TEMPLATE, add_band, bars, layer_name, lines, plain
+from n2n.viz.style import BASELINE, GRID, ORACLE, TEMPLATE, add_band, bars, ends, layer_name, lines, plain
 
 MEASURES = {"r2": ("R²", 1.0), "kl": ("KL, nats", 0.0)}  # axis label and the oracle's value
 _ACROSS = 4  # panels in a row
@@ -91,7 +91,7 @@ def _line(rows: pd.DataFrame, measure: str, layers: list[int]) -> dict:
         "error_y": bars(high - value, value - low, 1),
         "customdata": [[*ends, layer_name(layer)] for *ends, layer in zip(low, high, rows["layer"], strict=True)],
         "mode": "lines+markers",
-        "hovertemplate": f"{source}, %{{customdata[2]}}: %{{y:.3f}} " + ENDS,
+        "hovertemplate": f"{source}, %{{customdata[2]}}: %{{y:.3f}} " + ends(),
         **name,
     }
 

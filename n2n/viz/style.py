@@ -9,7 +9,6 @@ import plotly.graph_objects as go
 
 NATS = "nats per token"
 EXCESS = f"excess loss, {NATS}"
-ENDS = "(%{customdata[0]:.3f} to %{customdata[1]:.3f})<extra></extra>"  # an interval in hover text
 
 # Okabe and Ito's palette, which colour-blind readers can distinguish (jfly.uni-koeln.de/color, 2008).
 MODEL, ORACLE, BASELINE, ACCENT = "#0072B2", "#D55E00", "#7F7F7F", "#009E73"
@@ -42,6 +41,11 @@ TEMPLATE = go.layout.Template(
 
 
 MAX_POINTS = 2000  # points of a curve; a screen has about as many columns
+
+
+def ends(precision: str = ".3f") -> str:
+    """Hover text of the interval whose ends are the first two of ``customdata``."""
+    return f"(%{{customdata[0]:{precision}}} to %{{customdata[1]:{precision}}})<extra></extra>"
 
 
 def layer_name(layer: int) -> str:

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from n2n.utils.statistics import t_interval
 from n2n.viz.style import EXCESS, MODEL, add_band, add_oracle_at_zero, bars, figure, lines, plain, rounded
 
 if TYPE_CHECKING:
@@ -41,8 +40,7 @@ def excess_by_run(table: pd.DataFrame) -> go.Figure:
     missing = len(table) - len(rows)
     title = "Excess loss, held out, with 95% intervals" + (f"; {missing} without one" if missing else "")
     fig = figure(title, EXCESS, "")
-    errors = zip(rows["excess_standard_error"], rows["eval_sequences"], strict=True)
-    half = [t_interval(0.0, error, int(sequences))[1] for error, sequences in errors]
+    half = (rows["high"] - rows["excess_loss"]).tolist()
     add_oracle_at_zero(fig, vertical=True)
     fig.add_scatter(
         x=rows["excess_loss"].tolist(),

@@ -10,7 +10,7 @@ import n2n
 from n2n.notebook.code_hash import PACKAGES, code_hash
 
 SOURCE = Path(n2n.__file__).parent
-READERS = {"runs", "viz"}  # imported by training, but they only read files
+READERS = {"viz"}  # imported by training, but it only reads files
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 import n2n
-from n2n.notebook import report_page, stored_outputs
-from n2n.utils.files import making_folder, read_json, remove_unfinished, write_atomic, write_json
+from n2n.notebook import stored_outputs
+from n2n.utils.files import making_folder, read_json, remove_unfinished, write_atomic, write_json, write_text
 from n2n.utils.rows import read_rows
 
 GRAPH = n2n.Graph.preset("single")
@@ -37,7 +37,7 @@ WRITERS = {
     "write_atomic": (_write, ".txt"),
     "write_json": (lambda path: write_json(path, {"new": 1}), ".json"),
     "to_yaml": (GRAPH.to_yaml, ".yaml"),
-    "report page": (lambda path: report_page._write(path, "<p>"), ".html"),
+    "report page": (lambda path: write_text(path, "<p>"), ".html"),
     "notebook": (_clear, ".ipynb"),
 }
 each_writer = pytest.mark.parametrize("writer", WRITERS)

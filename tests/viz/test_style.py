@@ -143,9 +143,7 @@ FIGURES: dict[str, Callable[[], go.Figure]] = {
     "few runs": lambda: viz.scaling_law(scaling_fits(swept(2), "parameters", resamples=100)),
     "equal size": lambda: viz.equal_size(at_equal_size(swept())),
     "by run": lambda: viz.excess_by_run(
-        pd.DataFrame(
-            {"excess_loss": [0.1, 0.2], "excess_standard_error": 0.1, "eval_sequences": 8}, index=[EVIL, OTHER]
-        )
+        pd.DataFrame({"excess_loss": [0.1, 0.2], "low": 0.0, "high": 0.3}, index=[EVIL, OTHER])
     ),
     "phase": lambda: viz.phase_diagram(grid()),
     "difficulty": lambda: viz.equal_difficulty(difficulty()),

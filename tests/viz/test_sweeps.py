@@ -9,6 +9,7 @@ import pytest
 import n2n
 from n2n.sweeps.results import SweepResults
 from n2n.sweeps.scaling_laws import AXES
+from n2n.utils.statistics import t_interval
 from n2n.viz.style import ORACLE
 from n2n.viz.sweeps import LABELS
 
@@ -117,9 +118,10 @@ def test_equal_size_shows_a_dot_a_seed_beside_the_oracle():
 
 def test_runs_side_by_side():
     table = pd.DataFrame(
-        {"excess_loss": [0.1, np.nan, 0.2], "excess_standard_error": [0.01, np.nan, 0.02], "eval_sequences": 10},
+        {"excess_loss": [0.1, np.nan, 0.2], "excess_standard_error": [0.01, np.nan, 0.02]},
         index=["a", "b", "c"],
     )
+    table["low"], table["high"] = t_interval(table["excess_loss"], table["excess_standard_error"], 10)
     figure = n2n.viz.excess_by_run(table)
     runs = trace(figure, "runs")
     assert (list(runs.x), list(runs.y)) == ([0.1, 0.2], ["a", "c"])
