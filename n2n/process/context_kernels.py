@@ -1,4 +1,7 @@
-"""Rows of kernels that are redrawn for every sequence, compiled; each a pure function of (key, index, entry)."""
+"""Compiled rows of the kernels that are redrawn for every sequence.
+
+Each entry is a pure function of (key, sequence index, entry).
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ _MASK, _HALF, _TWO = np.uint64(0xFFFFFFFF), np.uint64(32), np.uint64(2)
 
 @compiled
 def log_gamma(alpha, low, high, entry, key_0, key_1):
-    """The logarithm of a Gamma(alpha) number, exact for any small alpha.
+    """Draw the logarithm of a Gamma(alpha) variable; it is exact for any small alpha.
 
-    A Gamma(alpha + 1) number is drawn by squeezed rejection and multiplied by U^(1/alpha), all in logarithms.
+    A Gamma(alpha + 1) variable is drawn by squeezed rejection and multiplied by U^(1/alpha), in logarithms.
     Source: Marsaglia and Tsang, "A simple method for generating gamma variables", ACM TOMS 26 (2000), sections 2 and 6.
     """
     d = alpha + 1.0 - 1.0 / 3.0
@@ -37,9 +40,10 @@ def log_gamma(alpha, low, high, entry, key_0, key_1):
 
 @compiled
 def fill_row(row, factors, alpha, stickiness, own, low, high, key_0, key_1):
-    """Write the probabilities of a row ``(n,)``: the normalised product of one Dirichlet row for each factor.
+    """Write the probabilities of a row ``(n,)``: the normalised product of one Dirichlet row from each factor.
 
-    ``factors`` are the rows' positions among all rows of the node's factors; a full kernel has one.
+    ``factors`` holds the position of each of these rows among all rows of the node's factors. A full kernel has one
+    factor.
     """
     for state in range(row.size):
         row[state] = 0.0
@@ -51,7 +55,7 @@ def fill_row(row, factors, alpha, stickiness, own, low, high, key_0, key_1):
 
 @compiled
 def normalise(row, stickiness, own):
-    """Turn logarithms, up to a constant, into probabilities, and mix them with staying in the state ``own``."""
+    """Convert unnormalised logarithms to probabilities, and move the share ``stickiness`` to the state ``own``."""
     size, largest, total = row.size, row.max(), 0.0
     for state in range(size):
         row[state] = math.exp(row[state] - largest)
@@ -64,7 +68,7 @@ def normalise(row, stickiness, own):
 
 @compiled
 def accumulate(row):
-    """Turn probabilities into a cumulative row that is exactly 1 from the last state of positive probability on."""
+    """Convert probabilities to cumulative ones, which are exactly 1 from the last state of positive probability on."""
     total = 0.0
     for state in range(row.size):
         total += row[state]

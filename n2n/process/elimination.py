@@ -1,9 +1,9 @@
-"""The long-run law of a finite Markov chain by elimination, without a single subtraction.
+"""The long-run law of a finite Markov chain by state elimination, without any subtraction.
 
-Subtracting a holding probability from 1 loses the small rates that decide the law of a chain whose parts are weakly
-joined. Here the diagonal is never read: the sum of a row's other entries takes its place.
+Subtracting a holding probability from 1 loses the small rates that determine the law of a nearly decomposable chain.
+The diagonal is therefore never read; the sum of a row's other entries replaces it.
 Source: Grassmann, Taksar and Heyman, "Regenerative analysis and steady state distributions for Markov chains",
-Operations Research 33 (1985), in blocks whose updates are matrix products.
+Operations Research 33 (1985). Here it runs in blocks, whose updates are matrix products.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from n2n.utils.cpu import compiled
 
 BLOCK = 64  # states eliminated between two matrix products
 MIN_RATE = 1e-270  # below it, a state's rate may consist of products too small for float64
-FLUSHED = 1e-300  # smaller entries are slow to multiply, and beside rates of MIN_RATE they do not count
+FLUSHED = 1e-300  # smaller entries are slow to multiply and negligible next to MIN_RATE
 
 
 class Unresolved(ValueError):
@@ -22,19 +22,19 @@ class Unresolved(ValueError):
 
 
 def long_run_law(chain: np.ndarray, support: np.ndarray) -> np.ndarray:
-    """The law ``(n,)`` that time averages tend to when the chain starts in the uniform law.
+    """Return the law ``(n,)`` to which time averages converge when the chain starts in the uniform law.
 
     Each closed class has its own stationary law, accurate to a few roundings in every entry. Its weight is the
     probability that the chain ends there.
 
     Args:
-        chain: ``(n, n)``, the probability of each step. It is overwritten. The diagonal is not used: a state stays with
-            the probability that its other entries leave over.
-        support: ``(n, n)``, booleans, whether a step is possible. An entry of ``chain`` may be 0 by underflow where
-            this is true.
+        chain: ``(n, n)``, the probability of each step; it is overwritten. The diagonal is not read: the probability of
+            staying is what the other entries of the row leave.
+        support: ``(n, n)``, booleans: whether each step is possible. The entry of a possible step may underflow to 0 in
+            ``chain``.
 
     Raises:
-        Unresolved: some state leaves for the others at a rate below 1e-270, which float64 products do not resolve.
+        Unresolved: if a state leaves at a rate below 1e-270 a step, which float64 products do not resolve.
     """
     chain[chain < FLUSHED] = 0.0
     closed, transient = _classes(support)
@@ -47,10 +47,10 @@ def long_run_law(chain: np.ndarray, support: np.ndarray) -> np.ndarray:
 
 
 def _classes(support: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """The states of each closed class, and the states that belong to none."""
+    """Return the states of each closed class, and the states that belong to no closed class."""
     if support.all():
         return [np.arange(len(support))], np.empty(0, np.int64)
-    from scipy.sparse import csr_array  # slow to import, and most chains need none of it
+    from scipy.sparse import csr_array  # slow to import, and most chains do not need it
     from scipy.sparse.csgraph import connected_components
 
     count, label = connected_components(csr_array(support), connection="strong")
@@ -63,12 +63,12 @@ def _classes(support: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
 
 
 def _weights(chain: np.ndarray, closed: list[np.ndarray], transient: np.ndarray) -> np.ndarray:
-    """The probability of ending in each closed class from the uniform law."""
+    """Return the probability of ending in each closed class, starting from the uniform law."""
     mass = np.array([*(len(members) for members in closed), *np.ones(len(transient))]) / len(chain)
     classes = len(closed)
     if len(transient) == 0 or classes == 1:
         return mass[:classes] / mass[:classes].sum()
-    rates = np.zeros((len(mass), len(mass)))  # each closed class is one state, which is never left
+    rates = np.zeros((len(mass), len(mass)))  # each closed class becomes one absorbing state
     for k, members in enumerate(closed):
         rates[classes:, k] = chain[np.ix_(transient, members)].sum(axis=1)
     rates[classes:, classes:] = chain[np.ix_(transient, transient)]
@@ -80,7 +80,7 @@ def _weights(chain: np.ndarray, closed: list[np.ndarray], transient: np.ndarray)
 
 
 def _stationary(rates: np.ndarray) -> np.ndarray:
-    """The stationary law of a chain with one class, which is overwritten."""
+    """Return the stationary law of a chain with one class; ``rates`` is overwritten."""
     _eliminate(rates, 1)
     law = np.zeros(len(rates))
     law[0] = 1.0
@@ -92,35 +92,35 @@ def _stationary(rates: np.ndarray) -> np.ndarray:
 
 
 def _eliminate(rates: np.ndarray, kept: int) -> None:
-    """Cut states out of a chain, the last one first, until ``kept`` are left.
+    """Eliminate states from a chain, the last one first, until ``kept`` states are left.
 
-    Left of the diagonal, a state's row then holds its rates to the states before it, as they are once all later states
-    are cut out. Above the diagonal, its column holds the rates into it, divided by the sum of that row.
+    Afterwards a state's row, left of the diagonal, holds its rates to the earlier states once all later states are
+    eliminated. Its column, above the diagonal, holds the rates into it, divided by the sum of that row.
     """
     last = len(rates)
     while last > kept:
         first = max(kept, last - BLOCK)
-        least = _eliminate_block(rates, first, last)
-        if least < MIN_RATE:
-            raise Unresolved(f"a state leaves at a rate of {least:.2g} a step, below {MIN_RATE:g}")
+        min_rate = _eliminate_block(rates, first, last)
+        if min_rate < MIN_RATE:
+            raise Unresolved(f"a state leaves at a rate of {min_rate:.2g} a step, below {MIN_RATE:g}")
         rates[:first, :first] += rates[:first, first:last] @ rates[first:last, :first]
         last = first
 
 
 @compiled
 def _eliminate_block(rates, first, last):
-    """Cut out the states from ``first`` to ``last``, but for what that adds among the states before ``first``.
+    """Eliminate the states ``first`` to ``last - 1``, without updating the rates among the states before ``first``.
 
-    Returns the smallest rate at which one of them leaves for the states before it.
+    Return the smallest rate at which one of these states leaves for the states before it.
     """
-    least = np.inf
+    min_rate = np.inf
     for state in range(last - 1, first - 1, -1):
         leaving = 0.0
         for j in range(state):
             leaving += rates[state, j]
-        least = min(least, leaving)
+        min_rate = min(min_rate, leaving)
         if leaving < MIN_RATE:
-            return least
+            return min_rate
         for i in range(state):
             rates[i, state] /= leaving
         for i in range(state):
@@ -128,4 +128,4 @@ def _eliminate_block(rates, first, last):
             if share > 0.0:
                 for j in range(0 if i >= first else first, state):
                     rates[i, j] += share * rates[state, j]
-    return least
+    return min_rate
