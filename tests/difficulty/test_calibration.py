@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from scipy.special import digamma
+from support.random_graphs import iid_graph
 
 import n2n
 from n2n.difficulty.entropies import entropies_by_seed
 from n2n.graph.graph import Graph
-from n2n.graph.node import Node
 from n2n.process.process import Process
 from n2n.utils.statistics import student_quantile
 
@@ -27,14 +27,8 @@ def test_the_target_is_reached(name, nodes, target):
 
 def test_an_iid_source_against_the_closed_form():
     """The latent has one state, so tokens are i.i.d.; their row has E[H] = psi(n alpha + 1) - psi(alpha + 1)."""
-    found = n2n.calibrate(one_row(32), 1.735094, "X", length=2, sequences=2, seeds=range(400))
+    found = n2n.calibrate(iid_graph(32), 1.735094, "X", length=2, sequences=2, seeds=range(400))
     assert found.alpha == pytest.approx(0.1, rel=0.15)
-
-
-def one_row(states: int) -> Graph:
-    """The latent has one state, so tokens are i.i.d. from a Dirichlet row, and processes differ only in that row."""
-    nodes = (Node(name="Z", num_states=1), Node(name="X", num_states=states, parents=("Z",), observed=True))
-    return Graph(nodes=nodes)
 
 
 def test_the_error_holds_the_mean_over_all_processes_as_often_as_it_says():
@@ -45,7 +39,7 @@ def test_the_error_holds_the_mean_over_all_processes_as_often_as_it_says():
     held = {"all": 0, "fresh": 0}
     for repeat in range(40):
         seeds = range(32 * repeat, 32 * repeat + 16)
-        found = n2n.calibrate(one_row(8), 1.2, "X", length=2, sequences=2, seeds=seeds, tolerance=0.05)
+        found = n2n.calibrate(iid_graph(8), 1.2, "X", length=2, sequences=2, seeds=seeds, tolerance=0.05)
         expected = float(digamma(8 * found.alpha + 1) - digamma(found.alpha + 1))
         held["all"] += abs(found.entropy - expected) < student_quantile(15) * found.standard_error
         others = [Process(found.graph, seed + 16).kernel("X")[0] for seed in seeds]
@@ -69,7 +63,7 @@ def test_fresh_processes_of_a_latent_graph_lie_within_the_interval():
 
 
 def test_one_process_has_no_error():
-    found = n2n.calibrate(one_row(4), 0.8, "X", length=2, sequences=2, seeds=3)
+    found = n2n.calibrate(iid_graph(4), 0.8, "X", length=2, sequences=2, seeds=3)
     assert np.isnan([found.standard_error, found.spread, *found.fresh]).all()
     assert found.by_seed.tolist() == [found.entropy]
 
@@ -97,3 +91,39 @@ def test_bad_questions_are_refused(asked, said):
 def test_too_fine_a_tolerance_says_what_stands_in_its_way():
     with pytest.raises(ValueError, match=r"tolerance: saw 1e-12; near alpha = .* more seeds than 1 would smooth it"):
         n2n.calibrate(Graph.preset("two_chains"), 2.0, "Z1", length=8, sequences=4, seeds=[0], tolerance=1e-12)
+
+
+def test_equal_difficulty_calibrates_and_judges_on_other_processes():
+    asked = {"seeds": range(2), "fresh": range(2, 4), "sequences": 32, "length": 16}
+    found = n2n.equal_difficulty(["two_chains", "four_chains"], 1.2, **asked)
+    assert found.table.index.tolist() == ["two_chains", "four_chains"]
+    for name, row in found.table.iterrows():
+        assert abs(row["entropy"] - 1.2) <= 0.01
+        direct = n2n.calibrate(Graph.preset(name), 1.2, "X", length=16, seeds=range(2), sequences=32)
+        assert (row["alpha"], row["entropy"]) == (direct.alpha, direct.entropy)
+        given = n2n.entropy_grid(name, [0.03], [0.01], seeds=range(2), sequences=32, length=16)
+        assert row["entropy given"] == pytest.approx(given["entropy"][0])
+        of_other = n2n.entropy_grid(name, [0.03], [row["alpha"]], seeds=[2, 3], sequences=32, length=16)
+        assert row["fresh"] == pytest.approx(of_other["entropy"][0])
+        assert row["fresh_standard_error"] == pytest.approx(of_other["standard_error"][0])
+        half = 12.7062 * row["fresh_standard_error"]  # the 97.5% quantile of t with one degree of freedom, from tables
+        assert [row["fresh_low"], row["fresh_high"]] == pytest.approx([row["fresh"] - half, row["fresh"] + half])
+    assert found.processes["seed"].tolist() == [2, 3, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"graphs": ["sparse", "sparse"]}, "no name twice"),
+        ({"graphs": []}, "at least one is needed"),
+        ({"fresh": [0, 5]}, r"fresh: saw \[0, 5\] and seeds \[0, 1\]"),
+        ({"fresh": [2]}, r"fresh: saw \[2\]; a standard error over processes needs at least 2"),
+        ({"fresh": [2, 2]}, r"fresh: saw \[2, 2\]; seeds must be different"),
+        ({"seeds": [1, 1]}, r"seeds: saw \[1, 1\]; seeds must be different"),
+        ({"target": 99.0}, "target: saw 99 nats per token"),
+    ],
+)
+def test_bad_comparisons_are_refused(asked, said):
+    given = {"graphs": ["two_chains"], "target": 1.0, "seeds": [0, 1], "fresh": [2, 3], "sequences": 4, "length": 4}
+    with pytest.raises(ValueError, match=said):
+        n2n.equal_difficulty(**{**given, **asked})

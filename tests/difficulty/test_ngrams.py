@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 import n2n
-from n2n.difficulty.compression import compression_nats
 from n2n.difficulty.ngrams import fit_ngram
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
@@ -198,41 +197,6 @@ def test_what_cannot_be_counted_is_refused():
             fit_ngram(wrong, 3, 1)
         with pytest.raises(ValueError, match=f"tokens: {message}"):
             fit_ngram(tokens, 3, 2).nll(wrong)
-
-
-def test_compression_of_known_entropies():
-    """Compressed sizes exceed the entropy, and are close to it for sequences that are easy to code."""
-    rng = np.random.default_rng(0)
-    of_bytes = compression_nats(rng.integers(0, 256, (64, 1024)), 256)
-    assert set(of_bytes) == {"lzma", "bz2"}
-    of_wide = compression_nats(rng.integers(0, 2**16, 2**16), 2**16)
-    of_bits = compression_nats(rng.integers(0, 2, (64, 1024)), 2)
-    for name in ("lzma", "bz2"):
-        assert np.log(256) < of_bytes[name] < 1.01 * np.log(256)
-        assert np.log(2**16) < of_wide[name] < 1.01 * np.log(2**16)
-        assert np.log(2) < of_bits[name] < 1.3 * np.log(2)
-        assert compression_nats(np.zeros((64, 1024), int), 256)[name] < 0.02
-
-
-def test_compression_uses_the_smallest_type():
-    """Symbols cost the same as uint8 and as int64, and more if the vocabulary requires wider integers."""
-    tokens = np.random.default_rng(0).integers(0, 200, 10_000)
-    assert compression_nats(tokens, 200) == compression_nats(tokens.astype(np.uint8), 200)
-    assert compression_nats(tokens, 2**20)["lzma"] > compression_nats(tokens, 200)["lzma"]
-
-
-def test_one_token_is_all_container():
-    assert compression_nats([[0]], 2)["bz2"] > 100
-
-
-def test_what_cannot_be_compressed_is_refused():
-    for wrong, message in (
-        (np.array([], int), r"saw shape \(0,\); at least one"),
-        ([0.0, 1.0], "saw list of type float64"),
-        ([0, 4], "saw 4; the vocabulary is 0 to 3"),
-    ):
-        with pytest.raises(ValueError, match=f"tokens: {message}"):
-            compression_nats(wrong, 4)
 
 
 @pytest.mark.parametrize(

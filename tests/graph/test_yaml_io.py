@@ -26,15 +26,6 @@ data:
 """
 
 
-@pytest.fixture
-def written(tmp_path):
-    def write(text: str, name: str = "graph.yaml") -> os.PathLike:
-        (tmp_path / name).write_text(text)
-        return tmp_path / name
-
-    return write
-
-
 @pytest.mark.parametrize("seed", range(30))
 def test_there_and_back(seed, tmp_path):
     initial = ["zero", "uniform", "stationary"][seed % 3]
@@ -126,8 +117,8 @@ def test_tiny_numbers_stay_numbers():
     assert "alpha: 1.0e-09}" in text, "with a point, without which YAML 1.1 takes it for a text"
 
 
-def test_an_older_experiment_file_reads_unchanged(written):
-    graph = Graph.from_yaml(written(EXPERIMENT))
+def test_an_older_experiment_file_reads_unchanged(write_yaml):
+    graph = Graph.from_yaml(write_yaml(EXPERIMENT))
     assert graph == Graph(
         nodes=[
             Node(name="Z1", num_states=6, mode="slow", alpha=0.001),
@@ -138,19 +129,19 @@ def test_an_older_experiment_file_reads_unchanged(written):
 
 
 @pytest.mark.parametrize("shape", ["gssm: {}", "gssm: {{nodes: {}}}", "data: {{gssm: {{nodes: {}}}}}", "nodes: {}"])
-def test_the_list_may_lie_in_four_places(shape, written):
+def test_the_list_may_lie_in_four_places(shape, write_yaml):
     nodes = "[{name: A, num_states: 2}, {name: X, num_states: 3, parents: [A], observed: true}]"
-    assert Graph.from_yaml(written(shape.format(nodes))).num_joint_states == 2
+    assert Graph.from_yaml(write_yaml(shape.format(nodes))).num_joint_states == 2
 
 
-def test_anchors_and_merges_are_read(written):
+def test_anchors_and_merges_are_read(write_yaml):
     text = (
         "like: &like {state_dim: 5, alpha: 1e-2}\n"
         "gssm:\n"
         "- {<<: *like, name: A}\n"
         "- {<<: *like, name: X, state_dim: 3, parents: [A], observed: true}\n"
     )
-    graph = Graph.from_yaml(written(text))
+    graph = Graph.from_yaml(write_yaml(text))
     assert [(node.num_states, node.alpha) for node in graph.nodes] == [(5, 0.01), (3, 0.01)]
 
 
@@ -214,17 +205,17 @@ X = "- {name: X, num_states: 3, parents: [A], observed: true, kernel: full}\n"
         ("nodes: [{name: A, num_states: 1:30}]", "line 1, column 19: num_states: saw '1:30'; it must be"),
     ],
 )
-def test_a_fault_has_its_file_line_and_column(text, said, written):
+def test_a_fault_has_its_file_line_and_column(text, said, write_yaml):
     with pytest.raises(ValueError, match=re.escape(f"graph.yaml was refused:\n  - {said}")):
-        Graph.from_yaml(written(text))
+        Graph.from_yaml(write_yaml(text))
 
 
-def test_the_faults_of_all_nodes_are_told_at_once(written):
+def test_the_faults_of_all_nodes_are_told_at_once(write_yaml):
     text = "nodes:\n- {name: A, num_states: 0}\n- name: X\n  num_states: 2\n  alpha: -1\n  observd: true\n"
     with pytest.raises(
         ValueError, match=r"(?s)line 2, .*line 6, column 3: unknown key.*line 5, column 3: alpha: saw -1"
     ):
-        Graph.from_yaml(written(text))
+        Graph.from_yaml(write_yaml(text))
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path):
@@ -233,16 +224,16 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
         Graph.from_yaml(tmp_path / "g.yaml")
 
 
-def test_a_missing_file_is_told_with_the_nearest_name(written, tmp_path):
-    written(EXPERIMENT, "sparse.yaml")
+def test_a_missing_file_is_told_with_the_nearest_name(write_yaml, tmp_path):
+    write_yaml(EXPERIMENT, "sparse.yaml")
     with pytest.raises(ValueError, match=r"sprase\.yaml was refused:\n  - No such file.*did you mean 'sparse\.yaml'"):
         Graph.from_yaml(str(tmp_path / "sprase.yaml"))
     with pytest.raises(ValueError, match="No such file"):
         Graph.from_yaml(tmp_path / "nowhere" / "graph.yaml")
 
 
-def test_a_failed_write_leaves_the_old_file(written, tmp_path, monkeypatch):
-    path = written("old")
+def test_a_failed_write_leaves_the_old_file(write_yaml, tmp_path, monkeypatch):
+    path = write_yaml("old")
 
     def fail(*_):
         raise OSError("no room")

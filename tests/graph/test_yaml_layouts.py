@@ -4,7 +4,6 @@ import json
 import re
 
 import pytest
-from support.random_graphs import random_graph
 
 import n2n
 from n2n.graph.graph import Graph
@@ -126,21 +125,9 @@ TWO = {
 }
 
 
-@pytest.fixture
-def written(tmp_path):
-    def write(text: str):
-        lines = text.split("\n")
-        indent = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
-        path = tmp_path / "experiment.yaml"
-        path.write_text("\n".join(line[indent:] for line in lines))
-        return path
-
-    return write
-
-
 @pytest.mark.parametrize("shape", ONE)
-def test_the_graph_is_read_from_each_layout(shape, written):
-    path = written(ONE[shape])
+def test_the_graph_is_read_from_each_layout(shape, write_yaml):
+    path = write_yaml(ONE[shape])
     graph = Graph.from_yaml(path)
     assert graph.nodes == SMALL
     assert graph.name == ""
@@ -148,8 +135,8 @@ def test_the_graph_is_read_from_each_layout(shape, written):
 
 
 @pytest.mark.parametrize("shape", TWO)
-def test_several_graphs_are_read_by_name(shape, written):
-    path = written(TWO[shape])
+def test_several_graphs_are_read_by_name(shape, write_yaml):
+    path = write_yaml(TWO[shape])
     assert Graph.from_yaml(path, name="small").nodes == SMALL
     assert Graph.from_yaml(path, name="big").nodes == BIG
     assert {name: (graph.name, graph.nodes) for name, graph in Graph.all_from_yaml(path).items()} == {
@@ -162,14 +149,14 @@ def test_several_graphs_are_read_by_name(shape, written):
         Graph.from_yaml(path, name="smal")
 
 
-def test_lists_of_lists_are_several_graphs_by_place(written):
-    path = written(f"data:\n  gssm:\n    - [{Z}, {X}]\n    - - {W}\n      - {Y}\n")
+def test_lists_of_lists_are_several_graphs_by_place(write_yaml):
+    path = write_yaml(f"data:\n  gssm:\n    - [{Z}, {X}]\n    - - {W}\n      - {Y}\n")
     assert {name: graph.nodes for name, graph in Graph.all_from_yaml(path).items()} == {"0": SMALL, "1": BIG}
     assert Graph.from_yaml(path, name="1").nodes == BIG
 
 
-def test_several_graphs_in_one_of_several_entries_keep_their_keys(written):
-    path = written(f"a: {{gssm: [[{Z}, {X}], [{W}, {Y}]]}}\nb: {{gssm: [{W}, {Y}]}}\n")
+def test_several_graphs_in_one_of_several_entries_keep_their_keys(write_yaml):
+    path = write_yaml(f"a: {{gssm: [[{Z}, {X}], [{W}, {Y}]]}}\nb: {{gssm: [{W}, {Y}]}}\n")
     assert {name: graph.nodes for name, graph in Graph.all_from_yaml(path).items()} == {
         "a.0": SMALL,
         "a.1": BIG,
@@ -177,99 +164,32 @@ def test_several_graphs_in_one_of_several_entries_keep_their_keys(written):
     }
 
 
-def test_names_that_would_be_the_same_are_told_apart(written):
-    path = written(f"data: {{gssm: [{Z}, {X}]}}\nrun_config: {{data: {{gssm: [{W}, {Y}]}}}}")
+def test_names_that_would_be_the_same_are_told_apart(write_yaml):
+    path = write_yaml(f"data: {{gssm: [{Z}, {X}]}}\nrun_config: {{data: {{gssm: [{W}, {Y}]}}}}")
     found = Graph.all_from_yaml(path)
     assert {name: graph.nodes for name, graph in found.items()} == {"data.gssm": SMALL, "run_config.data.gssm": BIG}
 
 
-def test_whole_graphs_in_a_grid_are_graphs_too(written):
-    path = written(f"data: {{gssm: [{Z}, {X}]}}\ngrid: {{gssm: [[{Z}, {X}], [{W}, {Y}]]}}")
+def test_whole_graphs_in_a_grid_are_graphs_too(write_yaml):
+    path = write_yaml(f"data: {{gssm: [{Z}, {X}]}}\ngrid: {{gssm: [[{Z}, {X}], [{W}, {Y}]]}}")
     assert list(Graph.all_from_yaml(path)) == ["data.gssm", "grid.0", "grid.1"]
     with pytest.raises(ValueError, match="saw 3 graphs, and one is needed"):
         Graph.from_yaml(path)
 
 
-def test_the_same_graph_at_two_places_is_one(written):
-    path = written(f"run_config: {{data: &d {{gssm: [{Z}, {X}]}}}}\neval_config: {{data: *d}}")
+def test_the_same_graph_at_two_places_is_one(write_yaml):
+    path = write_yaml(f"run_config: {{data: &d {{gssm: [{Z}, {X}]}}}}\neval_config: {{data: *d}}")
     assert Graph.from_yaml(path).nodes == SMALL
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_any_graph_is_read_from_the_older_spelling(seed, written):
-    graph = random_graph(seed)
-    older = []
-    for node in graph.model_dump(mode="json", exclude_defaults=True)["nodes"]:
-        kernel = node.pop("kernel", "full")
-        kept = {"kernel_type": ["fullrank", "FullRank", "full"][seed % 3]} if kernel == "full" else {}
-        older.append({"state_dim": node.pop("num_states"), **node, **kept, "parents": node.get("parents")})
-    older = [{**node, "mode": node["mode"].upper()} if "mode" in node else node for node in older]
-    lists = [older, [older[:1], older[1:]], {node["name"]: node for node in older}][seed % 3]
-    value = {"run_config": {"seed": seed, "data": {"gssm": [lists, {"nodes": lists}][seed % 2]}}, "grid": {"lr": [1]}}
-    assert Graph.from_yaml(written(json.dumps(value))) == graph  # JSON is YAML
-    assert n2n.TrainConfig(graph=value).graph == graph
-
-
-def test_other_fields_of_the_graph_are_read(written):
-    graph = Graph.from_yaml(written(f"data: {{gssm: {{nodes: [{Z}, {X}], name: mine, initial: uniform}}}}"))
+def test_other_fields_of_the_graph_are_read(write_yaml):
+    graph = Graph.from_yaml(write_yaml(f"data: {{gssm: {{nodes: [{Z}, {X}], name: mine, initial: uniform}}}}"))
     assert (graph.name, graph.initial) == ("mine", "uniform")
 
 
-# What a missing kernel means
-
-
-def kernels(nodes: str) -> list[str]:
-    return [node.kernel for node in Graph(**Page(f"nodes: [{nodes}]").value).nodes]
-
-
-OBSERVED = "name: X, parents: [A], observed: true"
-
-
-@pytest.mark.parametrize(
-    ("nodes", "found"),
-    [
-        (f"{{name: A, num_states: 2}}, {{{OBSERVED}, num_states: 2}}", ["full", "full"]),
-        (f"{{name: A, state_dim: 2}}, {{{OBSERVED}, state_dim: 2}}", ["product", "product"]),
-        (f"{{name: A, state_dim: 2}}, {{{OBSERVED}, num_states: 2, kernel: full}}", ["product", "full"]),
-        (f"{{name: A, num_states: 2, kernel: full}}, {{{OBSERVED}, state_dim: 2}}", ["full", "product"]),
-        (f"{{name: A, num_states: 2, kernel_type: fullrank}}, {{{OBSERVED}, state_dim: 2}}", ["full", "product"]),
-        (f"{{name: A, state_dim: 2, kernel_type: FULL}}, {{{OBSERVED}, state_dim: 2, kernel: full}}", ["full", "full"]),
-    ],
-)
-def test_a_missing_kernel_is_a_product_where_older_keys_stand(nodes, found, written):
-    assert kernels(nodes) == found
-    assert [node.kernel for node in Graph.from_yaml(written(f"nodes: [{nodes}]")).nodes] == found
-
-
-UNCLEAR = "kernel: missing, and not clear: left out, it is 'full' in today's spelling and 'product' in the older one"
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        (f"nodes:\n- {{name: A, state_dim: 2}}\n- {{{OBSERVED}, num_states: 2}}", 3),
-        (
-            "graphs:\n  small:\n    nodes:\n    - {name: A, num_states: 2, kernel: full}\n"
-            f"    - {{{OBSERVED}, num_states: 2}}",
-            5,
-        ),
-    ],
-)
-def test_a_kernel_that_may_be_meant_in_two_ways_is_refused(text, line, written):
-    with pytest.raises(ValueError, match=re.escape(UNCLEAR)) as told:
-        Graph.from_yaml(written(text))
-    assert f"line {line}, column " in str(told.value)
-    if text.startswith("nodes"):
-        with pytest.raises(ValueError, match=re.escape(f"nodes.1: {UNCLEAR}")):
-            Graph(**Page(text).value)
-
-
-# Mappings
-
-
 @pytest.mark.parametrize("shape", ONE)
-def test_a_mapping_is_read_as_a_file_is(shape, written):
-    value = Page(written(ONE[shape]).read_text()).value
+def test_a_mapping_is_read_as_a_file_is(shape, write_yaml):
+    value = Page(write_yaml(ONE[shape]).read_text()).value
     if isinstance(value, dict):
         assert Graph(**value).nodes == SMALL
         given = json.loads(json.dumps(value))
@@ -278,8 +198,8 @@ def test_a_mapping_is_read_as_a_file_is(shape, written):
 
 
 @pytest.mark.parametrize("shape", TWO)
-def test_a_mapping_of_several_graphs_is_refused(shape, written):
-    value = Page(written(TWO[shape]).read_text()).value
+def test_a_mapping_of_several_graphs_is_refused(shape, write_yaml):
+    value = Page(write_yaml(TWO[shape]).read_text()).value
     if isinstance(value, dict):
         with pytest.raises(ValueError, match=r"(?s)saw 2 graphs, and one is needed.*'small'.*'big'"):
             Graph(**value)
@@ -292,9 +212,6 @@ def test_today_s_mapping_stays_as_it_was():
         Graph(nodes=graph.nodes, intial="zero")
     with pytest.raises(ValueError, match="nodes: missing"):
         Graph(name="x")
-
-
-# What is refused, with its place
 
 
 @pytest.mark.parametrize(
@@ -330,13 +247,13 @@ def test_today_s_mapping_stays_as_it_was():
         (f"gssm:\n- {Z}\n- {X}\n- 3", "line 4, column 3: saw 3; a node is a mapping"),
     ],
 )
-def test_faults_have_their_places(text, said, written):
-    with pytest.raises(ValueError, match=re.escape(f"experiment.yaml was refused:\n  - {said}")):
-        Graph.from_yaml(written(text))
+def test_faults_have_their_places(text, said, write_yaml):
+    with pytest.raises(ValueError, match=re.escape(f"graph.yaml was refused:\n  - {said}")):
+        Graph.from_yaml(write_yaml(text))
 
 
-def test_a_damaged_graph_does_not_hide_the_others(written):
-    path = written(f"gssm:\n  small: [{Z}, {X}]\n  big: [{W}, {{name: Y, state_dim: 008}}]")
+def test_a_damaged_graph_does_not_hide_the_others(write_yaml):
+    path = write_yaml(f"gssm:\n  small: [{Z}, {X}]\n  big: [{W}, {{name: Y, state_dim: 008}}]")
     assert Graph.from_yaml(path, name="small").nodes == SMALL
     with pytest.raises(ValueError, match=r"line 3, .*: saw 008"):
         Graph.from_yaml(path, name="big")

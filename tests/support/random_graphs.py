@@ -1,4 +1,4 @@
-"""Graphs drawn at random, and processes with given kernels."""
+"""Random graphs, graphs with closed forms, and processes with given kernels."""
 
 import numpy as np
 
@@ -41,6 +41,12 @@ def mixing_graph(seed: int, initial: str) -> Graph:
     graph = random_graph(seed)
     nodes = [node.model_copy(update={"alpha": 2.0}) for node in graph.nodes]
     return Graph(nodes=nodes, initial=initial)
+
+
+def iid_graph(vocab_size: int) -> Graph:
+    """The latent has one state, so tokens are independent draws from one Dirichlet row."""
+    x = Node(name="X", num_states=vocab_size, parents=("Z",), observed=True)
+    return Graph(nodes=(Node(name="Z", num_states=1), x), name="iid")
 
 
 def chain_seen_through(transitions: np.ndarray, emissions: np.ndarray, initial: str = "zero") -> Process:
