@@ -11,7 +11,7 @@ import re
 import shutil
 import stat
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, count
@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from n2n.monitor.journal import Marks
@@ -69,7 +70,7 @@ def save(folder: Path, step: int, state: dict[str, Any], run: str, marks: Marks)
     shutil.rmtree(part, ignore_errors=True)
     try:
         _write(part, state, {"step": step, "run": run, "rows": marks})
-    except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as a RuntimeError
+    except (OSError, RuntimeError, SafetensorError) as error:  # what torch and safetensors raise on a full disk too
         shutil.rmtree(part, ignore_errors=True)
         kept = max(steps(folder), default=None)
         last = "there is none before it" if kept is None else f"that of step {kept} is whole"
@@ -82,33 +83,19 @@ def save(folder: Path, step: int, state: dict[str, Any], run: str, marks: Marks)
 
 def _write(part: Path, state: dict[str, Any], manifest: dict[str, Any]) -> None:
     part.mkdir(parents=True)
-    rest = {name: value for name, value in state.items() if name != "model"}
-    files = {
-        _WEIGHTS: _write_file(part / _WEIGHTS, lambda file: file.write(_packed(state["model"]))),
-        _STATE: _write_file(part / _STATE, lambda file: torch.save(rest, file)),
-    }
-    write_json(part / _MANIFEST, {**manifest, "files": files})
+    with open(part / _STATE, "wb") as file:
+        torch.save({name: value for name, value in state.items() if name != "model"}, file)
+    weights = {name: value.contiguous() for name, value in state["model"].items()}
+    safetensors.torch.save_file(weights, part / _WEIGHTS)  # straight from the tensors, without a copy in memory
+    (part / _WEIGHTS).chmod((part / _STATE).stat().st_mode)  # safetensors makes files that only their owner may read
+    write_json(part / _MANIFEST, {**manifest, "files": {name: _flushed(part / name) for name in _FILES}})
     sync(part)
 
 
-def _packed(weights: dict[str, Tensor]) -> bytes:
-    return safetensors.torch.save({name: value.contiguous() for name, value in weights.items()})
-
-
-def _unpacked(content: bytes) -> dict[str, Tensor]:
-    """Weights by name, sorted: safetensors returns them in an order that differs between processes.
-
-    Processes that share weights exchange them one by one, so that they need the same order.
-    """
-    return dict(sorted(safetensors.torch.load(content).items()))
-
-
-def _write_file(path: Path, write: Callable[[BinaryIO], object]) -> dict[str, Any]:
-    """Write and flush a file; its size and hash."""
-    with open(path, "w+b") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
+def _flushed(path: Path) -> dict[str, Any]:
+    """Flush a file to the disk; its size and hash."""
+    sync(path)
+    with _open_regular(path) as file:
         return _measure(file)
 
 
@@ -154,6 +141,13 @@ def load(folder: Path, step: int, run: str) -> dict[str, Any]:
     return _read(folder, step, run, lambda marks: None).state
 
 
+def load_weights(folder: Path, step: int, run: str) -> dict[str, Tensor]:
+    """The weights that a run saved at a step, on the CPU; as ``load``, but other files are neither read nor checked."""
+    with ExitStack() as files:
+        opened, _ = _open(folder, step, run, files, [_WEIGHTS])
+        return _weights(_path(folder, step), opened[_WEIGHTS])
+
+
 def load_latest(
     folder: Path, run: str, missing: Missing = lambda marks: None, on_skip: Callable[[str], None] = _warn
 ) -> Checkpoint | None:
@@ -193,11 +187,22 @@ def _read(folder: Path, step: int, run: str, missing: Missing) -> Checkpoint:
         opened, marks = _open(folder, step, run, files)
         if message := missing(marks):
             raise ValueError(f"checkpoint {path} cannot be used: {message}")
-        weights = _parsed(path, _WEIGHTS, lambda: _unpacked(opened[_WEIGHTS].read()))
+        weights = _weights(path, opened[_WEIGHTS])
         state = _parsed(path, _STATE, lambda: torch.load(opened[_STATE], map_location="cpu", weights_only=True))
     if not isinstance(state, dict):
         raise ValueError(f"damaged checkpoint {path}: {_STATE} holds a {type(state).__name__}, not a dict")
     return Checkpoint(step, {"model": weights, **state}, marks)
+
+
+def _weights(path: Path, file: BinaryIO) -> dict[str, Tensor]:
+    """Weights by name in an open file of the checkpoint ``path``.
+
+    They are sorted: safetensors returns them in an order that differs between processes, which exchange them one by
+    one. They are mapped from the file and not copied. The path through the handle leads to the file that was hashed,
+    even if the checkpoint is renamed or deleted in the same instant.
+    """
+    source = f"/dev/fd/{file.fileno()}"
+    return dict(sorted(_parsed(path, _WEIGHTS, lambda: safetensors.torch.load_file(source)).items()))
 
 
 def _parsed(path: Path, name: str, parse: Callable[[], Any]) -> Any:
@@ -207,14 +212,17 @@ def _parsed(path: Path, name: str, parse: Callable[[], Any]) -> Any:
         raise ValueError(f"damaged checkpoint {path}: {name} cannot be read ({type(error).__name__})") from None
 
 
-def _open(folder: Path, step: int, run: str, files: ExitStack) -> tuple[dict[str, BinaryIO], Marks]:
-    """A checkpoint's files, open, and its marks; the files agree with the manifest.
+def _open(
+    folder: Path, step: int, run: str, files: ExitStack, names: Sequence[str] = _FILES
+) -> tuple[dict[str, BinaryIO], Marks]:
+    """Files of a checkpoint, open, and its marks; the files agree with the manifest.
 
     Args:
         folder: folder of the run's checkpoints.
         step: updates made.
         run: hash of what decides the run.
         files: closes the files.
+        names: names of the files.
 
     Raises:
         ValueError: if there is no such checkpoint or if it is damaged.
@@ -225,7 +233,7 @@ def _open(folder: Path, step: int, run: str, files: ExitStack) -> tuple[dict[str
     try:
         with _open_regular(path / _MANIFEST) as file:
             expected, marks = _checked_manifest(from_json(file.read(_MAX_MANIFEST)), step, run)
-        opened = {name: files.enter_context(_open_regular(path / name)) for name in _FILES}
+        opened = {name: files.enter_context(_open_regular(path / name)) for name in names}
         for name, file in opened.items():
             size = os.fstat(file.fileno()).st_size
             if size != expected[name]["bytes"] or _measure(file) != expected[name]:

@@ -131,7 +131,7 @@ class Run:
 
         step = self.some_steps[-1] if step is None else step
         model = self.config.build_model(kernels="auto")  # works on any machine, whatever kernels it was trained with
-        model.load_state_dict(checkpoint.load(self.folder.checkpoints_path, step, self.config.identity)["model"])
+        model.load_state_dict(checkpoint.load_weights(self.folder.checkpoints_path, step, self.config.identity))
         return model
 
     def summary(self) -> pd.DataFrame:

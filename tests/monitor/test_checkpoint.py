@@ -3,8 +3,10 @@ import json
 import os
 import shutil
 import stat
+import tracemalloc
 
 import pytest
+import safetensors
 import safetensors.torch
 import torch
 
@@ -45,6 +47,39 @@ def test_weights_come_in_the_same_order_in_every_process(tmp_path):
     names = [f"weight{i:02d}" for i in range(30)]
     save(tmp_path, 1, {"model": {name: torch.ones(i) for i, name in enumerate(names)}})
     assert list(checkpoint.load(tmp_path, 1, "mine")["model"]) == names
+
+
+def test_weights_are_loaded_without_the_rest(tmp_path):
+    path = save(tmp_path, 1, {"model": {"a": torch.arange(5.0)}, "b": 1})
+    (path / "state.pt").unlink()
+    assert torch.equal(checkpoint.load_weights(tmp_path, 1, "mine")["a"], torch.arange(5.0))
+    flip(path, "model.safetensors")
+    with pytest.raises(ValueError, match=r"damaged checkpoint .*: model.safetensors does not match its manifest"):
+        checkpoint.load_weights(tmp_path, 1, "mine")
+
+
+def test_weights_are_written_and_read_without_a_copy_in_memory(tmp_path):
+    weights = {f"weight{i}": torch.ones(2**20) for i in range(8)}
+    tracemalloc.start()
+    save(tmp_path, 1, {"model": weights})
+    loaded = checkpoint.load_weights(tmp_path, 1, "mine")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**22, "the weights have 32 MiB"
+    assert all(torch.equal(loaded[name], value) for name, value in weights.items())
+
+
+def test_weights_that_cannot_be_written_are_an_error(tmp_path, monkeypatch):
+    def full(weights, path):
+        path.write_bytes(b"half of it")
+        raise safetensors.SafetensorError("No space left on device")
+
+    save(tmp_path, 1, {"model": {}})
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    message = r"step 2 could not be written to .* \(No space left on device\); that of step 1 is whole"
+    with pytest.raises(OSError, match=message):
+        save(tmp_path, 2, {"model": {"a": torch.ones(3)}})
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000001"]
 
 
 def flip(folder, name="state.pt"):

@@ -24,6 +24,7 @@ PLACES = {
     "rename": (checkpoint.os, "rename"),
     "manifest": (checkpoint, "write_json"),
     "state": (torch, "save"),
+    "weights": (checkpoint.safetensors.torch, "save_file"),
     "replace": (files.os, "replace"),
     "prune": (checkpoint.shutil, "rmtree"),
     "flush": (files.os, "fsync"),
@@ -72,6 +73,8 @@ def train_and_die(fields: dict, place: str, call: int) -> None:
             elif place == "state":
                 arguments[1].write(b"half of it")
                 arguments[1].flush()
+            elif place == "weights":
+                arguments[1].write_bytes(b"half of it")
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*arguments, **named)
 
