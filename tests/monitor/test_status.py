@@ -123,8 +123,19 @@ def test_a_run_without_a_status_is_missing(copy, content):
     assert n2n.runs.table(copy.parent).loc["run", "state"] == "missing"
 
 
-@pytest.mark.parametrize("content", ["[]", "3", "", "{", '{"graph": 3}', '{"graph": {"nodes": []}}', "[" * 10**5])
-def test_a_damaged_configuration_is_one_row_of_a_table(tmp_path, folder, content):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("[]", "saw a list; an object is needed"),
+        ("3", "saw a int; an object is needed"),
+        ("", "Expecting value: line 1 column 1 (char 0)"),
+        ("{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        ("[" * 10**5, "nested too deeply"),
+        ('{"graph": 3}', "it holds no configuration of a run"),
+        ('{"graph": {"nodes": []}}', None),  # a graph, which only Run.config checks
+    ],
+)
+def test_a_damaged_configuration_is_one_row_of_a_table(tmp_path, folder, content, reason):
     """The other rows are not affected."""
     for name in ("a", "b"):
         shutil.copytree(folder, tmp_path / "sweep" / name)
@@ -132,9 +143,9 @@ def test_a_damaged_configuration_is_one_row_of_a_table(tmp_path, folder, content
     path.write_text(content)
     table = n2n.runs.table(tmp_path / "sweep")
     assert table["arch"].tolist()[1:] == ["transformer"]
-    if "nodes" not in content:
+    if reason is not None:
         assert table["state"].tolist() == ["damaged", "killed"]
-        assert table.loc["a", "error"].startswith("damaged: config.json: ")
+        assert table.loc["a", "error"] == f"damaged: config.json: {reason}"
     with pytest.raises(ValueError, match=r"a/config.json is no configuration of a run: "):
         _ = n2n.Run(tmp_path / "sweep" / "a").config
 

@@ -26,27 +26,33 @@ FLOOR = {package: i for i, line in enumerate(FLOORS.strip().splitlines()) for pa
 
 
 def modules() -> dict[str, Path]:
-    """Modules by name, such as ``oracle.filtering``; a package stands for its ``__init__``."""
-    found = {}
+    """Modules by name, such as ``oracle.filtering``; the name of a package stands for its ``__init__``."""
+    paths = {}
     for path in PACKAGE.rglob("*.py"):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
-        found[".".join(part for part in parts if part != "__init__")] = path
-    del found[""]  # the front door names all, and imports them when they are first used
-    return found
-
-
-def imports(path: Path) -> set[str]:
-    """Modules of n2n that a file imports anywhere, those for type checkers too."""
-    names = set()
-    for statement in ast.walk(ast.parse(path.read_text())):
-        if isinstance(statement, ast.Import):
-            names |= {alias.name for alias in statement.names}
-        elif isinstance(statement, ast.ImportFrom):
-            names |= {f"{statement.module}.{alias.name}" for alias in statement.names} | {statement.module}
-    return {name.removeprefix("n2n.") for name in names if name.startswith("n2n.")} & set(modules())
+        paths[".".join(part for part in parts if part != "__init__")] = path
+    del paths[""]  # n2n/__init__.py names every package, and imports it only when it is first used
+    return paths
 
 
 MODULES = modules()
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of n2n that a file imports, at any place and for type checkers too.
+
+    ``from n2n.oracle import filtering`` imports the module ``oracle.filtering``, and ``from n2n.oracle import filter``
+    the package ``oracle``, whose ``__init__`` exports the function.
+    """
+    names = set()
+    for statement in ast.walk(ast.parse(path.read_text())):
+        if isinstance(statement, ast.Import):
+            names |= {alias.name.removeprefix("n2n.") for alias in statement.names}
+        elif isinstance(statement, ast.ImportFrom):
+            source = statement.module.removeprefix("n2n.")
+            modules = {f"{source}.{alias.name}".removeprefix("n2n.") for alias in statement.names}
+            names |= {name if name in MODULES else source for name in modules}
+    return names & set(MODULES)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -57,9 +63,20 @@ def test_imports_between_packages_run_one_way(name):
 
 
 def test_no_package_has_a_circle():
-    # A package's __init__ imports its modules for what it exports, and stands for none of them.
-    inits = {name for name, path in MODULES.items() if path.name == "__init__.py"}
-    TopologicalSorter({name: imports(MODULES[name]) - inits for name in set(MODULES) - inits}).prepare()
+    TopologicalSorter({name: imports(path) for name, path in MODULES.items()}).prepare()
+
+
+FRONT_DOORS = [*PACKAGE.rglob("__init__.py"), PACKAGE / "__init__.pyi"]
+
+
+@pytest.mark.parametrize("path", FRONT_DOORS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_no_public_name_is_also_a_module(path):
+    """Otherwise the name would mean the object or the module, depending on what was imported before."""
+    package = ".".join(path.parent.relative_to(PACKAGE.parent).parts)
+    for statement in ast.walk(ast.parse(path.read_text())):
+        if isinstance(statement, ast.ImportFrom) and statement.module not in (None, package):
+            names = {alias.asname or alias.name for alias in statement.names}
+            assert not names & {file.stem for file in path.parent.iterdir()}
 
 
 def loaded_after(code: str) -> set[str]:
@@ -85,8 +102,8 @@ def test_importing_n2n_is_cheap():
     assert not heavy & loaded_after("import n2n")
 
 
-def test_who_starts_local_jobs_loads_no_torch():
-    """It lives as long as its jobs, next to them."""
+def test_the_dispatcher_of_local_jobs_loads_no_torch():
+    """It runs next to its jobs for as long as they do."""
     assert not {"torch", "numba"} & loaded_after("import n2n.launch.dispatcher")
 
 
@@ -99,5 +116,5 @@ def test_figures_need_no_torch():
 def test_every_public_name_is_there():
     code = "import n2n; assert set(n2n.__all__) <= set(dir(n2n)); [getattr(n2n, name) for name in n2n.__all__]"
     assert "torch" in loaded_after(code)
-    with pytest.raises(AttributeError, match="trian"):
+    with pytest.raises(AttributeError, match="No n2n attribute trian"):
         _ = __import__("n2n").trian

@@ -6,8 +6,8 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 PACKAGE = TESTS.parent / "n2n"
-NO_PACKAGE = {"end_to_end", "repository", "support"}  # of whole programs, of the repository itself, of help for tests
-WHOLE_PACKAGE = {  # what several modules of a package do together
+NO_PACKAGE = {"end_to_end", "repository", "support"}  # tests of whole programs and of the repository, shared helpers
+WHOLE_PACKAGE = {  # tests of what several modules of a package do together
     "models/test_fused_kernels.py",
     "notebook/test_refusals.py",
     "oracle/test_properties.py",
@@ -25,7 +25,15 @@ def test_every_folder_of_tests_is_a_package():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_every_file_of_tests_is_of_a_module(path):
+def test_every_test_file_has_its_module(path):
     module = PACKAGE / path.parent.name / path.name.removeprefix("test_")
     own = module.exists() or module.with_suffix("").is_dir() or path.stem == f"test_{path.parent.name}"
     assert own != (f"{path.parent.name}/{path.name}" in WHOLE_PACKAGE)
+
+
+SOURCES = sorted(path for folder in (PACKAGE, TESTS) for path in folder.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(TESTS.parent).as_posix())
+def test_no_file_has_more_than_300_lines(path):
+    assert len(path.read_text().splitlines()) <= 300
