@@ -158,7 +158,7 @@ class TrainConfig(Configuration):
         graph = values.get("graph")
         if not isinstance(graph, str) or graph not in CLASSICS or values.get("tables") is not None:
             return values
-        return {**values, "tables": process_by_name(graph).given}
+        return {**values, "tables": process_by_name(graph).tables}
 
     @field_validator("arch")
     @classmethod
@@ -239,7 +239,7 @@ class TrainConfig(Configuration):
     @cached_property
     def process(self) -> Process:
         """The process that the sequences come from."""
-        return Process(self.graph, self.process_seed, given=self.tables)
+        return Process(self.graph, self.process_seed, tables=self.tables)
 
     @cached_property
     def identity(self) -> str:

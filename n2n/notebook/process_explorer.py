@@ -150,7 +150,7 @@ def _configuration(source: ExploreConfig | Graph | Process | str, fields: dict[s
         return source.model_copy(update=fields)
     if not isinstance(source, Process):
         return ExploreConfig(source, **fields)
-    if source.given is not None:
+    if source.tables is not None:
         raise ValueError("process: saw given kernels; the widgets redraw kernels, so explore its graph instead")
     return ExploreConfig(source.graph, **{"process_seed": source.seed, **fields})
 

@@ -1,4 +1,4 @@
-"""Kernels: drawn for a node from Dirichlet laws, or given as tables and checked."""
+"""Kernels: draw them from Dirichlet distributions, or check explicit tables."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from n2n.utils.strict import unknown
 _MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
-def drawn(graph: Graph, node: Node, seed: int) -> np.ndarray:
-    """A node's fixed kernel, keyed by (seed, node name); read-only.
+def draw_kernel(graph: Graph, node: Node, seed: int) -> np.ndarray:
+    """Draw a node's fixed kernel, keyed by (seed, node name); the array is read-only.
 
-    Each entry has random numbers of its own, so that kernels change little where alpha does.
+    Each entry has its own random numbers, so a small change of alpha changes the kernel only a little.
     """
-    table = _moved(_rows(graph, node, 0, np.array(derive_key("kernel", int(seed), node.name))), node.mode)
+    table = _apply_mode(_rows(graph, node, 0, np.array(derive_key("kernel", int(seed), node.name))), node.mode)
     if node.stickiness:
         staying = np.eye(node.num_states)
         staying = staying.reshape(node.num_states, *[1] * len(node.parents), node.num_states)
@@ -35,22 +35,22 @@ def drawn(graph: Graph, node: Node, seed: int) -> np.ndarray:
 
 
 def sequence_kernel(graph: Graph, node: Node, index: int, key: np.ndarray) -> np.ndarray:
-    """The kernel of a context node for the sequence of this index; every row, where the sampler draws those it sees."""
+    """Draw all rows of a context node's kernel for the sequence ``index``; the sampler draws only those it needs."""
     return _rows(graph, node, index, key, node.stickiness)
 
 
 def _rows(graph: Graph, node: Node, index: int, key: np.ndarray, stickiness: float = 0.0) -> np.ndarray:
-    seen = graph.sizes_seen(node)
+    sizes = graph.sizes_seen(node)
     if node.kernel == "product":
-        factors = np.empty((sum(seen), node.num_states))
+        factors = np.empty((sum(sizes), node.num_states))
         _fill_logarithms(factors, node.alpha, np.uint64(index), key[0], key[1])
-        table = np.zeros((*seen, node.num_states))
-        for axis, factor in enumerate(np.split(factors, np.cumsum(seen)[:-1])):
-            table += np.expand_dims(factor, [other for other in range(len(seen)) if other != axis])
+        table = np.zeros((*sizes, node.num_states))
+        for axis, factor in enumerate(np.split(factors, np.cumsum(sizes)[:-1])):
+            table += np.expand_dims(factor, [other for other in range(len(sizes)) if other != axis])
     else:
-        table = np.empty((*seen, node.num_states))
+        table = np.empty((*sizes, node.num_states))
         _fill_logarithms(table.reshape(-1, node.num_states), node.alpha, np.uint64(index), key[0], key[1])
-    _normalise_rows(table.reshape(-1, node.num_states), stickiness, prod(seen[1:]))
+    _normalise_rows(table.reshape(-1, node.num_states), stickiness, prod(sizes[1:]))
     return table
 
 
@@ -69,20 +69,24 @@ def _normalise_rows(rows, stickiness, rows_of_own):
         normalise(rows[row], stickiness, row // rows_of_own)
 
 
-def _moved(table: np.ndarray, mode: str) -> np.ndarray:
-    """Each row with its largest entry exchanged with the one on the diagonal (slow) or at state 0 (dead)."""
+def _apply_mode(table: np.ndarray, mode: str) -> np.ndarray:
+    """Exchange the largest entry of each row with the entry on the diagonal ("slow") or at state 0 ("dead")."""
     if mode == "default":
         return table
     rows = table.reshape(-1, table.shape[-1]).copy()
-    every = np.arange(len(rows))
+    indices = np.arange(len(rows))
     largest = rows.argmax(axis=-1)
-    home = every // (len(rows) // table.shape[0]) if mode == "slow" else np.zeros_like(every)
-    rows[every, largest], rows[every, home] = rows[every, home], rows[every, largest]
+    home = indices // (len(rows) // table.shape[0]) if mode == "slow" else np.zeros_like(indices)
+    rows[indices, largest], rows[indices, home] = rows[indices, home], rows[indices, largest]
     return rows.reshape(table.shape)
 
 
-def checked(graph: Graph, tables: Mapping[str, ArrayLike]) -> MappingProxyType[str, np.ndarray]:
-    """Given tables of every fixed kernel, as read-only float64 arrays, or a ``ValueError`` that names the worst row."""
+def check_tables(graph: Graph, tables: Mapping[str, ArrayLike]) -> MappingProxyType[str, np.ndarray]:
+    """Check explicit tables of all fixed kernels, and return them as read-only float64 arrays.
+
+    Raises:
+        ValueError: if a table is missing or is not a kernel of its node; the message gives the worst row.
+    """
     redrawn = [node.name for node in graph.context_nodes]
     names = [name for name in graph.names if name not in redrawn]
     for name in tables:
@@ -94,11 +98,11 @@ def checked(graph: Graph, tables: Mapping[str, ArrayLike]) -> MappingProxyType[s
     if missing:
         raise ValueError(f"kernels: saw no table for {missing}")
     return MappingProxyType(
-        {node.name: _checked_table(graph, node, tables[node.name]) for node in graph.nodes if node.name in names}
+        {node.name: _check_table(graph, node, tables[node.name]) for node in graph.nodes if node.name in names}
     )
 
 
-def _checked_table(graph: Graph, node: Node, table: ArrayLike) -> np.ndarray:
+def _check_table(graph: Graph, node: Node, table: ArrayLike) -> np.ndarray:
     table = probabilities(table, node.name)
     expected = (*graph.sizes_seen(node), node.num_states)
     if table.shape != expected:

@@ -1,9 +1,10 @@
-"""Sequences by index: the compiled sampler.
+"""The compiled sampler of sequences by index.
 
-Sequence ``i`` of a split is a pure function of (kernels, key, i): the node at position ``k`` of the topological order
-draws its state at time ``t`` from the uniform number that Philox gives for (i, t, k), by inversion of its kernel's row.
-At time 0 the first number of (i, 0, 0) draws all nodes at once from the initial law, or with ``initial="uniform"`` the
-latents, and the second one then draws X from its kernel's row. ``sampler_reference`` holds its readable twin.
+Sequence ``i`` of a split is a pure function of (kernels, key, i). At time ``t``, the node at position ``k`` of the
+topological order draws its state by inverting its kernel's row at the uniform number that Philox returns for (i, t, k).
+At time 0, the first number of (i, 0, 0) draws all nodes jointly from the initial law. With ``initial="uniform"`` it
+draws only the latents, and the second number draws X from its kernel's row. ``sampler_reference`` is the readable
+reference.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from n2n.utils.cpu import compiled, cores
 from n2n.utils.philox import fill_uniforms, philox, uniform
 
 _MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)  # an index fills two 32-bit words of Philox's counter
-WIDTH = 256  # sequences side by side, at most; under 32 the calls cost more than the numbers
-_SEQUENTIAL_BELOW = 50_000  # tokens; under it, handing out threads costs more than it saves
-_CONTEXT_BUDGET = 2**28  # bytes for the tables that one thread keeps of its sequences' own kernels
+WIDTH = 256  # largest number of sequences side by side; below 32, calls cost more than the numbers
+_SEQUENTIAL_BELOW = 50_000  # tokens; for fewer, starting threads costs more than it saves
+_CONTEXT_BUDGET = 2**28  # bytes of one thread's tables of redrawn kernels
 
 
 NO_KEYS = np.empty((0, 2), np.uint64)
-NOTHING_DONE = np.empty((0, 3), np.int64)
+NO_INTERVENTIONS = np.empty((0, 3), np.int64)
 
 
 def draw(
@@ -37,34 +38,34 @@ def draw(
     latents: bool,
     *,
     context_keys: np.ndarray = NO_KEYS,
-    done: np.ndarray = NOTHING_DONE,
+    interventions: np.ndarray = NO_INTERVENTIONS,
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw sequences ``start`` to ``start + count - 1``, each independent of the number of threads.
+    """Draw sequences ``start`` to ``start + count - 1``; the result does not depend on the number of threads.
 
     Args:
         program: graph and kernels as flat arrays.
         key: two words for Philox.
-        start, count, length: index of the first sequence, number of sequences, tokens in each.
+        start, count, length: index of the first sequence, number of sequences, number of tokens in a sequence.
         latents: whether to return the latent states.
-        context_keys: ``(nodes, 2)``, two words for each node's redrawn kernels; empty if there are none.
-        done: ``(interventions, 3)``, (time, position of the node, state); that state replaces the draw.
-        threads: number of threads; None for all cores, or one for few tokens.
+        context_keys: ``(nodes, 2)``, two words that key each node's redrawn kernels; empty if there are none.
+        interventions: ``(interventions, 3)``, (time, position of the node, state); the state replaces the draw.
+        threads: number of threads; None uses all cores, or one thread if there are few tokens.
 
     Returns:
-        tokens ``(count, length)`` and states ``(latent nodes, count, length)``, with no sequence in the latter unless
-        ``latents``. Both in the smallest unsigned type.
+        Tokens ``(count, length)`` and states ``(latent nodes, count, length)``, in the smallest unsigned types. The
+        states have no sequences if ``latents`` is false.
     """
     tokens, states = empty_sample(program, count, length, latents)
     own = table_size(program)
     width = max(1, min(WIDTH, _CONTEXT_BUDGET // (8 * own))) if own else WIDTH
     if threads is None:
         threads = 1 if count * length < _SEQUENTIAL_BELOW else cores()
-    rest = (context_keys, done, width, own)
+    rest = (context_keys, interventions, width, own)
     if threads == 1:
         _draw(program, *key, start, tokens, states, *rest)
         return tokens, states
-    share = min(width, -(-count // threads))  # small, so that a thread that is held up leaves work to the others
+    share = min(width, -(-count // threads))  # small, so that other threads take over work from a delayed one
     edges = [*range(0, count, share), count]
     with ThreadPoolExecutor(threads) as pool:
         jobs = [
@@ -77,7 +78,7 @@ def draw(
 
 
 def empty_sample(program: Program, count: int, length: int, latents: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Zeros in the place of the tokens and states that ``draw`` returns."""
+    """Return arrays of zeros with the shapes and types of the tokens and states that ``draw`` returns."""
     *latent_states, vocab_size = program.num_states.tolist()
     tokens = np.zeros((count, length), smallest_dtype(vocab_size))
     kept = count if latents else 0
@@ -85,8 +86,8 @@ def empty_sample(program: Program, count: int, length: int, latents: bool) -> tu
 
 
 @compiled
-def _draw(program, key_0, key_1, start, tokens, states, context_keys, done, width, own):
-    """Tiles of up to ``width`` sequences side by side, so that Philox fills vectors and lookups overlap."""
+def _draw(program, key_0, key_1, start, tokens, states, context_keys, interventions, width, own):
+    """Draw tiles of up to ``width`` sequences side by side, so that Philox fills vectors and lookups overlap."""
     table = np.empty((width if own else 0, own))
     ready = np.empty((width, program.row_offset[-1]), np.bool_)
     index = np.zeros((2, width), np.uint64)
@@ -97,23 +98,22 @@ def _draw(program, key_0, key_1, start, tokens, states, context_keys, done, widt
             i = np.uint64(start + first + lane)
             index[0, lane], index[1, lane] = i & _MASK, i >> _HALF
         kept = states[:, first : first + count] if states.shape[1] else states
-        _draw_tile(
-            program, key_0, key_1, index, count, tokens[first : first + count], kept, context_keys, done, table, ready
-        )
+        part = tokens[first : first + count]
+        _draw_tile(program, key_0, key_1, index, count, part, kept, context_keys, interventions, table, ready)
 
 
 @compiled
-def _draw_tile(program, key_0, key_1, index, count, tokens, states, context_keys, done, table, ready):
+def _draw_tile(program, key_0, key_1, index, count, tokens, states, context_keys, interventions, table, ready):
     nodes = program.num_states.size
     width = index.shape[1]
     current = np.zeros((nodes, width), np.int32)
     values = np.empty((2, width))
     words = np.empty((4, width), np.uint64)
     if program.initial.size:
-        later = _start(program, key_0, key_1, index, count, current, values[1])
-        if later and program.context[nodes - 1]:
+        x_remains = _start(program, key_0, key_1, index, count, current, values[1])
+        if x_remains and program.context[nodes - 1]:
             _move_in_context(program, nodes - 1, current, values[1], index, count, context_keys, table, ready)
-        elif later:
+        elif x_remains:
             _move(program, nodes - 1, current, values[1], count)
         _keep(current, 0, count, tokens, states)
     for t in range(1, tokens.shape[1]):
@@ -124,9 +124,9 @@ def _draw_tile(program, key_0, key_1, index, count, tokens, states, context_keys
                 _move_in_context(program, k, current, values[k % 2], index, count, context_keys, table, ready)
             else:
                 _move(program, k, current, values[k % 2], count)
-            for d in range(done.shape[0]):
-                if done[d, 0] == t and done[d, 1] == k:
-                    current[k] = done[d, 2]
+            for i in range(interventions.shape[0]):
+                if interventions[i, 0] == t and interventions[i, 1] == k:
+                    current[k] = interventions[i, 2]
         _keep(current, t, count, tokens, states)
 
 
@@ -143,21 +143,24 @@ def _keep(current, t, count, tokens, states):
 
 @compiled
 def _start(program, key_0, key_1, index, count, current, values):
-    """Draw the nodes of the initial law; returns whether X is left, for which ``values`` then holds the numbers."""
-    drawn = current.shape[0] - (program.initial.size < np.prod(program.num_states))
+    """Draw the nodes of the initial law, and write one more number for each lane to ``values``.
+
+    Return whether X remains to be drawn, from these numbers.
+    """
+    num_nodes = current.shape[0] - (program.initial.size < np.prod(program.num_states))
     for lane in range(count):
         block = philox(index[0, lane], index[1, lane], np.uint64(0), np.uint64(0), key_0, key_1)
         joint = _search(program.initial, uniform(block[0], block[1]))
-        for k in range(drawn - 1, -1, -1):
+        for k in range(num_nodes - 1, -1, -1):
             current[k, lane] = joint % program.num_states[k]
             joint //= program.num_states[k]
         values[lane] = uniform(block[2], block[3])
-    return drawn < current.shape[0]
+    return num_nodes < current.shape[0]
 
 
 @compiled
 def _search(cdf, value):
-    """The smallest state whose cumulative probability exceeds ``value``."""
+    """Return the smallest state whose cumulative probability exceeds ``value``."""
     low, high = 0, cdf.size - 1
     while low < high:
         middle = (low + high) >> 1
@@ -178,7 +181,10 @@ def _row(program, k, current, lane):
 
 @compiled
 def _move(program, k, current, values, count):
-    """The lanes in use of a node with a fixed kernel: from the guide's cell on to the state that the value falls on."""
+    """Draw a node with a fixed kernel in the first ``count`` lanes.
+
+    The guide gives the first candidate state, and a search continues from there to the state of the value.
+    """
     rows = np.empty(count, np.int32)
     own_stride = np.int32(program.own_stride[k])
     for lane in range(count):
@@ -202,7 +208,7 @@ def _move(program, k, current, values, count):
 
 @compiled
 def _move_in_context(program, k, current, values, index, count, context_keys, table, ready):
-    """The lanes in use of a node with kernels of their own, whose rows are drawn when they are first seen."""
+    """Draw a node with redrawn kernels in the first ``count`` lanes; each row is drawn on its first use."""
     size = program.num_states[k]
     factors = np.empty(max(1, 1 + program.first_edge[k + 1] - program.first_edge[k]), np.int64)
     for lane in range(count):
@@ -221,7 +227,7 @@ def _move_in_context(program, k, current, values, index, count, context_keys, ta
 
 @compiled
 def _factors(program, k, current, lane, row, factors):
-    """The positions of the factors' rows that make up a row, written to ``factors``; their number."""
+    """Write the positions of the factors' rows that make up a row to ``factors``, and return their number."""
     if not program.product[k]:
         factors[0] = row
         return 1

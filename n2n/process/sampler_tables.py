@@ -11,38 +11,38 @@ from n2n.graph.graph import Graph
 from n2n.process.initial_law import shows_latents_first
 from n2n.utils.cpu import compiled
 
-GUIDE_ENTRIES = 2**18  # of a node, under which finer cells are worth their memory
+GUIDE_ENTRIES = 2**18  # largest guide of a node that finer cells may fill
 
 
 class Program(NamedTuple):
-    """Nodes in topological order, X last; edges grouped by child.
+    """Flat arrays with the nodes in topological order, X last, and the edges grouped by child.
 
-    The cumulative rows of fixed kernels lie one after the other. Rows of context nodes are drawn while sampling, into a
-    table for each sequence of which only the layout is kept here.
+    The cumulative rows of fixed kernels are concatenated. Rows of context nodes are drawn during sampling, into a table
+    for each sequence; only the layout of that table is stored here.
     """
 
     num_states: np.ndarray  # (nodes,)
-    own_stride: np.ndarray  # (nodes,) rows to skip for each own previous state; 0 where it is not seen
+    own_stride: np.ndarray  # (nodes,) rows to skip for each own previous state; 0 if the node does not see it
     first_edge: np.ndarray  # (nodes + 1,)
     parent: np.ndarray  # (edges,) position of the parent
     parent_stride: np.ndarray  # (edges,)
-    offset: np.ndarray  # (nodes,) where the node's rows begin, in cdf or in a sequence's own table
-    cdf: np.ndarray  # cumulative rows of every fixed kernel
-    cells: np.ndarray  # (nodes,) cells of the guide to a row: a power of two, at least the number of states
-    guide_offset: np.ndarray  # (nodes,) where the node's cells begin in guide
+    offset: np.ndarray  # (nodes,) first entry of the node's rows, in cdf or in a sequence's own table
+    cdf: np.ndarray  # cumulative rows of all fixed kernels
+    cells: np.ndarray  # (nodes,) guide cells of a row: a power of two, at least the number of states
+    guide_offset: np.ndarray  # (nodes,) first entry of the node's cells in guide
     guide: np.ndarray  # for each row and cell c of C: twice the smallest state whose cumulative probability exceeds
-    # c / C, and 1 more if that is less than (c + 1) / C, so that a number in the cell may fall on a later state
-    initial: np.ndarray  # cumulative law at t = 0, the last node fastest: of all nodes, or of the latents alone, where
-    # X is then drawn from its row; empty if they start in 0
+    # c / C, plus 1 if that probability is less than (c + 1) / C, so that a number in the cell may select a later state
+    initial: np.ndarray  # cumulative law at t = 0, the last node fastest: of all nodes, or of only the latents if X is
+    # then drawn from its row; empty if all nodes start in 0
     context: np.ndarray  # (nodes,) whether the kernel is redrawn for every sequence
-    product: np.ndarray  # (nodes,) whether that kernel is a product of a factor for each variable seen
+    product: np.ndarray  # (nodes,) whether the kernel is a product of one factor for each variable that the node sees
     alpha: np.ndarray  # (nodes,)
     stickiness: np.ndarray  # (nodes,)
-    row_offset: np.ndarray  # (nodes + 1,) where a context node's rows begin, counted in rows of all context nodes
+    row_offset: np.ndarray  # (nodes + 1,) first row of a context node, counted over the rows of all context nodes
 
 
 def compile_program(graph: Graph, kernels: Mapping[str, np.ndarray], initial: np.ndarray | None) -> Program:
-    """Flatten the initial law and the fixed kernels, by name, with axes as in ``Process.kernel``."""
+    """Flatten a graph, its fixed kernels by name (with axes as in ``Process.kernel``) and its initial law."""
     position = {node.name: k for k, node in enumerate(graph.order)}
     own_stride, first_edge, parent, parent_stride = [], [0], [], []
     for node in graph.order:
@@ -85,9 +85,12 @@ def _integers(values) -> np.ndarray:
 
 
 def _cells(num_states: int, rows: int) -> int:
-    """Cells of the guide to each row: many, so that few of them hold a boundary, while all rows' stay in the cache."""
-    least = 1 << (num_states - 1).bit_length()
-    return next((least * finer for finer in (16, 8, 4, 2) if rows * least * finer <= GUIDE_ENTRIES), least)
+    """Return the number of guide cells of each row.
+
+    With many cells, few of them contain a boundary between states; the guide of all rows must still fit in the cache.
+    """
+    min_cells = 1 << (num_states - 1).bit_length()
+    return next((min_cells * finer for finer in (16, 8, 4, 2) if rows * min_cells * finer <= GUIDE_ENTRIES), min_cells)
 
 
 def _starts(sizes: np.ndarray) -> np.ndarray:
@@ -108,7 +111,7 @@ def _tables(graph: Graph, kernels: Mapping[str, np.ndarray], cells: np.ndarray) 
 
 
 def cumulative(kernel: np.ndarray) -> np.ndarray:
-    """Cumulative rows that reach exactly 1 at the last state of positive probability, so that no draw falls outside."""
+    """Return cumulative rows that reach exactly 1 at the last state of positive probability, so every draw succeeds."""
     cdf = np.cumsum(kernel, axis=-1)
     return np.where(cdf >= cdf[..., -1:], 1.0, cdf)
 
@@ -125,11 +128,11 @@ def _fill_guide(rows, guide):
 
 
 def smallest_dtype(num_states: int) -> np.dtype:
-    """The smallest unsigned integer type that holds the states 0 to ``num_states - 1``."""
+    """Return the smallest unsigned integer type that holds the states 0 to ``num_states - 1``."""
     return np.min_scalar_type(num_states - 1)
 
 
 def table_size(program: Program) -> int:
-    """Numbers in the table of one sequence's own kernels."""
+    """Return the number of entries in the table of one sequence's own kernels."""
     rows = np.diff(program.row_offset)
     return int((rows * program.num_states).sum())
