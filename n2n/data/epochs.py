@@ -33,7 +33,7 @@ class Epochs:
             raise ValueError(f"sequences: saw {self.sequences:,}; {store.path} holds {store.count:,}")
         if self.length > store.length:
             raise ValueError(f"seq_len: saw {self.length}; the sequences of {store.path} have {store.length} tokens")
-        self._held: tuple[int, np.ndarray] | None = None
+        self._cached: tuple[int, np.ndarray] | None = None
 
     def take(self, start: int, count: int) -> np.ndarray:
         """Tokens ``(count, length)`` at positions ``start`` to ``start + count - 1``, epochs one after another."""
@@ -52,10 +52,10 @@ class Epochs:
     def _part(self, epoch: int, first: int, count: int) -> np.ndarray:
         if epoch == 0:
             return np.arange(first, first + count)
-        if self._held is None or self._held[0] != epoch:
-            self._held = None  # so that two are never held
-            self._held = (epoch, self._permutation(epoch))
-        return self._held[1][first : first + count].astype(np.int64)
+        if self._cached is None or self._cached[0] != epoch:
+            self._cached = None  # so that memory never contains two permutations
+            self._cached = (epoch, self._permutation(epoch))
+        return self._cached[1][first : first + count].astype(np.int64)
 
     def _permutation(self, epoch: int) -> np.ndarray:
         low, high = derive_key("epoch", int(self.seed), epoch)

@@ -1,4 +1,4 @@
-"""Datasets made block by block: by several processes at once, and after a kill from where they were."""
+"""Generate datasets block by block: several processes may share the work, and an interrupted one is resumed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from n2n.data.sidecar import Plan, described, differing, is_description, plan
-from n2n.data.store import TokenStore, described_by, opened, sha256_of, work_folder
+from n2n.data.sidecar import Plan, is_sidecar, plan, plan_differences, read_plan
+from n2n.data.store import TokenStore, open_tokens, sha256_of, sidecar_path, work_folder
 from n2n.process.process import SPLITS, Process, Split
 from n2n.utils.files import making_folder, write_atomic, write_json
 from n2n.utils.lock import locked
@@ -22,28 +22,34 @@ from n2n.utils.paths import checked_path
 from n2n.utils.progress import Progress
 from n2n.utils.strict import as_integer, short_repr, unknown
 
-BLOCK = 2**22  # tokens written at once
+BLOCK = 2**22  # largest number of tokens written at once
 
 
 def generate(
     process: Process, path: str | os.PathLike, sequences: int, length: int, *, split: Split = "train"
 ) -> TokenStore:
-    """Draw a dataset into a file, or finish one that was begun; a finished one is verified and left as it is.
+    """Generate a dataset in a file.
 
-    Sequence i of the file is sequence i of the split, the one that an online run sees. Blocks of sequences are written
-    and flushed one after another, so a kill costs no more than one; nothing is at ``path`` before everything is.
+    An unfinished dataset at ``path`` is completed. A finished one is verified and left unchanged.
+
+    Sequence i of the file is sequence i of the split, the same sequence that an online run uses. Blocks of sequences
+    are written and flushed one after another, so an interruption costs at most one block. The file appears at ``path``
+    only when it is complete.
 
     Args:
-        process: drawn from.
-        path: of the ``.npy`` file; a ``.json`` file beside it will say what it holds.
-        sequences: how many.
-        length: tokens in each, the fixed first one included.
-        split: whose sequences.
+        process: process to draw from.
+        path: path of the ``.npy`` file; a ``.json`` file next to it describes the dataset.
+        sequences: number of sequences.
+        length: number of tokens in a sequence, including the fixed first one.
+        split: split to draw from.
+
+    Returns:
+        The finished dataset.
 
     Raises:
-        ValueError: a number out of range, a path that does not end in ``.npy``, a dataset of something else or a
-            damaged one at that path.
-        OSError: if the disk has no room; raised before anything is written if the system reports it.
+        ValueError: if a number is out of range, the path does not end in ``.npy``, or the path holds a different or a
+            damaged dataset.
+        OSError: if the disk is too small; raised before anything is written if the system reports the free space.
     """
     return generate_part(process, path, sequences, length, split=split) or TokenStore(path)
 
@@ -58,12 +64,12 @@ def generate_part(
     part: int = 0,
     parts: int = 1,
 ) -> TokenStore | None:
-    """One of several processes' share of ``generate``, such as a Slurm array task's; whoever is last finishes it.
+    """Generate one part of a dataset, such as that of one Slurm array task; the last process to end completes the file.
 
     Args:
-        process, path, sequences, length, split: as in ``generate``, the same for all.
-        part: which share this is, from 0.
-        parts: number of shares.
+        process, path, sequences, length, split: as in ``generate``; the same for all parts.
+        part: index of this part, from 0.
+        parts: number of parts.
 
     Returns:
         The dataset if it is finished, else None.
@@ -80,23 +86,23 @@ def generate_part(
     path = checked_path(path, "path")
     if path.suffix != ".npy":
         raise ValueError(f"path: saw {short_repr(path.name)}; a name that ends in .npy is needed")
-    checked_path(work_folder(path), "path")  # whose name is longer
-    making = _Making(process, path, sequences, length, split)
+    checked_path(work_folder(path), "path")  # its name is longer
+    unfinished = _Unfinished(process, path, sequences, length, split)
     if path.exists():
-        return making.finished()
+        return unfinished.verified()
     try:
-        making.begin()
-        making.write([b for b in range(part, making.blocks, parts) if not making.marker(b).exists()])
-        return making.finish()
+        unfinished.prepare()
+        unfinished.write([b for b in range(part, unfinished.blocks, parts) if not unfinished.marker(b).exists()])
+        return unfinished.finish()
     except FileNotFoundError:
         if not path.exists():
             raise
-        return making.finished()  # another process finished it meanwhile and cleaned up
+        return unfinished.verified()  # another process has finished it and removed the work folder
 
 
 @dataclass(frozen=True)
-class _Making:
-    """A dataset in the making: its tokens, and a marker with the hash of each block that is on the disk."""
+class _Unfinished:
+    """A dataset during generation: its tokens, and for each block on the disk a marker file with the block's hash."""
 
     process: Process
     path: Path
@@ -128,59 +134,59 @@ class _Making:
     def marker(self, block: int) -> Path:
         return self.work / f"{block:08d}.sha256"
 
-    def finished(self) -> TokenStore:
+    def verified(self) -> TokenStore:
+        """Open the dataset at ``path``, and check that it is the requested one and undamaged."""
         store = TokenStore(self.path)
-        self._refuse_other(store.about, self.path)
+        self._check_plan(store.fields, self.path)
         store.verify()
         return store
 
-    def begin(self) -> None:
-        """Make the file in its full size, unless another process did."""
-        self.process.sample(1, length=self.length, split=self.split, latents=False)  # refuses what can be refused
-        begun = self.work / "plan.json"
-        if begun.exists():
-            self._refuse_other(described(begun, Plan), self.work)
+    def prepare(self) -> None:
+        """Create the file in its full size, unless another process has created it."""
+        self.process.sample(1, length=self.length, split=self.split, latents=False)  # raises if it is impossible
+        plan_file = self.work / "plan.json"
+        if plan_file.exists():
+            self._check_plan(read_plan(plan_file, Plan), self.work)
             return
-        self._refuse_foreign_sidecar()
+        self._check_sidecar()
         with making_folder(self.path.parent):
             bytes_needed = self.sequences * self.length * np.dtype(self.plan["dtype"]).itemsize
             free = shutil.disk_usage(self.path.parent).free
             if bytes_needed > free:
-                wanted, left = bytes_needed / 2**30, free / 2**30
-                raise OSError(f"{self.path} takes {wanted:,.1f} GiB, of which {left:,.1f} are free")
+                raise OSError(f"{self.path} needs {bytes_needed / 2**30:,.1f} GiB; {free / 2**30:,.1f} GiB are free")
             with making_folder(self.work), locked(self.work / "lock"):
-                if not begun.exists():
+                if not plan_file.exists():
                     shape = (self.sequences, self.length)
                     np.lib.format.open_memmap(self.tokens, "w+", self.plan["dtype"], shape)
-                    write_json(begun, self.plan)
+                    write_json(plan_file, self.plan)
 
-    def _refuse_foreign_sidecar(self) -> None:
-        """What lies at the place of the description, and describes no dataset, is somebody's file."""
-        beside = described_by(self.path)
-        if os.path.lexists(beside) and not is_description(beside):
-            raise ValueError(f"path: {beside}, which would describe the dataset, is there and is no description of one")
+    def _check_sidecar(self) -> None:
+        """Check that the sidecar would not overwrite a file of another kind."""
+        sidecar = sidecar_path(self.path)
+        if os.path.lexists(sidecar) and not is_sidecar(sidecar):
+            raise ValueError(f"path: {sidecar} would be overwritten and does not describe a dataset; use another path")
 
-    def _refuse_other(self, there: dict, where: Path) -> None:
-        differences = differing(there, self.plan)
+    def _check_plan(self, existing: dict, folder: Path) -> None:
+        differences = plan_differences(existing, self.plan)
         if differences:
-            raise ValueError(f"path: {where} holds a dataset of {differences}. Name another path, or delete it")
+            raise ValueError(f"path: {folder} holds a dataset with {differences}. Use another path, or delete it")
 
     def write(self, missing: Iterable[int]) -> None:
-        """Draw blocks, write them in their places, and mark each when it is on the disk."""
+        """Draw blocks, write them at their positions, and mark each one when it is on the disk."""
         missing = list(missing)
         if not missing:
             return
-        start = opened(self.tokens).offset
-        with open(self.tokens, "r+b") as file, Progress(0, len(missing), unit="block") as shown:
+        start = open_tokens(self.tokens).offset
+        with open(self.tokens, "r+b") as file, Progress(0, len(missing), unit="block") as progress:
             for done, block in enumerate(missing, start=1):
                 self._write_block(file, start, block)
-                shown.update(done, {})
+                progress.update(done, {})
 
     def _write_block(self, file, start: int, block: int) -> None:
         first = block * self.rows
         count = min(self.rows, self.sequences - first)
-        drawn = self.process.sample(count, length=self.length, split=self.split, start=first, latents=False)
-        data = np.ascontiguousarray(drawn.tokens, dtype=self.plan["dtype"]).tobytes()
+        sample = self.process.sample(count, length=self.length, split=self.split, start=first, latents=False)
+        data = np.ascontiguousarray(sample.tokens, dtype=self.plan["dtype"]).tobytes()
         file.seek(start + first * self.length * np.dtype(self.plan["dtype"]).itemsize)
         file.write(data)
         file.flush()
@@ -189,12 +195,12 @@ class _Making:
         write_atomic(self.marker(block), lambda marker: marker.write(sha.encode()))
 
     def finish(self) -> TokenStore | None:
-        """Verify every block and put the dataset in its place, if no block is missing."""
+        """If no block is missing, verify all blocks and move the dataset to ``path``."""
         with locked(self.work / "lock"):
             if not self.path.exists() and all(self.marker(block).exists() for block in range(self.blocks)):
                 self._redraw_damaged()
-                # Described first: that the tokens are there says that all is.
-                write_json(described_by(self.path), {**self.plan, "sha256": sha256_of(self.tokens)})
+                # The sidecar comes first, because the tokens at ``path`` show that the dataset is complete.
+                write_json(sidecar_path(self.path), {**self.plan, "sha256": sha256_of(self.tokens)})
                 os.replace(self.tokens, self.path)
         if not self.path.exists():
             return None
@@ -202,7 +208,7 @@ class _Making:
         return TokenStore(self.path)
 
     def _redraw_damaged(self) -> None:
-        tokens = opened(self.tokens)
+        tokens = open_tokens(self.tokens)
         for block in range(self.blocks):
             data = np.ascontiguousarray(tokens[block * self.rows : (block + 1) * self.rows])
             if hashlib.sha256(data).hexdigest().encode() != self.marker(block).read_bytes():

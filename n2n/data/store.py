@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from n2n.data.sidecar import Sidecar, described, differing, plan, without_kernels
+from n2n.data.sidecar import Sidecar, plan, plan_differences, plan_without_kernels, read_plan
 from n2n.graph.graph import Graph
 from n2n.process.process import Process
 from n2n.utils.paths import checked_path
@@ -27,7 +27,7 @@ class TokenStore:
     Attributes:
         path: absolute path of the file.
         count: number of sequences.
-        length: number of tokens in a sequence, the first one included.
+        length: number of tokens in a sequence, including the first one.
         vocab_size: number of symbols.
         split: split of the sequences; sequence i is sequence i of that split.
         sha256: SHA-256 of the whole ``.npy`` file.
@@ -41,12 +41,15 @@ class TokenStore:
         if not self.path.is_file():
             hint = "; it is not finished: run its generation again" if work_folder(self.path).exists() else ""
             raise ValueError(f"data: no dataset at {self.path}{hint}")
-        self.about = described(described_by(self.path), Sidecar)
-        self.count, self.length = self.about["count"], self.about["length"]
-        self.vocab_size, self.split, self.sha256 = (self.about[name] for name in ("vocab_size", "split", "sha256"))
-        actual, wanted = (self.tokens.shape, str(self.tokens.dtype)), ((self.count, self.length), self.about["dtype"])
-        if actual != wanted:
-            raise ValueError(f"data: {self.path} holds {actual}, its JSON file says {wanted}")
+        self.fields = read_plan(sidecar_path(self.path), Sidecar)
+        self.count, self.length = self.fields["count"], self.fields["length"]
+        self.vocab_size, self.split, self.sha256 = (self.fields[name] for name in ("vocab_size", "split", "sha256"))
+        actual, expected = (
+            (self.tokens.shape, str(self.tokens.dtype)),
+            ((self.count, self.length), self.fields["dtype"]),
+        )
+        if actual != expected:
+            raise ValueError(f"data: {self.path} holds {actual}; its JSON file says {expected}")
 
     def __repr__(self) -> str:
         return f"TokenStore({str(self.path)!r}: {self.count:,} sequences of {self.length} tokens, {self.split})"
@@ -57,7 +60,7 @@ class TokenStore:
     @cached_property
     def tokens(self) -> np.ndarray:
         """All tokens, ``(count, length)``, in the smallest unsigned type; read from disk on use."""
-        return opened(self.path)
+        return open_tokens(self.path)
 
     def __getstate__(self) -> dict[str, Any]:
         """The state without the open file, which each process opens itself."""
@@ -66,7 +69,7 @@ class TokenStore:
     @property
     def graph(self) -> Graph:
         """The graph of the process that the tokens were drawn from."""
-        return Graph(**self.about["graph"])
+        return Graph(**self.fields["graph"])
 
     def verify(self) -> None:
         """Read the whole file and compare its SHA-256.
@@ -76,7 +79,7 @@ class TokenStore:
         """
         actual = sha256_of(self.path)
         if actual != self.sha256:
-            raise ValueError(f"data: {self.path} is damaged: its SHA-256 is {actual}, {self.sha256} was generated")
+            raise ValueError(f"data: {self.path} is damaged: its SHA-256 is {actual}, not {self.sha256}")
 
     def check_described(self, process: Process) -> None:
         """Compare vocabulary, graph and seed of a process with the JSON file, without drawing kernels.
@@ -84,8 +87,9 @@ class TokenStore:
         Raises:
             ValueError: if one of them differs; the message says which.
         """
-        self._refuse_symbols(process)
-        self._refuse(differing(self.about, {**without_kernels(process), "kernels": self.about["kernels"]}))
+        self._check_vocabulary(process)
+        without_kernels = {**plan_without_kernels(process), "kernels": self.fields["kernels"]}
+        self._check_same(plan_differences(self.fields, without_kernels))
 
     def check_drawn_from(self, process: Process) -> None:
         """Check that the tokens were drawn from a process.
@@ -93,20 +97,21 @@ class TokenStore:
         Raises:
             ValueError: if the graph, the seed or a kernel differs; the message says which.
         """
-        self._refuse_symbols(process)
-        self._refuse(differing(self.about, plan(process, self.split, self.count, self.length)))
+        self._check_vocabulary(process)
+        self._check_same(plan_differences(self.fields, plan(process, self.split, self.count, self.length)))
 
-    def _refuse_symbols(self, process: Process) -> None:
+    def _check_vocabulary(self, process: Process) -> None:
         if self.vocab_size != process.graph.vocab_size:
-            raise ValueError(f"data: {self.path} has {self.vocab_size} symbols, the graph {process.graph.vocab_size}")
+            symbols = f"{self.vocab_size} symbols; the graph has {process.graph.vocab_size}"
+            raise ValueError(f"data: {self.path} has {symbols}")
 
-    def _refuse(self, differences: str) -> None:
+    def _check_same(self, differences: str) -> None:
         if differences:
             raise ValueError(f"data: {self.path} was drawn with {differences}")
 
 
-def opened(path: Path) -> np.ndarray:
-    """The array in a ``.npy`` file, read from disk on use.
+def open_tokens(path: Path) -> np.ndarray:
+    """Open the array of tokens in a ``.npy`` file, which is read from disk on use.
 
     Raises:
         ValueError: if the file is damaged, is not an array, or is in Fortran order.
@@ -114,24 +119,24 @@ def opened(path: Path) -> np.ndarray:
     try:
         tokens = np.lib.format.open_memmap(path, mode="r")  # np.load would open archives and pickles too
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"data: {path} is no whole .npy file of tokens: {error}") from None
+        raise ValueError(f"data: {path} is not a complete .npy file of tokens: {error}") from None
     if not tokens.flags.c_contiguous:
-        raise ValueError(f"data: {path} is in Fortran's order; sequence by sequence is needed")
+        raise ValueError(f"data: {path} is in Fortran order; C order is needed")
     return tokens
 
 
-def described_by(path: Path) -> Path:
-    """The JSON file that describes a dataset."""
+def sidecar_path(path: Path) -> Path:
+    """Return the path of the JSON file that describes a dataset."""
     return path.with_suffix(".json")
 
 
 def work_folder(path: Path) -> Path:
-    """The folder of a dataset during generation."""
+    """Return the folder of a dataset during generation."""
     return path.with_name(f".{path.name}.parts")
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a whole file, read in pieces."""
+    """Return the SHA-256 of a whole file, which is read in pieces."""
     sha = hashlib.sha256()
     with open(path, "rb") as file:
         while piece := file.read(PIECE):

@@ -79,7 +79,7 @@ WRONG = [
     ("format", "1", "format: saw '1'"),
     ("split", "tset", "split: saw 'tset'; .*did you mean 'test'"),
     ("dtype", "float64", "dtype: saw 'float64'"),
-    ("dtype", "uint16", "dtype: saw 'uint16'; .* symbols are kept as"),
+    ("dtype", "uint16", "dtype: saw 'uint16'; .* symbols are stored as"),
     ("sha256", "abc", "sha256: saw 'abc'"),
     ("sha256", 7, "sha256: saw 7"),
     ("cuont", 6, "unknown parameter 'cuont'; did you mean 'count'"),
@@ -123,18 +123,18 @@ def _npy(tokens, **options):
 
 
 TOKENS = {
-    "an archive": (_npz, "is no whole .npy file"),
-    "empty": (lambda tokens: b"", "is no whole .npy file"),
-    "cut in the header": (lambda tokens: _npy(tokens)[:40], "is no whole .npy file"),
-    "cut in the tokens": (lambda tokens: _npy(tokens)[:-3], "is no whole .npy file"),
-    "pickled": (lambda tokens: _npy(tokens.astype(object), allow_pickle=True), "is no whole .npy file"),
-    "text": (lambda tokens: b"0 1 2\n", "is no whole .npy file"),
-    "wider": (lambda tokens: _npy(tokens.astype(np.int64)), r"holds \(\(6, 8\), 'int64'\), its JSON file says"),
+    "an archive": (_npz, "is not a complete .npy file"),
+    "empty": (lambda tokens: b"", "is not a complete .npy file"),
+    "cut in the header": (lambda tokens: _npy(tokens)[:40], "is not a complete .npy file"),
+    "cut in the tokens": (lambda tokens: _npy(tokens)[:-3], "is not a complete .npy file"),
+    "pickled": (lambda tokens: _npy(tokens.astype(object), allow_pickle=True), "is not a complete .npy file"),
+    "text": (lambda tokens: b"0 1 2\n", "is not a complete .npy file"),
+    "wider": (lambda tokens: _npy(tokens.astype(np.int64)), r"holds \(\(6, 8\), 'int64'\); its JSON file says"),
     "floats": (lambda tokens: _npy(tokens.astype(float)), r"holds \(\(6, 8\), 'float64'\)"),
     "big-endian": (lambda tokens: _npy(tokens.astype(">u2")), r"holds \(\(6, 8\), '>u2'\)"),
     "flat": (lambda tokens: _npy(tokens.ravel()), r"holds \(\(48,\), 'uint8'\)"),
     "turned": (lambda tokens: _npy(np.ascontiguousarray(tokens.T)), r"holds \(\(8, 6\), 'uint8'\)"),
-    "Fortran's order": (lambda tokens: _npy(np.asfortranarray(tokens)), "is in Fortran's order"),
+    "Fortran order": (lambda tokens: _npy(np.asfortranarray(tokens)), "is in Fortran order"),
 }
 
 
@@ -155,7 +155,7 @@ def test_a_folder_in_the_place_of_the_tokens_is_refused(store):
 
 def test_somebody_s_file_in_the_place_of_the_description_is_left(tmp_path):
     (tmp_path / "t.json").write_text('{"mine": 1}')
-    with pytest.raises(ValueError, match=r"path: \S+t.json, which would describe the dataset, is there and is no desc"):
+    with pytest.raises(ValueError, match=r"path: \S+t.json would be overwritten and does not describe a dataset"):
         generate(PROCESS, tmp_path / "t.npy", 6, 8)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"t.json": '{"mine": 1}'}
 

@@ -120,7 +120,7 @@ def test_a_finished_dataset_is_verified_and_left(tmp_path, monkeypatch):
         ((PROCESS, 65, 12), "count 64, not 65"),
         ((PROCESS, 64, 11), "length 12, not 11"),
         ((n2n.Process(PROCESS.graph, seed=6), 64, 12), "seed 5, not 6"),
-        ((n2n.Process(n2n.Graph.preset("sparse"), seed=5), 64, 12), "holds a dataset of another graph"),
+        ((n2n.Process(n2n.Graph.preset("sparse"), seed=5), 64, 12), "holds a dataset with another graph"),
     ],
 )
 def test_a_dataset_of_something_else_is_never_overwritten(tmp_path, arguments, said, finished):
@@ -139,7 +139,7 @@ def test_other_kernels_of_the_same_graph_are_told(tmp_path):
     other = n2n.Process.from_kernels(PROCESS.graph, tables, seed=5)
     with pytest.raises(ValueError, match="other kernels"):
         store.check_drawn_from(other)
-    with pytest.raises(ValueError, match="holds a dataset of other kernels"):
+    with pytest.raises(ValueError, match="holds a dataset with other kernels"):
         generate(other, store.path, 64, 12)
 
 
@@ -161,7 +161,7 @@ def test_bad_input_writes_nothing(tmp_path, monkeypatch, given, said):
 
 
 def test_no_room_is_told_before_anything_is_written(tmp_path):
-    with pytest.raises(OSError, match=r"data.npy takes [\d,.]+ GiB, of which [\d,.]+ are free"):
+    with pytest.raises(OSError, match=r"data.npy needs [\d,.]+ GiB; [\d,.]+ GiB are free"):
         generate(PROCESS, tmp_path / "data.npy", 10**13, 12)
     assert not list(tmp_path.iterdir())
 
@@ -173,10 +173,10 @@ def test_a_file_without_its_description_is_no_dataset(tmp_path):
     store = generate(PROCESS, tmp_path / "data.npy", 64, 12)
     about = json.loads((tmp_path / "data.json").read_text())
     (tmp_path / "data.json").write_text(json.dumps({**about, "count": 63}))
-    with pytest.raises(ValueError, match=r"holds \(\(64, 12\), 'uint8'\), its JSON file says \(\(63, 12\)"):
+    with pytest.raises(ValueError, match=r"holds \(\(64, 12\), 'uint8'\); its JSON file says \(\(63, 12\)"):
         n2n.TokenStore(store.path)
     store.path.write_bytes(store.path.read_bytes()[:50])
-    with pytest.raises(ValueError, match=r"is no whole .npy file"):
+    with pytest.raises(ValueError, match=r"is not a complete .npy file"):
         n2n.TokenStore(store.path)
 
 
