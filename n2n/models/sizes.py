@@ -10,7 +10,9 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+from torch.utils.module_tracker import ModuleTracker
 
 from n2n.models.lm import MLP_MULTIPLE, LanguageModel, Layer
 from n2n.models.mixer import Frame
@@ -69,18 +71,52 @@ def forward_flops(model: nn.Module, length: int) -> dict[str, int]:
         The operations of each submodule, by the names of its class and its attributes, and those of the whole model as
         ``"Global"``.
     """
-    counter = FlopCounterMode(display=False, custom_mapping={_CPU_ATTENTION: _attention_flops})
-    with torch.no_grad(), counter:
+    with torch.no_grad(), ModuleTracker() as tracker, _FlopCounter(tracker) as counter:
         model(torch.zeros(1, length, dtype=torch.int64, device=next(model.parameters()).device))
-    return {name: sum(by_kind.values()) for name, by_kind in counter.get_flop_counts().items()}
+    return counter.flops
 
 
 _CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # unknown to torch's counter
 
 
-def _attention_flops(q: torch.Size, k: torch.Size, v: torch.Size, *_: Any, **__: Any) -> int:
+def _attention_flops(q: torch.Size, k: torch.Size, v: torch.Size) -> int:
     """Operations of queries times keys and of weights times values; shapes are (batch, heads, T, head_dim)."""
     return 2 * q[0] * q[1] * q[2] * k[2] * (q[3] + v[3])
+
+
+class _FlopCounter(TorchDispatchMode):
+    """Counts floating-point operations as torch's ``FlopCounterMode`` does, which would import torch's compiler.
+
+    Importing it takes longer than a small run needs to start.
+
+    Args:
+        tracker: knows which modules are at work.
+
+    Attributes:
+        flops: operations by the name of the module.
+    """
+
+    def __init__(self, tracker: ModuleTracker) -> None:
+        super().__init__()
+        self._tracker = tracker
+        self.flops: dict[str, int] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # otherwise torch imports its compiler to keep it away from ``__torch_dispatch__``
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        operation = func.overloadpacket
+        if operation in flop_registry:
+            count = flop_registry[operation](*args, **(kwargs or {}), out_val=result)
+        elif operation == _CPU_ATTENTION:
+            count = _attention_flops(*(tensor.shape for tensor in args[:3]))
+        else:
+            return result
+        for name in self._tracker.parents:
+            self.flops[name] = self.flops.get(name, 0) + count
+        return result
 
 
 @dataclass(frozen=True)

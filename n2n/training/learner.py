@@ -8,12 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_state_dict,
-)
 
 from n2n.config.train_config import TrainConfig
 from n2n.data import Batches
@@ -26,11 +20,10 @@ from n2n.monitor.journal import Marks
 from n2n.monitor.profiler import Clock
 from n2n.oracle.filtering import filter
 from n2n.runs.folder import RunFolder
+from n2n.training import state_dicts
 from n2n.training.batches import dataset_hash, open_batches, rehearse
 from n2n.training.optimization import Objective, learning_rate, make_optimizer, step_seed, update
 from n2n.training.process_group import ProcessGroup
-
-GATHERED = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 class Learner:
@@ -104,14 +97,14 @@ class Learner:
 
     def weights(self) -> dict[str, Tensor]:
         """All weights on the CPU. Every process has to call; the first one receives sharded weights."""
-        weights = get_model_state_dict(self.objective, options=GATHERED)
+        weights = state_dicts.gather_weights(self.objective, self.group)
         return {name.removeprefix("model."): value for name, value in weights.items()}
 
     def state(self) -> dict[str, Any]:
         """The content of a checkpoint, on the CPU. Every process has to call."""
         return {
             "model": self.weights(),
-            "optimizer": get_optimizer_state_dict(self.objective, self.optimizer, options=GATHERED),
+            "optimizer": state_dicts.gather_optimizer(self.objective, self.optimizer, self.group),
             "kernels": self.config.process.checksums,
             "data": dataset_hash(self.batches),
         }
@@ -134,13 +127,8 @@ class Learner:
             ValueError: as ``check_state``.
         """
         check_state(state, self.config, self.batches, self.model, folder)
-        set_state_dict(
-            self.objective,
-            self.optimizer,
-            model_state_dict={f"model.{name}": value for name, value in state["model"].items()},
-            optim_state_dict=state["optimizer"],
-            options=StateDictOptions(full_state_dict=True),
-        )
+        weights = {f"model.{name}": value for name, value in state["model"].items()}
+        state_dicts.load(self.objective, self.optimizer, self.group, weights, state["optimizer"])
         self.done = self.saved = step
 
     def save(self, folder: RunFolder, marks: Marks) -> None:

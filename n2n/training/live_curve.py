@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from n2n.runs.folder import RunFolder
 from n2n.runs.run import Run
-from n2n.training.sketch import sketch
 from n2n.utils.progress import Progress, in_watched_notebook
-from n2n.viz.loss_curves import learning_curve
 
 if TYPE_CHECKING:
     from ipywidgets import Button
@@ -103,6 +101,8 @@ class LiveCurve:
         """
         from IPython.display import HTML, display
 
+        from n2n.training.sketch import sketch  # here, because only a notebook that somebody watches needs plotly
+
         metrics = Run(self._folder.path).metrics
         if len(metrics) < MIN_ROWS:
             return
@@ -115,6 +115,8 @@ class LiveCurve:
     def _draw_final(self) -> None:
         """Replace the image by the complete curve."""
         from IPython.display import display
+
+        from n2n.viz.loss_curves import learning_curve
 
         run = Run(self._folder.path)
         if len(run.metrics) < MIN_ROWS:

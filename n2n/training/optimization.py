@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -111,9 +112,27 @@ def step_seed(seed: int, step: int, rank: int = 0) -> int:
     return int(high) << 32 | int(low)
 
 
+def _eager(name: str) -> Callable:
+    """A method of torch's AdamW without the wrappers that keep torch's compiler out of it."""
+    return inspect.unwrap(getattr(torch.optim.AdamW, name))
+
+
+class _AdamW(torch.optim.AdamW):
+    """torch's AdamW, which imports torch's compiler in order to keep it out, here without.
+
+    The import takes longer than a small run needs to start, and no run compiles the update.
+    """
+
+    add_param_group = _eager("add_param_group")
+    zero_grad = _eager("zero_grad")
+    state_dict = _eager("state_dict")
+    load_state_dict = _eager("load_state_dict")
+    step = torch.no_grad()(_eager("step"))
+
+
 def make_optimizer(model: LanguageModel, config: TrainConfig) -> torch.optim.Optimizer:
     """AdamW with weight decay only on matrices. Source: Loshchilov and Hutter, arXiv:1711.05101."""
     matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
     others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=BETAS, fused=True)
+    return _AdamW(groups, lr=config.lr, betas=BETAS, fused=True)

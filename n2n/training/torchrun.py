@@ -33,7 +33,6 @@ from n2n.training.run_folder import WritableRunFolder, open_for_writing
 from n2n.utils.cpu import cores
 from n2n.utils.files import tail
 from n2n.utils.lock import LockHeld, locked
-from n2n.utils.processes import end_with_parent
 from n2n.utils.rows import DamagedFile, last_row
 from n2n.utils.threads import THREADS_VARIABLE, Threads, choose_threads, torch_threads
 
@@ -113,8 +112,8 @@ def _start(folder: WritableRunFolder, threads: int) -> subprocess.Popen:
 
 
 def _command(folder: WritableRunFolder) -> list[str]:
-    """The command that runs ``main`` below; in a Slurm job of several nodes once on each."""
-    torchrun = [sys.executable, "-m", __name__, f"--nproc-per-node={processes_per_node(folder.config)}"]
+    """The command that runs ``n2n.training.agent``; in a Slurm job of several nodes once on each."""
+    torchrun = [sys.executable, "-m", "n2n.training.agent", f"--nproc-per-node={processes_per_node(folder.config)}"]
     worker = ["-m", "n2n.training", str(folder.config_path)]
     if nodes() == 1:  # the processes meet on the loopback interface, because the machine's name may not resolve
         return [*torchrun, "--standalone", "--local-addr=127.0.0.1", *worker]
@@ -224,21 +223,3 @@ def _wait_until_unlocked(folder: RunFolder) -> None:
                 return
         except LockHeld:
             time.sleep(PERIOD)
-
-
-def main() -> None:
-    """Run torchrun, and end when the process that started it ends.
-
-    Slurm sends SIGUSR2 to every process of a job. It is meant for the training processes, which save; torchrun would
-    die of it.
-    """
-    end_with_parent(signal.SIGTERM)
-    for number in (signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
-    from torch.distributed.run import main as torchrun
-
-    torchrun()
-
-
-if __name__ == "__main__":
-    main()

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from n2n import models
+from n2n.models import sizes
 
 VOCAB = 32
 
@@ -90,6 +92,16 @@ def test_the_table_sums_to_the_whole(arch, tied):
     table = models.describe(model, length=16)
     assert table["parameters"].iloc[:-1].sum() == table.loc["whole", "parameters"] == model.num_parameters
     assert table["flops_per_token"].iloc[:-1].sum() == pytest.approx(table.loc["whole", "flops_per_token"])
+
+
+@pytest.mark.parametrize("arch", models.names())
+def test_operations_are_those_that_torch_counts(arch):
+    model = models.build(arch, vocab_size=VOCAB, dim=32, layers=2, heads=2)
+    own = {sizes._CPU_ATTENTION: lambda q, k, v, *_, **__: sizes._attention_flops(q, k, v)}
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=own) as counter:
+        model(torch.zeros(1, 16, dtype=torch.int64))
+    known = {name: sum(by_kind.values()) for name, by_kind in counter.get_flop_counts().items()}
+    assert sizes.forward_flops(model, 16) == known
 
 
 def test_a_transformer_s_arithmetic_by_hand():

@@ -107,6 +107,16 @@ def test_the_dispatcher_of_local_jobs_loads_no_torch():
     assert not {"torch", "numba"} & loaded_after("import n2n.launch.dispatcher")
 
 
+def test_training_in_one_process_loads_no_compiler(tmp_path):
+    """Nor what only several processes or a notebook need; these take longer to import than a small run takes."""
+    options = {"graph": "four_chains", "dim": 8, "heads": 1, "layers": 1, "seq_len": 8, "device": "cpu"}
+    options |= {"checkpoint_every": 1, "eval_sequences": 4}
+    options["run_dir"] = str(tmp_path / "run")
+    train = f"[n2n.train(n2n.TrainConfig(**{options!r}, steps=steps)) for steps in (1, 2)]  # starts and resumes"
+    heavy = {"torch._dynamo.eval_frame", "torch.distributed.checkpoint", "torch.distributed.tensor", "sympy", "plotly"}
+    assert not heavy & loaded_after(f"import n2n\n{train}\nimport n2n")
+
+
 def test_figures_need_no_torch():
     loaded = loaded_after("import n2n; n2n.viz.draw_graph(n2n.Graph.preset('sparse'))")
     assert "plotly" in loaded

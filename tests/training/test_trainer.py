@@ -254,11 +254,12 @@ def test_a_folder_that_becomes_another_run_s_during_the_setup_is_refused(small, 
 
 def test_a_figure_that_cannot_be_drawn_ends_no_run(small, tmp_path, monkeypatch):
     from n2n.training import live_curve
+    from n2n.viz import loss_curves
 
     def broken(run):
         raise ZeroDivisionError("of plotly")
 
-    monkeypatch.setattr(live_curve, "learning_curve", broken)
+    monkeypatch.setattr(loss_curves, "learning_curve", broken)
     monkeypatch.setattr(live_curve, "in_watched_notebook", lambda: True)
     monkeypatch.setattr(live_curve, "_respond_while_busy", lambda button: None)
     run = n2n.train(small(run_dir=str(tmp_path / "run")))
