@@ -11,8 +11,8 @@ LN2 = np.log(2)
 
 
 @pytest.mark.parametrize("name", CLASSICS)
-def test_tables_are_those_of_the_edges(name):
-    """The pairs' chain gives every word the probability that the labelled matrices give it."""
+def test_tables_equal_the_labelled_matrices(name):
+    """The chain over pairs and the labelled matrices give the same probability to a word."""
     parameters = {"x": 0.15, "a": 0.6} if name == "mess3" else {}
     labelled = CLASSICS[name](**parameters)
     assert labelled.sum(axis=(0, 2)) == pytest.approx(1.0)
@@ -27,7 +27,7 @@ def test_tables_are_those_of_the_edges(name):
 
 @pytest.mark.parametrize(("name", "rate"), [("golden_mean", 2 / 3), ("even", 2 / 3), ("z1r", 1 / 3), ("rrxor", 2 / 3)])
 def test_entropy_rates(name, rate):
-    """In units of ln 2, over a time long enough to tell the state."""
+    """Rates are in units of ln 2; the first 100 tokens are dropped, so that the state is known."""
     process = n2n.Process.classic(name)
     nll = n2n.filter(process, process.sample(1000, length=400).tokens).nll.numpy()[:, 100:].mean(1)
     assert nll.mean() == pytest.approx(rate * LN2, abs=4 * nll.std() / 1000**0.5 + 1e-3)
@@ -37,7 +37,7 @@ def words(name: str) -> list[str]:
     return ["".join(map(str, row)) for row in n2n.Process.classic(name).sample(300, length=40).tokens]
 
 
-def test_words_keep_their_rules():
+def test_words_obey_the_rules_of_their_process():
     assert not any("00" in word for word in words("golden_mean"))
     assert not any(re.search("01(11)*0", word) for word in words("even"))
     for word in words("z1r"):
@@ -68,17 +68,17 @@ def test_a_classic_process_has_its_own_states(name, parameters, states):
 
 
 @pytest.mark.parametrize("name", ["golden_mean", "even", "mess3"])
-def test_another_process_by_a_classic_name_keeps_its_states(name):
-    """The graph's name is only a title: kernels of one's own, drawn or given, make another process."""
+def test_a_process_with_a_classic_name_and_other_tables_keeps_its_states(name):
+    """The graph's name is only a title: a process with other kernels, drawn or explicit, is not the classic process."""
     classic = n2n.Process.classic(name)
     graph = classic.graph.model_copy(update={"initial": "zero"})
-    drawn = n2n.Process(graph, 0)
-    for process in (drawn, n2n.Process.from_kernels(graph, drawn.kernels), with_kernel(classic, graph)):
+    random = n2n.Process(graph, 0)
+    for process in (random, n2n.Process.from_kernels(graph, random.kernels), with_other_transitions(classic, graph)):
         assert process.own_states["Z"].tolist() == list(range(graph["Z"].num_states))
 
 
-def with_kernel(classic: n2n.Process, graph: n2n.Graph) -> n2n.Process:
-    """The same symbols with other transitions."""
+def with_other_transitions(classic: n2n.Process, graph: n2n.Graph) -> n2n.Process:
+    """Return a process with the same symbols and other transitions."""
     transitions = 0.9 * classic.kernels["Z"] + 0.1 / len(classic.kernels["Z"])
     return n2n.Process.from_kernels(graph, {**classic.kernels, "Z": transitions})
 
@@ -90,7 +90,7 @@ def test_a_saved_configuration_keeps_the_states_of_mess3():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"name": "golden"}, "unknown classic process 'golden'; did you mean 'golden_mean'"),
         ({"name": "even", "x": 1.0}, "even: saw parameters {'x': 1.0}"),
@@ -99,6 +99,6 @@ def test_a_saved_configuration_keeps_the_states_of_mess3():
         ({"name": "even", "initial": "statonary"}, "did you mean 'stationary'"),
     ],
 )
-def test_bad_requests_are_refused(arguments, said):
-    with pytest.raises(ValueError, match=said):
+def test_bad_requests_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
         n2n.Process.classic(**arguments)

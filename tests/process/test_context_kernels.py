@@ -1,4 +1,4 @@
-"""Kernels redrawn for every sequence: their law, and that a sequence follows its own."""
+"""Kernels redrawn for every sequence: their distribution, and their use in sampling; interventions."""
 
 import math
 
@@ -16,10 +16,10 @@ from n2n.process.process import Process
 
 
 def in_context(seed: int) -> Graph:
-    """A random graph most of whose nodes are in context mode."""
+    """Return a random graph with most of its nodes in context mode."""
     rng, graph = np.random.default_rng(seed), random_graph(seed)
-    chosen = [node.name for node in graph.nodes if rng.random() < 0.7] or [graph.nodes[0].name]
-    nodes = [n.model_copy(update={"mode": "context"}) if n.name in chosen else n for n in graph.nodes]
+    redrawn = [node.name for node in graph.nodes if rng.random() < 0.7] or [graph.nodes[0].name]
+    nodes = [n.model_copy(update={"mode": "context"}) if n.name in redrawn else n for n in graph.nodes]
     return Graph(nodes=nodes, initial=str(rng.choice(["zero", "uniform"])))
 
 
@@ -30,22 +30,22 @@ def log_gammas(alpha: float, count: int) -> np.ndarray:
 
 @pytest.mark.parametrize("alpha", [0.3, 1.0, 7.5])
 def test_gamma_moments(alpha):
-    """Mean and variance are alpha; a chi-square over ten equal cells of a reference sample of numpy's."""
-    drawn = np.exp(log_gammas(alpha, 20_000))
-    assert drawn.mean() == pytest.approx(alpha, abs=5 * math.sqrt(alpha / 20_000))
-    assert drawn.var() == pytest.approx(alpha, rel=0.1 + 0.1 / alpha)
+    """Mean and variance are alpha; a chi-square over the deciles of a sample from numpy checks the distribution."""
+    values = np.exp(log_gammas(alpha, 20_000))
+    assert values.mean() == pytest.approx(alpha, abs=5 * math.sqrt(alpha / 20_000))
+    assert values.var() == pytest.approx(alpha, rel=0.1 + 0.1 / alpha)
     reference = np.random.default_rng(0).gamma(alpha, size=2_000_000)
     edges = np.quantile(reference, np.linspace(0.1, 0.9, 9))
-    counts = np.bincount(np.searchsorted(edges, drawn), minlength=10)
+    counts = np.bincount(np.searchsorted(edges, values), minlength=10)
     assert ((counts - 2000) ** 2 / 2000).sum() < 9 + 5 * math.sqrt(18)
 
 
 def test_a_tiny_alpha_does_not_underflow():
-    """log Gamma(alpha) is near -E / alpha with E exponential: at 1e-3 its mean is digamma(1e-3) = -1000.5756."""
-    drawn = log_gammas(1e-3, 20_000)
-    assert np.isfinite(drawn).all()
-    assert drawn.mean() == pytest.approx(-1000.5756, abs=5 * 1000 / math.sqrt(20_000))
-    assert drawn.min() < -5000
+    """log Gamma(alpha) is close to -E / alpha with E exponential; at 1e-3 its mean is digamma(1e-3) = -1000.5756."""
+    values = log_gammas(1e-3, 20_000)
+    assert np.isfinite(values).all()
+    assert values.mean() == pytest.approx(-1000.5756, abs=5 * 1000 / math.sqrt(20_000))
+    assert values.min() < -5000
 
 
 @pytest.mark.parametrize(
@@ -64,16 +64,16 @@ def test_mean_entropy_of_a_redrawn_row(alpha, states, expected):
 
 @pytest.mark.parametrize("seed", range(25))
 def test_a_sequence_follows_its_own_kernels(seed):
-    """The compiled sampler draws the rows it sees; the whole kernels, drawn apart, give the very same sequence."""
+    """The compiled sampler draws only the rows it needs; whole kernels, drawn separately, give the same sequence."""
     process = Process(in_context(seed), seed)
     sample = process.sample(70, length=30, split="valid", start=5)
     for i in (0, 1, 63, 64, 69):
-        alone = process.of_sequence(5 + i, split="valid").sample(1, length=30, split="valid", start=5 + i)
-        assert np.array_equal(alone.tokens[0], sample.tokens[i])
-        assert all(np.array_equal(alone.latents[name][0], sample.latents[name][i]) for name in sample.latents)
+        sequence = process.of_sequence(5 + i, split="valid").sample(1, length=30, split="valid", start=5 + i)
+        assert np.array_equal(sequence.tokens[0], sample.tokens[i])
+        assert all(np.array_equal(sequence.latents[name][0], sample.latents[name][i]) for name in sample.latents)
 
 
-def test_every_sequence_and_split_and_node_has_its_own():
+def test_every_sequence_split_and_node_has_its_own_kernel():
     nodes = [Node(name=name, num_states=4, mode="context") for name in ("A", "B")]
     x = Node(name="X", num_states=4, parents=("A", "B"), observed=True)
     process = Process(Graph(nodes=(*nodes, x)))
@@ -89,8 +89,8 @@ def test_every_sequence_and_split_and_node_has_its_own():
     assert np.array_equal(process.of_sequence(0).kernel("X"), process.kernel("X"))
 
 
-def test_a_product_is_redrawn_factor_by_factor():
-    """log p(z' | z, a) = f(z, z') + g(a, z') + c(z, a), and a product of one factor is the full kernel's law."""
+def test_a_redrawn_product_kernel_is_a_product():
+    """log p(z' | z, a) = f(z, z') + g(a, z') + c(z, a), and the kernel does depend on a."""
     nodes = (
         Node(name="A", num_states=3),
         Node(name="B", num_states=4, parents=("A",), kernel="product", mode="context"),
@@ -105,15 +105,15 @@ def test_a_product_is_redrawn_factor_by_factor():
 def test_stickiness_mixes_with_staying():
     free = Node(name="Z", num_states=4, mode="context")
     x = Node(name="X", num_states=4, parents=("Z",), observed=True)
-    drawn, mixed = (
+    kernel, sticky = (
         Process(Graph(nodes=(free.model_copy(update={"stickiness": s}), x))).of_sequence(9).kernel("Z")
         for s in (0.0, 0.75)
     )
-    assert mixed == pytest.approx(0.75 * np.eye(4) + 0.25 * drawn, abs=1e-12)
+    assert sticky == pytest.approx(0.75 * np.eye(4) + 0.25 * kernel, abs=1e-12)
 
 
-def test_a_full_kernel_over_sequences_is_dirichlet():
-    """At alpha = 2, n = 3: each entry is Beta(2, 4), of mean 1/3 and variance 8 / 252."""
+def test_full_kernels_are_dirichlet_over_sequences():
+    """At alpha = 2 and n = 3, each entry is Beta(2, 4), with mean 1/3 and variance 8 / 252."""
     node = Node(name="X", num_states=3, observed=True, recurrent=True, alpha=2.0, mode="context")
     graph = Graph(nodes=(node,))
     key = np.array([11, 12], np.uint64)
@@ -125,7 +125,7 @@ def test_a_full_kernel_over_sequences_is_dirichlet():
 
 @pytest.mark.parametrize("budget", [1, 5000])
 def test_narrow_tiles_change_nothing(budget, monkeypatch):
-    """Where kernels are large, fewer sequences are drawn side by side."""
+    """With large kernels, fewer sequences are drawn side by side."""
     process = Process(in_context(2), 2)
     whole = process.sample(70, length=20)
     monkeypatch.setattr(sampler, "_CONTEXT_BUDGET", budget)
@@ -134,7 +134,7 @@ def test_narrow_tiles_change_nothing(budget, monkeypatch):
     assert all(np.array_equal(whole.latents[name], narrow.latents[name]) for name in whole.latents)
 
 
-def test_what_has_no_fixed_kernel_says_so():
+def test_context_nodes_have_no_fixed_kernel():
     node = Node(name="X", num_states=3, observed=True, recurrent=True, mode="context")
     graph = Graph(nodes=(node,))
     with pytest.raises(ValueError, match=r"X: its kernel is redrawn for every sequence; process.of_sequence"):
@@ -149,8 +149,8 @@ def test_what_has_no_fixed_kernel_says_so():
         Process(graph).of_sequence(0, split="tets")
 
 
-def test_interventions_set_one_state_and_keep_the_numbers():
-    """What does not descend from the intervention stays token by token; what does follows the same numbers."""
+def test_interventions_set_a_state_and_keep_the_random_numbers():
+    """Non-descendants of the node are unchanged; descendants use the same random numbers."""
     process = Process(Graph.preset("sparse", alpha_z=0.5, alpha_x=0.5))
     factual = process.sample(100, length=40)
     counter = process.sample(100, length=40, do={"Z1": (10, 3)})
@@ -164,15 +164,15 @@ def test_interventions_set_one_state_and_keep_the_numbers():
     assert 0 < (counter.latents["Z1"][:, 11] == factual.latents["Z1"][:, 11])[changed].mean() < 1
 
 
-def test_a_state_set_at_every_step_is_a_constant():
+def test_interventions_at_every_step_give_a_constant_node():
     process = Process(Graph.preset("two_chains"))
-    held = process.sample(80, length=20, do={"Z2": [(t, 5) for t in range(1, 20)], "X": (7, 31)})
-    assert (held.latents["Z2"][:, 1:] == 5).all()
-    assert (held.tokens[:, 7] == 31).all()
+    sample = process.sample(80, length=20, do={"Z2": [(t, 5) for t in range(1, 20)], "X": (7, 31)})
+    assert (sample.latents["Z2"][:, 1:] == 5).all()
+    assert (sample.tokens[:, 7] == 31).all()
 
 
 @pytest.mark.parametrize(
-    ("do", "said"),
+    ("do", "message"),
     [
         ({"Z9": (1, 0)}, r"do: unknown node 'Z9' \(allowed: Z1, Z2, X\)"),
         ({"Z1": (0, 0)}, "do: Z1: time: saw 0; a whole number from 1 to 19"),
@@ -182,6 +182,6 @@ def test_a_state_set_at_every_step_is_a_constant():
         ({"Z1": 4}, "do: Z1: saw 4"),
     ],
 )
-def test_bad_interventions_are_refused(do, said):
-    with pytest.raises(ValueError, match=said):
+def test_bad_interventions_are_refused(do, message):
+    with pytest.raises(ValueError, match=message):
         n2n.Process(Graph.preset("two_chains")).sample(2, length=20, do=do)

@@ -1,4 +1,4 @@
-"""Laws by elimination against solutions in 1,000 digits, entry by entry."""
+"""Laws by elimination against solutions in 1,000 digits, for every entry."""
 
 import tracemalloc
 
@@ -13,37 +13,37 @@ from n2n.process.elimination import Unresolved, long_run_law
 properties = settings(deadline=None, max_examples=150, derandomize=True, database=None)
 
 
-def assert_right(rates: np.ndarray) -> None:
-    chain = rates + np.diag(np.full(len(rates), np.nan))  # the diagonal is never read
-    found = long_run_law(chain, rates + np.eye(len(rates)) > 0)
-    assert found == pytest.approx(time_averages(rates), rel=1e-13, abs=1e-150)
-    assert found.sum() == pytest.approx(1.0, abs=1e-14)
+def assert_accurate(rates: np.ndarray) -> None:
+    chain = rates + np.diag(np.full(len(rates), np.nan))  # the diagonal must not be read
+    law = long_run_law(chain, rates + np.eye(len(rates)) > 0)
+    assert law == pytest.approx(time_averages(rates), rel=1e-13, abs=1e-150)
+    assert law.sum() == pytest.approx(1.0, abs=1e-14)
 
 
 @st.composite
-def nearly_decomposable(draw_from) -> np.ndarray:
-    """Blocks of up to three states, joined by rates that may be tiny or absent; holding probabilities to 1 - 1e-30."""
-    sizes = draw_from(st.lists(st.integers(1, 3), min_size=1, max_size=3))
+def nearly_decomposable(draw) -> np.ndarray:
+    """Draw blocks of up to three states, joined by tiny or zero rates; holding probabilities reach 1 - 1e-30."""
+    sizes = draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
     block = np.repeat(np.arange(len(sizes)), sizes)
     within, between = st.sampled_from([0.0, 0.0, 1.0, 8.0, 16.0, 30.0]), st.sampled_from([9.0, 16.0, 17.0, 30.0])
     rates = np.zeros((len(block), len(block)))
     for i, j in np.argwhere(~np.eye(len(block), dtype=bool)).tolist():
-        if draw_from(st.integers(0, 2)):
-            exponent = draw_from(within if block[i] == block[j] else between)
-            rates[i, j] = draw_from(st.floats(0.1, 1.0)) * 10.0**-exponent
+        if draw(st.integers(0, 2)):
+            exponent = draw(within if block[i] == block[j] else between)
+            rates[i, j] = draw(st.floats(0.1, 1.0)) * 10.0**-exponent
     return rates / max(1.0, rates.sum(axis=1).max())
 
 
 @properties
 @given(rates=nearly_decomposable())
 def test_nearly_decomposable_chains(rates):
-    """Transient states, several closed classes and cycles among them."""
-    assert_right(rates)
+    """Examples include transient states, several closed classes and cycles."""
+    assert_accurate(rates)
 
 
 @properties
 @given(rates=nearly_decomposable(), data=st.data())
-def test_the_order_of_the_states_changes_nothing(rates, data):
+def test_the_law_does_not_depend_on_the_order_of_states(rates, data):
     order = data.draw(st.permutations(range(len(rates))))
     possible = rates + np.eye(len(rates)) > 0
     moved = long_run_law(rates[np.ix_(order, order)], possible[np.ix_(order, order)])
@@ -58,20 +58,20 @@ def test_the_order_of_the_states_changes_nothing(rates, data):
         [[0, 1e-250], [3e-250, 0]],
         [[0.0]],
         np.zeros((4, 4)),
-        # two cycles that are weakly joined, where LU and eigenvectors are off by .5 and more
+        # two weakly joined cycles, for which LU and eigenvectors are wrong by 0.5 or more
         [[0, 1, 0, 0], [1, 0, 1e-17, 0], [0, 0, 0, 1], [3e-17, 0, 1, 0]],
-        # 0 goes to 1 or 2 and both come back: a uniform start never settles, its averages do
+        # 0 goes to 1 or 2, and both return: from a uniform start only time averages converge
         [[0, 0.5, 0.5], [1, 0, 0], [1, 0, 0]],
         # a transient state that ends in one of two classes, with odds of 1 to 1e12
         [[0, 1e-20, 1e-8], [0, 0, 0], [0, 0, 0]],
     ],
 )
 def test_known_chains(rates):
-    assert_right(np.array(rates, float))
+    assert_accurate(np.array(rates, float))
 
 
 def test_a_law_over_many_magnitudes():
-    """A walk that is pushed up: each state is 1e6 times as likely as the one below, over 600 orders of magnitude."""
+    """In a biased walk, each state is 1e6 times as likely as the one below, over 600 orders of magnitude."""
     states = 101
     up, down = np.diag(np.full(states - 1, 0.9), 1), np.diag(np.full(states - 1, 0.9e-6), -1)
     law = long_run_law(up + down, up + down > 0)
@@ -80,30 +80,30 @@ def test_a_law_over_many_magnitudes():
 
 
 @pytest.mark.parametrize("states", [63, 64, 65, 129, 300])
-def test_in_blocks(states):
-    """Larger chains, so that several blocks are cut out: the law stays as it is, and no class leaks."""
+def test_elimination_in_several_blocks(states):
+    """Larger chains need several blocks: a step leaves the law unchanged, and no mass leaks between classes."""
     rng = np.random.default_rng(states)
     rates = rng.dirichlet(np.full(states, 0.05), size=states)
     law = long_run_law(rates.copy(), rates > 0)
     assert np.abs(law @ rates - law).sum() < 1e-14
-    half = np.kron(np.diag([0.3, 0.7]), rates)  # two copies, never left
+    half = np.kron(np.diag([0.3, 0.7]), rates)  # two copies that no step joins
     assert long_run_law(half.copy(), half > 0) == pytest.approx(np.tile(law / 2, 2), rel=1e-10)
 
 
-def test_rates_that_products_do_not_resolve_are_refused():
-    """A possible step whose probability underflowed to 0 is not taken for an impossible one."""
+def test_rates_too_small_for_float64_are_refused():
+    """A possible step whose probability underflowed to 0 is not treated as impossible."""
     chain, support = np.array([[1.0, 0.0], [1e-10, 1.0]]), np.ones((2, 2), bool)
-    assert long_run_law(chain.copy(), support).tolist() == [1.0, 0.0]  # 1 leaves at a rate of 1e-10, 0 hardly at all
+    assert long_run_law(chain.copy(), support).tolist() == [1.0, 0.0]  # 1 leaves at a rate of 1e-10, and 0 almost never
     with pytest.raises(Unresolved, match=r"leaves at a rate of 0 a step, below 1e-270"):
         long_run_law(chain.T.copy(), support)
     with pytest.raises(Unresolved, match=r"leaves at a rate of 1e-280 a step"):
         long_run_law(np.array([[0.5, 0.5], [1e-280, 1.0]]), support)
 
 
-def test_the_largest_elimination_lies_within_the_budget():
+def test_the_largest_elimination_is_within_the_budget():
     rates = np.random.default_rng(0).random((512, 512))
     tracemalloc.start()
-    rates[:8, 8:] = 0  # so that the classes are looked for
+    rates[:8, 8:] = 0  # so that the search for classes runs
     _ = long_run_law(rates.copy(), rates > 0)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

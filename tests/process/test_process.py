@@ -30,8 +30,8 @@ def test_mean_entropy_of_a_dirichlet_row(alpha, states, expected):
     assert abs(rows.mean() - expected) < 4 * rows.std() / len(rows) ** 0.5
 
 
-def test_kernels_change_little_where_alpha_does():
-    """Each entry has its own random numbers: a rejected one does not move those after it."""
+def test_a_small_change_of_alpha_changes_kernels_little():
+    """Each entry has its own random numbers, so a rejection does not affect later entries."""
     near, far = (
         Process(Graph.preset("two_chains", alpha_z=0.5, alpha_x=alpha)).kernel("X") for alpha in (0.5, 0.5 * 1.0001)
     )
@@ -52,13 +52,13 @@ def test_kernels_have_the_right_axes_and_sum_to_one(seed):
 
 
 def test_a_node_keeps_its_kernel_when_others_are_added():
-    alone = Process(Graph.preset("two_chains"), seed=3)
-    more = Graph(nodes=(*alone.graph.nodes, Node(name="Z9", num_states=5)))
+    process = Process(Graph.preset("two_chains"), seed=3)
+    larger = Graph(nodes=(*process.graph.nodes, Node(name="Z9", num_states=5)))
     for name in ("Z1", "Z2", "X"):
-        assert np.array_equal(alone.kernel(name), Process(more, seed=3).kernel(name))
+        assert np.array_equal(process.kernel(name), Process(larger, seed=3).kernel(name))
 
 
-def test_seeds_and_names_draw_other_kernels():
+def test_seeds_and_names_determine_the_kernels():
     first, second = Process(Graph.preset("two_chains"), 0), Process(Graph.preset("two_chains"), 1)
     assert not np.array_equal(first.kernel("Z1"), first.kernel("Z2"))
     assert not np.array_equal(first.kernel("Z1"), second.kernel("Z1"))
@@ -67,7 +67,7 @@ def test_seeds_and_names_draw_other_kernels():
 
 @pytest.mark.parametrize("alpha", [0.5, 1e-2])
 def test_a_product_of_one_factor_is_that_factor(alpha):
-    """Where X sees one latent of many states, its rows are Dirichlet(alpha) of 8 values, by either kernel."""
+    """If X sees one latent, both kernel types give rows from Dirichlet(alpha) over 8 values."""
     high, low = torch.special.digamma(torch.tensor([8 * alpha + 1, alpha + 1], dtype=torch.float64)).tolist()
     expected = high - low
     for kernel in ("full", "product"):
@@ -77,8 +77,8 @@ def test_a_product_of_one_factor_is_that_factor(alpha):
 
 
 @pytest.mark.parametrize("kernel", ["full", "product"])
-def test_tiny_concentrations_draw_whole_kernels(kernel):
-    """Every factor of a product at alpha = 1e-3 puts its mass elsewhere; their product still sums to one."""
+def test_tiny_concentrations_give_valid_kernels(kernel):
+    """At alpha = 1e-3, each factor concentrates on a different state; their product still sums to one."""
     a, b, c = (Node(name=name, num_states=5, alpha=1e-3, kernel=kernel) for name in "ABC")
     c = c.model_copy(update={"parents": ("A", "B")})
     x = Node(name="X", num_states=7, parents=("A", "B", "C"), observed=True, alpha=1e-3, kernel=kernel)
@@ -88,8 +88,8 @@ def test_tiny_concentrations_draw_whole_kernels(kernel):
         assert process.kernel(name).sum(-1) == pytest.approx(1.0, abs=1e-12)
 
 
-def test_the_seed_names_the_sequences_too():
-    """Two processes with the very same kernels and other seeds draw other sequences."""
+def test_the_seed_also_determines_the_sequences():
+    """Two processes with the same kernels and different seeds draw different sequences."""
     first, second = Process(Graph.preset("sparse"), 0), Process(Graph.preset("sparse"), 1)
     second.__dict__["kernels"] = first.kernels
     assert not np.array_equal(first.sample(1, length=64).tokens, second.sample(1, length=64).tokens)
@@ -106,38 +106,40 @@ def table_of(mode: str, kernel: str = "full") -> np.ndarray:
 
 @pytest.mark.parametrize("kernel", ["full", "product"])
 @pytest.mark.parametrize("mode", ["slow", "dead"])
-def test_modes_exchange_the_largest_entry_with_home(mode, kernel):
-    drawn, moved = table_of("default", kernel), table_of(mode, kernel)
+def test_modes_move_the_largest_entry(mode, kernel):
+    kernel_before, kernel_after = table_of("default", kernel), table_of(mode, kernel)
     for own in range(4):
         for parent in range(3):
             home = own if mode == "slow" else 0
-            expected = drawn[own, parent].copy()
+            expected = kernel_before[own, parent].copy()
             largest = expected.argmax()
             expected[largest], expected[home] = expected[home], expected[largest]
-            assert np.array_equal(moved[own, parent], expected)
+            assert np.array_equal(kernel_after[own, parent], expected)
 
 
 def test_stickiness_mixes_with_staying():
-    """K <- s I + (1 - s) K, and the dwell time 1 / (1 - p_ii) follows."""
+    """The kernel becomes s I + (1 - s) K, and sampled states stay with the resulting probability."""
     free, sticky = Node(name="Z", num_states=4), Node(name="Z", num_states=4, stickiness=0.9)
     x = Node(name="X", num_states=4, parents=("Z",), observed=True)
-    drawn, mixed = (Process(Graph(nodes=(node, x))).kernel("Z") for node in (free, sticky))
-    assert mixed == pytest.approx(0.9 * np.eye(4) + 0.1 * drawn, abs=1e-15)
+    kernel, sticky_kernel = (Process(Graph(nodes=(node, x))).kernel("Z") for node in (free, sticky))
+    assert sticky_kernel == pytest.approx(0.9 * np.eye(4) + 0.1 * kernel, abs=1e-15)
     states = Process(Graph(nodes=(sticky, x))).sample(2000, length=200).latents["Z"]
     stayed = (states[:, 1:] == states[:, :-1])[states[:, :-1] == 2]
-    assert stayed.mean() == pytest.approx(mixed[2, 2], abs=5 * stayed.std() / len(stayed) ** 0.5)
+    assert stayed.mean() == pytest.approx(sticky_kernel[2, 2], abs=5 * stayed.std() / len(stayed) ** 0.5)
 
 
-def test_a_sticky_child_stays_whatever_its_parent_does():
+def test_a_sticky_child_stays_for_every_parent_state():
     a = Node(name="A", num_states=3)
     b = Node(name="B", num_states=2, parents=("A",), stickiness=0.5, mode="slow")
     kernel = Process(Graph(nodes=(a, b, Node(name="X", num_states=2, parents=("B",), observed=True)))).kernel("B")
     for own in range(2):
-        assert (kernel[own, :, own] >= 0.75).all()  # half by stickiness, most of the other half by the slow mode
+        assert (
+            kernel[own, :, own] >= 0.75
+        ).all()  # half from stickiness, and most of the other half from the slow mode
 
 
 def test_a_product_kernel_is_a_product():
-    """log p(z' | z, a) = f(z, z') + g(a, z') + c(z, a): differences over z' have no interaction of z and a."""
+    """log p(z' | z, a) = f(z, z') + g(a, z') + c(z, a): differences over z' have no interaction between z and a."""
     logs = np.log(table_of("default", "product"))
     contrast = logs[..., 1:] - logs[..., :1]  # c(z, a) cancels
     interaction = contrast - contrast[:1] - contrast[:, :1] + contrast[:1, :1]
@@ -148,7 +150,7 @@ def test_a_product_kernel_is_a_product():
 
 
 def test_kernels_and_tokens_are_pinned():
-    """Published numbers must not move under a new numpy, numba or n2n; a change here breaks every stored seed."""
+    """Published numbers must not change with a new numpy, numba or n2n; a change here breaks every stored seed."""
     sparse, switch = (Process(Graph.preset(name), seed=0) for name in ("sparse", "slow_switch"))
     assert [sparse.checksums["Z1"], sparse.checksums["X"]] == pytest.approx(SUMS, rel=1e-9)
     assert sparse.sample(1, length=16, start=7041).tokens[0].tolist() == SPARSE
@@ -161,7 +163,7 @@ SWITCH = [0, 122, 68, 106, 84, 47, 58, 69, 16, 69, 58, 127, 39, 43, 84, 2]
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_sample_shapes_and_start(name):
+def test_sample_shapes_and_first_tokens(name):
     process = Process(Graph.preset(name))
     sample = process.sample(5, length=9)
     assert sample.tokens.shape == (5, 9)
@@ -175,7 +177,7 @@ def test_sample_shapes_and_start(name):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"split": "vaild"}, "unknown split 'vaild'; did you mean 'valid'"),
         ({"count": 0}, "count: saw 0"),
@@ -186,13 +188,13 @@ def test_sample_shapes_and_start(name):
         ({"count": True}, "count: saw True"),
     ],
 )
-def test_bad_requests_are_refused(arguments, said):
+def test_bad_requests_are_refused(arguments, message):
     process = Process(Graph.preset("single"))
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         process.sample(**{"count": 2, "length": 4, **arguments})
 
 
-def test_numpy_s_integers_are_welcome():
+def test_numpy_integers_are_accepted():
     process = Process(Graph.preset("single"))
     sample = process.sample(np.uint8(200), length=np.int64(300), start=np.uint8(3))
     assert np.array_equal(sample.tokens, process.sample(200, length=300, start=3).tokens)
@@ -202,7 +204,7 @@ CHAIN = Graph(nodes=(Node(name="Z", num_states=2), Node(name="X", num_states=3, 
 TABLES = {"Z": [[0.5, 0.5], [0.1, 0.9]], "X": [[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]]}
 
 
-def test_given_kernels_are_kept_and_sampled():
+def test_explicit_kernels_are_kept_and_sampled():
     process = Process.from_kernels(CHAIN, TABLES, seed=3)
     assert np.array_equal(process.kernel("Z"), TABLES["Z"])
     assert not process.kernel("X").flags.writeable
@@ -213,13 +215,13 @@ def test_given_kernels_are_kept_and_sampled():
     assert process != Process(CHAIN, seed=3)
 
 
-def test_given_rows_are_normalised_to_the_last_bit():
+def test_explicit_rows_are_normalised():
     process = Process.from_kernels(CHAIN, {**TABLES, "Z": [[0.5, 0.5 + 5e-9], [0.1, 0.9]]})
     assert process.kernel("Z").sum(axis=-1) == pytest.approx(1.0, abs=1e-15)
 
 
 @pytest.mark.parametrize(
-    ("tables", "said"),
+    ("tables", "message"),
     [
         ({"Z": [[0.5, 0.5]]}, r"Z: saw a table of shape \(1, 2\); \(2, 2\) is needed"),
         ({"Z": [[0.5, 0.5], [0.1, 0.8]]}, r"Z: row \(1,\) sums to 0.9; each row must sum to 1"),
@@ -228,8 +230,8 @@ def test_given_rows_are_normalised_to_the_last_bit():
         ({"Y": [[1.0]]}, "kernels: unknown node 'Y'"),
     ],
 )
-def test_bad_tables_are_refused(tables, said):
-    with pytest.raises(ValueError, match=said):
+def test_bad_tables_are_refused(tables, message):
+    with pytest.raises(ValueError, match=message):
         Process.from_kernels(CHAIN, {**TABLES, **tables})
     with pytest.raises(ValueError, match=r"saw no table for \['X'\]"):
         Process.from_kernels(CHAIN, {"Z": TABLES["Z"]})

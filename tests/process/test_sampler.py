@@ -40,7 +40,7 @@ def test_twins_agree_from_other_starts(seed, initial):
 @pytest.mark.parametrize("initial", ["uniform", "stationary"])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_first_step_has_the_initial_law(seed, initial):
-    """Chi-square of (latents, token) at t = 0; if the law is stationary, at t = 3 as well."""
+    """A chi-square of (latents, token) at t = 0, and also at t = 3 if the law is stationary."""
     process = Process(mixing_graph(seed, initial), seed)
     sample = process.sample(50_000, length=4)
     law = process.initial_law
@@ -52,7 +52,7 @@ def test_the_first_step_has_the_initial_law(seed, initial):
         assert statistic < cells + 5 * np.sqrt(2 * cells)
 
 
-def test_twins_agree_beyond_32_bits_of_index():
+def test_twins_agree_beyond_32_bit_indices():
     process = Process(Graph.preset("four_chains"))
     assert_twins_agree(process, start=2**32 - 10)
     assert_twins_agree(process, start=2**40)
@@ -60,7 +60,7 @@ def test_twins_agree_beyond_32_bits_of_index():
     assert not np.array_equal(low, high)
 
 
-def test_a_sequence_does_not_depend_on_how_it_is_asked_for(monkeypatch):
+def test_a_sequence_does_not_depend_on_threads_batch_or_length(monkeypatch):
     process = Process(Graph.preset("dense"))
     whole = process.sample(100, length=50)
     monkeypatch.setattr(sampler, "_SEQUENTIAL_BELOW", 0)
@@ -93,27 +93,27 @@ def test_wide_vocabularies_widen_the_type():
 
 
 def chi_square(observed: np.ndarray, expected: np.ndarray) -> tuple[float, int]:
-    """The statistic and its degrees of freedom, over cells expected at least 5 times."""
+    """Return the statistic and its number of cells, for cells with an expected count of at least 5."""
     cells = expected >= 5
     return float((((observed - expected) ** 2)[cells] / expected[cells]).sum()), int(cells.sum())
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_frequencies_follow_the_kernels(seed):
-    """Chi-square of every transition and emission against its kernel's row, at a fixed seed."""
+    """A chi-square compares all transitions and emissions with the kernels' rows, at a fixed seed."""
     process = Process(random_graph(seed), seed)
     sample = process.sample(2000, length=40)
     statistic, cells, rows = 0.0, 0, 0
     for node in process.graph.nodes:
         values = sample.tokens if node.observed else sample.latents[node.name]
-        seen = [values[:, :-1]] if node.sees_itself else []
-        seen += [sample.tokens[:, :-1] if name == "X" else sample.latents[name][:, 1:] for name in node.parents]
+        parents = [values[:, :-1]] if node.sees_itself else []
+        parents += [sample.tokens[:, :-1] if name == "X" else sample.latents[name][:, 1:] for name in node.parents]
         kernel = process.kernel(node.name)
         counts = np.zeros(kernel.shape)
-        np.add.at(counts, (*seen, values[:, 1:]), 1)
+        np.add.at(counts, (*parents, values[:, 1:]), 1)
         totals = counts.sum(axis=-1, keepdims=True)
-        of_node, in_node = chi_square(counts, totals * kernel)
-        statistic, cells, rows = statistic + of_node, cells + in_node, rows + int((totals > 0).sum())
+        node_statistic, node_cells = chi_square(counts, totals * kernel)
+        statistic, cells, rows = statistic + node_statistic, cells + node_cells, rows + int((totals > 0).sum())
         assert not counts[kernel == 0].any()
     assert cells > 4
     assert statistic < cells + 5 * np.sqrt(2 * cells)
@@ -125,7 +125,7 @@ def test_impossible_states_are_never_drawn():
     rows[0, [1, 3]] = 0.5
     rows[1, 0] = 1.0
     rows[2, :10] = 0.1
-    assert rows[2].cumsum()[-1] < 1.0  # a sum that rounds down must not let the impossible last state in
+    assert rows[2].cumsum()[-1] < 1.0  # a sum that rounds down must not allow the impossible last state
     for row, cdf in zip(rows, cumulative(rows), strict=True):
         for value in (0.0, 1e-300, 0.4999, 0.5, 0.999, 1 - 2.0**-53):
             assert row[sampler._search(cdf, value)] > 0
