@@ -1,4 +1,4 @@
-"""Which sequences a learner sees at which step: from the process, from a dataset, on any number of ranks."""
+"""The sequences of each training step: from a process or a dataset, on any number of processes."""
 
 import threading
 
@@ -23,15 +23,15 @@ def test_batches_are_consecutive_sequences():
     assert BATCHES.batch(0).dtype == np.int64
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3, 6])
-def test_ranks_share_every_batch_between_them(ranks):
+@pytest.mark.parametrize("processes", [1, 2, 3, 6])
+def test_processes_share_every_batch(processes):
     whole = PROCESS.sample(24, length=12).tokens
-    parts = [Batches(Stream(PROCESS, 12), 6, rank, ranks) for rank in range(ranks)]
-    seen = [np.concatenate([part.batch(step) for part in parts]) for step in range(4)]
-    assert np.array_equal(np.concatenate(seen), whole)
+    parts = [Batches(Stream(PROCESS, 12), 6, rank, processes) for rank in range(processes)]
+    batches = [np.concatenate([part.batch(step) for part in parts]) for step in range(4)]
+    assert np.array_equal(np.concatenate(batches), whole)
 
 
-def test_a_batch_that_ranks_do_not_divide_is_refused():
+def test_a_batch_that_processes_cannot_share_equally_is_refused():
     with pytest.raises(
         ValueError, match=r"batch_size: saw 6; a multiple of processes \(4\) times accumulate \(1\) is needed"
     ):
@@ -40,13 +40,13 @@ def test_a_batch_that_ranks_do_not_divide_is_refused():
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 7), (3, 7), (6, 7), (7, 7)])
 def test_batches_made_ahead_are_the_same(start, stop):
-    made = list(BATCHES.ahead(start, stop))
-    assert len(made) == stop - start
-    for step, tokens in enumerate(made, start=start):
+    batches = list(BATCHES.ahead(start, stop))
+    assert len(batches) == stop - start
+    for step, tokens in enumerate(batches, start=start):
         assert np.array_equal(tokens, BATCHES.batch(step))
 
 
-def test_no_thread_is_left_when_the_reader_leaves():
+def test_closing_the_iterator_ends_its_thread():
     batches = BATCHES.ahead(0, 1000)
     next(batches)
     assert any(thread.name.startswith("n2n-batches") for thread in threading.enumerate())
@@ -54,12 +54,12 @@ def test_no_thread_is_left_when_the_reader_leaves():
     assert not any(thread.name.startswith("n2n-batches") for thread in threading.enumerate())
 
 
-def test_a_failure_in_the_thread_reaches_the_reader():
+def test_an_error_in_the_thread_is_raised_in_the_reader():
     with pytest.raises(ValueError, match="unknown split 'trian'"):
         next(Batches(Stream(PROCESS, 12, "trian"), 5).ahead(0, 3))
 
 
-def test_tokens_that_were_changed_are_not_trained_on(small, store, tmp_path):
+def test_a_damaged_dataset_is_not_trained_on(small, store, tmp_path):
     data = bytearray(store.path.read_bytes())
     data[-1] ^= 1
     store.path.write_bytes(data)
@@ -78,8 +78,8 @@ def test_an_epoch_has_every_sequence_once(store):
     assert np.array_equal(source.take(15, 30), store.tokens[source.indices(15, 30)])
 
 
-def test_the_order_is_a_function_of_seed_and_epoch_alone(store):
-    """From any place, in any pieces, by another reader."""
+def test_the_order_depends_only_on_seed_and_epoch(store):
+    """The order does not depend on the position, the pieces or the reader."""
     whole = Epochs(store, seed=3).indices(0, 120)
     other = Epochs(store, seed=3)
     for start, count in ((100, 20), (25, 40), (29, 1), (0, 61)):
@@ -88,7 +88,7 @@ def test_the_order_is_a_function_of_seed_and_epoch_alone(store):
 
 
 def test_permutations_are_uniform(store):
-    """Over 2,000 epochs of 3 sequences each of the 6 orders comes about 333 times (standard deviation 17)."""
+    """In 2,000 epochs of 3 sequences, each of the 6 orders occurs about 333 times (standard deviation 17)."""
     orders = Epochs(store, sequences=3).indices(3, 6000).reshape(2000, 3)
     _, counts = np.unique(orders, axis=0, return_counts=True)
     assert len(counts) == 6
@@ -102,18 +102,18 @@ def test_a_prefix_longer_than_the_dataset_is_refused(store):
         Epochs(store, length=13)
 
 
-def test_shorter_sequences_are_the_beginnings_of_longer_ones(store):
+def test_shorter_sequences_are_prefixes_of_longer_ones(store):
     assert np.array_equal(Epochs(store, length=7).take(0, 30), PROCESS.sample(30, length=7).tokens)
 
 
-def test_training_within_the_first_epoch_is_the_online_run(small, store):
+def test_training_within_the_first_epoch_equals_the_online_run(small, store):
     from support.run_folders import assert_same_run
 
-    given = {"graph": "sparse", "batch_size": 3, "eval_every": 4}
-    assert_same_run(n2n.train(small(**given)), n2n.train(small(**given, data=str(store.path))))
+    fields = {"graph": "sparse", "batch_size": 3, "eval_every": 4}
+    assert_same_run(n2n.train(small(**fields)), n2n.train(small(**fields, data=str(store.path))))
 
 
-def test_the_logged_loss_of_a_later_epoch_is_that_of_its_sequences(small, store):
+def test_the_logged_oracle_loss_of_a_later_epoch_is_that_of_its_sequences(small, store):
     config = small(graph="sparse", data=str(store.path), sequences=10)
     run = n2n.train(config)
     tokens = store.tokens[Epochs(store, sequences=10).indices(16, 4)].astype(int)
@@ -125,7 +125,7 @@ def test_the_logged_loss_of_a_later_epoch_is_that_of_its_sequences(small, store)
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"graph": "four_chains"}, "was drawn with another graph"),
         ({"graph": "single"}, "was drawn with another graph"),
@@ -137,24 +137,24 @@ def test_the_logged_loss_of_a_later_epoch_is_that_of_its_sequences(small, store)
         ({"data": "online", "sequences": 3}, "sequences: saw 3, but data is 'online'"),
     ],
 )
-def test_a_dataset_that_does_not_fit_leaves_no_folder(small, store, tmp_path, fields, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_dataset_that_does_not_fit_leaves_no_folder(small, store, tmp_path, fields, message):
+    with pytest.raises(ValueError, match=message):
         n2n.train(small(**{"graph": "sparse", "data": str(store.path), "run_dir": tmp_path / "run", **fields}))
     assert not (tmp_path / "run").exists()
 
 
-def test_a_held_out_split_is_no_training_data(small, tmp_path):
+def test_a_held_out_split_is_refused_as_training_data(small, tmp_path):
     held_out = n2n.data.generate(PROCESS, tmp_path / "test.npy", 30, 12, split="test")
     with pytest.raises(ValueError, match="holds the test split"):
         n2n.train(small(graph="sparse", data=str(held_out.path)))
 
 
-def test_a_run_goes_on_from_a_moved_dataset_and_not_from_another(small, store, tmp_path):
-    given = {"graph": "sparse", "run_dir": tmp_path / "run", "sequences": 10}
-    n2n.train(small(**given, data=str(store.path)))
+def test_a_run_resumes_from_a_moved_dataset_but_not_from_another(small, store, tmp_path):
+    fields = {"graph": "sparse", "run_dir": tmp_path / "run", "sequences": 10}
+    n2n.train(small(**fields, data=str(store.path)))
     for suffix in (".npy", ".json"):
         store.path.with_suffix(suffix).rename(tmp_path / f"moved{suffix}")
-    n2n.train(small(**given, data=str(tmp_path / "moved.npy"), steps=12))
+    n2n.train(small(**fields, data=str(tmp_path / "moved.npy"), steps=12))
     other = n2n.data.generate(PROCESS, tmp_path / "other.npy", 29, 12)
     with pytest.raises(ValueError, match="was trained on a dataset of SHA-256"):
-        n2n.train(small(**given, data=str(other.path), steps=16))
+        n2n.train(small(**fields, data=str(other.path), steps=16))

@@ -1,4 +1,4 @@
-"""What lies beside a dataset, or in its place, is checked field by field before anything is believed."""
+"""The files of a dataset are checked field by field before they are used."""
 
 import io
 import json
@@ -15,45 +15,45 @@ FIELDS = ("format", "graph", "kernels", "seed", "dtype", "split", "count", "leng
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def dataset(tmp_path_factory):
     return generate(PROCESS, tmp_path_factory.mktemp("made") / "t.npy", 6, 8)
 
 
 @pytest.fixture
-def store(made, tmp_path):
+def store(dataset, tmp_path):
     for suffix in (".npy", ".json"):
-        shutil.copy(made.path.with_suffix(suffix), tmp_path)
+        shutil.copy(dataset.path.with_suffix(suffix), tmp_path)
     return tmp_path / "t.npy"
 
 
-def about(store) -> dict:
+def fields_of(store) -> dict:
     return json.loads(store.with_suffix(".json").read_text())
 
 
-def doors(store):
-    """Whoever opens a dataset."""
+def openers(store):
+    """Yield all functions that open a dataset."""
     config = {"graph": "single", "process_seed": 5, "seq_len": 8, "batch_size": 2, "steps": 3, "dim": 8, "heads": 1}
     yield lambda: n2n.TokenStore(store)
     yield lambda: generate(PROCESS, store, 6, 8)
     yield lambda: n2n.train(n2n.TrainConfig(**config, data=store, run_dir=store.parent / "run"))
 
 
-def refused(store, said: str) -> None:
+def assert_refused(store, message: str) -> None:
     before = {path: path.read_bytes() for path in store.parent.rglob("*")}
-    for enter in doors(store):
-        with pytest.raises(ValueError, match=said) as caught:
-            enter()
+    for open_dataset in openers(store):
+        with pytest.raises(ValueError, match=message) as caught:
+            open_dataset()
         assert len(str(caught.value)) < 1000
     assert {path: path.read_bytes() for path in store.parent.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_every_field_is_needed(store, field):
-    found = about(store)
-    assert set(found) == set(FIELDS)
-    del found[field]
-    store.with_suffix(".json").write_text(json.dumps(found))
-    refused(store, rf"data: \S+t.json does not describe a dataset \({field}: missing\)")
+def test_every_field_is_required(store, field):
+    fields = fields_of(store)
+    assert set(fields) == set(FIELDS)
+    del fields[field]
+    store.with_suffix(".json").write_text(json.dumps(fields))
+    assert_refused(store, rf"data: \S+t.json does not describe a dataset \({field}: missing\)")
 
 
 WRONG = [
@@ -86,14 +86,14 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("field", "value", "said"), WRONG, ids=[said for _, _, said in WRONG])
-def test_a_field_of_another_kind_is_refused(store, field, value, said):
-    store.with_suffix(".json").write_text(json.dumps({**about(store), field: value}))
-    refused(store, rf"data: \S+t.json does not describe a dataset \((graph: .*)?{said}")
+@pytest.mark.parametrize(("field", "value", "message"), WRONG, ids=[message for _, _, message in WRONG])
+def test_wrong_fields_are_refused(store, field, value, message):
+    store.with_suffix(".json").write_text(json.dumps({**fields_of(store), field: value}))
+    assert_refused(store, rf"data: \S+t.json does not describe a dataset \((graph: .*)?{message}")
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "JSONDecodeError"),
         (b"[]", "saw a list; an object is needed"),
@@ -104,10 +104,10 @@ def test_a_field_of_another_kind_is_refused(store, field, value, said):
         (None, "FileNotFoundError"),
     ],
 )
-def test_what_is_no_object_is_refused(store, content, said):
-    beside = store.with_suffix(".json")
-    beside.unlink() if content is None else beside.write_bytes(content)
-    refused(store, rf"data: \S+t.json does not describe a dataset \(.*{said}")
+def test_a_sidecar_that_is_not_an_object_is_refused(store, content, message):
+    sidecar = store.with_suffix(".json")
+    sidecar.unlink() if content is None else sidecar.write_bytes(content)
+    assert_refused(store, rf"data: \S+t.json does not describe a dataset \(.*{message}")
 
 
 def _npz(tokens):
@@ -133,52 +133,52 @@ TOKENS = {
     "floats": (lambda tokens: _npy(tokens.astype(float)), r"holds \(\(6, 8\), 'float64'\)"),
     "big-endian": (lambda tokens: _npy(tokens.astype(">u2")), r"holds \(\(6, 8\), '>u2'\)"),
     "flat": (lambda tokens: _npy(tokens.ravel()), r"holds \(\(48,\), 'uint8'\)"),
-    "turned": (lambda tokens: _npy(np.ascontiguousarray(tokens.T)), r"holds \(\(8, 6\), 'uint8'\)"),
+    "transposed": (lambda tokens: _npy(np.ascontiguousarray(tokens.T)), r"holds \(\(8, 6\), 'uint8'\)"),
     "Fortran order": (lambda tokens: _npy(np.asfortranarray(tokens)), "is in Fortran order"),
 }
 
 
 @pytest.mark.parametrize("kind", TOKENS)
-def test_a_file_that_is_no_array_of_these_tokens_is_refused(store, kind):
-    make, said = TOKENS[kind]
+def test_other_arrays_of_tokens_are_refused(store, kind):
+    make, message = TOKENS[kind]
     store.write_bytes(make(np.load(store)))
-    refused(store, f"data: .*t.npy {said}")
+    assert_refused(store, f"data: .*t.npy {message}")
 
 
-def test_a_folder_in_the_place_of_the_tokens_is_refused(store):
+def test_a_folder_instead_of_the_tokens_is_refused(store):
     store.unlink()
     store.mkdir()
-    for enter in doors(store):
+    for open_dataset in openers(store):
         with pytest.raises(ValueError, match=r"data: no dataset at \S+t.npy"):
-            enter()
+            open_dataset()
 
 
-def test_somebody_s_file_in_the_place_of_the_description_is_left(tmp_path):
+def test_a_foreign_file_at_the_path_of_the_sidecar_is_kept(tmp_path):
     (tmp_path / "t.json").write_text('{"mine": 1}')
     with pytest.raises(ValueError, match=r"path: \S+t.json would be overwritten and does not describe a dataset"):
         generate(PROCESS, tmp_path / "t.npy", 6, 8)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"t.json": '{"mine": 1}'}
 
 
-def test_the_description_of_tokens_that_were_deleted_is_replaced(store):
+def test_the_sidecar_of_deleted_tokens_is_replaced(store):
     store.unlink()
     assert generate(PROCESS, store, 4, 8).count == 4
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [("{}", "format: missing"), ("[]", "saw a list"), ("", "JSONDecodeError")]
+    ("content", "message"), [("{}", "format: missing"), ("[]", "saw a list"), ("", "JSONDecodeError")]
 )
-def test_a_damaged_plan_of_an_unfinished_dataset_is_refused(tmp_path, content, said, monkeypatch):
+def test_a_damaged_plan_of_an_unfinished_dataset_is_refused(tmp_path, content, message, monkeypatch):
     monkeypatch.setattr("n2n.data.generation.BLOCK", 8)
     assert generate_part(PROCESS, tmp_path / "t.npy", 6, 8, part=0, parts=2) is None
     plan = tmp_path / ".t.npy.parts" / "plan.json"
     plan.write_text(content)
-    with pytest.raises(ValueError, match=rf"data: \S+plan.json does not describe a dataset \(.*{said}"):
+    with pytest.raises(ValueError, match=rf"data: \S+plan.json does not describe a dataset \(.*{message}"):
         generate(PROCESS, tmp_path / "t.npy", 6, 8)
 
 
-def test_a_damaged_mark_of_a_block_has_it_made_again(tmp_path, monkeypatch, made):
+def test_a_block_with_a_damaged_marker_is_generated_again(tmp_path, monkeypatch, dataset):
     monkeypatch.setattr("n2n.data.generation.BLOCK", 8)
     generate_part(PROCESS, tmp_path / "t.npy", 6, 8, part=0, parts=2)
     (tmp_path / ".t.npy.parts" / "00000000.sha256").write_bytes(b"\xff\xfe")
-    assert generate(PROCESS, tmp_path / "t.npy", 6, 8).sha256 == made.sha256
+    assert generate(PROCESS, tmp_path / "t.npy", 6, 8).sha256 == dataset.sha256

@@ -1,4 +1,4 @@
-"""Datasets on disk: made in parts, after kills, whole or not there."""
+"""Datasets on disk: generated in parts, resumed after a kill, and verified."""
 
 import json
 import os
@@ -33,18 +33,18 @@ def test_sequence_i_of_the_file_is_sequence_i_of_the_process(tmp_path):
     assert (len(store), store.length, store.vocab_size, store.split) == (64, 12, 32, "valid")
     assert store.graph == PROCESS.graph.model_copy(update={"name": ""})
     assert {path.name for path in store.path.parent.iterdir()} == {"valid.npy", "valid.json"}
-    assert np.array_equal(np.load(store.path), store.tokens), "a plain .npy file to everyone"
+    assert np.array_equal(np.load(store.path), store.tokens), "a plain .npy file"
     store.verify()
     n2n.TokenStore(str(store.path)).check_drawn_from(PROCESS)
 
 
-def test_the_type_is_the_smallest_that_holds_the_symbols(tmp_path):
+def test_tokens_have_the_smallest_type(tmp_path):
     nodes = [{"name": "Z", "num_states": 2}, {"name": "X", "num_states": 300, "parents": ["Z"], "observed": True}]
     store = generate(n2n.Process(n2n.Graph(nodes=nodes)), tmp_path / "wide.npy", 5, 12)
     assert store.tokens.dtype == np.uint16
 
 
-def test_parts_in_any_order_make_the_same_file(tmp_path):
+def test_parts_in_any_order_give_the_same_file(tmp_path):
     whole = generate(PROCESS, tmp_path / "whole.npy", 64, 12)
     path = tmp_path / "parts.npy"
     for part in (2, 0):
@@ -69,29 +69,29 @@ generation.generate_part(process, {str(path)!r}, 40_000, 12, part={part}, parts=
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
-def test_processes_killed_at_random_finish_the_same_file(tmp_path):
-    """Two at once, both killed again and again; the blocks that were on the disk are not made anew."""
-    path, rng, kept = tmp_path / "killed.npy", np.random.default_rng(0), []
+def test_generation_resumes_after_processes_are_killed(tmp_path):
+    """Two processes are killed repeatedly; blocks on the disk are not generated again."""
+    path, rng, blocks = tmp_path / "killed.npy", np.random.default_rng(0), []
     for _ in range(4):
-        both = [worker(path, part, 2) for part in range(2)]
-        for one in both:
-            assert one.stdout.readline() == "ready\n"
-        waited(lambda: len(list(tmp_path.glob(".killed.npy.parts/*.sha256"))) > (kept[-1] if kept else 0))
+        workers = [worker(path, part, 2) for part in range(2)]
+        for process in workers:
+            assert process.stdout.readline() == "ready\n"
+        waited(lambda: len(list(tmp_path.glob(".killed.npy.parts/*.sha256"))) > (blocks[-1] if blocks else 0))
         time.sleep(rng.uniform(0.0, 0.05))
-        for one in both:
-            one.kill()
-            one.communicate()
-        kept.append(len(list(tmp_path.glob(".killed.npy.parts/*.sha256"))))
-    assert kept == sorted(set(kept)), "each got on, and none began anew"
-    both = [worker(path, part, 2) for part in range(2)]
-    assert [one.communicate() and one.returncode for one in both] == [0, 0]
+        for process in workers:
+            process.kill()
+            process.communicate()
+        blocks.append(len(list(tmp_path.glob(".killed.npy.parts/*.sha256"))))
+    assert blocks == sorted(set(blocks)), "the number of blocks grows in each round"
+    workers = [worker(path, part, 2) for part in range(2)]
+    assert [process.communicate() and process.returncode for process in workers] == [0, 0]
     store = n2n.TokenStore(path)
     store.verify()
     assert np.array_equal(store.tokens, n2n.Process(PROCESS.graph, 5).sample(40_000, length=12).tokens)
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_block_that_was_torn_after_its_mark_is_made_again(tmp_path):
+def test_a_block_damaged_after_its_marker_is_generated_again(tmp_path):
     path = tmp_path / "torn.npy"
     generate_part(PROCESS, path, 64, 12, part=0, parts=2)
     tokens = np.load(tmp_path / ".torn.npy.parts" / "tokens.npy", mmap_mode="r+")
@@ -100,7 +100,7 @@ def test_a_block_that_was_torn_after_its_mark_is_made_again(tmp_path):
     assert np.array_equal(generate(PROCESS, path, 64, 12).tokens, expected())
 
 
-def test_a_finished_dataset_is_verified_and_left(tmp_path, monkeypatch):
+def test_a_finished_dataset_is_verified_and_left_unchanged(tmp_path, monkeypatch):
     store = generate(PROCESS, tmp_path / "once.npy", 64, 12)
     before = store.path.stat().st_mtime_ns
     assert generate(PROCESS, store.path, 64, 12).sha256 == store.sha256
@@ -115,7 +115,7 @@ def test_a_finished_dataset_is_verified_and_left(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("finished", [True, False])
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ((PROCESS, 65, 12), "count 64, not 65"),
         ((PROCESS, 64, 11), "length 12, not 11"),
@@ -123,17 +123,17 @@ def test_a_finished_dataset_is_verified_and_left(tmp_path, monkeypatch):
         ((n2n.Process(n2n.Graph.preset("sparse"), seed=5), 64, 12), "holds a dataset with another graph"),
     ],
 )
-def test_a_dataset_of_something_else_is_never_overwritten(tmp_path, arguments, said, finished):
+def test_another_dataset_is_never_overwritten(tmp_path, arguments, message, finished):
     path = tmp_path / "data.npy"
     generate_part(PROCESS, path, 64, 12, parts=1 if finished else 2)
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     process, count, length = arguments
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         generate(process, path, count, length)
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
 
 
-def test_other_kernels_of_the_same_graph_are_told(tmp_path):
+def test_other_kernels_of_the_same_graph_are_refused(tmp_path):
     store = generate(PROCESS, tmp_path / "data.npy", 64, 12)
     tables = {name: np.roll(table, 1, axis=-1) for name, table in PROCESS.kernels.items()}
     other = n2n.Process.from_kernels(PROCESS.graph, tables, seed=5)
@@ -144,7 +144,7 @@ def test_other_kernels_of_the_same_graph_are_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("arguments", "message"),
     [
         ({"sequences": 0}, "sequences: saw 0"),
         ({"length": 1}, "length: saw 1"),
@@ -153,26 +153,26 @@ def test_other_kernels_of_the_same_graph_are_told(tmp_path):
         ({"part": 2, "parts": 2}, "part: saw 2"),
     ],
 )
-def test_bad_input_writes_nothing(tmp_path, monkeypatch, given, said):
+def test_bad_arguments_write_nothing(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=said):
-        generate_part(PROCESS, **{"path": "data.npy", "sequences": 4, "length": 12, **given})
+    with pytest.raises(ValueError, match=message):
+        generate_part(PROCESS, **{"path": "data.npy", "sequences": 4, "length": 12, **arguments})
     assert not list(tmp_path.iterdir())
 
 
-def test_no_room_is_told_before_anything_is_written(tmp_path):
+def test_a_full_disk_is_reported_before_anything_is_written(tmp_path):
     with pytest.raises(OSError, match=r"data.npy needs [\d,.]+ GiB; [\d,.]+ GiB are free"):
         generate(PROCESS, tmp_path / "data.npy", 10**13, 12)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_without_its_description_is_no_dataset(tmp_path):
+def test_a_file_without_a_matching_sidecar_is_refused(tmp_path):
     np.save(tmp_path / "mine.npy", np.zeros((3, 4)))
     with pytest.raises(ValueError, match=r"mine.json does not describe a dataset"):
         n2n.TokenStore(tmp_path / "mine.npy")
     store = generate(PROCESS, tmp_path / "data.npy", 64, 12)
-    about = json.loads((tmp_path / "data.json").read_text())
-    (tmp_path / "data.json").write_text(json.dumps({**about, "count": 63}))
+    fields = json.loads((tmp_path / "data.json").read_text())
+    (tmp_path / "data.json").write_text(json.dumps({**fields, "count": 63}))
     with pytest.raises(ValueError, match=r"holds \(\(64, 12\), 'uint8'\); its JSON file says \(\(63, 12\)"):
         n2n.TokenStore(store.path)
     store.path.write_bytes(store.path.read_bytes()[:50])
@@ -180,18 +180,18 @@ def test_a_file_without_its_description_is_no_dataset(tmp_path):
         n2n.TokenStore(store.path)
 
 
-def test_each_process_opens_the_file_for_itself(tmp_path):
+def test_a_pickled_store_opens_the_file_again(tmp_path):
     import pickle
 
     store = generate(PROCESS, tmp_path / "data.npy", 64, 12)
     assert store.tokens is not None
-    sent = pickle.dumps(store)
-    assert len(sent) < 10_000
-    assert np.array_equal(pickle.loads(sent).tokens, store.tokens)
+    pickled = pickle.dumps(store)
+    assert len(pickled) < 10_000
+    assert np.array_equal(pickle.loads(pickled).tokens, store.tokens)
 
 
 def test_memory_is_bounded_by_the_block(tmp_path):
-    """120 MB of tokens are made in a process that may hold 64 MiB more than it does at the start."""
+    """Generating 120 MB of tokens raises the memory of a process by less than 64 MiB."""
     code = f"""
 import resource, n2n
 process = n2n.Process(n2n.Graph.preset("four_chains"))
@@ -200,6 +200,6 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 n2n.data.generate(process, {str(tmp_path / "large.npy")!r}, 1_200_000, 100)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(done.stdout.split()[-1]) < 64
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(process.stdout.split()[-1]) < 64
     assert os.path.getsize(tmp_path / "large.npy") > 120e6
