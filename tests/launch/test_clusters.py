@@ -1,11 +1,11 @@
-"""Clusters: which one is chosen, and jobs on this machine that are cancelled, killed and resubmitted."""
+"""The choice of a cluster, and jobs on this machine that are cancelled, killed and resubmitted."""
 
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
 import pytest
+from support.notebooks import TRAIN
 from support.run_folders import SMALL, still_there, waited
 from support.small_notebook import trivial
 
@@ -14,46 +14,40 @@ from n2n import launch
 from n2n.launch import clusters, slurm
 from n2n.utils.files import read_json
 
-TRAIN = Path(__file__).parents[2] / "notebooks" / "train.ipynb"
-
-
-@pytest.fixture
-def runs() -> Path:
-    return n2n.runs.root()
-
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("slrum", "unknown cluster 'slrum'; did you mean 'slurm'"), ("slurm", "no Slurm answers here")]
+    ("name", "message"),
+    [("slrum", "unknown cluster 'slrum'; did you mean 'slurm'"), ("slurm", "no Slurm answers here")],
 )
-def test_unknown_clusters_are_refused(name, said, monkeypatch, tmp_path):
+def test_unknown_clusters_are_refused(name, message, monkeypatch, tmp_path):
     monkeypatch.setattr(slurm, "available", lambda: False)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         launch.submit(trivial(tmp_path / "t.ipynb"), [{}], name="nowhere", cluster=name)
     assert clusters.cluster_by_name("auto").name == "local"
 
 
-def test_a_sweep_on_this_machine_is_bounded_and_outlives_its_submitter(tmp_path, runs):
+def test_a_local_sweep_respects_max_parallel_and_outlives_its_submitter(tmp_path, runs):
     notebook = trivial(tmp_path / "t.ipynb", "import time; time.sleep(0.5)")
     command = [sys.executable, "-m", "n2n.launch", str(notebook), "--name", "wide", "--cluster", "local"]
     subprocess.run([*command, "--grid", "i=0,1,2", "--max-parallel", "2"], check=True, capture_output=True, text=True)
-    jobs, seen = launch.load("wide"), []
+    jobs, num_running = launch.load("wide"), []
 
     def all_done() -> bool:
         counts = jobs.table()["state"].value_counts()
         assert set(counts.index) <= {"queued", "running", "done"}
-        seen.append(counts.get("running", 0))
+        num_running.append(counts.get("running", 0))
         return counts.get("done", 0) == 3
 
     waited(all_done, 120)
-    assert max(seen) == min(2, n2n.utils.cpu.cores())
+    assert max(num_running) == min(2, n2n.utils.cpu.cores())
     assert sorted(path.name for path in runs.glob("wide/*/notebook.ipynb")) == ["notebook.ipynb"] * 3
     waited(lambda: not still_there(str(runs)))
 
 
 def test_local_jobs_are_cancelled_killed_and_resubmitted(runs):
-    """One run is told to save, one waits, one is killed; resubmitted, they go on."""
-    given = [{**SMALL, "steps": 10**6, "eval_every": None, "seed": seed} for seed in range(3)]
-    jobs = launch.submit(TRAIN, given, name="ended", cluster="local", max_parallel=1, cpus=1)
+    """The first run saves, the others are still queued; after ``resubmit`` the first continues, and is then killed."""
+    points = [{**SMALL, "steps": 10**6, "eval_every": None, "seed": seed} for seed in range(3)]
+    jobs = launch.submit(TRAIN, points, name="ended", cluster="local", max_parallel=1, cpus=1)
     folder = jobs.path / "seed=0"
     waited(lambda: (folder / "checkpoints" / "step_00000005").exists())
     assert jobs.table()["state"].tolist() == ["running", "queued", "queued"]
@@ -63,28 +57,28 @@ def test_local_jobs_are_cancelled_killed_and_resubmitted(runs):
     assert stopped["state"] == "preempted"
     assert jobs.resubmit() == ["seed=0", "seed=1", "seed=2"]
     waited(lambda: n2n.Run(folder).status["step"] > stopped["step"])
-    process = psutil.Process(read_json(folder / "job.json")["pid"])
-    for one in [*process.children(recursive=True), process]:
-        one.kill()
+    job = psutil.Process(read_json(folder / "job.json")["pid"])
+    for process in [*job.children(recursive=True), job]:
+        process.kill()
     waited(lambda: jobs.table()["state"].iloc[0] == "killed")
     jobs.cancel()
     waited(lambda: not still_there(str(runs)))
     assert f"resumed at step {stopped['step']}" in (folder / "logs" / "rank0.log").read_text()
 
 
-def test_a_local_job_whose_time_is_up_is_queued_again(runs):
-    """submitit's own controller ends it after so many seconds and starts it anew."""
-    given = {**SMALL, "steps": 10**6, "eval_every": None}
-    jobs = launch.submit(TRAIN, [given], name="timed", cluster="local", cpus=1, time=0.8, grace=8)
-    (point,) = jobs.sweep.points
-    log = jobs.path / point / "logs" / "rank0.log"
+def test_a_local_job_at_its_time_limit_is_queued_again():
+    """submitit's own controller ends the job at the limit and starts it again."""
+    point = {**SMALL, "steps": 10**6, "eval_every": None}
+    jobs = launch.submit(TRAIN, [point], name="timed", cluster="local", cpus=1, time=0.8, grace=8)
+    (name,) = jobs.sweep.points
+    log = jobs.path / name / "logs" / "rank0.log"
     waited(lambda: log.exists() and "resumed at step" in log.read_text(), 180)
     assert jobs.table()["state"].tolist() == ["running"]
     jobs.cancel()
     waited(lambda: jobs.table()["state"].tolist() == ["preempted"])
 
 
-def test_a_notebook_that_does_not_train_is_cancelled_too(tmp_path):
+def test_a_notebook_that_does_not_train_can_be_cancelled(tmp_path):
     notebook = trivial(tmp_path / "t.ipynb", "open('begun', 'w'); import time; time.sleep(600)")
     jobs = launch.submit(notebook, [{}], name="asleep", cluster="local")
     waited(lambda: (jobs.path / "code" / "begun").exists())

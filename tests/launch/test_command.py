@@ -1,26 +1,17 @@
-"""``python -m n2n.launch``: a dry run and its refusals."""
-
-from pathlib import Path
+"""``python -m n2n.launch``: dry runs and error messages."""
 
 import pytest
+from support.notebooks import TRAIN
 from support.slurm_cluster import SINFO
 
-import n2n
 from n2n.launch import command, slurm
 
-TRAIN = Path(__file__).parents[2] / "notebooks" / "train.ipynb"
 
-
-@pytest.fixture
-def runs() -> Path:
-    return n2n.runs.root()
-
-
-def test_a_dry_run_shows_what_would_be_and_does_nothing(capsys, runs, monkeypatch):
+def test_a_dry_run_prints_the_batch_script_and_submits_nothing(capsys, runs, monkeypatch):
     monkeypatch.setattr(slurm, "available", lambda: True)
-    monkeypatch.setattr(slurm, "run_command", lambda *command, **given: SINFO)
-    given = [str(TRAIN), "--name", "dry", "--grid", "arch=mamba,hawk", "--grid", "seed=0,1", "--time", "1:30:00"]
-    assert command.main([*given, "--gpus", "8", "--grid", "batch_size=32", "--dry-run"]) == 0
+    monkeypatch.setattr(slurm, "run_command", lambda *command, **options: SINFO)
+    arguments = [str(TRAIN), "--name", "dry", "--grid", "arch=mamba,hawk", "--grid", "seed=0,1", "--time", "1:30:00"]
+    assert command.main([*arguments, "--gpus", "8", "--grid", "batch_size=32", "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "4 points on slurm, nothing is submitted" in out
     assert "arch=hawk,seed=1: {'arch': 'hawk', 'seed': 1, 'batch_size': 32}" in out
@@ -30,7 +21,7 @@ def test_a_dry_run_shows_what_would_be_and_does_nothing(capsys, runs, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["statsu", "x"], 2, "did you mean 'status'"),
         (["status", "x"], 2, "no sweep in"),
@@ -40,6 +31,6 @@ def test_a_dry_run_shows_what_would_be_and_does_nothing(capsys, runs, monkeypatc
         ([str(TRAIN), "--name", "x", "--grid", "seed=0", "--cluster", "slrum"], 2, "did you mean 'slurm'"),
     ],
 )
-def test_refusals_in_a_shell(arguments, code, said, capsys):
+def test_wrong_arguments_are_refused(arguments, code, message, capsys):
     assert command.main(arguments) == code
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -1,7 +1,7 @@
 """The process that starts jobs on this machine."""
 
 
-def test_gpus_are_those_that_this_process_may_use(monkeypatch):
+def test_jobs_use_only_the_gpus_visible_to_the_dispatcher(monkeypatch):
     from n2n.launch.dispatcher import _gpus
 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

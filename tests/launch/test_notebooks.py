@@ -1,11 +1,11 @@
-"""The parameters and the configuration that the launcher reads from a notebook."""
+"""Parameters and configuration class of a notebook, as the launcher reads them."""
 
 import re
 from pathlib import Path
 
-import nbformat
 import pytest
 import yaml
+from support.notebooks import NOTEBOOKS, TRAIN, write_notebook
 from support.small_notebook import trivial
 
 import n2n
@@ -13,14 +13,9 @@ from n2n import launch
 from n2n.launch.command import main
 from n2n.launch.notebooks import Notebook
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
-
-def written(path: Path, parameters: str, *cells: str) -> Notebook:
-    content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (parameters, *cells)])
-    content.cells[0].metadata["tags"] = ["parameters"]
-    nbformat.write(content, path)
-    return Notebook(path)
+def notebook_of(path: Path, parameters: str, *cells: str) -> Notebook:
+    return Notebook(write_notebook(path, parameters, *cells, tags=["parameters"]))
 
 
 @pytest.mark.parametrize(
@@ -38,18 +33,18 @@ def written(path: Path, parameters: str, *cells: str) -> Notebook:
         ("none: str | None = None; some: dict[str, int] = {}", {"none": None, "some": {}}),
     ],
 )
-def test_every_parameter_has_its_whole_default(tmp_path, cell, values):
-    book = written(tmp_path / "n.ipynb", cell)
+def test_defaults_are_read_from_the_parameters_cell(tmp_path, cell, values):
+    book = notebook_of(tmp_path / "n.ipynb", cell)
     assert book.defaults == values
     assert book.names == sorted(values)
     assert book.point_error(dict.fromkeys(values, 1), launch.Resources()) is None
-    assert "unknown parameter 'stranger'" in book.point_error({"stranger": 1}, launch.Resources())
+    assert "unknown parameter 'strange'" in book.point_error({"strange": 1}, launch.Resources())
 
 
-def test_a_computed_default_is_a_parameter_that_is_not_judged(tmp_path):
-    """Only running the cell tells its value; a point's own value is judged."""
+def test_a_computed_default_is_not_checked(tmp_path):
+    """Its value is known only when the cell runs; the value of a point is checked."""
     cell = "import os\ngraph: str = os.environ.get('GRAPH', 'sparse')\nsteps: int = 10 ** 3"
-    book = written(tmp_path / "n.ipynb", cell, "import n2n\nconfig = n2n.TrainConfig(**n2n.parameters(globals()))")
+    book = notebook_of(tmp_path / "n.ipynb", cell, "import n2n\nconfig = n2n.TrainConfig(**n2n.parameters(globals()))")
     assert book.defaults == {}
     assert {"graph", "steps", "arch"} <= set(book.names)
     assert book.point_error({}, launch.Resources()) is None
@@ -69,23 +64,23 @@ def test_a_computed_default_is_a_parameter_that_is_not_judged(tmp_path):
         "from n2n import TrainConfig as C\nimport n2n\nif True:\n    config = C(**n2n.parameters(globals()))",
     ],
 )
-def test_the_configuration_is_found_however_it_is_imported(tmp_path, cell):
-    assert written(tmp_path / "n.ipynb", "arch: str = 'mamba'", cell).config_class is n2n.TrainConfig
+def test_every_form_of_import_leads_to_the_configuration_class(tmp_path, cell):
+    assert notebook_of(tmp_path / "n.ipynb", "arch: str = 'mamba'", cell).config_class is n2n.TrainConfig
 
 
 @pytest.mark.parametrize(
     "cell",
     ["import n2n\nn2n.train(**n2n.parameters(globals()))", "def f(", "config = TrainConfig(**parameters(globals()))"],
 )
-def test_what_is_no_configuration_of_n2n_is_none(tmp_path, cell):
-    assert written(tmp_path / "n.ipynb", "arch: str = 'mamba'", cell).config_class is None
+def test_a_notebook_without_a_configuration_of_n2n_has_no_class(tmp_path, cell):
+    assert notebook_of(tmp_path / "n.ipynb", "arch: str = 'mamba'", cell).config_class is None
 
 
 CONTEXT = "{nodes: [{name: Z, num_states: 2, mode: context}, {name: X, num_states: 2, parents: [Z], observed: true}]}"
 
 
 @pytest.mark.parametrize(
-    ("stem", "point", "said"),
+    ("stem", "point", "message"),
     [
         ("train", "{data: gone/train.npy}", "data: .*gone/train.npy"),
         ("train", "{data: gone/train.npy, sequences: 3}", "data: .*gone/train.npy"),
@@ -114,36 +109,33 @@ CONTEXT = "{nodes: [{name: Z, num_states: 2, mode: context}, {name: X, num_state
         ("sweep", "{fixed: {seed: 3}}", "fixed: saw 'seed', which the grid sets too"),
     ],
 )
-def test_a_dry_run_refuses_what_the_notebook_would(stem, point, said, tmp_path, monkeypatch, capsys):
-    """In one go, with nothing on the disk, and so does the notebook's own configuration cell."""
+def test_a_dry_run_refuses_the_same_values_as_the_notebook(stem, point, message, tmp_path, monkeypatch, capsys):
+    """The dry run writes nothing, and the notebook's configuration cell raises the same error."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "occupied").write_text("a file")
     (tmp_path / "points.yaml").write_text(f"- {point}\n")
     before = sorted(tmp_path.rglob("*"))
     path = NOTEBOOKS / f"{stem}.ipynb"
     assert main([str(path), "--name", "dry", "-f", "points.yaml", "--cluster", "local", "--dry-run"]) == 2
-    told = capsys.readouterr().err
-    assert "1 of 1 points are wrong, and nothing was submitted" in told
-    assert re.search(said, told)
+    errors = capsys.readouterr().err
+    assert "1 of 1 points are wrong, and nothing was submitted" in errors
+    assert re.search(message, errors)
     assert sorted(tmp_path.rglob("*")) == before
-    book, given = Notebook(path), yaml.safe_load(point)
-    if "run_dir" not in given:
-        with pytest.raises(ValueError, match=said):
-            book.config_class(**{**book.defaults, **given})
-
-
-TRAIN = NOTEBOOKS / "train.ipynb"
+    book, values = Notebook(path), yaml.safe_load(point)
+    if "run_dir" not in values:
+        with pytest.raises(ValueError, match=message):
+            book.config_class(**{**book.defaults, **values})
 
 
 @pytest.mark.parametrize(
     ("name", "config_class"),
     [("train", n2n.TrainConfig), ("dataset", n2n.DatasetConfig), ("benchmark", n2n.benchmark.Settings)],
 )
-def test_the_configuration_of_a_notebook_is_found(name, config_class):
+def test_the_configuration_classes_of_notebooks(name, config_class):
     assert Notebook(NOTEBOOKS / f"{name}.ipynb").config_class is config_class
 
 
-def test_a_notebook_without_a_configuration_takes_its_own_parameters(tmp_path):
+def test_a_notebook_without_a_configuration_accepts_only_its_parameters(tmp_path):
     book = Notebook(trivial(tmp_path / "t.ipynb"))
     assert (book.config_class, book.names) == (None, ["fail", "i"])
     assert book.point_error({"i": 3}, launch.Resources()) is None
@@ -151,12 +143,12 @@ def test_a_notebook_without_a_configuration_takes_its_own_parameters(tmp_path):
     assert "nodes: saw 2, but the notebook has no parameter 'processes'" in book.point_error(
         {}, launch.Resources(nodes=2)
     )
-    said = Notebook(TRAIN).point_error({"processes": 3, "batch_size": 30}, launch.Resources(nodes=2))
-    assert said == "processes: saw 3, which 2 nodes do not divide"
+    error = Notebook(TRAIN).point_error({"processes": 3, "batch_size": 30}, launch.Resources(nodes=2))
+    assert error == "processes: saw 3, which 2 nodes do not divide"
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "notebook: no file"),
         ("nothing", "is no notebook"),
@@ -164,20 +156,20 @@ def test_a_notebook_without_a_configuration_takes_its_own_parameters(tmp_path):
         ("bare", "no cell with the tag"),
     ],
 )
-def test_what_is_no_notebook_with_parameters_is_refused(tmp_path, content, said):
+def test_files_without_a_parameters_cell_are_refused(tmp_path, content, message):
     path = tmp_path / "n.ipynb"
     if content == "bare":
-        nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")]), path)
+        write_notebook(path, "1")
     elif content is not None:
         path.write_text(content)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         launch.submit(path, [{}], name="bare", cluster="debug")
 
 
-def test_paths_are_from_where_the_sweep_is_submitted(tmp_path, monkeypatch):
+def test_relative_paths_start_at_the_submitter_s_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     book = Notebook(TRAIN)
-    found = book.complete({"data": "here/train.npy", "arch": "mamba"}, tmp_path / "point", 1)
-    assert found == {"data": str(tmp_path / "here/train.npy"), "arch": "mamba", "run_dir": str(tmp_path / "point")}
+    values = book.complete({"data": "here/train.npy", "arch": "mamba"}, tmp_path / "point", 1)
+    assert values == {"data": str(tmp_path / "here/train.npy"), "arch": "mamba", "run_dir": str(tmp_path / "point")}
     assert book.complete({"data": "online"}, None, 4) == {"data": "online", "processes": 4}
     assert book.complete({"processes": 2}, None, 4) == {"processes": 2}

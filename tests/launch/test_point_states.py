@@ -1,4 +1,4 @@
-"""The table of a sweep with damaged files: the damaged point's row says what is wrong, all others are complete."""
+"""The table of a sweep with damaged files: the point's row has the error, and all other rows are complete."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ JOB = {"state": "running", "job_id": "7", "error": None}
 
 @pytest.fixture
 def folder(monkeypatch) -> Path:
-    """A sweep of three running points, each saved at step 40 and at step 50 of 100."""
+    """A sweep of three running points, each saved at step 40 and logged up to step 50 of 100."""
     monkeypatch.setattr(Debug, "live", lambda self, sweep: dict.fromkeys(POINTS, Live(True, "1:00")))
     folder = n2n.runs.root() / "s"
     for i, point in enumerate(POINTS):
@@ -33,18 +33,15 @@ def folder(monkeypatch) -> Path:
             (folder / point / name).write_text(json.dumps(value))
         append_row(folder / point / "metrics.jsonl", METRICS)
         append_row(folder / point / "evals.jsonl", {"step": 40, "excess_loss": 0.25 + i})
-    about = {
-        "notebook": "t.ipynb",
-        "cluster": "debug",
-        "points": {point: {"seed": i} for i, point in enumerate(POINTS)},
-    }
-    about |= {"parameters": about["points"], "environment": {}, "resources": launch.Resources().model_dump()}
-    (folder / "sweep.json").write_text(json.dumps(about))
+    points = {point: {"seed": i} for i, point in enumerate(POINTS)}
+    sweep = {"notebook": "t.ipynb", "cluster": "debug", "points": points, "parameters": points, "environment": {}}
+    sweep["resources"] = launch.Resources().model_dump()
+    (folder / "sweep.json").write_text(json.dumps(sweep))
     (folder / "jobs.json").write_text(json.dumps(dict.fromkeys(POINTS, "7")))
     return folder
 
 
-def assert_others_are_complete(folder: Path) -> dict:
+def row_of_bad_point() -> dict:
     """Check that the other rows are complete, in Python and in a shell, and return the row of the bad point."""
     table = launch.load("s").table()
     assert list(table.columns) == COLUMNS
@@ -57,19 +54,19 @@ def assert_others_are_complete(folder: Path) -> dict:
     return table.loc[BAD].to_dict()
 
 
-def test_a_sound_sweep(folder, capsys):
-    assert assert_others_are_complete(folder)["error"] == ""
+def test_an_undamaged_sweep(folder, capsys):
+    assert row_of_bad_point()["error"] == ""
     assert "3 running" in capsys.readouterr().out
 
 
-def test_an_evaluation_row_longer_than_any_buffer(folder, capsys):
-    """Sequences of 1,500 tokens: 68 kB; and one of several hundred kB."""
+def test_long_evaluation_rows_are_read(folder, capsys):
+    """Rows of 68 kB, for sequences of 1,500 tokens, and of more than 1 MB."""
     for length in (1_500, 30_000):
         row = {"step": 50, "excess_loss": 0.125, "excess_by_position": [1 / 3] * length, "oracle": [1 / 7] * length}
         append_row(folder / BAD / "evals.jsonl", row)
         assert (folder / BAD / "evals.jsonl").stat().st_size > 2**15
-        found = assert_others_are_complete(folder)
-        assert (found["excess_loss"], found["error"]) == (0.125, "")
+        row = row_of_bad_point()
+        assert (row["excess_loss"], row["error"]) == (0.125, "")
     assert "0.1250" in capsys.readouterr().out
 
 
@@ -83,28 +80,22 @@ CONTENTS = {
     "cut off": b'{"step": 4',
     "zeros": b"\0" * 4096 + b"\n",
 }
-NO_ERROR = {
-    ("evals.jsonl", "empty"),
-    ("evals.jsonl", "cut off"),
-    ("metrics.jsonl", "empty"),
-    ("metrics.jsonl", "cut off"),
-}
 
 
 @pytest.mark.parametrize("content", CONTENTS)
 @pytest.mark.parametrize("name", ["job.json", "status.json", "config.json", "metrics.jsonl", "evals.jsonl"])
-def test_a_damaged_file_is_said_in_its_own_row(folder, name, content):
+def test_a_damaged_file_is_reported_in_its_row(folder, name, content):
     (folder / BAD / name).write_bytes(CONTENTS[content])
-    found = assert_others_are_complete(folder)
-    assert found["state"] == "running"
-    if name.endswith("jsonl") and content in ("empty", "cut off"):  # a row that was never finished is no damage
-        assert found["error"] == ""
+    row = row_of_bad_point()
+    assert row["state"] == "running"
+    if name.endswith("jsonl") and content in ("empty", "cut off"):  # an unfinished row is not an error
+        assert row["error"] == ""
     else:
-        assert found["error"].startswith(f"damaged: {name}")
+        assert row["error"].startswith(f"damaged: {name}")
     if name in ("job.json", "config.json"):
-        assert (found["step"], found["excess_loss"]) == (50, 1.25)
+        assert (row["step"], row["excess_loss"]) == (50, 1.25)
     if name == "metrics.jsonl":
-        assert (found["step"], found["excess_loss"]) == (40, 1.25)
+        assert (row["step"], row["excess_loss"]) == (40, 1.25)
 
 
 @pytest.mark.parametrize(
@@ -129,76 +120,68 @@ def test_a_damaged_file_is_said_in_its_own_row(folder, name, content):
         ("evals.jsonl", {"loss": 1}),
     ],
 )
-def test_a_strange_value_leaves_the_others_alone(folder, name, value):
+def test_a_strange_value_affects_only_its_row(folder, name, value):
     path = folder / BAD / name
     path.unlink()
     append_row(path, value)
-    found = assert_others_are_complete(folder)
-    assert isinstance(found["excess_loss"], float)
-    strange = [
-        given for given in value.values() if isinstance(given, str | list | None) and given not in ("7", "failed")
-    ]
-    if name != "job.json" and strange:
-        assert found["error"].startswith(f"damaged: {name}: ")
+    row = row_of_bad_point()
+    assert isinstance(row["excess_loss"], float)
+    if name != "job.json" and any(isinstance(entry, str | list | None) for entry in value.values()):
+        assert row["error"].startswith(f"damaged: {name}: ")
 
 
-def test_a_point_that_is_no_folder(folder):
+def test_a_missing_folder_a_file_and_a_link_to_itself_are_read(folder):
     for path in (folder / BAD).iterdir():
         path.unlink()
     (folder / BAD).rmdir()
-    assert assert_others_are_complete(folder)["step"] == ""
+    assert row_of_bad_point()["step"] == ""
     (folder / BAD).write_text("a file")
-    assert_others_are_complete(folder)
+    row_of_bad_point()
     (folder / BAD).unlink()
     (folder / BAD).symlink_to(folder / BAD)
-    assert_others_are_complete(folder)
+    row_of_bad_point()
 
 
 @pytest.mark.parametrize("name", ["status.json", "evals.jsonl", "job.json"])
-def test_a_folder_in_the_place_of_a_file(folder, name):
+def test_a_folder_instead_of_a_file(folder, name):
     (folder / BAD / name).unlink()
     (folder / BAD / name).mkdir()
-    assert_others_are_complete(folder)
+    row_of_bad_point()
 
 
 @pytest.mark.parametrize("name", ["sweep.json", "jobs.json"])
 @pytest.mark.parametrize("content", [b"", b"garbage", b"[]", b"[" * 100_000, b"\xff\xfe", b'{"points": 3}'])
-def test_a_damaged_sweep_is_named(folder, name, content, capsys):
-    """What belongs to all points stops the whole: to take it for empty would start jobs twice."""
+def test_a_damaged_sweep_is_refused(folder, name, content, capsys):
+    """These files describe all points. If they counted as empty, jobs would be started twice."""
     (folder / name).write_bytes(content)
     assert main(["status", "s"]) == 2
     assert f"{folder / name} is damaged: " in capsys.readouterr().err
 
 
-def test_an_error_does_not_steer_the_terminal(folder, monkeypatch, capsys):
+def test_control_characters_of_errors_are_escaped(folder, monkeypatch, capsys):
     monkeypatch.setattr(Debug, "live", lambda self, sweep: {p: Live(True, "1:00") for p in POINTS if p != BAD})
-    said = "ValueError: \x1b]0;title\x07\x1b[2Jgone\u202e \u00fcber"
-    (folder / BAD / "job.json").write_text(json.dumps({"state": "failed", "job_id": "7", "error": f"one\n{said}"}))
-    found = assert_others_are_complete(folder)
-    assert found["error"] == "ValueError: \\x1b]0;title\\x07\\x1b[2Jgone\\u202e \u00fcber"
+    error = "ValueError: \x1b]0;title\x07\x1b[2Jgone\u202e \u00fcber"
+    (folder / BAD / "job.json").write_text(json.dumps({"state": "failed", "job_id": "7", "error": f"one\n{error}"}))
+    row = row_of_bad_point()
+    assert row["error"] == "ValueError: \\x1b]0;title\\x07\\x1b[2Jgone\\u202e \u00fcber"
     assert "\x1b" not in capsys.readouterr().out
 
 
-def test_every_cluster_looks_at_a_damaged_sweep(folder, monkeypatch):
-    """Local jobs are looked up by what ``job.json`` says of them."""
+def test_local_jobs_with_a_damaged_status_are_listed(folder, monkeypatch):
+    """A local job is looked up by its process in ``job.json``."""
     monkeypatch.undo()
     monkeypatch.setenv("N2N_RUNS", str(folder.parent))
-    about = json.loads((folder / "sweep.json").read_text())
-    (folder / "sweep.json").write_text(json.dumps({**about, "cluster": "local"}))
-    assert about["cluster"] in CLUSTERS
+    sweep = json.loads((folder / "sweep.json").read_text())
+    (folder / "sweep.json").write_text(json.dumps({**sweep, "cluster": "local"}))
+    assert sweep["cluster"] in CLUSTERS
     for content in CONTENTS.values():
         (folder / BAD / "job.json").write_bytes(content)
         table = launch.load("s").table()
         assert table["excess_loss"].tolist() == [0.25, 1.25, 2.25]
 
 
-@pytest.fixture
-def runs() -> Path:
-    return n2n.runs.root()
-
-
 @pytest.mark.parametrize(
-    ("heard", "given", "live", "log", "state"),
+    ("job_state", "job_id", "live", "log", "state"),
     [
         (None, None, None, False, "missing"),
         (None, "waiting", None, False, "missing"),
@@ -213,12 +196,12 @@ def runs() -> Path:
         ("done", "8", None, True, "done"),
     ],
 )
-def test_how_a_point_stands(heard, given, live, log, state):
-    assert point_states._state(heard, given, live, log) == state
+def test_the_state_of_a_point(job_state, job_id, live, log, state):
+    assert point_states._state(job_state, job_id, live, log) == state
 
 
-def test_a_job_that_could_not_even_begin_says_why(tmp_path, runs):
-    """Its interpreter is gone, as on a node without the virtual environment."""
+def test_a_job_that_did_not_start_has_the_error_of_its_log(tmp_path):
+    """Its interpreter is missing, as on a node without the virtual environment."""
     notebook = trivial(tmp_path / "t.ipynb")
     jobs = launch.submit(notebook, [{}], name="broken", cluster="debug")
     logs = jobs.path / "jobs"

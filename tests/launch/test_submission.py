@@ -1,54 +1,52 @@
-"""Submitting a sweep in this process, and waiting for it."""
+"""Submission of sweeps in this process, and waiting for jobs."""
 
 import os
 import signal
-from pathlib import Path
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from support.notebooks import TRAIN, quiet_kernel
 from support.small_notebook import trivial
 
 import n2n
 from n2n import launch
 from n2n.utils.files import read_json
 
-TRAIN = Path(__file__).parents[2] / "notebooks" / "train.ipynb"
-quiet_kernel = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
-
-@pytest.fixture
-def runs() -> Path:
-    return n2n.runs.root()
-
-
-def test_every_wrong_point_is_told_and_nothing_written(runs):
-    given = [{"arch": "mamba"}, {"arch": "mmba"}, {"step": 3}, {"heads": 5}, {"run_dir": "x"}, {"lr": "fast"}]
-    with pytest.raises(ValueError, match="5 of 6 points are wrong, and nothing was submitted") as told:
-        launch.submit(TRAIN, given, name="wrong", cluster="debug")
-    for said in ("arch=mmba: ", "did you mean 'mamba'", "did you mean 'steps'", "heads: saw 5", "run_dir: each point"):
-        assert said in str(told.value)
-    assert "lr: saw 'fast'" in str(told.value)
+def test_all_wrong_points_are_reported_and_nothing_is_written(runs):
+    points = [{"arch": "mamba"}, {"arch": "mmba"}, {"step": 3}, {"heads": 5}, {"run_dir": "x"}, {"lr": "fast"}]
+    with pytest.raises(ValueError, match="5 of 6 points are wrong, and nothing was submitted") as error:
+        launch.submit(TRAIN, points, name="wrong", cluster="debug")
+    for message in (
+        "arch=mmba: ",
+        "did you mean 'mamba'",
+        "did you mean 'steps'",
+        "heads: saw 5",
+        "run_dir: each point",
+    ):
+        assert message in str(error.value)
+    assert "lr: saw 'fast'" in str(error.value)
     assert not (runs / "wrong").exists()
 
 
 @quiet_kernel
-def test_a_sweep_in_this_process(tmp_path, runs, monkeypatch):
+def test_a_sweep_runs_in_this_process(tmp_path, runs, monkeypatch):
     monkeypatch.setenv("MINE", "kept")
     notebook = trivial(tmp_path / "t.ipynb", "import os; print(os.environ['N2N_RUNS'], os.environ['MINE'])")
     jobs = launch.submit(notebook, launch.grid(i=[0], fail=[False, True]), name="here", cluster="debug")
     table = jobs.table()
     assert table["state"].to_dict() == {"fail=false": "done", "fail=true": "failed"}
-    told = read_json(runs / "here" / "fail=true" / "job.json")
-    assert "as it was asked to" in told["error"]
-    assert told["pid"] == os.getpid()
+    job = read_json(runs / "here" / "fail=true" / "job.json")
+    assert "as it was asked to" in job["error"]
+    assert job["pid"] == os.getpid()
     assert table["error"].to_dict() == {"fail=false": "", "fail=true": "AssertionError: as it was asked to"}
     printed = nbformat.read(jobs.path / "fail=false" / "notebook.ipynb", 4).cells[-1].outputs[0].text
     assert printed.split() == [str(runs), "kept"]
     assert signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL
     notebook.unlink()
-    assert jobs.resubmit() == ["fail=true"], "it has a copy of the notebook"
+    assert jobs.resubmit() == ["fail=true"], "the sweep has a copy of the notebook"
 
 
 @quiet_kernel
@@ -67,18 +65,18 @@ def test_a_name_that_exists_with_other_points_is_refused(tmp_path):
         launch.load("none-such")
 
 
-def test_waiting_shows_what_changes(capsys, monkeypatch):
+def test_waiting_prints_changes_of_the_states(capsys, monkeypatch):
     from n2n.launch import submission
 
-    tables = [["queued"] * 2, ["queued"] * 2, ["running", "queued"], ["done", "failed"]]
-    told = iter([pd.DataFrame({"state": states, "excess_loss": [0.1, np.nan]}) for states in tables])
-    monkeypatch.setattr(launch.Jobs, "table", lambda self: next(told))
+    states = [["queued"] * 2, ["queued"] * 2, ["running", "queued"], ["done", "failed"]]
+    tables = iter([pd.DataFrame({"state": column, "excess_loss": [0.1, np.nan]}) for column in states])
+    monkeypatch.setattr(launch.Jobs, "table", lambda self: next(tables))
     monkeypatch.setattr(submission, "PERIOD", 0)
     assert launch.Jobs(None).wait(watch=True)["state"].tolist() == ["done", "failed"]
     assert capsys.readouterr().out.splitlines() == ["2 queued", "1 running, 1 queued", "1 done, 1 failed"]
 
 
-def test_waiting_has_an_end(monkeypatch, tmp_path):
+def test_waiting_has_a_timeout(monkeypatch, tmp_path):
     from n2n.launch import submission
 
     monkeypatch.setattr(launch.Jobs, "table", lambda self: pd.DataFrame({"state": ["running"]}))

@@ -1,15 +1,12 @@
-"""A notebook for sweeps that need none in particular."""
+"""A small notebook for sweeps whose points do not matter."""
 
 from pathlib import Path
 
-import nbformat
+from support.notebooks import write_notebook
+
+PARAMETERS = "i: int = 0  # an index\nfail: bool = False  # whether the notebook fails"
 
 
 def trivial(path: Path, *lines: str) -> Path:
-    """A notebook that does next to nothing."""
-    cells = [nbformat.v4.new_code_cell("i: int = 0  # which\nfail: bool = False  # whether it does")]
-    cells[0].metadata["tags"] = ["parameters"]
-    cells += [nbformat.v4.new_code_cell(line) for line in ("assert not fail, 'as it was asked to'", *lines)]
-    spec = {"name": "python3", "language": "python", "display_name": "Python 3"}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": spec}), path)
-    return path
+    """Write a notebook that checks its parameter ``fail`` and then runs these cells, and return its path."""
+    return write_notebook(path, PARAMETERS, "assert not fail, 'as it was asked to'", *lines, tags=["parameters"])
