@@ -6,6 +6,7 @@ import torch
 import n2n
 from n2n.config.identity import CHANGEABLE
 from n2n.graph.graph import Graph
+from n2n.utils.strict import Refused
 
 
 def refusal(**values) -> str:
@@ -138,3 +139,28 @@ def test_a_copy_is_validated_and_keeps_nothing_derived():
 
 def test_a_path_is_a_folder_s_name(tmp_path):
     assert n2n.TrainConfig(graph="sparse", run_dir=tmp_path).run_dir == str(tmp_path)
+
+
+@pytest.mark.parametrize("device", ["gpu", "GPU"])
+def test_gpu_is_corrected_to_cuda(device):
+    with pytest.raises(Refused) as error:
+        n2n.TrainConfig("sparse", device=device)
+    assert str(error.value).endswith(f"device: saw {device!r}; did you mean 'cuda'? (allowed: auto, cpu, cuda)")
+
+
+def test_a_classic_process_is_given_by_name(small):
+    """Its kernels are stored in the configuration's file and restored from it."""
+    run = n2n.train(small(graph="mess3", steps=2))
+    assert n2n.Run(run.path).config == run.config
+    assert run.config.process == n2n.Process.classic("mess3")
+    assert abs(run.metrics["oracle_nll"].iloc[0] - 0.8) < 0.3
+    assert small(graph="mess3", tables=None).process == run.config.process
+    with pytest.raises(ValueError, match=r"^n2n.TrainConfig was refused:\n  - steps: saw -1[^\n]*$"):
+        small(graph="mess3", steps=-1)
+    with pytest.raises(ValueError, match="unknown graph 'mes3'; did you mean 'mess3'"):
+        small(graph="mes3")
+    with pytest.raises(ValueError, match="tables: kernels: saw no table for"):
+        small(graph="sparse", tables={"Z1": [[1.0]]})
+    other = small(graph="mess3", tables=n2n.Process.classic("mess3", x=0.15, a=0.6).kernels)
+    assert other.process == n2n.Process.classic("mess3", x=0.15, a=0.6)
+    assert "tables" in other.differences(run.config)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import n2n
 from n2n import models
 from n2n.models.generation import Sampling
 
@@ -115,3 +116,10 @@ def test_the_model_is_left_as_it_was():
 def test_bad_requests_are_refused(options, said):
     with pytest.raises(ValueError, match=said):
         model().generate(**{"prompt": tokens_of(2, 4), "length": 3, **options})
+
+
+def test_prompts_have_a_batch_axis():
+    model = n2n.models.build("mingru", vocab_size=4, dim=8, layers=1, heads=2)
+    with pytest.raises(ValueError, match=r"saw shape \(2,\); \(batch, T\)"):
+        model.generate([1, 2], 5)
+    assert model.generate([[1, 2]], 5).shape == (1, 7)

@@ -1,4 +1,4 @@
-"""What cells assign, against Python itself: a cell is run, and the names and values that it left are compared."""
+"""Assignments of cells, compared with the names and values that Python leaves when it executes them."""
 
 import math
 
@@ -27,13 +27,13 @@ CELLS = [
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_names_and_values_are_those_that_python_finds(cell):
-    left: dict = {}
-    exec(cell, {}, left)
-    left = {name: value for name, value in left.items() if name not in ("math", "__doc__", "__annotations__")}
-    found = read_assignments(cell).values
-    assert {name: constant(value).value for name, value in found.items()} == left
-    assert list(found) == list(left)
+def test_names_and_values_are_those_of_python(cell):
+    scope: dict = {}
+    exec(cell, {}, scope)
+    expected = {name: value for name, value in scope.items() if name not in ("math", "__doc__", "__annotations__")}
+    nodes = read_assignments(cell).values
+    assert {name: constant(value).value for name, value in nodes.items()} == expected
+    assert list(nodes) == list(expected)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_names_and_values_are_those_that_python_finds(cell):
         ("%matplotlib inline\nsteps: int = 5", ["steps"]),
         ("%load_ext autoreload\n%autoreload 2\nsteps: int = 5\n!ls\nrate: float = 0.1", ["steps", "rate"]),
         ("%%time\nsteps: int = 5", ["steps"]),
-        ("%%capture said\nsteps: int = 5; rate: float = 0.1", ["steps", "rate"]),
+        ("%%capture output\nsteps: int = 5; rate: float = 0.1", ["steps", "rate"]),
         ("%time steps = 5", ["steps"]),
         ("get_ipython().run_line_magic('time', 'steps = 5')", ["steps"]),
         ("get_ipython().run_cell_magic('time', '', 'steps: int = 5\\n')", ["steps"]),
@@ -50,22 +50,22 @@ def test_names_and_values_are_those_that_python_finds(cell):
         ("%%writefile x.py\nsteps: int = 5", []),
     ],
 )
-def test_magics_hide_no_names(cell, names):
-    found = read_assignments(cell)
-    assert list(found.values) == names
-    assert found.only_assigns
+def test_names_next_to_magics_are_read(cell, names):
+    assignments = read_assignments(cell)
+    assert list(assignments.values) == names
+    assert assignments.only_assigns
 
 
 @pytest.mark.parametrize("cell", ["steps = len('abc')", "folder = %pwd", "n = 1\nn += 1", "first, *rest = 1, 2"])
-def test_what_is_computed_has_a_name_and_no_value(cell):
-    found = read_assignments(cell)
-    assert found.values
-    assert any(value is None or constant(value) is None for value in found.values.values())
-    assert not found.literal
+def test_computed_values_are_unknown(cell):
+    assignments = read_assignments(cell)
+    assert assignments.values
+    assert any(value is None or constant(value) is None for value in assignments.values.values())
+    assert not assignments.literal
 
 
 @pytest.mark.parametrize("cell", ["def f(", "[" * 5000, "\0", "", "# a comment", "x = = 3", '"""'])
-def test_what_is_no_python_assigns_nothing(cell):
+def test_invalid_python_assigns_nothing(cell):
     assert read_assignments(cell).empty
 
 
@@ -86,13 +86,14 @@ def _without_nan(value):
 
 @settings(deadline=None, max_examples=200)
 @given(st.dictionaries(st.from_regex(r"p_[a-z]{1,8}", fullmatch=True), VALUES, min_size=1, max_size=4))
-def test_every_cell_that_papermill_injects_is_known_by_its_shape(parameters):
+def test_cells_that_papermill_injects_are_recognised(parameters):
     for comment in ("Parameters", "Injected Parameters"):
         cell = PythonTranslator.codify(parameters, comment)
-        found = read_assignments(cell)
-        assert found.literal
-        assert list(found.values) == list(parameters)
+        assignments = read_assignments(cell)
+        assert assignments.literal
+        assert list(assignments.values) == list(parameters)
         scope: dict = {}
         exec(cell, {}, scope)
-        told = {name: _without_nan(constant(value).value) for name, value in found.values.items() if constant(value)}
-        assert told == {name: _without_nan(scope[name]) for name in told}
+        nodes = {name: constant(value) for name, value in assignments.values.items()}
+        values = {name: _without_nan(node.value) for name, node in nodes.items() if node}
+        assert values == {name: _without_nan(scope[name]) for name in values}

@@ -1,9 +1,12 @@
+"""Parameters of a notebook, as its cells, papermill and ``%run`` set them."""
+
 import json
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
+from support.notebooks import NOTEBOOKS, quiet_kernel, write_notebook
 
 from n2n.notebook.parameters import parameters
 
@@ -11,47 +14,47 @@ TYPED = 'steps: int = 100  # how many\nlr: float = 0.1\narch: str = "mamba"'
 
 
 def namespace(*cells: str, **own) -> dict:
-    """What a kernel's namespace is once these cells ran."""
+    """The namespace of a kernel after these cells."""
     values = {"In": ["", *cells], "Out": {}, "_": "", "get_ipython": print, **own}
     for cell in cells:
         exec(cell, values)
     return values
 
 
-def test_the_typed_cell_is_read():
+def test_the_parameters_cell_is_read():
     assert parameters(namespace(TYPED)) == {"steps": 100, "lr": 0.1, "arch": "mamba"}
 
 
-def test_what_papermill_injects_counts_misspelt_or_not():
-    found = parameters(namespace(TYPED, "# Parameters\nsteps = 5\nstep = 7\n"))
-    assert found == {"steps": 5, "lr": 0.1, "arch": "mamba", "step": 7}
+def test_injected_values_count_even_if_misspelt():
+    values = parameters(namespace(TYPED, "# Parameters\nsteps = 5\nstep = 7\n"))
+    assert values == {"steps": 5, "lr": 0.1, "arch": "mamba", "step": 7}
 
 
-def test_a_reader_s_own_variables_do_not_count():
-    found = parameters(namespace(TYPED, "import math", "x = 3", "n: int = 4", own="mine"))
-    assert set(found) == {"steps", "lr", "arch"}
+def test_other_variables_do_not_count():
+    values = parameters(namespace(TYPED, "import math", "x = 3", "n: int = 4", own="mine"))
+    assert set(values) == {"steps", "lr", "arch"}
 
 
-def test_a_misspelling_counts_until_it_is_corrected():
+def test_a_misspelt_parameter_counts_until_it_is_corrected():
     wrong = TYPED.replace("steps", "step")
     assert set(parameters(namespace(wrong))) == {"step", "lr", "arch"}
     assert set(parameters(namespace(wrong, TYPED))) == {"steps", "lr", "arch"}
 
 
-def test_a_line_taken_out_no_longer_counts():
+def test_a_deleted_parameter_does_not_count():
     assert set(parameters(namespace(TYPED + "\nstepz: int = 3", TYPED))) == {"steps", "lr", "arch"}
 
 
-def test_a_longer_typed_cell_of_the_reader_s_does_not_replace_the_parameters():
+def test_a_longer_annotated_cell_does_not_replace_the_parameters():
     own = "\n".join(f"x{i}: int = {i}" for i in range(9))
     assert set(parameters(namespace(TYPED, own))) == {"steps", "lr", "arch"}
 
 
-def test_an_edited_value_is_the_one_that_counts():
+def test_an_edited_value_counts():
     assert parameters(namespace(TYPED, "x = 3", TYPED.replace("100", "200")))["steps"] == 200
 
 
-def test_cells_with_magics_are_passed_over():
+def test_cells_with_magics_are_skipped():
     values = namespace(TYPED)
     values["In"] += ["%matplotlib inline", "!ls", "def broken("]
     assert set(parameters(values)) == {"steps", "lr", "arch"}
@@ -67,14 +70,14 @@ INJECTED = "# Injected Parameters\nsteps = 5\nstesp = 7\n"
 
 
 @pytest.mark.parametrize("header", ["# Parameters", "# Injected Parameters", "# by another tool", ""])
-def test_an_injected_cell_is_known_by_place_and_shape(header):
-    found = parameters(namespace(TYPED, f"{header}\nsteps = 5\nstesp = [1]", "import math", "x = 3"))
-    assert found == {"steps": 5, "lr": 0.1, "arch": "mamba", "stesp": [1]}
+def test_an_injected_cell_is_recognised_by_place_and_shape(header):
+    values = parameters(namespace(TYPED, f"{header}\nsteps = 5\nstesp = [1]", "import math", "x = 3"))
+    assert values == {"steps": 5, "lr": 0.1, "arch": "mamba", "stesp": [1]}
 
 
-def test_an_injected_cell_that_was_edited_and_run_again_counts():
-    found = parameters(namespace(TYPED, "steps = 5", "import math", "steps = 6; rate = 2"))
-    assert found == {"steps": 6, "lr": 0.1, "arch": "mamba", "rate": 2}
+def test_an_edited_injected_cell_counts():
+    values = parameters(namespace(TYPED, "steps = 5", "import math", "steps = 6; rate = 2"))
+    assert values == {"steps": 6, "lr": 0.1, "arch": "mamba", "rate": 2}
 
 
 def test_a_misspelt_injected_name_counts_until_the_parameters_run_again():
@@ -88,7 +91,7 @@ def test_a_cell_that_computes_is_not_injected():
     assert set(parameters(namespace(TYPED, "x = 3\nprint(x)"))) == {"steps", "lr", "arch"}
 
 
-def test_cells_without_annotations_give_all_names():
+def test_without_annotations_all_names_are_parameters():
     assert parameters(namespace('rate = 1e-3; source = "a=b"', "other = 2")) == {
         "rate": 1e-3,
         "source": "a=b",
@@ -96,7 +99,7 @@ def test_cells_without_annotations_give_all_names():
     }
 
 
-def test_what_a_magic_or_an_import_stands_beside_is_read():
+def test_parameters_next_to_a_magic_or_an_import_are_read():
     values = namespace(TYPED)
     values["In"] = ["", "%matplotlib inline\nimport math\n" + TYPED, "x: str = 'mine'"]
     assert set(parameters(values)) == {"steps", "lr", "arch"}
@@ -104,61 +107,52 @@ def test_what_a_magic_or_an_import_stands_beside_is_read():
     assert set(parameters(values)) == {"steps", "lr", "arch"}
 
 
-# Real kernels: a notebook, perhaps one that another runs, prints what it was asked for
+# Tests with real kernels, in which a cell prints the parameters
+
+PRINT = "import json, n2n\nprint('PARAMETERS', json.dumps(n2n.parameters(globals())))"
 
 
-ASK = "import json, n2n\nprint('ASKED', json.dumps(n2n.parameters(globals())))"
-quiet_kernel = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-
-
-def written(path: Path, first: str, *cells: str, tagged: bool = True) -> Path:
-    """A notebook whose first cell is its parameters."""
-    content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (first, *cells)])
-    content.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
-    content.cells[0].metadata["tags"] = ["parameters"] if tagged else []
-    nbformat.write(content, path)
-    return path
-
-
-def executed(path: Path, parameters: dict | None = None, **given) -> list[dict]:
-    """What ``ASK`` printed, each time."""
-    papermill.execute_notebook(path, path.with_name("out.ipynb"), parameters, progress_bar=False, **given)
+def printed_parameters(path: Path, parameters: dict | None = None, **options) -> list[dict]:
+    """Execute a notebook and return what each ``PRINT`` printed."""
+    papermill.execute_notebook(path, path.with_name("out.ipynb"), parameters, progress_bar=False, **options)
     cells = nbformat.read(path.with_name("out.ipynb"), 4).cells
-    printed = ["".join(out.get("text", "") for out in cell.get("outputs", [])) for cell in cells]  # in parts, if slow
-    lines = [line for text in printed for line in text.splitlines() if line.startswith("ASKED")]
-    return [json.loads(line.removeprefix("ASKED")) for line in lines]
+    texts = ["".join(out.get("text", "") for out in cell.get("outputs", [])) for cell in cells]  # slow output has parts
+    lines = [line for text in texts for line in text.splitlines() if line.startswith("PARAMETERS")]
+    return [json.loads(line.removeprefix("PARAMETERS")) for line in lines]
 
 
 @quiet_kernel
-def test_papermill_s_cell_is_read_whatever_it_looks_like(tmp_path):
+def test_cells_that_papermill_injects_are_read(tmp_path):
     cell = '%precision 3\nsource: str = "a=b"; page: str = "http://h/x#frag"\nrate: float = 1e-3  # = 2'
-    notebook = written(tmp_path / "n.ipynb", cell, ASK, "threshold = 5", ASK)
-    given = {"rate": 0.5, "stesp": {"a": [1, None]}}
-    (first, second) = executed(notebook, given, report_mode=True, comment="from another tool")
+    notebook = write_notebook(tmp_path / "n.ipynb", cell, PRINT, "threshold = 5", PRINT, tags=["parameters"])
+    values = {"rate": 0.5, "stesp": {"a": [1, None]}}
+    (first, second) = printed_parameters(notebook, values, report_mode=True, comment="from another tool")
     assert first == {"source": "a=b", "page": "http://h/x#frag", "rate": 0.5, "stesp": {"a": [1, None]}}
     assert second == first
 
 
 @quiet_kernel
-def test_a_notebook_that_another_runs_has_its_own_parameters_alone(tmp_path):
-    """Its names may be the caller's too, tagged or not, typed or not; and the caller's own come back after it."""
+def test_a_notebook_that_another_runs_has_only_its_own_parameters(tmp_path):
+    """It may use names of the caller, with or without tag and annotations; afterwards the caller's values count."""
     typed, untyped = "arch: str = 'mamba'; steps: int = 5", "arch = 'hawk'; steps = 6"
     cells = {"typed": (typed, True), "untyped": (untyped, True), "untagged": (typed, False), "bare": (untyped, False)}
     for name, (cell, tagged) in cells.items():
-        written(tmp_path / f"{name}.ipynb", cell, "import os", "scratch = 4", ASK, tagged=tagged)
-    (tmp_path / "script.py").write_text(f"{untyped}\nhere = len(arch)\n{ASK}")
-    (tmp_path / "shell.ipy").write_text(f"%time arch = 'hawk'; steps = 6\n{ASK}")
+        cells_of = (cell, "import os", "scratch = 4", PRINT)
+        write_notebook(tmp_path / f"{name}.ipynb", *cells_of, tags=["parameters"] if tagged else [])
+    (tmp_path / "script.py").write_text(f"{untyped}\nhere = len(arch)\n{PRINT}")
+    (tmp_path / "shell.ipy").write_text(f"%time arch = 'hawk'; steps = 6\n{PRINT}")
     runs = [f"%run {name}.ipynb" for name in cells] + ["%run -i script.py", "%run shell.ipy"]
-    caller = written(tmp_path / "caller.ipynb", "threshold = 5; steps = 1", "limit: int = 3", *runs, ASK)
-    found = executed(caller, cwd=tmp_path)
+    caller = tmp_path / "caller.ipynb"
+    write_notebook(caller, "threshold = 5; steps = 1", "limit: int = 3", *runs, PRINT, tags=["parameters"])
+    printed = printed_parameters(caller, cwd=tmp_path)
     mamba, hawk = {"arch": "mamba", "steps": 5}, {"arch": "hawk", "steps": 6}
-    assert found == [mamba, hawk, mamba, {**hawk, "scratch": 4}, {**hawk, "here": 4}, hawk, {"limit": 3}]
+    assert printed == [mamba, hawk, mamba, {**hawk, "scratch": 4}, {**hawk, "here": 4}, hawk, {"limit": 3}]
 
 
 @quiet_kernel
 def test_a_misspelt_name_in_an_injected_cell_stops_a_real_notebook(tmp_path):
-    """The cell of another tool, which papermill does not know as its own."""
-    content = nbformat.read(Path(__file__).parents[2] / "notebooks" / "dataset.ipynb", 4)
+    """The cell is that of another tool, which papermill does not recognise."""
+    content = nbformat.read(NOTEBOOKS / "dataset.ipynb", 4)
     at = next(i for i, cell in enumerate(content.cells) if "parameters" in cell.metadata.get("tags", []))
     content.cells.insert(at + 1, nbformat.v4.new_code_cell("# Injected Parameters\ntrian = 10"))
     nbformat.write(content, tmp_path / "n.ipynb")

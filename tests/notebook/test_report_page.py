@@ -1,6 +1,5 @@
-"""The report of a sweep: files, escaping, and the page in a real browser without a network."""
+"""The report of a sweep: its files, escaped texts, and the page in a real browser without a network."""
 
-import ast
 import json
 import re
 import shutil
@@ -8,16 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import papermill
 import pytest
+from support.browser import needs_chromium, offline_page
 
 import n2n
 from n2n.notebook.examples import read_sweep
 from n2n.notebook.report_page import Part, page_of
 from n2n.utils.rows import append_row
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 FILES = ["equal_size.csv", "evaluations.csv", "fits.csv", "index.html", "plotly.min.js", "runs.csv", "unfinished.csv"]
 COLOURS = {"light": ["rgb(34, 34, 34)", "rgb(255, 255, 255)"], "dark": ["rgb(221, 221, 221)", "rgb(17, 17, 17)"]}
 BODY = "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
@@ -26,15 +23,15 @@ EVIL = "<script>document.title = 'hacked'</script>"
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory) -> Path:
-    """Eight widths of an architecture as their folders would be, with planted evaluations; and runs that failed."""
+    """Eight widths of an architecture with planted evaluations, and three runs that failed or are missing."""
     folder, rng = tmp_path_factory.mktemp("here") / "sweep", np.random.default_rng(0)
     for dim in (8, 12, 16, 20, 24, 32, 40, 48):
-        given = n2n.TrainConfig(graph="four_chains", dim=dim, heads=2, seq_len=16, steps=20, device="cpu")
+        config = n2n.TrainConfig(graph="four_chains", dim=dim, heads=2, seq_len=16, steps=20, device="cpu")
         run = folder / f"dim={dim}"
         run.mkdir(parents=True)
-        (run / "config.json").write_text(json.dumps(given.model_dump(mode="json")))
+        (run / "config.json").write_text(json.dumps(config.model_dump(mode="json")))
         (run / "status.json").write_text(json.dumps({"state": "done", "step": 20, "error": None}))
-        parameters = given.build_model().num_parameters
+        parameters = config.build_model().num_parameters
         excess = 20 * parameters**-0.5 * np.exp(0.05 * rng.normal())
         row = {
             "step": 20,
@@ -65,14 +62,6 @@ def page(sweep) -> Path:
     return n2n.write_report(results, scaling, n2n.at_equal_size(results))
 
 
-@pytest.mark.parametrize(("name", "config"), [("report", n2n.ReportConfig), ("difficulty", n2n.DifficultyConfig)])
-def test_the_notebook_s_parameters_are_the_configuration_s_defaults(name, config):
-    read = papermill.inspect_notebook(NOTEBOOKS / f"{name}.ipynb")
-    shown = {parameter: ast.literal_eval(about["default"]) for parameter, about in read.items()}
-    assert set(shown) == set(config.model_fields)
-    assert config(**shown) == config()
-
-
 def test_the_folder_holds_the_page_and_the_tables(sweep, page):
     assert page == sweep / "report" / "index.html"
     assert sorted(path.name for path in page.parent.iterdir()) == FILES
@@ -84,7 +73,7 @@ def test_the_folder_holds_the_page_and_the_tables(sweep, page):
     laws = fits.set_index("axis")
     assert laws.loc["parameters", "exponent"] == pytest.approx(0.5, abs=0.1)
     assert laws.loc["tokens", "note"] == "no fit: different sizes: 1, needed: 3"
-    assert read_sweep(str(sweep)).table.index.tolist() == runs["run"].tolist(), "the report is no run"
+    assert read_sweep(str(sweep)).table.index.tolist() == runs["run"].tolist(), "the report is not listed as a run"
 
 
 def test_the_page_escapes_texts_of_runs(page):
@@ -98,7 +87,7 @@ def test_the_page_escapes_texts_of_runs(page):
 
 
 def test_an_unfinished_run_is_drawn_where_the_page_says(sweep, tmp_path):
-    """Against data and among the runs; not against parameters, compute or at equal size, since others are finished."""
+    """It is drawn against data and among the runs, but not against parameters or compute or at equal size."""
     moved = tmp_path / "sweep"
     shutil.copytree(sweep, moved, ignore=shutil.ignore_patterns("report"))
     (moved / "dim=48" / "status.json").write_text(json.dumps({"state": "failed", "step": 20, "error": "late"}))
@@ -118,37 +107,34 @@ def test_the_page_loads_only_its_own_script(page):
     assert re.findall(r"""(?:src|href)=["']?([^"' >]+)""", page.read_text()) == ["plotly.min.js"]
 
 
-def test_a_second_report_replaces_the_first_and_a_file_is_refused(sweep, page, tmp_path):
+def test_a_report_replaces_an_earlier_one_but_not_a_file(sweep, page, tmp_path):
     results = read_sweep(str(sweep))
     scaling, equal = {"parameters": n2n.scaling_fits(results, "parameters")}, n2n.at_equal_size(results)
-    place = tmp_path / "a" / "b"
-    first = n2n.write_report(results, scaling, equal, str(place)).read_bytes()
-    (place / ".index.html.1.part").write_text("unfinished")
-    assert n2n.write_report(results, scaling, equal, str(place)).read_bytes() == first
-    assert sorted(path.name for path in place.iterdir()) == FILES
+    folder = tmp_path / "a" / "b"
+    first = n2n.write_report(results, scaling, equal, str(folder)).read_bytes()
+    (folder / ".index.html.1.part").write_text("unfinished")
+    assert n2n.write_report(results, scaling, equal, str(folder)).read_bytes() == first
+    assert sorted(path.name for path in folder.iterdir()) == FILES
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"export: saw .*file, which is a file; a folder is needed"):
         n2n.write_report(results, scaling, equal, str(tmp_path / "file"))
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs a chromium browser on the PATH")
+@needs_chromium
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_browser_without_a_network_draws_every_figure(page, tmp_path):
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
     moved = shutil.copytree(page.parent, tmp_path / "moved")
-    with api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        tab, heard = browser.new_context(offline=True, viewport={"width": 900, "height": 900}).new_page(), []
-        tab.on("console", lambda message: heard.append(message.text))
-        tab.on("pageerror", lambda error: heard.append(str(error)))
+    with offline_page(viewport={"width": 900, "height": 900}) as tab:
+        messages = []
+        tab.on("console", lambda message: messages.append(message.text))
+        tab.on("pageerror", lambda error: messages.append(str(error)))
         tab.goto(f"file://{moved / 'index.html'}")
         tab.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length >= 5")
         assert tab.title() == "Sweep sweep"
         assert tab.locator(".js-plotly-plot").count() == 5
         assert tab.locator(".js-plotly-plot .scatterlayer .trace").count() >= 10
-        assert heard == []
+        assert messages == []
         for scheme, expected in COLOURS.items():
             tab.emulate_media(color_scheme=scheme)
             assert tab.evaluate(BODY) == expected
             tab.screenshot(path=str(tmp_path / f"{scheme}.png"), full_page=True)
-        browser.close()

@@ -1,6 +1,10 @@
-"""What a later cell of a notebook would refuse, its configuration cell refuses."""
+"""Configurations of notebooks refuse values that a later cell would refuse."""
 
+import ast
+
+import papermill
 import pytest
+from support.notebooks import NOTEBOOKS
 
 import n2n
 from n2n.launch import SweepConfig
@@ -12,7 +16,7 @@ NO_LATENT = n2n.Graph([n2n.Node("X", 3, observed=True, recurrent=True)])
 
 
 @pytest.mark.parametrize(
-    ("cls", "given", "said"),
+    ("cls", "fields", "message"),
     [
         (n2n.EvaluateConfig, {"runs": ["example:mamba", "example:mess3"]}, "example:mess3 has another process than"),
         (n2n.EvaluateConfig, {"orders": [1, 65]}, "orders: saw 65; sequences have only 64 tokens"),
@@ -44,26 +48,26 @@ NO_LATENT = n2n.Graph([n2n.Node("X", 3, observed=True, recurrent=True)])
         (SweepConfig, {**SWEEP, "cluster": "slrum"}, "cluster: unknown cluster 'slrum'; did you mean 'slurm'"),
     ],
 )
-def test_it_is_said_by_the_configuration(cls, given, said):
-    with pytest.raises(Refused, match=said):
-        cls(**given)
+def test_wrong_fields_are_refused(cls, fields, message):
+    with pytest.raises(Refused, match=message):
+        cls(**fields)
 
 
-def test_what_lies_between_fields_is_said_at_once():
-    with pytest.raises(Refused) as caught:
+def test_conflicts_between_fields_are_reported_together():
+    with pytest.raises(Refused) as error:
         SweepConfig(**{**SWEEP, "name": "../x", "cluster": "x", "grid": {"seed": [-1]}})
-    assert len(caught.value.wrong) == 3
-    with pytest.raises(Refused) as caught:
+    assert len(error.value.wrong) == 3
+    with pytest.raises(Refused) as error:
         n2n.TrainConfig("sparse", batch_size=7, processes=2, sequences=3, keep_every=2, heads=5, eval_sequences=2**40)
-    said = str(caught.value)
+    message = str(error.value)
     for field in ("batch_size", "sequences", "keep_every", "heads", "eval_sequences"):
-        assert f"{field}: saw" in said
-    with pytest.raises(Refused) as caught:
+        assert f"{field}: saw" in message
+    with pytest.raises(Refused) as error:
         n2n.TrainConfig("sparse", lr=-1, batch_size=7, processes=2, data="nowhere.npy", seq_len=2**13 + 2)
-    assert len(caught.value.wrong) == 4
+    assert len(error.value.wrong) == 4
 
 
-def test_a_run_without_latents_is_refused_where_beliefs_are_looked_for(small):
+def test_a_run_without_latents_is_refused_where_beliefs_are_needed(small):
     run = n2n.train(small(graph=NO_LATENT)).path
     for cls in (n2n.ProbeConfig, n2n.DynamicsConfig, n2n.WelcomeConfig, n2n.EvaluateConfig):
         with pytest.raises(Refused, match="has no latents"):
@@ -72,14 +76,14 @@ def test_a_run_without_latents_is_refused_where_beliefs_are_looked_for(small):
         n2n.ProbeConfig(simplex=run)
 
 
-def test_attention_config_refuses_what_the_run_does_not_have(small):
+def test_attention_config_refuses_indices_that_the_run_does_not_have(small):
     run = n2n.train(small())
     config = n2n.AttentionConfig(run=run.path, sequences=4, sequence=3, query=10, layer=1, head=1)
     result = n2n.mixing.measure_mixing(run.config.process, run.model(config.step), config.sequences, run.config.seq_len)
     assert result.mixing.shape == (4, 1, 2, 11, 11)
-    with pytest.raises(ValueError, match="sequence: saw 4; there are 4, from 0 to 3") as refused:
+    with pytest.raises(ValueError, match="sequence: saw 4; there are 4, from 0 to 3") as error:
         n2n.AttentionConfig(run=run.path, sequences=4, sequence=4, query=11, layer=2, head=2)
-    assert [f"{name}: saw" in str(refused.value) for name in ("query", "layer", "head")] == [True] * 3
+    assert [f"{name}: saw" in str(error.value) for name in ("query", "layer", "head")] == [True] * 3
     with pytest.raises(ValueError, match="layer: saw 0"):
         n2n.AttentionConfig(run=run.path, sequences=4, layer=0)
     with pytest.raises(ValueError, match="query: saw 63; there are 63, from 0 to 62"):
@@ -90,3 +94,11 @@ def test_attention_config_refuses_what_the_run_does_not_have(small):
         n2n.AttentionConfig(least_influence=-1)
     with pytest.raises(ValueError, match="did you mean 'layer'"):
         n2n.AttentionConfig(layers=1)
+
+
+@pytest.mark.parametrize(("name", "config"), [("report", n2n.ReportConfig), ("difficulty", n2n.DifficultyConfig)])
+def test_the_notebook_s_parameters_are_the_configuration_s_defaults(name, config):
+    parameters = papermill.inspect_notebook(NOTEBOOKS / f"{name}.ipynb")
+    defaults = {parameter: ast.literal_eval(fields["default"]) for parameter, fields in parameters.items()}
+    assert set(defaults) == set(config.model_fields)
+    assert config(**defaults) == config()

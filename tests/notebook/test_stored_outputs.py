@@ -1,19 +1,17 @@
-"""Stored outputs of notebooks: made anew by executing them, cleared of what no test compares."""
+"""Stored outputs of notebooks: refreshed by execution, and cleared where no test compares them."""
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbformat.v4 import new_output
+from support.notebooks import quiet_kernel, write_notebook
 
 from n2n.notebook import stored_outputs
 from n2n.notebook.stored_outputs import WIDGET, clear, main, refresh
 
-quiet_kernel = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
-
-def written(path, *cells: str, widgets: bool = False) -> nbformat.NotebookNode:
-    notebook = new_notebook(cells=[new_code_cell(source) for source in cells])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook.metadata.update({"widgets": {"a": 1}} if widgets else {})
+def write_with_outputs(path, *cells: str, **metadata) -> nbformat.NotebookNode:
+    """Write a notebook in which each cell has printed a text, and return it."""
+    notebook = nbformat.read(write_notebook(path, *cells, **metadata), as_version=4)
     for cell in notebook.cells:
         cell.outputs = [new_output("stream", name="stdout", text="old")]
     nbformat.write(notebook, path)
@@ -21,11 +19,11 @@ def written(path, *cells: str, widgets: bool = False) -> nbformat.NotebookNode:
 
 
 @quiet_kernel
-def test_refreshing_stores_what_the_cells_show(tmp_path):
+def test_refreshing_stores_the_outputs_of_the_cells(tmp_path):
     path = tmp_path / "a.ipynb"
-    shown = "import os\nimport ipywidgets\nfrom IPython.display import display\ndisplay(ipywidgets.IntSlider())\n"
-    old = written(
-        path, "2 + 3", f"# {stored_outputs.IGNORED}\n{shown}os.getcwd()", "import sys\nprint('no', file=sys.stderr)"
+    display = "import os\nimport ipywidgets\nfrom IPython.display import display\ndisplay(ipywidgets.IntSlider())\n"
+    old = write_with_outputs(
+        path, "2 + 3", f"# {stored_outputs.IGNORED}\n{display}os.getcwd()", "import sys\nprint('no', file=sys.stderr)"
     )
     refresh(path)
     new = nbformat.read(path, as_version=4)
@@ -39,14 +37,14 @@ def test_refreshing_stores_what_the_cells_show(tmp_path):
 
 
 @quiet_kernel
-def test_a_notebook_that_fails_or_grows_too_large_stays_as_it_was(tmp_path, monkeypatch, capsys):
+def test_a_notebook_that_fails_or_is_too_large_is_not_changed(tmp_path, monkeypatch, capsys):
     path = tmp_path / "a.ipynb"
-    written(path, "1 / 0")
+    write_with_outputs(path, "1 / 0")
     before = path.read_bytes()
     with pytest.raises(Exception, match="ZeroDivisionError"):
         refresh(path)
     assert path.read_bytes() == before
-    written(path, "1", "print('x' * 5000)")
+    write_with_outputs(path, "1", "print('x' * 5000)")
     before = path.read_bytes()
     monkeypatch.setattr(stored_outputs, "MAX_BYTES", 3000)
     assert main(["refresh", str(path)]) == 2
@@ -55,9 +53,9 @@ def test_a_notebook_that_fails_or_grows_too_large_stays_as_it_was(tmp_path, monk
     assert [file.name for file in tmp_path.iterdir()] == ["a.ipynb"]
 
 
-def test_clearing_keeps_what_is_compared(tmp_path, capsys):
+def test_clearing_keeps_outputs_that_tests_compare(tmp_path, capsys):
     path = tmp_path / "a.ipynb"
-    written(path, "print(1)", f"# {stored_outputs.IGNORED}\nprint(2)", widgets=True)
+    write_with_outputs(path, "print(1)", f"# {stored_outputs.IGNORED}\nprint(2)", widgets={"a": 1})
     clear(path)
     new = nbformat.read(path, as_version=4)
     assert [len(cell.outputs) for cell in new.cells] == [1, 0]
@@ -67,11 +65,11 @@ def test_clearing_keeps_what_is_compared(tmp_path, capsys):
     assert f"{path}: {path.stat().st_size:,} bytes" in capsys.readouterr().out
 
 
-def test_what_is_no_source_is_refused(tmp_path, capsys):
+def test_files_that_are_not_source_notebooks_are_refused(tmp_path, capsys):
     assert main(["clear", str(tmp_path / "none.ipynb")]) == 2
     assert "the path of a notebook (.ipynb) is needed" in capsys.readouterr().err
     path = tmp_path / "out.ipynb"
-    notebook = written(path, "1")
+    notebook = write_with_outputs(path, "1")
     notebook.metadata["papermill"] = {}
     nbformat.write(notebook, path)
     with pytest.raises(ValueError, match="an output of papermill; the source notebook is needed"):

@@ -13,6 +13,7 @@ WHOLE_PACKAGE = {  # tests of what several modules of a package do together
     "oracle/test_properties.py",
     "process/test_starts.py",
     "training/test_replaced.py",
+    "viz/test_markup.py",
 }
 FILES = [path for path in sorted(TESTS.glob("*/test_*.py")) if path.parent.name not in NO_PACKAGE]
 

@@ -63,3 +63,14 @@ def test_summary_holds_the_run_s_numbers(small):
     )
     assert (table["unit"] == "nats per token").sum() == 7
     assert table.loc["training speed", "value"] == f"{round(run.metrics['tokens_per_second'].median()):,}"
+
+
+def test_a_run_is_read_without_its_dataset(small, tmp_path):
+    """After its dataset is deleted, a run can be read but not trained further."""
+    store = n2n.data.generate(n2n.Process(n2n.Graph.preset("sparse")), tmp_path / "a.npy", 40, 12)
+    run = n2n.train(small(graph="sparse", data=store.path))
+    store.path.unlink()
+    assert n2n.Run(run.path).config == run.config
+    assert n2n.Run(run.path).model().config.vocab_size == 32
+    with pytest.raises(ValueError, match="data: no dataset at"):
+        n2n.TrainConfig(**run.config.model_dump(mode="json"))

@@ -2,37 +2,29 @@
 
 import numpy as np
 import pytest
+from support.figures import FEEDBACK
 
 import n2n
 from n2n.graph.graph import Graph
 from n2n.graph.presets import PRESETS
 from n2n.process.process import Process
 
-FEEDBACK = Graph(
-    nodes=[
-        {"name": "Z", "num_states": 2, "parents": ["X"]},
-        {"name": "X", "num_states": 3, "parents": ["Z"], "observed": True, "recurrent": True},
-    ]
-)
-
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_graph_s_figure_holds_every_node_and_edge(name):
+def test_every_node_and_edge_is_drawn(name):
     graph = Graph.preset(name)
     figure = n2n.viz.draw_graph(graph)
     (labels,) = figure.data
     assert [text.split("</b>")[0].removeprefix("<b>") for text in labels.text] == list(graph.names)
     assert len(figure.layout.annotations) == graph.networkx().number_of_edges()
-    circles = len(graph.nodes) + len(graph.latents)  # a disc a node, a loop a latent
+    circles = len(graph.nodes) + len(graph.latents)  # a disc for each node, a loop for each latent
     assert len(figure.layout.shapes) == circles
     assert f"{graph.num_joint_states:,} joint states" in figure.layout.title.text
     assert len(figure.to_json()) < 50_000
 
 
 def test_feedback_and_recurrence_are_drawn():
-    z = {"name": "Z", "num_states": 2, "parents": ["X"]}
-    x = {"name": "X", "num_states": 2, "parents": ["Z"], "observed": True, "recurrent": True}
-    figure = n2n.viz.draw_graph(Graph(nodes=[z, x]))
+    figure = n2n.viz.draw_graph(FEEDBACK)
     down, up = figure.layout.annotations
     assert down.ay > down.y
     assert up.ay < up.y
@@ -42,19 +34,19 @@ def test_feedback_and_recurrence_are_drawn():
     assert "sees X at t - 1, Z at t<" in figure.data[0].hovertext[1]
 
 
-def test_a_chain_of_tokens_is_drawn():
+def test_a_graph_without_latents_is_drawn():
     figure = n2n.viz.draw_graph(Graph(nodes=[{"name": "X", "num_states": 3, "observed": True, "recurrent": True}]))
     assert len(figure.layout.shapes) == 2
     assert "0 latent nodes, 1 joint state, 3 symbols" in figure.layout.title.text
 
 
-def test_a_thicket_is_drawn_whole():
+def test_a_dense_graph_of_forty_nodes_has_every_edge():
     figure = n2n.viz.draw_graph(Graph.random_dag(40, 1.0, 0))
     assert len(figure.layout.annotations) == 40 * 39 // 2 + 1
 
 
 @pytest.mark.parametrize("graph", [Graph.random_dag(4, 0.6, 0, num_states=3), FEEDBACK], ids=["dag", "feedback"])
-def test_edges_are_as_wide_as_what_their_ends_share(graph):
+def test_edges_widen_with_mutual_information(graph):
     information = n2n.edge_information(Process(graph))
     figure = n2n.viz.draw_graph(graph, information)
     loops = [row for row in information.itertuples() if row.parent == row.child]
@@ -63,39 +55,49 @@ def test_edges_are_as_wide_as_what_their_ends_share(graph):
     assert len(circles) == len(loops)
     assert len(figure.layout.annotations) == len(across)
     widths = [arrow.arrowwidth for arrow in figure.layout.annotations]
-    most = information["information"].max()
-    expected = [1 + 5 * across[parent, child] / most for parent, child in graph.networkx().edges]
+    largest = information["information"].max()
+    expected = [1 + 5 * across[parent, child] / largest for parent, child in graph.networkx().edges]
     assert widths == pytest.approx(expected)
     assert sorted(circle.line.width for circle in circles) == pytest.approx(
-        sorted(1 + 5 * row.information / most for row in loops)
+        sorted(1 + 5 * row.information / largest for row in loops)
     )
 
 
-def test_a_pointer_is_told_of_each_edge_at_its_middle():
+def test_hover_texts_at_the_middle_of_each_edge():
     information = n2n.edge_information(Process(FEEDBACK))
-    _, told, scale = n2n.viz.draw_graph(FEEDBACK, information).data
+    _, middles, scale = n2n.viz.draw_graph(FEEDBACK, information).data
     nats = {(row.parent, row.child, row.lag): f"{row.information:.3g}" for row in information.itertuples()}
-    assert set(told.hovertext) == {
+    assert set(middles.hovertext) == {
         f"Z at t - 1 → Z at t: {nats['Z', 'Z', 1]} nats",
         f"X at t - 1 → Z at t: {nats['X', 'Z', 1]} nats",
         f"X at t - 1 → X at t: {nats['X', 'X', 1]} nats",
         f"Z at t → X at t: {nats['Z', 'X', 0]} nats",
     }
     labels = n2n.viz.draw_graph(FEEDBACK).data[0]
-    for x, y, text in zip(told.x, told.y, told.hovertext, strict=True):
+    for x, y, text in zip(middles.x, middles.y, middles.hovertext, strict=True):
         if "Z at t → X" in text:
             assert (x, y) == pytest.approx((np.mean(labels.x), np.mean(labels.y)), abs=0.01)
     assert scale.marker.colorbar.title.text == "mutual information, nats"
     assert scale.marker.cmax == information["information"].max()
 
 
-def test_every_edge_needs_its_information():
+def test_a_table_without_an_edge_is_refused():
     information = n2n.edge_information(Process(FEEDBACK))
     with pytest.raises(ValueError, match="saw no row for X at t - 1 → X at t"):
         n2n.viz.draw_graph(FEEDBACK, information[information["child"] != "X"])
 
 
-def test_edges_that_share_nothing_are_thin():
+def test_edges_without_mutual_information_are_thin():
     information = n2n.edge_information(Process(FEEDBACK)).assign(information=0.0)
     figure = n2n.viz.draw_graph(FEEDBACK, information)
     assert {arrow.arrowwidth for arrow in figure.layout.annotations} == {1.0}
+
+
+def test_draw_graph_takes_a_graph_a_process_or_a_name():
+    graph = Graph.preset("two_chains")
+    figure = n2n.viz.draw_graph(graph)
+    assert n2n.viz.draw_graph(Process(graph)) == n2n.viz.draw_graph("two_chains") == figure
+    with pytest.raises(ValueError, match="graph: saw 3; a Graph, a Process or a preset's name is needed"):
+        n2n.viz.draw_graph(3)
+    with pytest.raises(ValueError, match="graph: saw <networkx"):
+        n2n.viz.draw_graph(graph.networkx())

@@ -1,262 +1,9 @@
-"""Names that look like markup, in every figure and on a page: a real browser shows them as they were typed."""
-
-import json
-import shutil
-from collections.abc import Callable
-from pathlib import Path
+"""The style of figures: contrast, lines that differ, and matrices that are averaged."""
 
 import numpy as np
-import pandas as pd
-import plotly.graph_objects as go
 import pytest
 
-import n2n
-from n2n import viz
-from n2n.analysis.dynamics import Dynamics
-from n2n.analysis.mixing import MixingResult
-from n2n.difficulty.calibration import EqualDifficulty
-from n2n.notebook.report_page import PLOTLY, Part, page_of
-from n2n.sweeps.equal_size import at_equal_size
-from n2n.sweeps.results import SweepResults
-from n2n.sweeps.scaling_laws import scaling_fits
-from n2n.utils.rows import append_row
 from n2n.viz import style
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-EVIL = '<b>B</b><a href="javascript:hit=1">&lt;%{x}</a></script><script>hit=1</script>$a$'
-OTHER = f"<i>{EVIL}"
-GRAPH = n2n.Graph(
-    name=EVIL,
-    nodes=[
-        n2n.Node(name=EVIL, num_states=3),
-        n2n.Node(name=OTHER, num_states=2, parents=[EVIL]),
-        n2n.Node(name=f"X{EVIL}", num_states=4, parents=[OTHER], observed=True),
-    ],
-)
-
-
-def excess(**columns) -> pd.DataFrame:
-    table = pd.DataFrame(columns)
-    return table.assign(low=table["excess_loss"] - 0.01, high=table["excess_loss"] + 0.02, tokens=[10] * len(table))
-
-
-def swept(runs: int = 9) -> SweepResults:
-    """Runs of two architectures whose names, and all others, are hostile."""
-    sizes = np.geomspace(1000, 100_000, runs).round().astype(int)
-    parts = [
-        pd.DataFrame({"run": [f"{i} {arch}" for i in range(runs)], "arch": arch, "parameters": sizes})
-        for arch in (EVIL, OTHER)
-    ]
-    rows = pd.concat(parts, ignore_index=True)
-    rows["excess_loss"] = 30 * rows["parameters"] ** -0.5
-    common = {"task": EVIL, "seed": 0, "state": "done", "split": EVIL, "step": 1, "tokens": 9000, "flops": 1e9}
-    rows = rows.assign(**common, excess_standard_error=0.01, last=True)
-    rows = rows.assign(low=rows["excess_loss"] - 0.0196, high=rows["excess_loss"] + 0.0196)
-    return SweepResults(Path("x"), rows.set_index("run")[["arch", "state", "task"]], rows, pd.DataFrame())
-
-
-def measured() -> MixingResult:
-    sample, rng = n2n.Process(GRAPH).sample(2, length=10), np.random.default_rng(0)
-    mixing, influence = (np.tril(rng.random((*shape, 9, 9))) for shape in ((2, 1, 2), (2,)))
-    return MixingResult(GRAPH, sample.tokens, sample.latents, mixing, influence)
-
-
-def traced() -> Dynamics:
-    steps = pd.DataFrame({"step": [0, 10]})
-    losses = steps.assign(excess_loss=[0.5, 0.2], low=0.1, high=0.6)
-    beliefs = steps.merge(pd.DataFrame({"latent": [EVIL, OTHER]}), how="cross").merge(
-        pd.DataFrame({"layer": [0, 1]}), how="cross"
-    )
-    beliefs = beliefs.assign(r2=0.5, r2_low=0.4, r2_high=0.6)
-    mixing = steps.merge(pd.DataFrame({"lag": [0, 1, 2]}), how="cross").assign(layer=0, head=0, share=0.3)
-    positions = losses.merge(pd.DataFrame({"position": [1, 2]}), how="cross")
-    return Dynamics([0, 10], losses, positions, beliefs, mixing)
-
-
-def probed() -> pd.DataFrame:
-    rows = [(EVIL, 0, 0.5), (EVIL, 1, 0.9), (OTHER, None, 0.8)]
-    table = pd.DataFrame(rows, columns=["source", "layer", "r2"]).astype({"layer": "Int64"})
-    table = pd.concat([table.assign(latent=latent) for latent in (EVIL, OTHER)])
-    return table.assign(r2_low=table["r2"] - 0.1, r2_high=table["r2"] + 0.1)
-
-
-def difficulty() -> EqualDifficulty:
-    table = pd.DataFrame(
-        {"alpha given": 0.01, "entropy given": 0.5, "alpha": 0.1, "entropy": 1.49}, index=[EVIL, OTHER]
-    )
-    table = table.assign(
-        standard_error=0.01, low=1.4, high=1.6, fresh=1.6, fresh_standard_error=0.1, fresh_low=1.3, fresh_high=2.0
-    )
-    processes = pd.DataFrame({"graph": [EVIL, OTHER], "seed": [4, 5], "entropy": [1.5, 1.7], "standard_error": 0.01})
-    return EqualDifficulty(1.5, table, processes, 4)
-
-
-def grid() -> pd.DataFrame:
-    table = pd.DataFrame([{"alpha_z": z, "alpha_x": x, "entropy": z + x} for z in (0.1, 1.0) for x in (0.2, 2.0)])
-    table = table.assign(standard_error=0.01, lowest=0.1, highest=1.0, processes=4)
-    table.attrs = {"graph": EVIL, "vocab_size": 32, "given": None}
-    return table
-
-
-def compressed() -> pd.DataFrame:
-    rows = [{"graph": g, "compressor": EVIL, "tokens": t, "nats": 2.0} for g in (EVIL, OTHER) for t in (1000, 4000)]
-    return pd.DataFrame(rows).assign(samples=3, lowest=1.8, highest=2.1, entropy=1.0, entropy_standard_error=0.01)
-
-
-def beliefs() -> go.Figure:
-    process = n2n.Process(GRAPH)
-    sample = process.sample(1, length=10)
-    return viz.draw_beliefs(sample, n2n.filter(process, sample.tokens, beliefs=True))
-
-
-def ngrams() -> pd.DataFrame:
-    losses = [0.5, 0.2, 0.05, -0.01]
-    return excess(predictor=["n-gram", "n-gram", EVIL, OTHER], order=[1, 2, None, None], excess_loss=losses).astype(
-        {"order": "Int64"}
-    )
-
-
-def reliable() -> pd.DataFrame:
-    rows = {"model": [EVIL, EVIL, "oracle"], "predicted": [0.01, 0.5, 0.5], "observed": [0.0, 0.6, 0.5]}
-    return pd.DataFrame(rows).assign(low=0.1, high=0.7)
-
-
-TWO = {"model": [EVIL, EVIL, OTHER, OTHER], "excess_loss": [0.1, 0.2, 0.3, 0.4]}
-FIGURES: dict[str, Callable[[], go.Figure]] = {
-    "graph": lambda: viz.draw_graph(GRAPH),
-    "information": lambda: viz.draw_graph(GRAPH, n2n.edge_information(n2n.Process(GRAPH), 8)),
-    "kernels": lambda: viz.draw_kernels(n2n.Process(GRAPH)),
-    "beliefs": beliefs,
-    "losses": lambda: viz.draw_losses(pd.DataFrame({"loss": [1.0, 0.5], "half": 0.1}, index=[EVIL, OTHER])),
-    "maps": lambda: viz.mixing_maps(measured()),
-    "unrolled": lambda: viz.unrolled_mixing(measured()),
-    "along": lambda: viz.excess_along(excess(**TWO, position=[1, 2, 1, 2]), "position", EVIL, EVIL),
-    "by state": lambda: viz.excess_by_state(excess(**TWO, state=[0, 2, 0, 2]), EVIL, EVIL),
-    "n-grams": lambda: viz.excess_against_ngrams(ngrams(), EVIL),
-    "reliability": lambda: viz.reliability_diagram(reliable(), EVIL),
-    "probes": lambda: viz.probe_curves(probed(), title=EVIL),
-    "simplex": lambda: viz.belief_simplex(np.eye(3), np.eye(3), EVIL),
-    "over steps": lambda: viz.excess_over_steps(traced(), EVIL),
-    "beliefs over steps": lambda: viz.beliefs_over_steps(traced(), EVIL),
-    "forming": lambda: viz.forming(traced(), EVIL),
-    "scaling": lambda: viz.scaling_law(scaling_fits(swept(), "parameters", resamples=100)),
-    "few runs": lambda: viz.scaling_law(scaling_fits(swept(2), "parameters", resamples=100)),
-    "equal size": lambda: viz.equal_size(at_equal_size(swept())),
-    "by run": lambda: viz.excess_by_run(
-        pd.DataFrame({"excess_loss": [0.1, 0.2], "low": 0.0, "high": 0.3}, index=[EVIL, OTHER])
-    ),
-    "phase": lambda: viz.phase_diagram(grid()),
-    "difficulty": lambda: viz.equal_difficulty(difficulty()),
-    "compression": lambda: viz.compression_against_entropy(compressed()),
-    "by tokens": lambda: viz.compression_by_tokens(compressed()),
-}
-NOT_DRAWN = {"legendgroup"}  # fields of a figure that name something and are never shown
-
-
-def texts(value: object) -> list[str]:
-    """Every text in a figure that a browser may draw."""
-    if isinstance(value, dict):
-        return [text for key, part in value.items() if key not in NOT_DRAWN for text in texts(part)]
-    if isinstance(value, list):
-        return [text for part in value for text in texts(part)]
-    return [value] if isinstance(value, str) else []
-
-
-@pytest.fixture(scope="module")
-def figures() -> dict[str, go.Figure]:
-    return {name: make() for name, make in FIGURES.items()}
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_no_figure_holds_a_name_as_markup(figures, name):
-    found = texts(json.loads(figures[name].to_json()))
-    assert any("&lt;b&gt;B" in text for text in found), "the name is there"
-    for part in ("<a", "<b>B", "<script", "&lt;%{", "$a$"):
-        assert not [text for text in found if part in text]
-
-
-def test_folders_of_runs_are_no_markup(tmp_path):
-    """Several curves are named by their folders, which may hold anything but a slash."""
-    for name in ("<b>one&lt;$a$", "<i>two%{x}"):
-        (tmp_path / name).mkdir()
-        config = n2n.TrainConfig(graph=GRAPH).model_dump(mode="json")
-        (tmp_path / name / "config.json").write_text(json.dumps(config))
-        append_row(tmp_path / name / "metrics.jsonl", {"step": 0, "loss": 2.0, "oracle_nll": 1.0})
-    figure = viz.learning_curve([n2n.Run(path) for path in sorted(tmp_path.iterdir())])
-    found = texts(json.loads(figure.to_json()))
-    assert {"&lt;b&gt;one&amp;lt;&#36;a&#36;", "&lt;i&gt;two%&#123;x}"} <= set(found)
-    assert not [text for text in found if any(part in text for part in ("<b>", "<i>", "&lt;$", "two%{"))]
-
-
-def test_every_figure_that_takes_a_name_is_here():
-    """The others draw no name but those of architectures, which are Python's own, and of a run's graph in a title."""
-    nameless = {"token_ribbons", "cost_growth", "shares_by_lag", "agreement_by_head", "excess_by_position"}
-    source = Path(__file__).read_text()
-    assert {name for name in viz.__all__ if f"viz.{name}(" not in source} == nameless
-
-
-SEEN = """[...document.querySelectorAll('.js-plotly-plot')].map(plot =>
-    [...plot.querySelectorAll('text')].map(text => text.textContent).join('\\n'))"""
-HOVERED = """async index => {
-    const plot = document.querySelectorAll('.js-plotly-plot')[index], told = [];
-    plot.scrollIntoView();
-    for (let curve = 0; curve < plot.data.length; curve++) {
-        const trace = plot._fullData[curve];
-        if (trace.hoverinfo === 'skip' || trace.visible !== true || !trace._length) continue;
-        Plotly.Fx.hover(plot, [{curveNumber: curve, pointNumber: 0}], (trace.xaxis ?? 'x') + (trace.yaxis ?? 'y'));
-        await new Promise(resolve => setTimeout(resolve, 120));
-        told.push(...[...plot.querySelectorAll('.hoverlayer text')].map(text => text.textContent));
-    }
-    return told.join('\\n');
-}"""
-
-
-def pointed_at(page, index: int) -> str:
-    """What a figure of cells tells when a mouse is over the first cell of each panel."""
-    plot, told = page.locator(".js-plotly-plot").nth(index), []
-    for panel in plot.locator(".nsewdrag").all():
-        panel.scroll_into_view_if_needed()
-        place = panel.bounding_box()
-        for aside in (2, 4):  # a mouse that comes from elsewhere, and one that moves
-            page.mouse.move(place["x"] + aside, place["y"] + aside)
-            page.wait_for_timeout(120)
-        told += plot.locator(".hoverlayer text").all_text_contents()
-    return "\n".join(told)
-
-
-NEVER_HOVERED = {"simplex", "over steps", "phase", "few runs"}  # whose hovers hold numbers alone
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="needs a chromium browser on the PATH")
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_browser_shows_names_as_typed_and_runs_nothing(figures, tmp_path):
-    """A page with every figure, a hostile heading and a hostile table; what the pointer is told, too."""
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    from plotly.offline import get_plotlyjs
-
-    parts = [Part(EVIL, EVIL, figure) for figure in figures.values()]
-    table = pd.DataFrame({EVIL: [EVIL]}, index=[EVIL])
-    (tmp_path / "page.html").write_text(page_of(EVIL, [*parts, Part("table", "", table)]))
-    (tmp_path / PLOTLY).write_text(get_plotlyjs())
-    with api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page, heard = browser.new_context(offline=True).new_page(), []
-        page.on("pageerror", lambda error: heard.append(str(error)))
-        page.goto(f"file://{tmp_path / 'page.html'}")
-        drawn = "[...document.querySelectorAll('.js-plotly-plot')].filter(plot => plot.querySelector('.main-svg'))"
-        page.wait_for_function(f"{drawn}.length === {len(figures)}")
-        seen = dict(zip(figures, page.evaluate(SEEN), strict=True))
-        told = {name: page.evaluate(HOVERED, i) for i, name in enumerate(figures)}
-        told |= {name: pointed_at(page, list(figures).index(name)) for name in ("kernels", "maps")}
-        assert heard == []
-        assert page.evaluate("window.hit") is None
-        assert page.locator("svg a").count() == 0
-        assert page.title() == EVIL
-        assert page.locator("h2").first.inner_text() == EVIL
-        assert [cell.inner_text() for cell in page.locator("th, td").all() if cell.inner_text()] == [EVIL] * 3
-        browser.close()
-    assert [name for name, text in seen.items() if EVIL not in text.replace("\xa0", " ")] == ["maps"]
-    assert [name for name, text in told.items() if EVIL not in text and name not in NEVER_HOVERED] == []
 
 
 def luminance(colour: str) -> float:
@@ -272,24 +19,24 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("page", ["#ffffff", "#111111"])
-def test_text_and_the_oracle_are_seen_on_a_light_and_a_dark_page(page):
+def test_text_and_the_oracle_have_contrast_on_light_and_dark_pages(page):
     assert contrast(style.TEXT, page) > 4.2
     assert contrast(style.ORACLE, page) > 3.0
     assert all(contrast(colour, page) > 2.0 for colour in style.COLOURS)
     assert style.TEMPLATE.layout.paper_bgcolor == style.TEMPLATE.layout.plot_bgcolor == style.CLEAR
 
 
-def test_many_lines_are_told_apart():
+def test_twenty_lines_differ_in_colour_or_dash():
     looks = [(line["color"], line["dash"]) for line in style.lines(20)]
     assert len(set(looks)) == 20
     assert style.ORACLE not in {colour for colour, _ in looks}
 
 
-def test_a_matrix_is_reduced_and_says_so():
+def test_a_large_matrix_is_averaged_with_a_note():
     matrix = np.arange(12.0).reshape(6, 2)
-    small, (rows, columns), told = style.reduced(matrix, max_cells=3)
+    small, (rows, columns), note = style.reduced(matrix, max_cells=3)
     np.testing.assert_array_equal(small, [[1, 2], [5, 6], [9, 10]])
-    assert (rows.tolist(), columns.tolist(), told) == ([0.5, 2.5, 4.5], [0, 1], "6 rows averaged to 3")
-    same, _, nothing = style.reduced(matrix)
-    assert nothing == ""
+    assert (rows.tolist(), columns.tolist(), note) == ([0.5, 2.5, 4.5], [0, 1], "6 rows averaged to 3")
+    same, _, note = style.reduced(matrix)
+    assert note == ""
     np.testing.assert_array_equal(same, matrix)
