@@ -12,7 +12,7 @@ import n2n
 from n2n.monitor import checkpoint
 
 KILLS = 17  # of each run
-STEPS = 800
+STEPS = 17 * 20
 FIELDS = {
     "mamba": {"arch": "mamba", "accumulate": 2, "schedule": "wsd", "keep_last": 2, "keep_every": 20},
     "transformer": {"arch": "transformer", "schedule": "constant", "clip": 0.1, "model_options": {"dropout": 0.1}},

@@ -31,11 +31,11 @@ PLACES = {
 }
 
 
-def trainer(target: Callable, *arguments) -> multiprocessing.Process:
-    """A started process that runs ``target``."""
+def trainer(target: Callable, *arguments, daemon: bool = True) -> multiprocessing.Process:
+    """A started process that runs ``target``; it can start others if it is no daemon."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["support.killed_trainers", "support.preload"])
-    process = context.Process(target=target, args=arguments, daemon=True)
+    process = context.Process(target=target, args=arguments, daemon=daemon)
     with mock.patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parents[1])):  # where the server finds these modules
         process.start()
     return process
