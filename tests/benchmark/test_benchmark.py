@@ -1,4 +1,4 @@
-"""The benchmark's own arithmetic: what it compares is the same size, the same sum, and really what it says."""
+"""Tables of the benchmark: equal sizes, exact comparisons, and consistent columns."""
 
 import time
 
@@ -15,8 +15,8 @@ RECURRENT = ["hawk", "mamba", "mingru", "minlstm"]
 
 @pytest.mark.parametrize("name", [learners.STOCK, *n2n.models.names()])
 def test_learners_are_of_equal_size(name):
-    wanted = learners.build(learners.STOCK, n2n.benchmark.Settings()).num_parameters
-    assert learners.build(name, n2n.benchmark.Settings()).num_parameters == pytest.approx(wanted, rel=0.02)
+    expected = learners.build(learners.STOCK, n2n.benchmark.Settings()).num_parameters
+    assert learners.build(name, n2n.benchmark.Settings()).num_parameters == pytest.approx(expected, rel=0.02)
 
 
 def test_learner_table():
@@ -26,13 +26,13 @@ def test_learner_table():
     tokens = table["batch"] * SMALL.length
     assert (table["ktokens/s"] * table["ms"]).tolist() == pytest.approx(tokens.tolist())
     assert (table["of matrix rate"] > 0).all()
-    of = table.set_index(["batch", "learner"])
-    for batch, name in of.index[1:6]:
-        other = of.loc[(batch, name), "held to"]
-        assert other == (learners.STOCK if name == "transformer" else "transformer")
-        ratio = of.loc[(batch, name), "ktokens/s"] / of.loc[(batch, other), "ktokens/s"]
-        assert of.loc[(batch, name), "times"] == pytest.approx(ratio)
-        assert of.loc[(batch, name), "met"] == (ratio >= of.loc[(batch, name), "target"])
+    rows = table.set_index(["batch", "learner"])
+    for batch, name in rows.index[1:6]:
+        reference = rows.loc[(batch, name), "held to"]
+        assert reference == (learners.STOCK if name == "transformer" else "transformer")
+        ratio = rows.loc[(batch, name), "ktokens/s"] / rows.loc[(batch, reference), "ktokens/s"]
+        assert rows.loc[(batch, name), "times"] == pytest.approx(ratio)
+        assert rows.loc[(batch, name), "met"] == (ratio >= rows.loc[(batch, name), "target"])
 
 
 def test_operation_table():
@@ -58,39 +58,39 @@ def test_stock_transformer_is_causal():
     tokens = torch.randint(8, (2, 12))
     changed = tokens.clone()
     changed[:, 7] = (tokens[:, 7] + 1) % 8
-    apart = (model(tokens) - model(changed)).abs().amax((0, 2))
-    assert apart[:7].max() == 0
-    assert apart[7:].min() > 1e-6
+    changes = (model(tokens) - model(changed)).abs().amax((0, 2))
+    assert changes[:7].max() == 0
+    assert changes[7:].min() > 1e-6
     logits = model(tokens[:, :-1]).log_softmax(-1)
     by_hand = -logits.gather(-1, tokens[:, 1:, None]).squeeze(-1)
     torch.testing.assert_close(model.nll(tokens), by_hand)
 
 
-def test_flops_of_the_stock_transformer_are_those_on_paper():
-    """Per block 24 dim^2 in linear maps and 4 T dim in attention, and the head, for each token."""
+def test_operations_of_the_stock_transformer_by_hand():
+    """A token takes 24 dim^2 for linear maps and 4 T dim for attention in each block, and the head."""
     length, dim, vocab_size = 16, 32, 8
     model = StockTransformer(vocab_size, dim, layers=3, heads=2, max_length=length)
     flops = n2n.models.sizes.forward_flops(model, length)["Global"] / length
     assert flops == 3 * (24 * dim**2 + 4 * length * dim) + 2 * dim * vocab_size
 
 
-def test_medians_take_turns_and_leave_out_the_first():
-    seen = []
+def test_medians_alternate_and_exclude_warm_up():
+    calls = []
     (slow, fast) = timing.medians(
-        3, lambda: (seen.append("slow"), time.sleep(0.02)), lambda: seen.append("fast"), warm=2
+        3, lambda: (calls.append("slow"), time.sleep(0.02)), lambda: calls.append("fast"), warm=2
     )
-    assert seen == ["slow", "fast"] * 5
+    assert calls == ["slow", "fast"] * 5
     assert slow >= 0.02 > fast
 
 
-def test_peak_memory_is_that_of_the_work():
-    torch.zeros(2**24).sum()  # 64 MiB that are gone
-    wanted = 48 * 2**20 // 4
-    found = timing.peak_memory(lambda: torch.ones(wanted).sum(), "cpu")
-    assert found == pytest.approx(48, abs=6) or found != found, "nan where the system does not say"
+def test_peak_memory_excludes_earlier_allocations():
+    torch.zeros(2**24).sum()  # 64 MiB, freed again
+    size = 48 * 2**20 // 4
+    peak = timing.peak_memory(lambda: torch.ones(size).sum(), "cpu")
+    assert peak == pytest.approx(48, abs=6) or peak != peak, "nan if the system does not report it"
 
 
-def test_matrix_rate_is_a_rate():
+def test_matrix_rate_is_plausible():
     assert 1e8 < n2n.benchmark.matrix_rate(SMALL) < 1e16
 
 
@@ -110,7 +110,7 @@ def test_settings_are_checked():
         n2n.benchmark.Settings(layer=3)
 
 
-def test_the_machine_is_left_as_it_was():
+def test_tables_leave_torch_s_generator_unchanged():
     before = torch.random.get_rng_state()
     n2n.benchmark.operation_table(SMALL)
     assert torch.equal(before, torch.random.get_rng_state())

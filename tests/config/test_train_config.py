@@ -16,7 +16,7 @@ def refusal(**values) -> str:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"arch": "mmba"}, "unknown architecture 'mmba'; did you mean 'mamba'? (allowed: "),
         ({"graph": "sprase"}, "unknown graph 'sprase'; did you mean 'sparse'?"),
@@ -53,23 +53,23 @@ def refusal(**values) -> str:
         ({"model_options": {"dim": 4}}, "model_options: saw ['dim'], which have fields of their own"),
     ],
 )
-def test_bad_values_are_refused(values, said):
-    assert said in refusal(**values)
+def test_bad_values_are_refused(values, message):
+    assert message in refusal(**values)
 
 
-def test_all_that_is_wrong_is_said_at_once():
-    said = refusal(arch="mmba", step=100, lr=-1)
-    assert all(part in said for part in ("mmba", "'step'", "lr: saw -1"))
+def test_all_errors_are_reported_at_once():
+    message = refusal(arch="mmba", step=100, lr=-1)
+    assert all(part in message for part in ("mmba", "'step'", "lr: saw -1"))
     between_fields = refusal(step=100, lr=-1, heads=5)
     assert all(part in between_fields for part in ("'step'", "lr: saw -1", "heads: saw 5"))
 
 
-def test_a_shell_s_strings_are_cast():
+def test_strings_from_a_shell_are_converted():
     config = n2n.TrainConfig(graph="sparse", steps=1e3, lr="1e-4", seed="3")
     assert (config.steps, config.lr, config.seed) == (1000, 1e-4, 3)
 
 
-def test_compile_is_also_what_yaml_makes_of_on_and_off():
+def test_compile_accepts_the_booleans_that_yaml_reads_from_on_and_off():
     assert [n2n.TrainConfig(graph="sparse", compile=value).compile for value in (True, False, "on")] == [
         "on",
         "off",
@@ -93,35 +93,35 @@ def test_json_round_trip():
     assert again.model.state_dim == 16
 
 
-def test_differences_are_those_that_make_another_run():
+def test_differences_contain_only_fields_that_determine_a_run():
     config = n2n.TrainConfig(graph="sparse")
     assert config.differences(n2n.TrainConfig(graph="sparse", steps=5, log_every=1, run_dir="x")) == {}
     assert config.differences(n2n.TrainConfig(graph="sparse", lr=0.5, dim=32)) == {"dim": (64, 32), "lr": (0.01, 0.5)}
 
 
-def test_each_field_is_changeable_or_decisive():
-    """Every field but those of how long, how often and on what makes another run."""
+def test_each_field_is_changeable_or_determines_the_run():
+    """Every field determines the run, except those for its length, its intervals and its machine."""
     others = {"arch": "mamba", "dim": 32, "layers": 1, "heads": 2, "model_options": {"max_length": 99}, "seq_len": 9}
     others |= {"batch_size": 3, "lr": 0.5, "warmup": 0.2, "final_lr": 0.5, "weight_decay": 0.0, "clip": 2.0}
     others |= {"seed": 1, "process_seed": 1, "graph": "dense", "precision": "bfloat16"}
     others |= {"data": "a.npy", "sequences": 9, "schedule": "wsd", "decay": 0.5}
     others |= {"tables": n2n.Process(n2n.Graph.preset("sparse"), seed=1).kernels}
 
-    def recorded(**fields) -> n2n.TrainConfig:  # no dataset need be there
+    def recorded(**fields) -> n2n.TrainConfig:  # does not require a dataset
         return n2n.TrainConfig.recorded({"graph": "sparse", **fields})
 
     config = n2n.TrainConfig(graph="sparse")
     assert set(others) == set(n2n.TrainConfig.model_fields) - CHANGEABLE
     assert set(config.differences(recorded(data="a.npy"))) == {"data"}
     from_disk = recorded(data="b.npy")
-    assert from_disk.differences(recorded(data="a.npy")) == {}, "where it lies"
+    assert from_disk.differences(recorded(data="a.npy")) == {}, "the path of a dataset"
     for name in others.keys() - {"data"}:
         assert set(from_disk.differences(recorded(**{"data": "b.npy", name: others[name]}))) == {name}
     titled = config.graph.model_copy(update={"name": "a title"})
     assert config.differences(config.model_copy(update={"graph": titled})) == {}
 
 
-def test_the_two_seeds_name_weights_and_process():
+def test_the_two_seeds_determine_weights_and_process():
     config = n2n.TrainConfig(graph="sparse", seed=4, process_seed=9)
     assert config.process == n2n.Process(config.graph, 9)
     weights = n2n.models.build("transformer", vocab_size=32, seed=4).state_dict()
@@ -129,7 +129,7 @@ def test_the_two_seeds_name_weights_and_process():
         assert torch.equal(value, weights[name])
 
 
-def test_a_copy_is_validated_and_keeps_nothing_derived():
+def test_a_copy_is_validated_and_drops_derived_values():
     config = n2n.TrainConfig(graph="sparse")
     assert config.process.seed == 0
     assert config.model_copy(update={"process_seed": 5}).process.seed == 5
@@ -137,7 +137,7 @@ def test_a_copy_is_validated_and_keeps_nothing_derived():
         config.model_copy(update={"lr": -1})
 
 
-def test_a_path_is_a_folder_s_name(tmp_path):
+def test_a_path_is_converted_to_a_string(tmp_path):
     assert n2n.TrainConfig(graph="sparse", run_dir=tmp_path).run_dir == str(tmp_path)
 
 

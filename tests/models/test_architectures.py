@@ -1,4 +1,4 @@
-"""What is particular to each architecture: its published equations, and how it starts."""
+"""Each architecture against its published equations and initialisation, and the model around the mixers."""
 
 import pytest
 import torch
@@ -44,7 +44,7 @@ def test_transformer_equals_attention_written_out():
     assert_close(mixer(x), mixer.out((weights @ v).transpose(1, 2).flatten(-2)), rtol=1e-4, atol=1e-5)
 
 
-def test_transformer_needs_pairs_to_rotate():
+def test_transformer_requires_heads_of_even_width():
     with pytest.raises(
         ValueError, match=r"does not divide dim 6 into heads of a width that 2 divides; allowed: \[1, 3\]"
     ):
@@ -56,12 +56,12 @@ def test_transformer_needs_pairs_to_rotate():
 
 
 def test_mamba_equals_the_published_block():
-    """Written out again from arXiv:2405.21060, with the library's convolution and one step of the state at a time."""
+    """Repeat the block of arXiv:2405.21060 with torch's convolution and a loop over time steps."""
     mixer = mixer_of(mamba, dim=16, heads=4, state_dim=8, chunk=4)
     u = torch.randn(2, 13, 16, dtype=torch.float64)
     with torch.no_grad():
         for parameter in (mixer.skip, mixer.norm.weight, mixer.step_bias):
-            parameter.add_(torch.rand_like(parameter))  # away from ones, so that each has its part
+            parameter.add_(torch.rand_like(parameter))  # away from 1, so that each parameter has an effect
     weight = mixer.conv.weight[:, None]
     convolved = F.conv1d(mixer.project(u).transpose(1, 2), weight, mixer.conv.bias, padding=3, groups=48)[..., :13]
     x, b, c = F.silu(convolved).transpose(1, 2).split([32, 8, 8], dim=-1)
@@ -76,14 +76,14 @@ def test_mamba_equals_the_published_block():
     assert_close(mixer(u), mixer.out(normed), rtol=1e-10, atol=1e-12)
 
 
-def test_mamba_starts_as_published():
-    """Steps in [1e-3, 1e-1], decay rates in [1, 16], skip 1, convolution of width 4 within 1 / sqrt(width)."""
+def test_mamba_initialisation_equals_the_published_one():
+    """Initial step sizes are in [1e-3, 1e-1], decay rates in [1, 16], and skip weights are 1."""
     mixers = [block.mixer for block in build("mamba", dim=256, heads=64, layers=3).blocks]
     step = F.softplus(torch.cat([mixer.step_bias for mixer in mixers]))
     rate = torch.cat([mixer.log_rate for mixer in mixers]).exp()
     assert step.min() >= 1e-3 - 1e-6
     assert step.max() <= 1e-1 + 1e-6
-    assert step.log().mean().item() == pytest.approx(-4.6, abs=0.4)  # log-uniform: its mean is log(1e-2)
+    assert step.log().mean().item() == pytest.approx(-4.6, abs=0.4)  # log-uniform: the mean is log(1e-2)
     assert rate.min() >= 1
     assert rate.max() <= 16
     assert rate.mean().item() == pytest.approx(8.5, abs=1.0)
@@ -92,7 +92,7 @@ def test_mamba_starts_as_published():
 
 
 @pytest.mark.parametrize("arch", ["mamba", "mingru", "minlstm", "hawk"])
-def test_convolutions_start_within_one_over_the_root_of_their_width(arch):
+def test_initial_convolution_weights_are_uniform(arch):
     for width in (4, 2):
         conv = build(arch, dim=128, conv_width=width).blocks[0].mixer.conv
         assert conv.weight.shape == (conv.channels, width)
@@ -106,8 +106,8 @@ def test_convolutions_start_within_one_over_the_root_of_their_width(arch):
 
 
 @pytest.mark.parametrize(("module", "rows", "expected"), [(mingru, 2, MINGRU), (minlstm, 3, MINLSTM)])
-def test_minimal_recurrences_equal_the_public_code(module, rows, expected):
-    """Its projections are [candidate | gate] and [candidate | forget | input], without biases."""
+def test_minimal_recurrences_equal_public_code(module, rows, expected):
+    """The public code projects to [candidate | gate] and [candidate | forget | input], without biases."""
     options = {"forget_bias": 0.0} if module is minlstm else {}
     mixer = mixer_of(module, dim=3, heads=1, conv_width=0, candidate="positive", **options)
     candidate, *gates = (0.5 * torch.cos(index(9 * rows)[0])).view(rows, 3, 3)
@@ -122,7 +122,7 @@ def test_minimal_recurrences_equal_the_public_code(module, rows, expected):
 
 @pytest.mark.parametrize("candidate", ["linear", "positive"])
 def test_mingru_equals_its_equations(candidate):
-    """arXiv:2410.01201, section 3.1, a token at a time."""
+    """Compute section 3.1 of arXiv:2410.01201 one token at a time."""
     mixer, x = mixer_of(mingru, dim=6, heads=2, conv_width=0, candidate=candidate), torch.randn(2, 9, 6).double()
     torch.nn.init.normal_(mixer.bias)
     (w_z, w_h), (b_z, b_h) = mixer.project.weight.chunk(2), mixer.bias.chunk(2)
@@ -137,7 +137,7 @@ def test_mingru_equals_its_equations(candidate):
 
 
 def test_minlstm_equals_its_equations():
-    """arXiv:2410.01201, section 3.2, a token at a time."""
+    """Compute section 3.2 of arXiv:2410.01201 one token at a time."""
     mixer, x = mixer_of(minlstm, dim=6, heads=2, conv_width=0), torch.randn(2, 9, 6).double()
     assert mixer.bias.tolist() == [3.0] * 6 + [0.0] * 12
     torch.nn.init.normal_(mixer.bias)
@@ -150,8 +150,8 @@ def test_minlstm_equals_its_equations():
     assert_close(mixer(x), mixer.out(torch.stack(outputs, 1)), rtol=1e-10, atol=1e-12)
 
 
-def test_minlstm_survives_gates_that_are_both_shut():
-    """f / (f + i) of two numbers too small for float32."""
+def test_minlstm_is_finite_if_both_gates_are_closed():
+    """f / (f + i) is correct even if f and i are too small for float32."""
     mixer = minlstm.Mixer(minlstm.Config(vocab_size=3, dim=4, heads=1, conv_width=0))
     with torch.no_grad():
         mixer.bias[:4], mixer.bias[4:8] = -200.0, -201.0
@@ -164,18 +164,20 @@ def test_minlstm_survives_gates_that_are_both_shut():
 
 
 def rg_lru() -> torch.nn.Module:
-    """Of width 4 in 2 blocks, with the parameters of the published figures."""
+    """Return a mixer of width 4 in 2 blocks, with the parameters of the published values."""
     mixer = mixer_of(hawk, dim=4, heads=2, expand=1, conv_width=0)
     k = index(8)[0].view(2, 2, 2)
     j = index(4)[0].view(2, 2)
     with torch.no_grad():
         mixer.gate_weight.copy_(torch.cat([0.3 * torch.sin(k + 1), 0.3 * torch.cos(k)], dim=-1))
         mixer.gate_bias.copy_(torch.cat([0.1 * torch.cos(j), 0.1 * torch.sin(j)], dim=-1))
-        mixer.logit_decay.copy_(-(-4.0 + 0.1 * index(4)[0]))  # softplus(a_param) there is softplus(-lambda) here
+        mixer.logit_decay.copy_(
+            -(-4.0 + 0.1 * index(4)[0])
+        )  # the public code's softplus(a_param) equals softplus(-lambda)
     return mixer
 
 
-def test_rg_lru_equals_the_public_code():
+def test_rg_lru_equals_public_code():
     i, t, d = index(2, 6, 4)
     decay, weight, value = rg_lru().gates(torch.sin(1 + i + 2 * t + 3 * d))
     j, k = index(2, 4)
@@ -184,7 +186,7 @@ def test_rg_lru_equals_the_public_code():
 
 
 def test_hawk_equals_its_equations():
-    """arXiv:2402.19427, section 2.4, a token at a time, and the block's two branches of section 2.3."""
+    """Compute section 2.4 of arXiv:2402.19427 one token at a time, and the block's two branches of section 2.3."""
     mixer, x = mixer_of(hawk, dim=6, heads=2, expand=2, conv_width=3), torch.randn(2, 9, 6).double()
     torch.nn.init.normal_(mixer.gate_bias)
     branch, gate = mixer.project(x).chunk(2, dim=-1)
@@ -203,8 +205,8 @@ def test_hawk_equals_its_equations():
     assert_close(mixer(x), expected, rtol=1e-9, atol=1e-12)
 
 
-def test_hawk_starts_as_published():
-    """a^c uniform in [0.9, 0.999], gates' weights normal with 1 / sqrt(inputs), biases 0."""
+def test_hawk_initialisation_equals_the_published_one():
+    """a^c is uniform in [0.9, 0.999]; gate weights are normal with deviation 1 / sqrt(inputs), and biases are 0."""
     mixer = build("hawk", dim=768, heads=4).blocks[0].mixer
     decay = mixer.logit_decay.detach().double().sigmoid() ** 8
     assert decay.min() >= 0.9 - 1e-6
@@ -215,11 +217,11 @@ def test_hawk_starts_as_published():
     assert (mixer.gate_bias == 0).all()
 
 
-# What is around them
+# The model around the mixers
 
 
-def test_the_language_model_written_out():
-    """Pre-norm residual blocks with SwiGLU, a final norm, a head."""
+def test_the_language_model_equals_its_equations():
+    """The model has pre-norm residual blocks with SwiGLU, a final norm and a head."""
     model, tokens = build("transformer"), tokens_of(2, 7)
 
     def norm(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -241,33 +243,33 @@ def test_the_language_model_written_out():
 
 
 def test_a_tied_head_is_the_embedding():
-    tied, apart = build("mingru", tied=True), build("mingru")
-    assert apart.num_parameters - tied.num_parameters == VOCAB * 16
+    tied, untied = build("mingru", tied=True), build("mingru")
+    assert untied.num_parameters - tied.num_parameters == VOCAB * 16
     assert tied.embedding.weight.std().item() == pytest.approx(0.25, rel=0.2)
-    read = tied.norm(tied.inspect(tokens_of(2, 7)).residual[:, -1])
-    assert_close(tied(tokens_of(2, 7)), read @ tied.embedding.weight.T / 4, rtol=1e-5, atol=1e-6)
+    final = tied.norm(tied.inspect(tokens_of(2, 7)).residual[:, -1])
+    assert_close(tied(tokens_of(2, 7)), final @ tied.embedding.weight.T / 4, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("arch", models.names())
-def test_weights_start_with_the_policy_s_deviations(arch):
+def test_initial_weights_have_the_expected_deviations(arch):
     model = build(arch, dim=128, layers=2)
     assert model.embedding.weight.std().item() == pytest.approx(1.0, rel=0.1)
     assert model.start.std().item() == pytest.approx(1.0, rel=0.2)
     assert model.head.weight.std().item() == pytest.approx(1 / 128, rel=0.1)
-    inward = [
+    inputs = [
         module for name, module in model.blocks.named_modules() if name.endswith(("qkv", "project", "gate", "up"))
     ]
-    assert inward
-    for module in inward:
+    assert inputs
+    for module in inputs:
         assert module.weight.std().item() == pytest.approx(128**-0.5, rel=0.1)
 
 
-def test_a_small_mlp_still_has_a_width():
+def test_an_mlp_has_a_minimal_width():
     assert build("mamba", mlp_ratio=0.01).blocks[0].mlp.out.in_features == 8
 
 
 @pytest.mark.parametrize(("arch", "outputs"), [("transformer", 2), ("mamba", 1), ("mingru", 2), ("hawk", 2)])
-def test_residual_outputs_start_smaller_with_depth(arch, outputs):
+def test_initial_residual_outputs_shrink_with_depth(arch, outputs):
     shallow, deep = (build(arch, dim=64, layers=layers).blocks[0].mixer.out.weight.std() for layers in (1, 9))
     assert (shallow / deep).item() == pytest.approx(3.0, rel=0.1)
     inner = build(arch, dim=64, layers=1).blocks[0].mixer.out.in_features

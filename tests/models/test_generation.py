@@ -1,4 +1,4 @@
-"""Drawn tokens follow the model's law, as temperature, top-k and top-p change it."""
+"""Generated tokens follow the model's predictions, modified by temperature, top-k and top-p."""
 
 import numpy as np
 import pytest
@@ -15,10 +15,10 @@ DRAWS = 40_000
 
 
 def model(arch: str = "mamba", seed: int = 0) -> torch.nn.Module:
-    found = models.build(arch, vocab_size=VOCAB, dim=16, heads=2, seed=seed)
+    learner = models.build(arch, vocab_size=VOCAB, dim=16, heads=2, seed=seed)
     with torch.no_grad():
-        found.head.weight.mul_(20.0)  # predictions far from uniform
-    return found
+        learner.head.weight.mul_(20.0)  # predictions far from uniform
+    return learner
 
 
 def tokens_of(batch: int, length: int) -> torch.Tensor:
@@ -27,12 +27,12 @@ def tokens_of(batch: int, length: int) -> torch.Tensor:
 
 def frequencies(**options) -> np.ndarray:
     uniform = (torch.arange(DRAWS, dtype=torch.float64) + 0.5) / DRAWS  # every quantile once
-    drawn = Sampling(**options).choose(LOGITS.expand(DRAWS, -1), uniform)
-    return np.bincount(drawn.numpy(), minlength=VOCAB) / DRAWS
+    tokens = Sampling(**options).choose(LOGITS.expand(DRAWS, -1), uniform)
+    return np.bincount(tokens.numpy(), minlength=VOCAB) / DRAWS
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
-def test_tokens_follow_the_tempered_law(temperature):
+def test_tokens_follow_the_law_at_a_temperature(temperature):
     assert frequencies(temperature=temperature) == pytest.approx((LOGITS / temperature).softmax(-1).numpy(), abs=1e-4)
 
 
@@ -52,55 +52,55 @@ def test_tokens_follow_the_tempered_law(temperature):
     ],
 )
 def test_top_k_and_top_p_keep_the_most_probable(options, kept):
-    """The law is (0.46, 0.02, 0.17, 0.06, 0.28): the fewest tokens that hold p, and no more than k."""
+    """For the law (0.46, 0.02, 0.17, 0.06, 0.28), keep the fewest tokens with total probability p, and at most k."""
     expected = np.zeros(VOCAB)
     expected[kept] = LAW[kept] / LAW[kept].sum()
     assert frequencies(**options) == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("uniform", [0.0, 1.0 - 2**-53])
-def test_the_ends_of_the_uniform_law_are_tokens_of_positive_probability(uniform):
+def test_extreme_uniform_numbers_give_tokens_of_positive_probability(uniform):
     logits = torch.tensor([[0.0, -torch.inf, 1.0]])
     assert Sampling().choose(logits, torch.tensor([uniform], dtype=torch.float64)).item() in (0, 2)
 
 
 @pytest.mark.parametrize("arch", [*models.names()])
 def test_generated_tokens_are_drawn_from_the_model_s_own_predictions(arch):
-    """Each is the one that inversion gives for the parallel pass over what came before."""
+    """Each token is the inversion of the parallel pass's prediction from the earlier tokens."""
     learner, prompt = model(arch), tokens_of(3, 4)
-    found = learner.generate(prompt, 12, temperature=0.7, seed=5)
-    assert torch.equal(found[:, :4], prompt)
+    tokens = learner.generate(prompt, 12, temperature=0.7, seed=5)
+    assert torch.equal(tokens[:, :4], prompt)
     sampling = Sampling(temperature=0.7, seed=5)
     uniforms = sampling.uniforms(3, 12)
     with torch.no_grad():
-        logits = learner(found)
+        logits = learner(tokens)
     for t in range(12):
-        assert torch.equal(sampling.choose(logits[:, 3 + t], uniforms[:, t]), found[:, 4 + t])
+        assert torch.equal(sampling.choose(logits[:, 3 + t], uniforms[:, t]), tokens[:, 4 + t])
 
 
 def test_greedy_tokens_are_the_most_probable():
     learner, prompt = model("transformer"), tokens_of(3, 4)
-    found = learner.generate(prompt, 12, temperature=0)
-    assert torch.equal(learner(found)[:, 3:-1].argmax(-1), found[:, 4:])
+    tokens = learner.generate(prompt, 12, temperature=0)
+    assert torch.equal(learner(tokens)[:, 3:-1].argmax(-1), tokens[:, 4:])
 
 
-def test_a_row_is_the_same_in_any_batch_and_for_any_length():
+def test_a_row_does_not_depend_on_the_batch_or_the_length():
     learner, prompt = model(), tokens_of(4, 4)
     whole = learner.generate(prompt, 20, seed=3)
     assert torch.equal(learner.generate(prompt[:2], 9, seed=3), whole[:2, :13])
     assert not torch.equal(learner.generate(prompt, 20, seed=4), whole)
 
 
-def test_the_model_is_left_as_it_was():
+def test_generation_leaves_the_model_unchanged():
     learner = models.build("mamba", vocab_size=VOCAB, dim=16, heads=2, dropout=0.5)
     first = learner.generate(tokens_of(2, 4), 9)
     assert learner.training
-    assert torch.equal(learner.generate(tokens_of(2, 4), 9), first)  # nothing is dropped
+    assert torch.equal(learner.generate(tokens_of(2, 4), 9), first)  # dropout is off
     assert all(parameter.grad is None for parameter in learner.parameters())
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"temperature": -1}, "temperature: saw -1"),
         ({"top_k": 0}, "top_k: saw 0"),
@@ -113,8 +113,8 @@ def test_the_model_is_left_as_it_was():
         ({"prompt": torch.full((2, 1), 9)}, "tokens: saw 9; the vocabulary is 0 to 4"),
     ],
 )
-def test_bad_requests_are_refused(options, said):
-    with pytest.raises(ValueError, match=said):
+def test_bad_requests_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
         model().generate(**{"prompt": tokens_of(2, 4), "length": 3, **options})
 
 

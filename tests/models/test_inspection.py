@@ -1,4 +1,4 @@
-"""Looking inside: matrices that are what the mixer does, and the stream between layers."""
+"""Inspection: mixing matrices that reproduce the mixer's output, and the residual stream between layers."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ every_arch = pytest.mark.parametrize("arch", models.names())
 
 @every_arch
 @pytest.mark.parametrize("options", [{}, {"mlp_ratio": 0, "heads": 1}, {"mlp_ratio": 1.0, "heads": 4}])
-def test_exact_matrices_times_the_values_give_the_mixer_s_output(arch, options):
+def test_matrices_times_values_give_the_mixer_s_output(arch, options):
     model = build(arch, **options)
     for block, stream in zip(model.blocks, model.inspect(tokens_of(3, 40)).residual.unbind(1), strict=False):
         normed = block.mixer_norm(stream)
@@ -33,8 +33,8 @@ def test_exact_matrices_times_the_values_give_the_mixer_s_output(arch, options):
 
 
 @pytest.mark.parametrize("arch", ["hawk", "mingru", "minlstm"])
-def test_the_values_through_the_matrices_are_the_recurrence(arch):
-    """Without the class's own ``leave``: h from the matrices equals h from the gates, a token at a time."""
+def test_matrices_times_values_equal_the_recurrence(arch):
+    """Before ``leave``, h from the matrices equals h from the gates, computed one token at a time."""
     mixer, x = build(arch).blocks[0].mixer.double(), torch.randn(2, 15, 24, dtype=torch.float64)
     gates = mixer.gates(mixer.conv(mixer.enter(x)[0], None)[0])
     h, expected = 0.0, []
@@ -46,48 +46,48 @@ def test_the_values_through_the_matrices_are_the_recurrence(arch):
 
 
 @pytest.mark.parametrize("arch", ["hawk", "mingru", "minlstm"])
-def test_a_head_shows_the_mean_of_its_channels(arch):
+def test_a_head_s_matrix_is_the_mean_of_its_channels(arch):
     model = build(arch, heads=4)
-    found = model.inspect(tokens_of(2, 12))
-    normed = model.blocks[0].mixer_norm(found.residual[:, 0])
+    inspection = model.inspect(tokens_of(2, 12))
+    normed = model.blocks[0].mixer_norm(inspection.residual[:, 0])
     channels = model.blocks[0].mixer.mixing(normed).matrix.abs()  # (batch, hidden, T, T)
     heads = torch.stack([part.mean(1) for part in channels.chunk(4, dim=1)], dim=1)
-    assert_close(found.mixing[:, 0], heads)
+    assert_close(inspection.mixing[:, 0], heads)
 
 
-def test_attention_is_a_law_over_earlier_tokens():
+def test_attention_weights_sum_to_one():
     attention = build("transformer").inspect(tokens_of(2, 12)).mixing
     assert_close(attention.sum(-1), torch.ones(2, 2, 2, 12))
 
 
-def test_a_minlstm_s_shares_sum_to_what_it_has_taken_in():
-    """f' + i' = 1, so the shares in h_t sum to 1 - f'_1 .. f'_t."""
+def test_minlstm_weights_sum_to_one_minus_the_total_decay():
+    """Because f' + i' = 1, the weights in h_t sum to 1 - f'_1 .. f'_t."""
     mixer, x = build("minlstm").blocks[0].mixer, torch.randn(2, 12, 24)
     decay = mixer.gates(mixer.conv(x, None)[0]).decay
     assert_close(mixer.mixing(x).matrix.sum(-1), 1 - decay.cumprod(1).transpose(1, 2), rtol=1e-4, atol=1e-5)
 
 
-def test_the_stream_is_what_the_blocks_read_and_write():
+def test_the_residual_stream_is_the_blocks_input_and_output():
     model, tokens = build("hybrid", pattern=PATTERN, layers=5), tokens_of(2, 9)
-    found = model.inspect(tokens)
-    assert found.mixing.shape == (2, 5, 2, 9, 9)
-    assert_close(found.logits, model(tokens))
+    inspection = model.inspect(tokens)
+    assert inspection.mixing.shape == (2, 5, 2, 9, 9)
+    assert_close(inspection.logits, model(tokens))
     x = model.embedding(tokens)
     x[:, 0] = x[:, 0] + model.start
-    for block, stream in zip(model.blocks, found.residual.unbind(1), strict=False):
+    for block, stream in zip(model.blocks, inspection.residual.unbind(1), strict=False):
         assert_close(stream, x)
         x = block(x)
-    assert_close(found.residual[:, -1], x)
-    assert_close(model.head(model.norm(x)), found.logits)
+    assert_close(inspection.residual[:, -1], x)
+    assert_close(model.head(model.norm(x)), inspection.logits)
 
 
-def test_what_is_not_asked_for_is_not_there():
+def test_unrequested_parts_are_none():
     model, tokens = build("mamba"), tokens_of(1, 5)
     assert model.inspect(tokens, mixing=False).mixing is None
     assert model.inspect(tokens, residual=False).residual is None
 
 
-def test_the_model_is_left_as_it_was():
+def test_inspection_leaves_the_model_unchanged():
     model, tokens = build("mamba", dropout=0.5), tokens_of(1, 5)
     assert_close(model.inspect(tokens).logits, model.inspect(tokens).logits)
     assert model.training

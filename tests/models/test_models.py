@@ -1,4 +1,4 @@
-"""Every architecture and its options: initial weights, and learning."""
+"""Every architecture with its options: initial weights and learning."""
 
 import numpy as np
 import pytest
@@ -18,12 +18,12 @@ def test_nll_is_the_cross_entropy_of_the_next_token(arch):
 
 
 @every_variant
-def test_initial_weights_depend_on_the_seed_alone(variant):
+def test_initial_weights_depend_only_on_the_seed(variant):
     torch.manual_seed(123)
     expected_next = torch.rand(1)
     torch.manual_seed(123)
     first = varied(variant)
-    assert torch.equal(torch.rand(1), expected_next)  # torch's own generator was left as it was
+    assert torch.equal(torch.rand(1), expected_next)  # torch's global generator is unchanged
     torch.manual_seed(7)
     again, other = varied(variant), varied(variant, seed=1)
     for name, value in first.state_dict().items():
@@ -52,12 +52,12 @@ def test_overfits_one_batch(variant):
         optimizer.zero_grad()
         model.nll(tokens).mean().backward()
         optimizer.step()
-    assert model.nll(tokens)[:, 4:].mean().item() < 0.05  # random tokens, known by their prefix
+    assert model.nll(tokens)[:, 4:].mean().item() < 0.05  # random tokens, identified by their prefix
 
 
 @every_arch
 def test_learns_an_in_context_markov_chain_better_than_the_unigram(arch):
-    """Each sequence has a transition matrix of its own, so the counts of its tokens so far are what can be had."""
+    """Each sequence has its own transition matrix, so only the counts in its context help to predict."""
     rng = np.random.default_rng(0)
     model = build(arch, dim=32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
@@ -73,11 +73,11 @@ def test_learns_an_in_context_markov_chain_better_than_the_unigram(arch):
 
 
 def chains(rng: np.random.Generator, count: int, length: int, states: int = 3) -> np.ndarray:
-    """Markov chains whose rows are Dirichlet(1/2) for each sequence."""
-    cumulated = rng.dirichlet(np.full(states, 0.5), size=(count, states)).cumsum(-1)
+    """Draw Markov chains; each sequence has its own rows from Dirichlet(1/2)."""
+    cumulative = rng.dirichlet(np.full(states, 0.5), size=(count, states)).cumsum(-1)
     tokens = np.zeros((count, length), np.int64)
     for t in range(1, length):
-        rows = cumulated[np.arange(count), tokens[:, t - 1]]
+        rows = cumulative[np.arange(count), tokens[:, t - 1]]
         tokens[:, t] = np.minimum((rng.random((count, 1)) > rows).sum(-1), states - 1)
     return tokens
 
@@ -92,7 +92,7 @@ def test_gradients_are_finite_over_a_long_sequence(arch):
 
 
 @pytest.mark.parametrize("arch", [*RECURRENT, "mamba"])
-def test_gates_that_are_shut_or_open_give_finite_gradients(arch):
+def test_saturated_gates_give_finite_gradients(arch):
     model = build(arch)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -104,7 +104,7 @@ def test_gates_that_are_shut_or_open_give_finite_gradients(arch):
 
 
 @every_arch
-def test_dropout_is_for_training_alone(arch):
-    model, plain, tokens = build(arch, dropout=0.5), build(arch), tokens_of(2, 12)
+def test_dropout_acts_only_in_training(arch):
+    model, without_dropout, tokens = build(arch, dropout=0.5), build(arch), tokens_of(2, 12)
     assert not torch.allclose(model(tokens), model(tokens))
-    assert torch.equal(model.eval()(tokens), plain(tokens))
+    assert torch.equal(model.eval()(tokens), without_dropout(tokens))

@@ -1,9 +1,9 @@
-"""Each fast operation against its sequential twin, and against what public implementations computed."""
+"""Each fast operation against its sequential twin, and against values from public implementations."""
 
 import pytest
 import torch
 import torch.nn.functional as F
-from support.operations import assert_same, drawn, outcome, ssd_arguments
+from support.operations import assert_same, normal, outcome, ssd_arguments
 from support.published_values import SSD_LAST, SSD_TIMES, SSD_Y, ssd_inputs
 from torch.testing import assert_close
 
@@ -25,7 +25,7 @@ from n2n.models.ops import (
     ssd_sequential,
 )
 
-# torch's compiler warns of its own parts. It needs a C++ compiler on the machine.
+# torch's compiler raises warnings about its own code. It requires a C++ compiler on the machine.
 compiling = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
@@ -34,7 +34,7 @@ compiling = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 def scan_inputs(batch: int, length: int, channels: int) -> list[torch.Tensor]:
     a = torch.rand(batch, length, channels, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    return [a, drawn(batch, length, channels), drawn(batch, channels, seed=2)]
+    return [a, normal(batch, length, channels), normal(batch, channels, seed=2)]
 
 
 @pytest.mark.parametrize("path", [linear_scan, linear_scan_chunked])
@@ -53,7 +53,7 @@ def test_scan_by_hand():
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 @pytest.mark.parametrize("shape", [(1, 64, 200), (2, 64, 150), (5, 64, 70), (8, 16, 33)])
-def test_scan_is_the_same_on_any_number_of_threads(threads, shape, monkeypatch):
+def test_scan_does_not_depend_on_the_number_of_threads(threads, shape, monkeypatch):
     expected = outcome(linear_scan_sequential, scan_inputs(*shape))
     monkeypatch.setattr(compiled_scan, "cores", lambda: threads)
     monkeypatch.setattr(compiled_scan, "_MIN_SHARED", 0)
@@ -61,18 +61,18 @@ def test_scan_is_the_same_on_any_number_of_threads(threads, shape, monkeypatch):
         assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
-def test_scan_takes_any_layout_in_memory():
+def test_scan_accepts_any_memory_layout():
     a, b, h0 = scan_inputs(4, 9, 6)
-    turned = [a.permute(2, 1, 0).contiguous().permute(2, 1, 0), b[:, ::1], h0.T.contiguous().T]
-    assert not turned[0].is_contiguous()
-    assert_same(linear_scan, linear_scan_sequential, turned)
+    inputs = [a.permute(2, 1, 0).contiguous().permute(2, 1, 0), b[:, ::1], h0.T.contiguous().T]
+    assert not inputs[0].is_contiguous()
+    assert_same(linear_scan, linear_scan_sequential, inputs)
 
 
-def test_scan_is_float32_at_least():
+def test_scan_runs_in_float32_or_wider():
     a, b = torch.full((1, 4000, 1), 1 - 2**-8, dtype=torch.bfloat16), torch.ones(1, 4000, 1, dtype=torch.bfloat16)
     h = linear_scan(a, b)
     assert h.dtype == torch.float32
-    assert h[0, -1].item() == pytest.approx(256.0, rel=1e-4)  # bfloat16 itself would stop at 128
+    assert h[0, -1].item() == pytest.approx(256.0, rel=1e-4)  # a sum in bfloat16 would stop at 128
     assert linear_scan(a.double(), b.double()).dtype == torch.float64
 
 
@@ -82,12 +82,12 @@ def test_scan_under_compile():
     assert_same(torch.compile(linear_scan, fullgraph=True), linear_scan_sequential, inputs)
 
 
-def test_scan_operators_are_registered_as_torch_wants_them():
+def test_scan_operators_pass_torch_s_checks():
     inputs = tuple(value.float().requires_grad_() for value in scan_inputs(2, 5, 3))
     torch.library.opcheck(compiled_scan.scan, inputs)
 
 
-def test_scan_matrix_is_the_scan():
+def test_scan_matrix_equals_the_scan():
     a, b, _ = scan_inputs(2, 7, 3)
     h = (scan_matrix(a) @ b.transpose(1, 2)[..., None]).squeeze(-1).transpose(1, 2)
     assert_close(h, linear_scan_sequential(a, b), rtol=1e-12, atol=1e-12)
@@ -100,14 +100,14 @@ def test_scan_matrix_is_the_scan():
 @pytest.mark.parametrize(("length", "chunk"), [(1, 4), (7, 16), (16, 4), (37, 8), (64, 1)])
 def test_ssd_equals_its_recurrence_in_values_and_gradients(length, chunk, harshness):
     inputs = ssd_arguments(length, harshness)
-    assert_same(lambda *given: ssd(*given[:5], chunk=chunk, state=given[5]), ssd_sequential, inputs)
-    assert_same(lambda *given: ssd(*given, chunk=chunk)[0], lambda *given: ssd_sequential(*given)[0], inputs[:5])
+    assert_same(lambda *args: ssd(*args[:5], chunk=chunk, state=args[5]), ssd_sequential, inputs)
+    assert_same(lambda *args: ssd(*args, chunk=chunk)[0], lambda *args: ssd_sequential(*args)[0], inputs[:5])
 
 
 @pytest.mark.parametrize("chunk", [4, 5, 64])
 def test_ssd_equals_the_published_code(chunk):
-    given = ssd_inputs()
-    y, last = ssd(*list(given.values())[:5], chunk=chunk, state=given["state"])
+    inputs = ssd_inputs()
+    y, last = ssd(*list(inputs.values())[:5], chunk=chunk, state=inputs["state"])
     assert_close(y[:, SSD_TIMES], torch.tensor(SSD_Y, dtype=torch.float64), rtol=1e-10, atol=1e-11)
     assert_close(last, torch.tensor(SSD_LAST, dtype=torch.float64), rtol=1e-10, atol=1e-11)
 
@@ -125,16 +125,16 @@ def test_ssd_by_hand():
 
 @pytest.mark.parametrize("chunk", [8, 32, 64])
 def test_ssd_keeps_its_precision_in_float32_after_a_harsh_decay(chunk):
-    """A running sum of log-decays would lose the gentle ones that follow a decay of e^-3000."""
+    """A running sum of log-decays would lose the small ones after a decay of e^-3000."""
     inputs = ssd_arguments(64, 1e-3)
     inputs[1][:, 20] = 3e6
     inputs[0][:, 20] = 1e-6
     expected, _ = ssd_sequential(*inputs)
-    found, _ = ssd(*(value.float() for value in inputs[:5]), chunk=chunk, state=inputs[5].float())
-    assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+    y, _ = ssd(*(value.float() for value in inputs[:5]), chunk=chunk, state=inputs[5].float())
+    assert_close(y.double(), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_ssd_matrix_is_the_recurrence():
+def test_ssd_matrix_equals_the_recurrence():
     x, step, rate, b, c, _ = ssd_arguments(9, 1.0)
     y = (ssd_matrix(step, rate, b, c) @ x.transpose(1, 2)).transpose(1, 2)
     assert_close(y, ssd_sequential(x, step, rate, b, c)[0], rtol=1e-12, atol=1e-12)
@@ -143,12 +143,12 @@ def test_ssd_matrix_is_the_recurrence():
 @compiling
 def test_ssd_under_compile():
     inputs = ssd_arguments(20, 1.0)
-    compiled = torch.compile(lambda *given: ssd(*given[:5], chunk=8, state=given[5]), fullgraph=True)
+    compiled = torch.compile(lambda *args: ssd(*args[:5], chunk=8, state=args[5]), fullgraph=True)
     assert_same(compiled, ssd_sequential, inputs)
 
 
 def test_decay_matrix_by_definition():
-    log_decay = -drawn(2, 6).abs()
+    log_decay = -normal(2, 6).abs()
     matrix = decay_matrix(log_decay)
     for t in range(6):
         for s in range(6):
@@ -162,20 +162,25 @@ def test_decay_matrix_by_definition():
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("length", [1, 2, 5, 20])
 def test_convolution_equals_its_loop_in_values_and_gradients(width, length):
-    inputs = [drawn(3, length, 5), drawn(5, width, seed=1), drawn(5, seed=2), drawn(3, width - 1, 5, seed=3)]
+    inputs = [
+        normal(3, length, 5),
+        normal(5, width, seed=1),
+        normal(5, seed=2),
+        normal(3, width - 1, 5, seed=3),
+    ]
     assert_same(causal_conv1d, causal_conv1d_sequential, inputs[:3])
     if width > 1:
         assert_same(causal_conv1d, causal_conv1d_sequential, inputs)
 
 
-def test_convolution_equals_the_library_s():
-    x, weight, bias = drawn(2, 9, 4), drawn(4, 3, seed=1), drawn(4, seed=2)
+def test_convolution_equals_that_of_torch():
+    x, weight, bias = normal(2, 9, 4), normal(4, 3, seed=1), normal(4, seed=2)
     expected = F.conv1d(F.pad(x.transpose(1, 2), (2, 0)), weight[:, None], bias, groups=4).transpose(1, 2)
     assert_close(causal_conv1d(x, weight, bias), expected)
 
 
-def test_norm_equals_the_library_s_in_values_and_gradients():
-    inputs = [drawn(2, 3, 8), 1 + drawn(8, seed=1)]
+def test_norm_equals_that_of_torch_in_values_and_gradients():
+    inputs = [normal(2, 3, 8), 1 + normal(8, seed=1)]
     norm = RMSNorm(8).double()
     assert_same(
         lambda x, weight: torch.func.functional_call(norm, {"weight": weight}, (x,)),
@@ -186,14 +191,14 @@ def test_norm_equals_the_library_s_in_values_and_gradients():
 
 @pytest.mark.parametrize("base", [10_000.0, 100.0])
 def test_rotary_positions_equal_rotation_matrices(base):
-    x = drawn(2, 50, 3, 8).float()
+    x = normal(2, 50, 3, 8).float()
     assert_close(rotate(x, rotary_turns(50, 8, base)), rotate_real(x, base), rtol=1e-4, atol=1e-4)
     assert rotate(x.bfloat16(), rotary_turns(50, 8, base)).dtype == torch.bfloat16
 
 
 @compiling
 def test_rotary_positions_under_compile():
-    x, turns = drawn(2, 50, 3, 8).float(), rotary_turns(50, 8, 100.0)
+    x, turns = normal(2, 50, 3, 8).float(), rotary_turns(50, 8, 100.0)
     assert_same(torch.compile(lambda x: rotate(x, turns), fullgraph=True), lambda x: rotate(x, turns), [x], 1e-5)
 
 
@@ -204,8 +209,8 @@ def test_rotary_angle_is_t_times_a_power_of_the_base():
         assert turns[t, k].tolist() == pytest.approx([angle.cos().item(), angle.sin().item()], abs=1e-6)
 
 
-def test_rotary_products_depend_on_distance_alone():
-    q, k = drawn(1, 1, 8).float(), drawn(1, 1, 8, seed=1).float()
+def test_rotary_products_depend_only_on_the_distance():
+    q, k = normal(1, 1, 8).float(), normal(1, 1, 8, seed=1).float()
     turns = rotary_turns(40, 8, 10_000.0)
     rows = [rotate(value.expand(1, 40, 8)[:, :, None], turns)[0, :, 0] for value in (q, k)]
     product = rows[0] @ rows[1].T
@@ -222,15 +227,15 @@ def test_operations_on_a_gpu_equal_the_loops(name):
     fast, slow, inputs = {
         "scan": (linear_scan, linear_scan_sequential, scan_inputs(3, 200, 5)),
         "ssd": (
-            lambda *given: ssd(*given[:5], state=given[5], kernels="torch"),
+            lambda *args: ssd(*args[:5], state=args[5], kernels="torch"),
             ssd_sequential,
             ssd_arguments(100, 1.0),
         ),
         "conv": (
-            lambda *given: causal_conv1d(*given, kernels="torch"),
+            lambda *args: causal_conv1d(*args, kernels="torch"),
             causal_conv1d_sequential,
-            [drawn(3, 20, 5), drawn(5, 4, seed=1), drawn(5, seed=2)],
+            [normal(3, 20, 5), normal(5, 4, seed=1), normal(5, seed=2)],
         ),
-        "norm": (norm, lambda x: F.rms_norm(x, (5,), eps=1e-5), [drawn(2, 3, 5)]),
+        "norm": (norm, lambda x: F.rms_norm(x, (5,), eps=1e-5), [normal(2, 3, 5)]),
     }[name]
     assert_same(fast, slow, [value.cuda() for value in inputs], 1e-8)

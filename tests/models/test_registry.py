@@ -1,4 +1,4 @@
-"""Architectures by name: their options, hybrids of several, and registration of a new one."""
+"""Architectures by name: options, hybrids, and registration of a new architecture."""
 
 import sys
 
@@ -19,7 +19,7 @@ def test_names():
 
 @every_arch
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"dim": 10, "heads": 3}, "heads: saw 3, which does not divide"),
         ({"dim": -4}, "dim: saw -4"),
@@ -30,14 +30,14 @@ def test_names():
         ({"tied": "perhaps"}, "tied: saw 'perhaps'"),
     ],
 )
-def test_bad_options_are_refused(arch, options, said):
-    with pytest.raises(ValueError, match=said):
+def test_bad_options_are_refused(arch, options, message):
+    with pytest.raises(ValueError, match=message):
         build(arch, **options)
 
 
 @pytest.mark.parametrize("arch", [*RECURRENT, "mamba"])
 @pytest.mark.parametrize("width", [1, 5, -2])
-def test_a_convolution_is_2_to_4_wide_or_absent(arch, width):
+def test_other_convolution_widths_are_refused(arch, width):
     with pytest.raises(ValueError, match=f"conv_width: saw {width}; it must be 0, 2, 3 or 4"):
         build(arch, conv_width=width)
 
@@ -48,14 +48,14 @@ def test_unknown_architectures_are_refused():
     assert nearest_name("lstm", models.names()) == "; did you mean 'minlstm'?"
 
 
-def test_an_option_of_one_architecture_is_not_another_s():
+def test_an_option_of_another_architecture_is_refused():
     assert build("mamba", state_dim=8).config.state_dim == 8
     with pytest.raises(ValueError, match="unknown parameter 'state_dim'"):
         build("transformer", state_dim=8)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without fused kernels")
-def test_fused_kernels_that_are_not_there_are_refused_at_once():
+def test_missing_fused_kernels_are_refused_before_the_model_is_built():
     with pytest.raises(ValueError, match="kernels: saw 'fused', but these do not import"):
         build("mamba", kernels="fused")
 
@@ -64,14 +64,14 @@ def test_a_hybrid_has_the_layers_of_its_pattern():
     model = build("hybrid", pattern="mamba,mamba,transformer", layers=6, state_dim=8, rotary_base=50.0)
     kinds = [type(block.mixer).__module__.rsplit(".", 1)[1] for block in model.blocks]
     assert kinds == ["mamba", "mamba", "transformer"] * 2
-    assert [block.mlp is None for block in model.blocks] == [True, True, False] * 2  # each as it comes by itself
+    assert [block.mlp is None for block in model.blocks] == [True, True, False] * 2  # each with its own default
     assert model.blocks[0].mixer.parts[1] == 8
     assert models.configure("hybrid", vocab_size=3, pattern=["hawk", "mamba"]).layers == 2
     assert {block.mixer.chunk for block in build("hybrid", pattern="mamba, mamba", chunk=3).blocks} == {3}
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"pattern": "mamba,transfomer"}, "pattern: unknown architecture 'transfomer'; did you mean 'transformer'"),
         ({"pattern": ""}, "pattern: unknown architecture ''"),
@@ -84,12 +84,12 @@ def test_a_hybrid_has_the_layers_of_its_pattern():
         ({"pattern": "mamba,transformer", "dim": 6, "heads": 2, "expand": 2}, "does not divide dim 6"),
     ],
 )
-def test_bad_patterns_are_refused(options, said):
-    with pytest.raises(ValueError, match=said):
+def test_bad_patterns_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
         build("hybrid", **options)
 
 
-def test_a_pattern_is_for_hybrids():
+def test_a_pattern_is_refused_for_other_architectures():
     with pytest.raises(ValueError, match="unknown parameter 'pattern'"):
         build("mamba", pattern="mamba,transformer")
 
@@ -120,8 +120,8 @@ def sixth(tmp_path, monkeypatch):
     sys.modules.pop("n2n.models.architectures.summer", None)
 
 
-def test_an_architecture_is_registered_by_being_there(sixth, small):
-    """With a forward alone it trains, matches, steps, generates and joins hybrids; it just can't show its mixing."""
+def test_a_new_file_registers_an_architecture(sixth, small):
+    """A mixer with only ``forward`` trains, matches, steps, generates and joins hybrids; only its mixing is missing."""
     assert sixth in models.names()
     model, tokens = build(sixth, gain=0.5), tokens_of(2, 9)
     logits, state = model.resume(tokens[:, :4], model.init_state(2))
@@ -136,6 +136,6 @@ def test_an_architecture_is_registered_by_being_there(sixth, small):
     assert n2n.train(small(arch=sixth, model_options={"gain": 0.5})).status["state"] == "done"
 
 
-def test_a_mixer_that_does_nothing_is_refused():
+def test_a_mixer_without_forward_is_refused():
     with pytest.raises(TypeError, match="defines neither forward"):
         type("Mixer", (models.mixer.SequenceMixer,), {})

@@ -1,4 +1,4 @@
-"""Equal sizes, and tables of what a model costs."""
+"""Models of equal size, and tables of parameters and operations."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from n2n.models import sizes
 VOCAB = 32
 
 
-# Natural sizes, and two that no one would ask for; the smallest are several widths' steps apart.
+# Round sizes, and two others; at the smallest, one step of the width is a large share of the parameters.
 SIZES = [5_000, 20_000, 100_000, 123_457, 800_000, 5_000_000]
 
 
@@ -20,46 +20,46 @@ SIZES = [5_000, 20_000, 100_000, 123_457, 800_000, 5_000_000]
 def test_every_size_is_matched(arch, vocab_size, parameters):
     if vocab_size == 500 and parameters < 20_000:
         pytest.skip("embedding and head of the smallest width are larger")
-    found = models.match(arch, parameters=parameters, vocab_size=vocab_size)
-    model = models.build(arch, **found.options)
-    assert found.parameters == model.num_parameters
-    assert found.distance == pytest.approx(model.num_parameters / parameters - 1)
-    assert abs(found.distance) < 0.0201 or parameters < 20_000, "the step of the finest option is wider at small sizes"
-    assert abs(found.distance) <= 0.08
+    match = models.match(arch, parameters=parameters, vocab_size=vocab_size)
+    model = models.build(arch, **match.options)
+    assert match.parameters == model.num_parameters
+    assert match.distance == pytest.approx(model.num_parameters / parameters - 1)
+    assert abs(match.distance) < 0.0201 or parameters < 20_000, "the step of the finest option is wider at small sizes"
+    assert abs(match.distance) <= 0.08
 
 
 def test_a_matched_width_is_the_nearest():
-    """Every width by itself: none comes closer."""
-    found = models.match("mamba", parameters=300_000, vocab_size=VOCAB)
-    off = {
+    """No other width is closer."""
+    match = models.match("mamba", parameters=300_000, vocab_size=VOCAB)
+    distances = {
         dim: abs(models.build("mamba", vocab_size=VOCAB, dim=dim).num_parameters - 300_000) for dim in range(90, 190, 2)
     }
-    assert found.options == {"vocab_size": VOCAB, "dim": min(off, key=off.get)}
+    assert match.options == {"vocab_size": VOCAB, "dim": min(distances, key=distances.get)}
 
 
-def test_a_finer_option_is_set_where_no_width_is_near():
-    """Widths 70 and 72 are both more than 2% off, and no state dimension comes closer than the one found."""
-    found = models.match("mamba", parameters=100_000, vocab_size=VOCAB)
-    off = {
+def test_a_finer_option_is_set_if_no_width_is_close():
+    """Widths 70 and 72 both differ by more than 2%, and no other state dimension is closer than the result."""
+    match = models.match("mamba", parameters=100_000, vocab_size=VOCAB)
+    distances = {
         state: abs(
-            models.build("mamba", vocab_size=VOCAB, dim=found.options["dim"], state_dim=state).num_parameters - 100_000
+            models.build("mamba", vocab_size=VOCAB, dim=match.options["dim"], state_dim=state).num_parameters - 100_000
         )
         for state in range(40, 90)
     }
-    assert found.options["state_dim"] == min(off, key=off.get) != 64
-    given = models.match("mamba", parameters=100_000, vocab_size=VOCAB, state_dim=64)
-    assert given.options == {"vocab_size": VOCAB, "dim": found.options["dim"], "state_dim": 64}
-    assert 0.02 < abs(given.distance) < 0.04
+    assert match.options["state_dim"] == min(distances, key=distances.get) != 64
+    fixed = models.match("mamba", parameters=100_000, vocab_size=VOCAB, state_dim=64)
+    assert fixed.options == {"vocab_size": VOCAB, "dim": match.options["dim"], "state_dim": 64}
+    assert 0.02 < abs(fixed.distance) < 0.04
 
 
 def test_options_are_kept():
     options = {"pattern": "mamba,transformer", "layers": 2, "tied": True, "heads": 2, "mlp_ratio": 2.0}
-    found = models.match("hybrid", parameters=100_000, vocab_size=VOCAB, **options)
-    assert options.items() <= found.options.items()
-    assert models.build("hybrid", **found.options).num_parameters == found.parameters
+    match = models.match("hybrid", parameters=100_000, vocab_size=VOCAB, **options)
+    assert options.items() <= match.options.items()
+    assert models.build("hybrid", **match.options).num_parameters == match.parameters
 
 
-def test_matching_leaves_torch_s_generator_alone():
+def test_matching_leaves_torch_s_generator_unchanged():
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
@@ -68,7 +68,7 @@ def test_matching_leaves_torch_s_generator_alone():
 
 
 @pytest.mark.parametrize(
-    ("arch", "options", "said"),
+    ("arch", "options", "message"),
     [
         ("transformer", {"parameters": 10}, "saw 10; the smallest model with these options has 1,"),
         ("mamba", {"parameters": 10**15}, "saw 1,000,000,000,000,000; the largest model with these options has"),
@@ -80,14 +80,14 @@ def test_matching_leaves_torch_s_generator_alone():
         ("mamba", {"parameters": 10**6, "state_dmi": 3}, "did you mean 'state_dim'"),
     ],
 )
-def test_what_can_not_be_matched_is_refused(arch, options, said):
-    with pytest.raises(ValueError, match=said):
+def test_impossible_sizes_are_refused(arch, options, message):
+    with pytest.raises(ValueError, match=message):
         models.match(arch, vocab_size=VOCAB, **options)
 
 
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("arch", models.names())
-def test_the_table_sums_to_the_whole(arch, tied):
+def test_the_parts_of_the_table_sum_to_the_whole(arch, tied):
     model = models.build(arch, vocab_size=VOCAB, dim=32, tied=tied)
     table = models.describe(model, length=16)
     assert table["parameters"].iloc[:-1].sum() == table.loc["whole", "parameters"] == model.num_parameters
@@ -104,8 +104,8 @@ def test_operations_are_those_that_torch_counts(arch):
     assert sizes.forward_flops(model, 16) == known
 
 
-def test_a_transformer_s_arithmetic_by_hand():
-    """2 operations a weight and token, and 4 T dim for attention."""
+def test_operations_of_a_transformer_by_hand():
+    """A token takes 2 operations for each weight, and 4 T dim for attention."""
     model = models.build("transformer", vocab_size=VOCAB, dim=32, layers=1, heads=2, mlp_ratio=2)
     flops = models.describe(model, length=16)["flops_per_token"]
     assert flops["blocks.0.mixer"] == 2 * 4 * 32 * 32 + 4 * 16 * 32
@@ -114,7 +114,7 @@ def test_a_transformer_s_arithmetic_by_hand():
     assert flops["embedding"] == 0
 
 
-def test_a_model_is_left_as_it_was():
+def test_describe_leaves_the_model_unchanged():
     model = models.build("mamba", vocab_size=VOCAB, dim=32)
     models.describe(model)
     assert model.training

@@ -1,4 +1,4 @@
-"""Small models of every architecture and of each of its options."""
+"""Small models of every architecture with each of its options."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from n2n import models
 VOCAB = 11
 RECURRENT = ["hawk", "mingru", "minlstm"]
 
-# Every architecture as it comes, with each of its options, and hybrids.
+# Every architecture with its defaults and with each of its options, and hybrids.
 VARIANTS = {name: (name, {}) for name in models.names()}
 VARIANTS |= {f"{name} without convolution": (name, {"conv_width": 0}) for name in [*RECURRENT, "mamba"]}
 VARIANTS |= {f"{name}, convolution of 2": (name, {"conv_width": 2}) for name in [*RECURRENT, "mamba"]}

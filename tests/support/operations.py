@@ -4,16 +4,16 @@ import torch
 from torch.testing import assert_close
 
 
-def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def outcome(function, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Outputs, and the gradients of all inputs through all of them."""
+    """Return the outputs, and the gradients of a weighted sum of them with respect to all inputs."""
     inputs = [value.clone().requires_grad_() for value in inputs]
-    found = function(*inputs)
-    outputs = found if isinstance(found, tuple) else (found,)
-    total = sum((output * drawn(*output.shape, seed=9 + i).to(output)).sum() for i, output in enumerate(outputs))
+    result = function(*inputs)
+    outputs = result if isinstance(result, tuple) else (result,)
+    total = sum((output * normal(*output.shape, seed=9 + i).to(output)).sum() for i, output in enumerate(outputs))
     return [*outputs, *torch.autograd.grad(total, inputs)]
 
 
@@ -23,6 +23,6 @@ def assert_same(fast, slow, inputs, tolerance: float = 1e-9) -> None:
 
 
 def ssd_arguments(length: int, harshness: float) -> list[torch.Tensor]:
-    x, b, c = drawn(2, length, 3, 5), drawn(2, length, 4, seed=1), drawn(2, length, 4, seed=2)
+    x, b, c = normal(2, length, 3, 5), normal(2, length, 4, seed=1), normal(2, length, 4, seed=2)
     rate = torch.tensor([0.1, 1.0, 3.0], dtype=torch.float64) * harshness
-    return [x, drawn(2, length, 3, seed=3).abs(), rate, b, c, drawn(2, 3, 5, 4, seed=5)]
+    return [x, normal(2, length, 3, seed=3).abs(), rate, b, c, normal(2, 3, 5, 4, seed=5)]
