@@ -53,12 +53,12 @@ def test_an_edit_of_a_constant_of_the_optimizer_changes_the_hash(copy, unedited)
 
 def imported_packages(module: Path) -> set[str]:
     """The packages of n2n that a module imports anywhere, directly or through other modules."""
-    seen, remaining = set(), [module]
+    visited, remaining = set(), [module]
     while remaining:
         path = remaining.pop()
-        if path in seen or not path.is_file():
+        if path in visited or not path.is_file():
             continue
-        seen.add(path)
+        visited.add(path)
         for node in ast.walk(ast.parse(path.read_text())):
             names = []
             if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "n2n":
@@ -66,7 +66,7 @@ def imported_packages(module: Path) -> set[str]:
             for name in names:
                 file = SOURCE.parent.joinpath(*name.split("."))
                 remaining += [file.with_suffix(".py"), file / "__init__.py"]
-    return {path.relative_to(SOURCE).parts[0] for path in seen} - {"__init__.py"}
+    return {path.relative_to(SOURCE).parts[0] for path in visited} - {"__init__.py"}
 
 
 def test_every_package_that_training_imports_counts():

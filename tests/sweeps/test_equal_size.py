@@ -1,4 +1,4 @@
-"""Groups at equal size: planted laws, intervals by simulation, and nothing extrapolated."""
+"""Groups at equal size: planted laws, simulated intervals, and no extrapolation."""
 
 import numpy as np
 import pytest
@@ -21,9 +21,9 @@ def test_equal_size_lies_on_the_planted_laws():
 
 
 def test_the_interval_of_an_interpolation_by_simulation():
-    """4,000 draws of the noise of held-out sequences that both evaluations share: an error of 1% in the bounds.
+    """Both evaluations share the noise of held-out sequences; 4,000 draws give the bounds within 1%.
 
-    If part of the noise is independent, the interval is wider than the simulated one, never narrower.
+    If part of the noise is independent, the interval is wider than the simulated one.
     """
     rows = [
         {"parameters": n, "excess_loss": e, "excess_standard_error": s}
@@ -35,8 +35,8 @@ def test_the_interval_of_an_interpolation_by_simulation():
     partly = np.sqrt(0.85) * shared + np.sqrt(0.15) * rng.normal(size=(4000, 2))
     bounds = []
     for noise in (np.repeat(shared, 2, axis=1), partly):
-        drawn = np.log([0.8, 0.3] + noise * [0.03, 0.02]) @ [1 - weight, weight]
-        bounds.append(np.exp(np.quantile(drawn, [0.025, 0.975])))
+        samples = np.log([0.8, 0.3] + noise * [0.03, 0.02]) @ [1 - weight, weight]
+        bounds.append(np.exp(np.quantile(samples, [0.025, 0.975])))
     assert [row["low"], row["high"]] == pytest.approx(bounds[0], rel=0.01)
     assert row["low"] < bounds[1][0] < bounds[1][1] < row["high"]
 
@@ -48,8 +48,8 @@ def test_runs_of_one_size_share_their_held_out_sequences():
     assert [row["low"], row["excess_loss"], row["high"]] == pytest.approx([0.5 - 0.0784, 0.5, 0.5 + 0.0784], abs=1e-4)
 
 
-def test_runs_that_are_left_out_are_counted():
-    """Unfinished runs and those with another number of tokens; a group of only such runs is listed."""
+def test_left_out_runs_are_counted():
+    """Unfinished runs and runs with another number of tokens are left out; a group of only such runs is listed."""
     other = [{"arch": "b", "parameters": 3000, "excess_loss": 0.5, "tokens": 10}] * 2
     failed = {"arch": "a", "parameters": 1000, "excess_loss": 0.9, "state": "failed"}
     sweep = joined(results([*planted("a", 0.5), *other, failed]), {"arch": "c"})
@@ -72,7 +72,7 @@ def test_matched_runs_are_not_interpolated():
 
 
 @pytest.mark.parametrize("parameters", [20_000, 50_000, 100_000, 300_000])
-def test_models_matched_to_one_number_are_of_equal_size(parameters):
+def test_matched_models_have_equal_size(parameters):
     sizes = {a: models.match(a, parameters=parameters, vocab_size=32).parameters for a in models.names()}
     assert len(set(sizes.values())) > 2
     comparison = n2n.at_equal_size(
@@ -84,7 +84,7 @@ def test_models_matched_to_one_number_are_of_equal_size(parameters):
 
 
 def test_sizes_at_the_ends_of_the_tolerance_are_equal():
-    """Both are within a factor of 1.02 of 100,000, and 4.04% apart; a little further apart they are not equal."""
+    """Sizes within a factor of 1.02 of 100,000, 4.04% apart, are equal; sizes a little further apart are not."""
     for low, high, equal in ((98_040, 101_999, True), (97_900, 102_200, False)):
         rows = [{"arch": a, "parameters": n, "excess_loss": e} for a, n, e in (("a", low, 0.2), ("b", high, 0.1))]
         comparison = n2n.at_equal_size(results(rows))
@@ -92,7 +92,7 @@ def test_sizes_at_the_ends_of_the_tolerance_are_equal():
         assert bool(comparison.note) is not equal
 
 
-def test_nothing_is_extrapolated():
+def test_sizes_are_not_extrapolated():
     apart = results([*planted("a", 0.5, sizes=(1000, 2000)), *planted("b", 0.5, sizes=(5000, 9000))])
     comparison = n2n.at_equal_size(apart)
     assert comparison.table.empty
@@ -103,13 +103,13 @@ def test_nothing_is_extrapolated():
     short = results([*planted("a", 0.5), *planted("b", 0.5, sizes=(1000, 3000), seeds=(0,))])
     short.evaluations.loc[short.evaluations["parameters"] >= 3000, "seed"] = 1
     comparison = n2n.at_equal_size(short, parameters=2000)
-    assert comparison.left_out == 0, "every run has a part in it"
+    assert comparison.left_out == 0, "no run is left out"
     without = comparison.table[comparison.table["excess_loss"].isna()].set_index(["group", "seed"])["note"].to_dict()
     assert without == {
         ("a", 0): "sizes from 1,000 to 1,000 do not reach it",
         ("b", 0): "sizes from 1,000 to 1,000 do not reach it",
         ("b", 1): "sizes from 3,000 to 3,000 do not reach it",
-    }, "only seed 1 of a has sizes on both sides"
+    }, "only seed 1 of group a has sizes on both sides"
     flat = results([{"parameters": n, "excess_loss": e} for n, e in ((1000, 0.1), (4000, -0.01))])
     (row,) = n2n.at_equal_size(flat, parameters=2000).table.to_dict("records")
     assert row["note"] == "an excess loss at 1,000 and 4,000 that is not positive"

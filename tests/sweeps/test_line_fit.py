@@ -1,4 +1,4 @@
-"""Least squares by hand, resamples against numpy, coverage of intervals."""
+"""Least squares by hand, resamples against numpy, and the coverage of intervals."""
 
 import numpy as np
 import pytest
@@ -12,11 +12,11 @@ def test_least_squares_by_hand():
     assert line.slope == pytest.approx(2 / 7, abs=1e-12)
     assert line.intercept == pytest.approx(9 / 7, abs=1e-12)
     assert line.fitted == pytest.approx([9 / 7, 9 / 7 + 2])
-    assert np.isnan([line.low, line.high, *line.fitted_low]).all(), "three runs are too few to resample"
+    assert np.isnan([line.low, line.high, *line.fitted_low]).all(), "three runs are too few for resamples"
 
 
 def test_a_resample_is_a_fit_to_the_resampled_runs():
-    """Slopes and lines of resamples against numpy's polyfit on rows repeated as often as they were drawn."""
+    """Slopes and lines of resamples equal numpy's polyfit on the resampled rows."""
     rng = np.random.default_rng(3)
     x, y, runs = rng.normal(size=12), rng.normal(size=12), np.repeat(np.arange(6), 2)
     times = rng.multinomial(6, np.full(6, 1 / 6), 20).astype(float)
@@ -28,21 +28,21 @@ def test_a_resample_is_a_fit_to_the_resampled_runs():
 
 @pytest.mark.parametrize(("runs", "sizes", "each"), [(8, 4, 1), (12, 4, 1), (12, 4, 3)])
 def test_intervals_have_their_coverage(runs, sizes, each):
-    """400 sweeps whose runs scatter about a line; the points of a run share its deviation. Binomial error 1%."""
-    rng, covered, of_line = np.random.default_rng(1), [], []
+    """400 sweeps of runs that deviate from a line; a run's points share its deviation. The binomial error is 1%."""
+    rng, covered, line_covered = np.random.default_rng(1), [], []
     x = np.repeat(np.resize(np.log(np.geomspace(1e3, 1e5, sizes)), runs), each) + np.tile(np.arange(each), runs)
     member = np.repeat(np.arange(runs), each)
     for sweep in range(400):
         y = 1 - 0.5 * x + 0.2 * rng.normal(size=runs)[member] + 0.05 * rng.normal(size=runs * each)
         line = fit_line(x, y, member, [8.0], resamples=400, seed=sweep)
         covered.append(line.low <= -0.5 <= line.high)
-        of_line.append(line.fitted_low[0] <= 1 - 0.5 * 8 <= line.fitted_high[0])
+        line_covered.append(line.fitted_low[0] <= 1 - 0.5 * 8 <= line.fitted_high[0])
     assert 0.91 <= np.mean(covered) <= 0.99
-    assert 0.91 <= np.mean(of_line) <= 0.99
+    assert 0.91 <= np.mean(line_covered) <= 0.99
 
 
 def test_runs_are_resampled_whole():
-    """Repeating each run's points three times does not narrow the interval, as it would if points were resampled."""
+    """Three copies of each point do not narrow the interval, as they would if points were resampled."""
     rng = np.random.default_rng(5)
     x = np.resize(np.arange(5.0), 15)
     y, member = x + rng.normal(size=15), np.arange(15)

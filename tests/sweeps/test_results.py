@@ -1,4 +1,4 @@
-"""Sweeps read from folders of finished, failed and unfinished runs."""
+"""Results of folders with finished, failed and unfinished runs."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from n2n.utils.statistics import t_interval
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory) -> Path:
-    """Two trained runs, one that failed half-way, and one without an evaluation."""
+    """Two trained runs, one that failed after its first evaluation, and one without an evaluation."""
     folder = tmp_path_factory.mktemp("sweep")
     fields = {
         "graph": "four_chains",
@@ -41,7 +41,7 @@ def sweep(tmp_path_factory) -> Path:
     return folder
 
 
-def test_finished_failed_and_early_runs_are_read(sweep):
+def test_finished_failed_and_unfinished_runs_are_read(sweep):
     results = read_sweep(sweep)
     assert results.table["task"].tolist() == ["four_chains, process 0"] * 4
     assert results.states == {"done": 2, "failed": 1, "running": 1}
@@ -54,13 +54,13 @@ def test_finished_failed_and_early_runs_are_read(sweep):
         [4, "test", True, 192],
     ]
     low, high = t_interval(rows["excess_loss"], rows["excess_standard_error"], 8)
-    np.testing.assert_allclose(rows[["low", "high"]], np.stack([low, high], 1), err_msg="over 8 held-out sequences")
+    np.testing.assert_allclose(rows[["low", "high"]], np.stack([low, high], 1), err_msg="over 8 sequences")
     laws = n2n.scaling_fits(results, "parameters")
     assert (laws.left_out, laws.runs, laws.tokens) == (2, 4, 192)
 
 
 def test_operations_are_those_of_the_model(sweep):
-    """The transformer's by hand: 2 a weight and token, 4 T^2 dim of attention, three passes, T of 11 inputs."""
+    """Training costs three forward passes of 11 inputs, each 2 per weight and token, plus 4 T^2 dim for attention."""
     rows = read_sweep(str(sweep)).evaluations
     row = rows[(rows["run"] == "arch=transformer") & rows["last"]].iloc[0]
     model = n2n.Run(sweep / "arch=transformer").model()

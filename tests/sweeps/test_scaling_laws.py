@@ -27,7 +27,7 @@ def test_planted_exponents_are_recovered():
     assert exact.excess == pytest.approx(50 * exact.sizes**-0.5)
 
 
-def test_the_other_axes_have_their_own_points():
+def test_points_against_data_and_against_compute():
     rows = []
     for seed, step in [(s, t) for s in range(MIN_RUNS) for t in (10, 20, 40)]:
         excess, last = 3.0 * (500 * step) ** -0.4 * (1 + 0.1 * seed), step == 40
@@ -39,18 +39,18 @@ def test_the_other_axes_have_their_own_points():
     sweep = results(rows)
     data, compute = (n2n.scaling_fits(sweep, axis).fits[0] for axis in ("tokens", "flops"))
     assert data.exponent == pytest.approx(0.4)
-    assert (data.points, data.runs) == (3 * MIN_RUNS, MIN_RUNS), "one evaluation a step, of the curve's split"
-    assert (compute.points, compute.exponent < 0) == (MIN_RUNS, True), "last ones only; planted to rise with seeds"
+    assert (data.points, data.runs) == (3 * MIN_RUNS, MIN_RUNS), "one evaluation of each step, of the curve's split"
+    assert (compute.points, compute.exponent < 0) == (MIN_RUNS, True), "last evaluations, rising with the seed"
 
 
-def test_an_excess_that_is_not_positive_is_counted():
+def test_excess_losses_that_are_not_positive_are_counted():
     rows = [*planted("a", 0.5), {"parameters": 1000, "excess_loss": -0.001}, {"parameters": 1000, "excess_loss": 0.0}]
     (fit,) = n2n.scaling_fits(results(rows), "parameters").fits
     assert (fit.not_positive, fit.points, fit.runs) == (2, 8, 8)
     assert fit.exponent == pytest.approx(0.5)
 
 
-def test_too_few_points_have_a_note():
+def test_a_fit_to_too_few_points_has_a_note():
     one = n2n.scaling_fits(results(planted("a", 0.5, sizes=(1000, 3000))), "parameters").fits[0]
     assert one.note == "no fit: different sizes: 2, needed: 3"
     assert np.isnan(one.exponent)
@@ -69,7 +69,7 @@ def test_runs_with_another_number_of_tokens_are_left_out_and_counted():
 
 
 def test_a_group_without_a_point_has_a_row():
-    """Runs not evaluated, unfinished, or without a configuration; one without any field is only counted."""
+    """Its runs are unevaluated, unfinished or without a configuration; a run without any field is only counted."""
     running = {"arch": "b", "parameters": 3000, "excess_loss": 0.5, "state": "running", "tokens": 10}
     sweep = joined(results([*planted("a", 0.5), running]), {"arch": "b"}, {"arch": "c", "task": ""}, {"task": ""})
     scaling = n2n.scaling_fits(sweep, "parameters")
@@ -80,7 +80,7 @@ def test_a_group_without_a_point_has_a_row():
     assert list(notes) == ["a", "b", "c"] == scaling.table["group"].tolist()
     assert (scaling.left_out, scaling.runs) == (4, 12)
     data = only(n2n.scaling_fits(sweep, "tokens").fits, "b")
-    assert (data.runs, data.points) == (1, 1), "against data the unfinished run has a point"
+    assert (data.runs, data.points) == (1, 1), "the unfinished run has a point against data"
 
 
 def test_a_task_without_an_evaluation_still_separates_groups():

@@ -3,18 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from support.figures import trace
 
 import n2n
 from n2n.difficulty.calibration import EqualDifficulty
 from n2n.viz.style import ORACLE
 
 
-def trace(figure, name: str):
-    (found,) = (trace for trace in figure.data if trace.name and trace.name.startswith(name))
-    return found
-
-
-def test_the_phase_diagram_marks_log_v_and_what_was_measured():
+def test_the_phase_diagram_marks_log_v_and_the_measured_points():
     grid = n2n.entropy_grid("four_chains", [0.01, 0.1, 1.0], [0.01, 0.3], sequences=4, length=8, seeds=[0, 1])
     figure = n2n.viz.phase_diagram(grid)
     surface, dots = figure.data[0], trace(figure, "measured")
@@ -24,8 +20,7 @@ def test_the_phase_diagram_marks_log_v_and_what_was_measured():
     for (x, y), (mean, error, *_) in zip(zip(dots.x, dots.y, strict=True), dots.customdata, strict=True):
         (row,) = grid[(grid["alpha_x"] == x) & (grid["alpha_z"] == y)].to_dict("records")
         assert (mean, error) == pytest.approx((row["entropy"], row["standard_error"]), abs=1e-5)
-        place = list(surface.y).index(y), list(surface.x).index(x)
-        assert surface.z[place[0]][place[1]] == pytest.approx(mean)
+        assert surface.z[list(surface.y).index(y)][list(surface.x).index(x)] == pytest.approx(mean)
     star = trace(figure, "original graph")
     assert (star.x[0], star.y[0]) == (0.01, 0.03)
     assert (figure.layout.xaxis.type, figure.layout.yaxis.type) == ("log", "log")
@@ -49,17 +44,9 @@ def test_equal_difficulty_shows_target_intervals_and_fresh_processes():
     assert all(line.line.color != ORACLE for line in figure.data)
 
 
-def test_compressors_lie_above_the_oracle_s_line():
+def test_compressed_sizes_and_the_oracle_s_line():
     rows = [
-        {
-            "graph": g,
-            "compressor": c,
-            "tokens": t,
-            "samples": 3,
-            "nats": 2 - 0.1 * i,
-            "entropy": 1.0,
-            "entropy_standard_error": 0.01,
-        }
+        {"graph": g, "compressor": c, "tokens": t, "samples": 3, "nats": 2 - 0.1 * i}
         for g in ("one", "two")
         for c in ("lzma", "bz2")
         for i, t in enumerate((1000, 4000))
@@ -68,14 +55,14 @@ def test_compressors_lie_above_the_oracle_s_line():
     against, by_tokens = n2n.viz.compression_against_entropy(table), n2n.viz.compression_by_tokens(table)
     diagonal = trace(against, "oracle")
     assert list(diagonal.x) == list(diagonal.y)
-    assert trace(against, "two, bz2").y == (1.9,), "at the most tokens alone"
+    assert trace(against, "two, bz2").y == (1.9,), "only the largest number of tokens"
     assert "4,000 tokens" in against.layout.title.text
     assert trace(by_tokens, "one, lzma").y == (1.0, 0.9)
     assert by_tokens.layout.shapes[0].y0 == 0.0
     assert trace(by_tokens, "one, lzma").error_y.arrayminus[0] == pytest.approx(0.2)
 
 
-def test_losses_are_drawn_with_what_each_gains():
+def test_losses_are_drawn_with_their_differences():
     table = pd.DataFrame({"loss": [3.0, 2.0, 1.5, 1.0], "half": [0, 0, 0, 0.1]}, index=["a", "b", "c", "oracle"])
     bars, dots = n2n.viz.draw_losses(table).data
     assert list(bars.x) == [0.0, 1.0, 0.5, 0.5]

@@ -1,4 +1,4 @@
-"""Positions of nodes: edges pass no node, and nodes of a layer do not overlap."""
+"""Positions of nodes: no edge crosses a node, and nodes of a layer do not overlap."""
 
 import numpy as np
 import pytest
@@ -14,31 +14,31 @@ GRAPHS = {name: Graph.preset(name) for name in PRESETS} | {
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_no_edge_passes_through_a_node(name):
-    graph, place = GRAPHS[name], layout(GRAPHS[name])
+def test_no_edge_crosses_a_node(name):
+    graph, positions = GRAPHS[name], layout(GRAPHS[name])
     for parent, child in graph.networkx().edges:
-        assert place[parent][1] > place[child][1]  # all arrows point down
+        assert positions[parent][1] > positions[child][1]  # all arrows point down
     for parent, child in graph.networkx().edges:
-        tail, head = np.array(place[parent]), np.array(place[child])
-        for other in set(place) - {parent, child}:
-            along = np.clip((np.array(place[other]) - tail) @ (head - tail) / ((head - tail) @ (head - tail)), 0, 1)
-            distance = np.linalg.norm(tail + along * (head - tail) - np.array(place[other]))
+        tail, head = np.array(positions[parent]), np.array(positions[child])
+        for other in set(positions) - {parent, child}:
+            along = np.clip((np.array(positions[other]) - tail) @ (head - tail) / ((head - tail) @ (head - tail)), 0, 1)
+            distance = np.linalg.norm(tail + along * (head - tail) - np.array(positions[other]))
             assert distance > radius(graph[other]) + 0.05
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_nodes_and_their_loops_lie_apart(name):
-    graph, place = GRAPHS[name], layout(GRAPHS[name])
+def test_nodes_and_loops_do_not_overlap(name):
+    graph, positions = GRAPHS[name], layout(GRAPHS[name])
     for left in graph.nodes:
         for right in graph.nodes:
-            (x, y), (other_x, other_y) = place[left.name], place[right.name]
+            (x, y), (other_x, other_y) = positions[left.name], positions[right.name]
             if y == other_y and x < other_x:
                 assert x + 1.7 * radius(left) < other_x - radius(right)
 
 
 def test_a_tree_s_edges_do_not_cross():
     tree = Graph.tree(3, 2)
-    place = layout(tree)
+    positions = layout(tree)
     for level in range(1, 4):
-        across = [place[f"Z{i}"][0] for i in range(2**level, 2 ** (level + 1))]
+        across = [positions[f"Z{i}"][0] for i in range(2**level, 2 ** (level + 1))]
         assert across == sorted(across)

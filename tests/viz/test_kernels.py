@@ -8,7 +8,7 @@ from n2n.graph.graph import Graph
 from n2n.process.process import Process
 
 
-def test_a_kernel_s_rows_are_its_joint_states():
+def test_rows_are_joint_states():
     process = Process(Graph.preset("sparse"), 3)
     figure = n2n.viz.draw_kernels(process)
     assert [note.text for note in figure.layout.annotations] == [
@@ -21,7 +21,7 @@ def test_a_kernel_s_rows_are_its_joint_states():
     assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0, 1)
 
 
-def test_a_large_kernel_is_averaged_and_says_so():
+def test_a_large_kernel_is_averaged_with_a_note():
     process = Process(Graph.preset("slow_switch"))
     figure = n2n.viz.draw_kernels(process, ["X"])
     (trace,) = figure.data
@@ -33,8 +33,8 @@ def test_a_large_kernel_is_averaged_and_says_so():
     assert (trace.x[1], trace.x[-1]) == ("2 to 3", "126 to 127")
 
 
-def test_uneven_blocks_have_their_own_ends():
-    """50 symbols in 48 columns: the first two columns hold two each."""
+def test_labels_of_uneven_blocks():
+    """50 symbols have 48 columns; the first two columns hold two symbols each."""
     graph = Graph.independent(4, num_states=2, vocab_size=50)
     (*_, trace) = n2n.viz.draw_kernels(Process(graph)).data
     assert trace.x[:4] == ("0 to 1", "2 to 3", "4", "5")

@@ -142,10 +142,10 @@ def figures() -> dict[str, go.Figure]:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_no_figure_holds_a_name_as_markup(figures, name):
-    drawn = texts(json.loads(figures[name].to_json()))
-    assert any("&lt;b&gt;B" in text for text in drawn), "the name is in the figure"
+    names = texts(json.loads(figures[name].to_json()))
+    assert any("&lt;b&gt;B" in text for text in names), "the name is in the figure"
     for part in ("<a", "<b>B", "<script", "&lt;%{", "$a$"):
-        assert not [text for text in drawn if part in text]
+        assert not [text for text in names if part in text]
 
 
 def test_names_of_run_folders_are_escaped(tmp_path):
@@ -156,9 +156,9 @@ def test_names_of_run_folders_are_escaped(tmp_path):
         (tmp_path / name / "config.json").write_text(json.dumps(config))
         append_row(tmp_path / name / "metrics.jsonl", {"step": 0, "loss": 2.0, "oracle_nll": 1.0})
     figure = viz.learning_curve([n2n.Run(path) for path in sorted(tmp_path.iterdir())])
-    drawn = texts(json.loads(figure.to_json()))
-    assert {"&lt;b&gt;one&amp;lt;&#36;a&#36;", "&lt;i&gt;two%&#123;x}"} <= set(drawn)
-    assert not [text for text in drawn if any(part in text for part in ("<b>", "<i>", "&lt;$", "two%{"))]
+    names = texts(json.loads(figure.to_json()))
+    assert {"&lt;b&gt;one&amp;lt;&#36;a&#36;", "&lt;i&gt;two%&#123;x}"} <= set(names)
+    assert not [text for text in names if any(part in text for part in ("<b>", "<i>", "&lt;$", "two%{"))]
 
 
 def test_every_figure_with_names_is_tested():

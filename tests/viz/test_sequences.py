@@ -1,31 +1,22 @@
-"""Figures of beliefs and tokens hold the values of samples and the oracle, and stay small."""
-
-import json
+"""Figures of beliefs and tokens hold the values of samples and the oracle, and are small."""
 
 import numpy as np
 import pytest
+from support.figures import assert_small, traces
 
 import n2n
 from n2n.graph.graph import Graph
 from n2n.process.process import Process
 
 
-def size(figure) -> int:
-    return len(json.dumps(json.loads(figure.to_json())))
-
-
-def traces(figure, name: str):
-    return [trace for trace in figure.data if trace.name == name]
-
-
-def seen(process: Process, length: int = 20):
+def sample_and_oracle(process: Process, length: int = 20):
     sample = process.sample(3, length=length)
     return sample, n2n.filter(process, sample.tokens, beliefs=True)
 
 
-def test_beliefs_and_paths_lie_on_one_another():
+def test_true_paths_are_drawn_over_beliefs():
     process = Process(Graph.preset("sparse", alpha_z=0.3), 1)
-    sample, oracle = seen(process)
+    sample, oracle = sample_and_oracle(process)
     figure = n2n.viz.draw_beliefs(sample, oracle, 2)
     paths = traces(figure, "true state")
     maps = [trace for trace in figure.data if trace.type == "heatmap"]
@@ -44,9 +35,9 @@ def test_beliefs_and_paths_lie_on_one_another():
     assert "averaged" not in figure.layout.title.text
 
 
-def test_many_beliefs_are_averaged_and_paths_are_not():
+def test_beliefs_are_averaged_and_paths_are_not():
     process = Process(Graph.preset("single"))
-    sample, oracle = seen(process, 480)
+    sample, oracle = sample_and_oracle(process, 480)
     figure = n2n.viz.draw_beliefs(sample, oracle)
     belief, path = figure.data[:2]
     mean = oracle.beliefs["Z1"][0].numpy().reshape(96, 5, 64).mean(axis=1).T
@@ -56,15 +47,15 @@ def test_many_beliefs_are_averaged_and_paths_are_not():
     assert "Z1: 480 times averaged to 96" in figure.layout.title.text
 
 
-def test_a_chain_of_tokens_has_no_latents_to_show():
+def test_a_graph_without_latents_has_tokens_and_loss():
     chain = Graph(nodes=[{"name": "X", "num_states": 3, "observed": True, "recurrent": True}])
-    figure = n2n.viz.draw_beliefs(*seen(Process(chain)))
+    figure = n2n.viz.draw_beliefs(*sample_and_oracle(Process(chain)))
     assert [axis.title.text for axis in figure.select_yaxes()] == ["token", "loss, nats"]
 
 
-def test_an_oracle_of_something_else_is_refused():
+def test_beliefs_of_another_sample_are_refused():
     process = Process(Graph.preset("sparse"))
-    sample, oracle = seen(process)
+    sample, oracle = sample_and_oracle(process)
     with pytest.raises(ValueError, match=r"saw beliefs of \[\]; those of .*'Z4'\], are needed"):
         n2n.viz.draw_beliefs(sample, n2n.filter(process, sample.tokens))
     with pytest.raises(ValueError, match=r"saw beliefs of \['Z1', .*; those of the sample's latents, \[\], are needed"):
@@ -75,7 +66,7 @@ def test_an_oracle_of_something_else_is_refused():
         n2n.viz.draw_beliefs(sample, oracle, 3)
 
 
-def test_ribbons_show_the_tokens_and_no_symbol_looks_like_the_oracle():
+def test_ribbons_hold_the_tokens_in_colours_unlike_the_oracle_s():
     tokens = Process(Graph.preset("slow_switch")).sample(5, length=30).tokens
     (ribbon,) = n2n.viz.token_ribbons(tokens).data
     assert np.array(ribbon.z).tolist() == tokens.tolist()
@@ -89,12 +80,12 @@ def test_ribbons_show_the_tokens_and_no_symbol_looks_like_the_oracle():
     assert np.abs(rgb - vermilion).max(axis=1).min() > 40
 
 
-def test_a_symbol_has_one_colour_whatever_else_is_shown():
+def test_a_symbol_s_colour_does_not_depend_on_the_others():
     few, many = (n2n.viz.token_ribbons(np.arange(n)[None]).data[0].colorscale for n in (3, 50))
     assert [colour for _, colour in few] == [colour for _, colour in many[:6]]
 
 
-def test_tokens_that_are_none_are_refused():
+def test_invalid_tokens_are_refused():
     for wrong in (np.zeros(3, int), np.full((2, 3), -1), np.zeros((0, 4), int), np.zeros((100, 201), int)):
         with pytest.raises(ValueError, match=r"integers \(batch, T\) from 0, at most 20,000"):
             n2n.viz.token_ribbons(wrong)
@@ -103,17 +94,17 @@ def test_tokens_that_are_none_are_refused():
 
 
 @pytest.mark.parametrize("name", ["single", "dense", "eight_chains", "slow_switch"])
-def test_figures_of_the_presets_are_small_json(name):
+def test_figures_of_presets_are_small(name):
     process = Process(Graph.preset(name))
-    sample, oracle = seen(process, 64)
+    sample, oracle = sample_and_oracle(process, 64)
     graph = n2n.viz.draw_graph(process.graph, n2n.edge_information(process))
     for figure in (graph, n2n.viz.draw_kernels(process), n2n.viz.draw_beliefs(sample, oracle)):
-        assert size(figure) < 60_000
+        assert_small(figure, 60_000)
 
 
-def test_the_largest_figures_stay_under_200_kb():
+def test_the_largest_figures_have_less_than_200_kb():
     process = Process(Graph.independent(2, num_states=64, vocab_size=64, alpha_z=1.0, alpha_x=1.0))
-    sample, oracle = seen(process, 500)
-    assert size(n2n.viz.draw_beliefs(sample, oracle)) < 200_000
-    assert size(n2n.viz.draw_kernels(process)) < 200_000
-    assert size(n2n.viz.token_ribbons(np.arange(20_000).reshape(40, 500) % 128)) < 200_000
+    sample, oracle = sample_and_oracle(process, 500)
+    assert_small(n2n.viz.draw_beliefs(sample, oracle), 200_000)
+    assert_small(n2n.viz.draw_kernels(process), 200_000)
+    assert_small(n2n.viz.token_ribbons(np.arange(20_000).reshape(40, 500) % 128), 200_000)

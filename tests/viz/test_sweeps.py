@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support.figures import trace
 
 import n2n
 from n2n.sweeps.results import SweepResults
@@ -16,12 +17,7 @@ from n2n.viz.sweeps import LABELS
 SIZES = np.geomspace(1000, 100_000, 9)
 
 
-def trace(figure, name: str):
-    (found,) = (trace for trace in figure.data if trace.name and trace.name.startswith(name))
-    return found
-
-
-def swept(exponent: float = 0.5, runs: int = 9, **fields) -> SweepResults:
+def planted_sweep(exponent: float = 0.5, runs: int = 9, **fields) -> SweepResults:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"run": [f"r{i}" for i in range(runs)], "parameters": SIZES[:runs].round().astype(int)})
     frame["excess_loss"] = 30 * frame["parameters"] ** -exponent * np.exp(0.1 * rng.normal(size=runs))
@@ -31,8 +27,8 @@ def swept(exponent: float = 0.5, runs: int = 9, **fields) -> SweepResults:
     return SweepResults(Path("x"), frame.set_index("run")[["arch", "state", "task"]], frame, pd.DataFrame())
 
 
-def test_a_scaling_law_s_figure_has_points_line_band_and_exponent():
-    law = n2n.scaling_fits(swept(), "parameters")
+def test_a_scaling_law_has_points_line_band_and_exponent():
+    law = n2n.scaling_fits(planted_sweep(), "parameters")
     figure, (fit,) = n2n.viz.scaling_law(law), law.fits
     points, band, line = figure.data
     assert list(points.y[:-1]) == pytest.approx(law.points["excess_loss"].tolist(), abs=1e-6)
@@ -47,31 +43,31 @@ def test_a_scaling_law_s_figure_has_points_line_band_and_exponent():
     assert "nats per token" in figure.layout.yaxis.title.text
 
 
-def test_what_is_left_out_is_in_the_title_and_the_legend():
-    sweep = swept()
+def test_title_and_legend_count_left_out_runs():
+    sweep = planted_sweep()
     sweep.evaluations.loc[0, "excess_loss"] = -0.1
     sweep.evaluations.loc[1, "tokens"] = 50
     title = n2n.viz.scaling_law(n2n.scaling_fits(sweep, "parameters")).layout.title.text
     assert title.endswith("; 1 of 9 runs left out")
     figure = n2n.viz.scaling_law(n2n.scaling_fits(sweep, "parameters"))
     assert "no interval: 7 runs are too few to resample, 8 are needed; 1 not positive, left out" in figure.data[-1].name
-    assert len(figure.data) == 2, "points and a line, no band"
+    assert len(figure.data) == 2, "points and a line without a band"
 
 
-def test_without_a_fit_or_a_point_there_is_a_sentence():
-    figure = n2n.viz.scaling_law(n2n.scaling_fits(swept(runs=2), "parameters"))
+def test_without_a_fit_or_a_point_there_is_a_note():
+    figure = n2n.viz.scaling_law(n2n.scaling_fits(planted_sweep(runs=2), "parameters"))
     assert figure.data[-1].name == "mamba: no fit: different sizes: 2, needed: 3"
     assert len(figure.data[0].y) == 3, "both points are drawn"
-    nothing = n2n.viz.scaling_law(n2n.scaling_fits(swept(excess_loss=-0.1), "parameters"))
-    assert nothing.layout.annotations[0].text.startswith("no evaluation with a positive excess loss")
-    apart = swept()
+    empty = n2n.viz.scaling_law(n2n.scaling_fits(planted_sweep(excess_loss=-0.1), "parameters"))
+    assert empty.layout.annotations[0].text.startswith("no evaluation with a positive excess loss")
+    apart = planted_sweep()
     apart.table["arch"] = [f"a{i}" for i in range(9)]
-    found = n2n.viz.equal_size(n2n.at_equal_size(apart))
-    assert "no size lies in all ranges" in found.layout.annotations[0].text.replace("<br>", "")
+    figure = n2n.viz.equal_size(n2n.at_equal_size(apart))
+    assert "no size lies in all ranges" in figure.layout.annotations[0].text.replace("<br>", "")
 
 
-def test_a_group_without_a_run_is_named_with_its_note():
-    sweep = swept()
+def test_a_group_without_a_point_has_its_note():
+    sweep = planted_sweep()
     sweep.evaluations.loc[8, "tokens"] = 50
     sweep.table.loc["r8", "arch"] = "hawk"
     legend = [line.name for line in n2n.viz.scaling_law(n2n.scaling_fits(sweep, "parameters")).data]
@@ -81,17 +77,17 @@ def test_a_group_without_a_run_is_named_with_its_note():
     assert list(figure.layout.yaxis.ticktext) == ["hawk", "mamba"]
     (note,) = figure.layout.annotations
     assert (note.text, note.y) == ("no point after 9,000 tokens, runs: 1 done", 0)
-    running = swept(state="running")
-    (said,) = n2n.viz.scaling_law(n2n.scaling_fits(running, "flops")).layout.annotations
-    assert "mamba: no fit: no point, runs: 9 running" in said.text.replace(" <br>", " ")
+    running = planted_sweep(state="running")
+    (note,) = n2n.viz.scaling_law(n2n.scaling_fits(running, "flops")).layout.annotations
+    assert "mamba: no fit: no point, runs: 9 running" in note.text.replace(" <br>", " ")
 
 
-def test_every_axis_has_its_names():
+def test_every_axis_has_labels():
     assert set(LABELS) == set(AXES)
 
 
-def test_the_evaluations_of_a_run_are_joined_against_data():
-    sweep = swept()
+def test_the_evaluations_of_a_run_are_joined_by_a_line():
+    sweep = planted_sweep()
     twice = pd.concat(
         [sweep.evaluations.assign(step=k, tokens=100 * k, last=k == 2) for k in (1, 2)], ignore_index=True
     )
@@ -101,19 +97,19 @@ def test_the_evaluations_of_a_run_are_joined_against_data():
     assert list(figure.data[0].x) == [100, 200, None] * 9
 
 
-def test_equal_size_shows_a_dot_a_seed_beside_the_oracle():
-    sweep = swept()
+def test_equal_size_has_a_dot_for_each_seed_and_the_oracle_s_line():
+    sweep = planted_sweep()
     sweep.evaluations.loc[1::2, "seed"] = 1
-    found = n2n.at_equal_size(sweep)
-    figure = n2n.viz.equal_size(found)
+    comparison = n2n.at_equal_size(sweep)
+    figure = n2n.viz.equal_size(comparison)
     dots = trace(figure, "mamba")
-    assert list(dots.x) == pytest.approx(found.table["excess_loss"].tolist(), abs=1e-6)
+    assert list(dots.x) == pytest.approx(comparison.table["excess_loss"].tolist(), abs=1e-6)
     assert len(dots.x) == 2
     assert list(dots.error_x.array) == pytest.approx(
-        (found.table["high"] - found.table["excess_loss"]).tolist(), abs=1e-6
+        (comparison.table["high"] - comparison.table["excess_loss"]).tolist(), abs=1e-6
     )
     assert figure.layout.shapes[0].line.color == ORACLE
-    assert f"{found.parameters:,} parameters" in figure.layout.title.text
+    assert f"{comparison.parameters:,} parameters" in figure.layout.title.text
 
 
 def test_runs_side_by_side():
@@ -127,6 +123,6 @@ def test_runs_side_by_side():
     assert (list(runs.x), list(runs.y)) == ([0.1, 0.2], ["a", "c"])
     assert list(runs.error_x.array) == pytest.approx([0.0226, 0.0452], abs=1e-4)
     assert "1 without one" in figure.layout.title.text
-    for nothing in (table.iloc[1:2], pd.DataFrame({"state": ["missing"]})):
+    for unevaluated in (table.iloc[1:2], pd.DataFrame({"state": ["missing"]})):
         with pytest.raises(ValueError, match="no run of the table was evaluated yet"):
-            n2n.viz.excess_by_run(nothing)
+            n2n.viz.excess_by_run(unevaluated)
