@@ -132,10 +132,8 @@ def test_a_sticky_child_stays_for_every_parent_state():
     a = Node(name="A", num_states=3)
     b = Node(name="B", num_states=2, parents=("A",), stickiness=0.5, mode="slow")
     kernel = Process(Graph(nodes=(a, b, Node(name="X", num_states=2, parents=("B",), observed=True)))).kernel("B")
-    for own in range(2):
-        assert (
-            kernel[own, :, own] >= 0.75
-        ).all()  # half from stickiness, and most of the other half from the slow mode
+    for own in range(2):  # half from stickiness, and most of the other half from the slow mode
+        assert (kernel[own, :, own] >= 0.75).all()
 
 
 def test_a_product_kernel_is_a_product():
