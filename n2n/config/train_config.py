@@ -154,11 +154,12 @@ class TrainConfig(Configuration):
     @model_validator(mode="before")
     @classmethod
     def _classic_tables(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """The name of a classic process sets ``tables`` too; ``GraphOrName`` turns the name into the graph."""
+        """The name of a classic process stands for its graph and its tables."""
         graph = values.get("graph")
         if not isinstance(graph, str) or graph not in CLASSICS or values.get("tables") is not None:
             return values
-        return {**values, "tables": process_by_name(graph).tables}
+        process = process_by_name(graph)
+        return {**values, "graph": process.graph, "tables": process.tables}
 
     @field_validator("arch")
     @classmethod

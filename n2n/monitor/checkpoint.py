@@ -126,8 +126,8 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(name[1]) for name in names if name)
 
 
-def load(folder: Path, step: int, run: str) -> dict[str, Any]:
-    """The state that a run saved at a step, with tensors on the CPU.
+def load(folder: Path, step: int, run: str) -> Checkpoint:
+    """The checkpoint of a step, with tensors on the CPU.
 
     Args:
         folder: folder of the run's checkpoints.
@@ -138,7 +138,7 @@ def load(folder: Path, step: int, run: str) -> dict[str, Any]:
         ValueError: if there is no such checkpoint, if it belongs to another step or run, or if its files differ from
             its manifest.
     """
-    return _read(folder, step, run, lambda marks: None).state
+    return _read(folder, step, run, lambda marks: None)
 
 
 def load_weights(folder: Path, step: int, run: str) -> dict[str, Tensor]:

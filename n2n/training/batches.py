@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from n2n.config.train_config import TrainConfig
@@ -21,8 +23,8 @@ def open_batches(config: TrainConfig, group: ProcessGroup) -> Batches:
     Raises:
         ValueError: if the number of processes or of micro-batches does not divide the batch, or as ``open_data``.
     """
+    micro_batch_size(config.batch_size, group.size, config.accumulate)  # before the dataset, which is read whole
     batches = Batches(open_data(config), config.batch_size, group.rank, group.size)
-    micro_batch_size(config.batch_size, group.size, config.accumulate)
     batches.batch(0)
     return batches
 
@@ -47,14 +49,23 @@ def dataset_hash(batches: Batches) -> str | None:
     return batches.source.store.sha256 if isinstance(batches.source, Epochs) else None
 
 
-def rehearse(model: LanguageModel, batches: Batches, config: TrainConfig) -> None:
-    """Forward and backward pass of one micro-batch, or of a part of it if it is large. Nothing changes."""
+def rehearse(model: LanguageModel, batches: Batches, config: TrainConfig) -> Callable[[], None]:
+    """A function that makes a forward and a backward pass of one micro-batch, or of a part of it if it is large.
+
+    The sequences are drawn here, and not by the function, so that its time is that of the passes. Nothing changes.
+    """
     device = next(model.parameters()).device
     with torch.random.fork_rng(devices=[]):  # dropout draws random numbers
         flops = forward_flops(model, config.seq_len - 1)["Global"]
-        micro_batch = micro_batch_size(config.batch_size, config.processes, config.accumulate)
-        rows = max(1, min(micro_batch, int(MAX_REHEARSAL // flops)))
-        tokens = torch.from_numpy(batches.batch(0)[:rows]).to(device)
-        with autocast(device, config.precision):
-            loss = model.nll(tokens).mean()
-        torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad], allow_unused=True)
+    micro_batch = micro_batch_size(config.batch_size, config.processes, config.accumulate)
+    rows = max(1, min(micro_batch, int(MAX_REHEARSAL // flops)))
+    tokens = torch.from_numpy(batches.batch(0)[:rows]).to(device)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def passes() -> None:
+        with torch.random.fork_rng(devices=[]):
+            with autocast(device, config.precision):
+                loss = model.nll(tokens).mean()
+            torch.autograd.grad(loss, parameters, allow_unused=True)
+
+    return passes

@@ -13,7 +13,7 @@ from n2n.monitor.stop import Preempted
 from n2n.runs.folder import CONFIG
 from n2n.training.process_group import launched_by_torchrun
 from n2n.training.trainer import train
-from n2n.utils.files import read_json
+from n2n.utils.files import read_object
 from n2n.utils.processes import end_with_parent
 
 
@@ -49,9 +49,7 @@ def _configuration(path: Path) -> TrainConfig:
     if path.name != CONFIG:
         raise ValueError(f"saw {path}; a file named {CONFIG} is needed, whose folder becomes the run's")
     try:
-        fields = read_json(path)
+        fields = read_object(path)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-    if not isinstance(fields, dict):
-        raise ValueError(f"{path} holds no object of names and values")
+        raise ValueError(f"{path} holds no object of names and values, or cannot be read: {error}") from None
     return TrainConfig(**{**fields, "run_dir": str(path.absolute().parent)})

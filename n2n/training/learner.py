@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -38,7 +38,8 @@ class Learner:
         done: updates made.
         saved: updates made by the last checkpoint.
         batches: batches of this process.
-        forward_flops: floating-point operations of a forward pass over one sequence.
+        forward_flops: floating-point operations of a forward pass over one sequence; 0 except in the first process,
+            which reports them.
 
     Raises:
         ValueError: as ``open_batches``. Nothing is written.
@@ -49,7 +50,8 @@ class Learner:
         self.done = self.saved = 0
         self.batches = open_batches(config, group)
         model = config.build_model()
-        self.forward_flops = _forward_flops(model, config)  # on the CPU, before it is compiled or sharded
+        # On the CPU, before the model is compiled or sharded.
+        self.forward_flops = _forward_flops(model, config) if group.is_first else 0.0
         model.to(device)
         if config.compile == "on" or (config.compile == "auto" and device.type == "cuda"):
             model.compile()
@@ -73,9 +75,9 @@ class Learner:
         """The oracle's mean loss on this process's tokens, nats per token, float64."""
         return filter(self.config.process, tokens).nll.mean().double()
 
-    def rehearse(self) -> None:
+    def rehearse(self) -> Callable[[], None]:
         """See ``n2n.training.batches.rehearse``."""
-        rehearse(self.model, self.batches, self.config)
+        return rehearse(self.model, self.batches, self.config)
 
     def check_finite(self) -> None:
         """Check every step since the last check, so that a GPU is not synchronised at every step.
@@ -120,16 +122,16 @@ class Learner:
         model.load_state_dict(weights)
         return model
 
-    def load(self, step: int, state: Mapping[str, Any], folder: RunFolder) -> None:
+    def load(self, saved: Checkpoint, folder: RunFolder) -> None:
         """Resume from a checkpoint.
 
         Raises:
-            ValueError: as ``check_state``.
+            ValueError: as ``check_checkpoint``.
         """
-        check_state(state, self.config, self.batches, self.model, folder)
-        weights = {f"model.{name}": value for name, value in state["model"].items()}
-        state_dicts.load(self.objective, self.optimizer, self.group, weights, state["optimizer"])
-        self.done = self.saved = step
+        check_checkpoint(saved, self.config, self.batches, folder)
+        weights = {f"model.{name}": value for name, value in saved.state["model"].items()}
+        state_dicts.load(self.objective, self.optimizer, self.group, weights, saved.state["optimizer"])
+        self.done = self.saved = saved.step
 
     def save(self, folder: RunFolder, marks: Marks) -> None:
         """Write a checkpoint, if the weights are finite. Every process has to call; the first one writes.
@@ -167,32 +169,19 @@ def _forward_flops(model: LanguageModel, config: TrainConfig) -> float:
         return forward_flops(model, config.seq_len - 1)["Global"]
 
 
-def check_checkpoint(newest: Checkpoint, config: TrainConfig, batches: Batches, folder: RunFolder) -> None:
-    """Check that a checkpoint belongs to a run, without a model in memory.
-
-    Raises:
-        ValueError: as ``check_state``.
-    """
-    with torch.device("meta"):
-        model = config.build_model("torch")
-    check_state(newest.state, config, batches, model, folder)
-
-
-def check_state(
-    state: Mapping[str, Any], config: TrainConfig, batches: Batches, model: LanguageModel, folder: RunFolder
-) -> None:
-    """Check that the state of a checkpoint belongs to a run.
+def check_checkpoint(saved: Checkpoint, config: TrainConfig, batches: Batches, folder: RunFolder) -> None:
+    """Check that a checkpoint belongs to a run. No model needs to be in memory.
 
     Args:
-        state: state of the checkpoint.
+        saved: the checkpoint.
         config: configuration of the run.
         batches: batches of the run.
-        model: model of the run, on any device.
-        folder: folder of the checkpoint, for messages.
+        folder: folder of the run, for messages.
 
     Raises:
-        ValueError: if the state is incomplete, or belongs to other kernels, another dataset or another model.
+        ValueError: if the checkpoint is incomplete, or belongs to other kernels, another dataset or another model.
     """
+    state = saved.state
     if lacking := sorted({"model", "optimizer", "kernels", "data"} - state.keys()):
         raise ValueError(f"run_dir: the checkpoint in {folder.path} lacks {', '.join(lacking)}")
     if not same_kernels(config.process.checksums, state["kernels"]):
@@ -201,6 +190,8 @@ def check_state(
         )
     if state["data"] != (own := dataset_hash(batches)):
         raise ValueError(f"data: {folder.path} was trained on a dataset of SHA-256 {state['data']}, not {own}")
+    with torch.device("meta"):
+        model = config.build_model("torch")
     here = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     there = {name: tuple(value.shape) for name, value in state["model"].items()}
     wrong = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))

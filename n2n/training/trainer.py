@@ -100,9 +100,7 @@ def _resume(folder: WritableRunFolder, learner: Learner) -> Marks:
     newest = folder.resumable(skipped.append) if learner.group.is_first else None
     step = learner.group.broadcast(newest.step if newest else 0)
     if step:
-        identity = folder.config.identity
-        state = newest.state if newest else checkpoint.load(folder.checkpoints_path, step, identity)
-        learner.load(step, state, folder)
+        learner.load(newest or checkpoint.load(folder.checkpoints_path, step, folder.config.identity), folder)
     if learner.group.is_first:
         folder.warn(skipped)
         folder.clean_checkpoints(after=step)

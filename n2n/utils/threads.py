@@ -39,13 +39,16 @@ class Threads:
         return f"torch threads: {self.number}, {self.reason}"
 
 
-def choose_threads(work: Callable[[], object], calls: int, max_threads: int, before: int | None = None) -> Threads:
+def choose_threads(
+    prepare: Callable[[], Callable[[], object]], calls: int, max_threads: int, before: int | None = None
+) -> Threads:
     """The number of threads of a run on the CPU: the user's, that of the resumed run, or the fastest.
 
     Results are equal to the bit only for an equal number of threads, so a resumed run keeps its number.
 
     Args:
-        work: work of one step, without side effects; not called if there is no choice.
+        prepare: returns the work of one step, without side effects. It is called once, and not if there is no choice;
+            its own time does not count.
         calls: number of steps to come.
         max_threads: largest number of threads; the number of cores also limits it unless the user set a number.
         before: number of threads of the resumed run (None: a new run).
@@ -59,6 +62,8 @@ def choose_threads(work: Callable[[], object], calls: int, max_threads: int, bef
         return Threads(min(before, max_threads), f"as the run began{few}; {other}")
     if max_threads == 1:
         return Threads(1, "the only choice")
+    with torch_threads(1):
+        work = prepare()
     seconds = mean_seconds(work, candidates(max_threads), calls)
     timings = ", ".join(f"{1e3 * spent:.3g} ms on {number}" for number, spent in seconds.items())
     return Threads(fastest(seconds), f"the fastest: a test step took {timings}; {other}")

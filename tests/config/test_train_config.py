@@ -164,3 +164,15 @@ def test_a_classic_process_is_given_by_name(small):
     other = small(graph="mess3", tables=n2n.Process.classic("mess3", x=0.15, a=0.6).kernels)
     assert other.process == n2n.Process.classic("mess3", x=0.15, a=0.6)
     assert "tables" in other.differences(run.config)
+
+
+def test_a_classic_process_is_made_once_for_its_graph_and_tables(monkeypatch):
+    from n2n.config import fields, train_config
+
+    names, real = [], fields.process_by_name
+    for module in (fields, train_config):
+        monkeypatch.setattr(module, "process_by_name", lambda name: names.append(name) or real(name))
+    config = n2n.TrainConfig(graph="mess3")
+    assert names == ["mess3"]
+    assert config.graph == n2n.Process.classic("mess3").graph
+    assert config.process.checksums == n2n.Process.classic("mess3").checksums

@@ -24,7 +24,7 @@ def test_a_saved_state_is_loaded(tmp_path):
     save(tmp_path, 3, state)
     save(tmp_path, 12, {**state, "step": 12})
     assert checkpoint.steps(tmp_path) == [3, 12]
-    loaded = checkpoint.load(tmp_path, 3, "mine")
+    loaded = checkpoint.load(tmp_path, 3, "mine").state
     assert torch.equal(loaded.pop("model")["weights"], state["model"]["weights"])
     assert loaded == {"step": 3, "groups": [{"lr": 0.1}]}
     latest = checkpoint.load_latest(tmp_path, "mine")
@@ -46,7 +46,7 @@ def test_weights_come_in_the_same_order_in_every_process(tmp_path):
     """Processes exchange them one by one, and safetensors has an order of its own in each process."""
     names = [f"weight{i:02d}" for i in range(30)]
     save(tmp_path, 1, {"model": {name: torch.ones(i) for i, name in enumerate(names)}})
-    assert list(checkpoint.load(tmp_path, 1, "mine")["model"]) == names
+    assert list(checkpoint.load(tmp_path, 1, "mine").state["model"]) == names
 
 
 def test_weights_are_loaded_without_the_rest(tmp_path):

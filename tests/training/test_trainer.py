@@ -146,7 +146,7 @@ def test_different_kernels_are_refused_and_nothing_changes(small, tmp_path, monk
 def test_a_run_s_model_is_that_of_its_last_checkpoint(small):
     run = n2n.train(small())
     last, first = run.model().state_dict(), run.model(step=4).state_dict()
-    saved = checkpoint.load(run.path / "checkpoints", 8, run.config.identity)["model"]
+    saved = checkpoint.load(run.path / "checkpoints", 8, run.config.identity).state["model"]
     assert all(torch.equal(last[name], saved[name]) for name in saved)
     assert any(not torch.equal(last[name], first[name]) for name in saved)
 

@@ -137,6 +137,22 @@ def test_a_container_s_limit_counts(said, cores, tmp_path, monkeypatch):
     assert cpu.cores() == cores
 
 
+def test_the_work_is_prepared_once_and_untimed(monkeypatch):
+    now, prepared = [0.0], []
+
+    def prepare():
+        prepared.append(torch.get_num_threads())
+        now[0] += 100.0
+        return work
+
+    def work():
+        now[0] += 1.0
+
+    monkeypatch.setattr(threads.mean_seconds, "__defaults__", (lambda: now[0],))
+    assert "a test step took 1e+03 ms on 1, " in threads.choose_threads(prepare, 100, 4).reason
+    assert prepared == [1]
+
+
 def told(run: n2n.Run) -> list[str]:
     return [line for line in (run.path / "logs" / "rank0.log").read_text().splitlines() if "torch threads" in line]
 
