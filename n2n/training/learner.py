@@ -128,7 +128,7 @@ class Learner:
         Raises:
             ValueError: as ``check_checkpoint``.
         """
-        check_checkpoint(saved, self.config, self.batches, folder)
+        check_checkpoint(saved, self.config, self.batches, folder, self.model)
         weights = {f"model.{name}": value for name, value in saved.state["model"].items()}
         state_dicts.load(self.objective, self.optimizer, self.group, weights, saved.state["optimizer"])
         self.done = self.saved = saved.step
@@ -169,14 +169,18 @@ def _forward_flops(model: LanguageModel, config: TrainConfig) -> float:
         return forward_flops(model, config.seq_len - 1)["Global"]
 
 
-def check_checkpoint(saved: Checkpoint, config: TrainConfig, batches: Batches, folder: RunFolder) -> None:
-    """Check that a checkpoint belongs to a run. No model needs to be in memory.
+def check_checkpoint(
+    saved: Checkpoint, config: TrainConfig, batches: Batches, folder: RunFolder, model: LanguageModel | None = None
+) -> None:
+    """Check that a checkpoint belongs to a run.
 
     Args:
         saved: the checkpoint.
         config: configuration of the run.
         batches: batches of the run.
         folder: folder of the run, for messages.
+        model: model of the run, on any device. None builds it without its weights in memory, for which torch imports
+            its compiler.
 
     Raises:
         ValueError: if the checkpoint is incomplete, or belongs to other kernels, another dataset or another model.
@@ -190,8 +194,9 @@ def check_checkpoint(saved: Checkpoint, config: TrainConfig, batches: Batches, f
         )
     if state["data"] != (own := dataset_hash(batches)):
         raise ValueError(f"data: {folder.path} was trained on a dataset of SHA-256 {state['data']}, not {own}")
-    with torch.device("meta"):
-        model = config.build_model("torch")
+    if model is None:
+        with torch.device("meta"):
+            model = config.build_model("torch")
     here = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     there = {name: tuple(value.shape) for name, value in state["model"].items()}
     wrong = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
