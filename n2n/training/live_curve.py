@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from n2n.runs.folder import RunFolder
 from n2n.runs.run import Run
 from n2n.utils.progress import Progress, in_watched_notebook
+from n2n.utils.rows import last_row
 
 if TYPE_CHECKING:
     from ipywidgets import Button
 
 PERIOD = 2.0  # minimum seconds between drawings
 MAX_SHARE = 0.01  # of the run's time that drawing may take, after the first drawing
-MIN_ROWS = 2  # rows of metrics that a curve needs
 
 
 def live_curve(
@@ -103,10 +103,9 @@ class LiveCurve:
 
         from n2n.training.sketch import sketch  # here, because only a notebook that somebody watches needs plotly
 
-        metrics = Run(self._folder.path).metrics
-        if len(metrics) < MIN_ROWS:
+        if not self._has_curve():
             return
-        picture = HTML(sketch(metrics))
+        picture = HTML(sketch(self._folder.read_metrics()))
         if self._curve is None:
             self._curve = display(picture, display_id=True)
         else:
@@ -118,13 +117,18 @@ class LiveCurve:
 
         from n2n.viz.loss_curves import learning_curve
 
-        run = Run(self._folder.path)
-        if len(run.metrics) < MIN_ROWS:
+        if not self._has_curve():
             return
+        figure = learning_curve(Run(self._folder.path))
         if self._curve is None:
-            display(learning_curve(run))
+            display(figure)
         else:
-            self._curve.update(learning_curve(run))
+            self._curve.update(figure)
+
+    def _has_curve(self) -> bool:
+        """Whether two steps are logged, which a curve needs. The first is step 0, so the last tells."""
+        row = last_row(self._folder.metrics_path)
+        return row is not None and row["step"] > 0
 
 
 def _line(text: str) -> str:

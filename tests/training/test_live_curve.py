@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import n2n
+from n2n.runs.folder import RunFolder
 from n2n.training import live_curve, trainer
 from n2n.training.sketch import MAX_POINTS, sketch
 
@@ -43,6 +44,16 @@ def test_the_image_of_a_long_run_is_small():
 
 def test_lines_are_escaped():
     assert "<img" not in live_curve._line("ended by <img src=x onerror=alert(1)>")
+
+
+@pytest.mark.parametrize(("steps", "figures"), [(8, 1), (1, 0)])
+def test_the_final_figure_reads_the_metrics_once(small, monkeypatch, steps, figures):
+    run, reads, shown, real = n2n.train(small(steps=steps)), [], [], RunFolder.read_metrics
+    monkeypatch.setattr(RunFolder, "read_metrics", lambda folder: reads.append(folder) or real(folder))
+    monkeypatch.setattr("IPython.display.display", lambda figure: shown.append(figure))
+    live_curve.LiveCurve(run.folder, steps, steps, print)._draw_final()
+    assert len(reads) == len(shown) == figures
+    assert all(len(figure.data[0].x) == len(run.metrics) for figure in shown)
 
 
 def test_a_run_stopped_in_a_notebook_is_evaluated(small, tmp_path, monkeypatch):
