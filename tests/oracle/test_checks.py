@@ -55,7 +55,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("ask", "said"), BAD, ids=range(len(BAD)))
-def test_bad_questions_are_refused(ask, said):
-    with pytest.raises(ValueError, match=said):
-        ask()
+@pytest.mark.parametrize(("call", "message"), BAD, ids=range(len(BAD)))
+def test_invalid_arguments_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

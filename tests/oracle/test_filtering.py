@@ -1,3 +1,5 @@
+"""The filter against sums over all paths, the forward algorithm, closed forms and published entropies."""
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from n2n.process.process import Process
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_equals_the_sum_over_every_path(seed):
+def test_equals_the_sum_over_all_paths(seed):
     process = Process(random_graph(seed), seed)
     states = process.graph.num_joint_states
     length = 5 if states <= 6 else 4 if states <= 12 else 3  # the sum has states^(length - 1) terms
@@ -34,7 +36,7 @@ def test_equals_the_textbook_forward_algorithm(seed):
 
 @pytest.mark.parametrize("initial", ["uniform", "stationary"])
 @pytest.mark.parametrize("seed", range(12))
-def test_equals_its_twins_from_other_starts(seed, initial):
+def test_equals_the_references_from_other_starts(seed, initial):
     """The references solve the balance equations for the stationary start; the filter computes it by elimination."""
     process = Process(mixing_graph(seed, initial), seed)
     tokens = process.sample(5, length=12).tokens
@@ -55,10 +57,10 @@ def test_predictive_and_beliefs(seed):
     """The predictive sums to one and contains the nll; the beliefs are the marginals of a filter on the flat chain."""
     process = Process(random_graph(seed), seed)
     tokens = process.sample(4, length=15).tokens
-    found = n2n.filter(process, tokens, predictive=True, beliefs=True)
-    assert found.predictive.sum(-1).numpy() == pytest.approx(1.0, abs=1e-12)
-    of_token = found.predictive.gather(-1, torch.from_numpy(tokens[:, 1:, None].astype(int))).squeeze(-1)
-    assert -of_token.log().numpy() == pytest.approx(found.nll.numpy(), abs=1e-9)
+    result = n2n.filter(process, tokens, predictive=True, beliefs=True)
+    assert result.predictive.sum(-1).numpy() == pytest.approx(1.0, abs=1e-12)
+    of_token = result.predictive.gather(-1, torch.from_numpy(tokens[:, 1:, None].astype(int))).squeeze(-1)
+    assert -of_token.log().numpy() == pytest.approx(result.nll.numpy(), abs=1e-9)
     transitions, emissions = flatten(process)
     states = joint_states(process)
     for i, sequence in enumerate(tokens):
@@ -67,35 +69,35 @@ def test_predictive_and_beliefs(seed):
             previous = sequence[t - 1] if len(transitions) > 1 else 0
             belief = (belief @ transitions[previous]) * emissions[previous, :, token]
             belief /= belief.sum()
-            for name, values in found.beliefs.items():
+            for name, values in result.beliefs.items():
                 marginal = np.bincount([s[name] for s in states], belief, minlength=values.shape[-1])
                 assert values[i, t].numpy() == pytest.approx(marginal, abs=1e-9)
 
 
-def test_the_sampler_and_the_oracle_agree_on_the_law():
+def test_the_oracle_has_the_frequencies_of_the_sampler():
     """Sample frequencies of a tiny process's sequences match the oracle's probabilities in a chi-squared test."""
     process = Process(mixing_graph(3, "zero"), 3)
     tokens = process.sample(200_000, length=4, latents=False).tokens
     sequences, counts = np.unique(tokens, axis=0, return_counts=True)
     probability = n2n.filter(process, sequences).nll.sum(1).neg().exp().numpy()
     expected = probability * len(tokens)
-    often = expected >= 10
-    statistic = ((counts - expected)[often] ** 2 / expected[often]).sum()
-    assert often.sum() > 5
-    assert statistic < often.sum() + 5 * np.sqrt(2 * often.sum())
+    frequent = expected >= 10
+    statistic = ((counts - expected)[frequent] ** 2 / expected[frequent]).sum()
+    assert frequent.sum() > 5
+    assert statistic < frequent.sum() + 5 * np.sqrt(2 * frequent.sum())
 
 
-def test_what_is_not_asked_for_is_none():
-    found = n2n.filter(Process(Graph.preset("single")), [[0, 1, 2]])
-    assert found.predictive is None
-    assert found.beliefs is None
-    assert found.nll.shape == (1, 2)
-    assert found.nll.dtype == torch.float64
+def test_optional_results_are_none_by_default():
+    result = n2n.filter(Process(Graph.preset("single")), [[0, 1, 2]])
+    assert result.predictive is None
+    assert result.beliefs is None
+    assert result.nll.shape == (1, 2)
+    assert result.nll.dtype == torch.float64
 
 
 @pytest.mark.parametrize(("p", "q", "rate"), [(0.2, 0.3, 0.544587), (0.3, 0.4, 0.637499)])
-def test_a_chain_shown_by_a_bijection(p, q, rate):
-    """X shows a Markov chain exactly: a token's nll is that of its transition, and the mean is the entropy rate."""
+def test_a_markov_chain_that_x_reveals(p, q, rate):
+    """X reveals a Markov chain: a token's nll is that of its transition, and the mean is the entropy rate."""
     chain = np.array([[1 - p, p], [q, 1 - q]])
     process = chain_seen_through(chain, np.eye(2))
     tokens = process.sample(400, length=1000).tokens.astype(int)
@@ -111,14 +113,14 @@ def test_a_markov_chain_of_tokens():
     process = Process.from_kernels(graph, {"X": chain})
     sample = process.sample(50, length=40)
     tokens = sample.tokens.astype(int)
-    found = n2n.filter(process, tokens, predictive=True, beliefs=True)
-    assert sample.latents == found.beliefs == {}
-    assert found.nll.numpy() == pytest.approx(-np.log(chain[tokens[:, :-1], tokens[:, 1:]]), abs=1e-12)
-    assert found.predictive.numpy() == pytest.approx(chain[tokens[:, :-1]], abs=1e-12)
+    result = n2n.filter(process, tokens, predictive=True, beliefs=True)
+    assert sample.latents == result.beliefs == {}
+    assert result.nll.numpy() == pytest.approx(-np.log(chain[tokens[:, :-1], tokens[:, 1:]]), abs=1e-12)
+    assert result.predictive.numpy() == pytest.approx(chain[tokens[:, :-1]], abs=1e-12)
 
 
-def test_feedback_alone_makes_tokens_a_chain():
-    """The latent depends only on x_{t-1}, and X shows it exactly, so the tokens are a Markov chain with its table."""
+def test_feedback_makes_the_tokens_a_markov_chain():
+    """The latent depends only on x_{t-1}, and X reveals it, so the tokens are a Markov chain."""
     chain = np.array([[0.2, 0.8], [0.7, 0.3]])
     nodes = (
         Node(name="Z", num_states=2, parents=("X",)),
@@ -130,8 +132,8 @@ def test_feedback_alone_makes_tokens_a_chain():
     assert nll == pytest.approx(-np.log(chain[tokens[:, :-1], tokens[:, 1:]]), abs=1e-12)
 
 
-def test_independent_chains_add():
-    """X shows the joint state of two chains, one symbol per joint state, so the nll is the sum of the chains' nlls."""
+def test_losses_of_independent_chains_add():
+    """X reveals the joint state of two chains, so the nll is the sum of the chains' nlls."""
     p, q = np.array([[0.8, 0.2], [0.3, 0.7]]), np.array([[0.7, 0.3, 0.0], [0.1, 0.6, 0.3], [0.2, 0.2, 0.6]])
     nodes = (
         Node(name="A", num_states=2),
@@ -186,22 +188,22 @@ def test_an_impossible_token_is_infinite_and_undefined_after():
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_the_cut_of_the_batch_changes_nothing(name, monkeypatch):
+def test_the_cut_of_the_batch_does_not_change_results(name, monkeypatch):
     process = Process(Graph.preset(name))
-    given = process.sample(7, length=10).tokens
-    whole = n2n.filter(process, given, predictive=True, beliefs=True)
-    parts, real = [], filtering._filter_part
+    tokens = process.sample(7, length=10).tokens
+    whole = n2n.filter(process, tokens, predictive=True, beliefs=True)
+    sizes, real = [], filtering._filter_part
 
-    def spy(oracle, part, known, **asked):
-        parts.append(len(part))
-        return real(oracle, part, known, **asked)
+    def spy(oracle, part, known, **options):
+        sizes.append(len(part))
+        return real(oracle, part, known, **options)
 
     monkeypatch.setattr(filtering, "_filter_part", spy)
     for rows in (1, 2, 5):
-        parts.clear()
+        sizes.clear()
         monkeypatch.setattr(filtering, "rows_at_once", lambda *_, rows=rows: rows)
-        cut = n2n.filter(process, given, predictive=True, beliefs=True)
-        assert parts == {1: [1] * 7, 2: [2, 2, 2, 1], 5: [5, 2]}[rows]
+        cut = n2n.filter(process, tokens, predictive=True, beliefs=True)
+        assert sizes == {1: [1] * 7, 2: [2, 2, 2, 1], 5: [5, 2]}[rows]
         assert torch.allclose(whole.nll, cut.nll, atol=1e-12)
         assert torch.allclose(whole.predictive, cut.predictive, atol=1e-12)
         assert all(torch.allclose(whole.beliefs[key], cut.beliefs[key], atol=1e-12) for key in whole.beliefs)
@@ -211,19 +213,19 @@ def test_the_cut_of_the_batch_changes_nothing(name, monkeypatch):
 def test_the_budget_bounds_the_batch(name):
     """The number of rows is the largest whose memory stays within the budget."""
     graph, f64 = Graph.preset(name), torch.float64
-    least = checks.bytes_per_sequence(graph, f64)
+    size = checks.bytes_per_sequence(graph, f64)
     fixed = 8 * (transition.table_entries(graph) + graph.kernel_size(graph.observed))
     for rows in (1, 3, 100):
-        budget = fixed + rows * least
+        budget = fixed + rows * size
         assert checks.rows_at_once(graph, budget, torch.device("cuda"), f64) == rows
-        assert checks.rows_at_once(graph, budget + least - 1, torch.device("cuda"), f64) == rows
+        assert checks.rows_at_once(graph, budget + size - 1, torch.device("cuda"), f64) == rows
         checks.check_budget(graph, max(budget, 8 * max(map(graph.kernel_size, graph.nodes))))
     with pytest.raises(ValueError, match="joint states need"):
-        checks.check_budget(graph, fixed + least - 1)
+        checks.check_budget(graph, fixed + size - 1)
 
 
 @pytest.mark.parametrize(
-    ("tokens", "said"),
+    ("tokens", "message"),
     [
         ([[0, 3, 32]], r"saw 32 in sequence 0 at position 2; the vocabulary is 0 to 31"),
         ([[0, 3, 1], [0, -1, 2]], r"saw -1 in sequence 1 at position 1"),
@@ -236,23 +238,23 @@ def test_the_budget_bounds_the_batch(name):
         ([[0, 1], [0]], "unequal lengths"),
     ],
 )
-def test_bad_tokens_are_refused(tokens, said):
-    with pytest.raises(ValueError, match=said):
+def test_bad_tokens_are_refused(tokens, message):
+    with pytest.raises(ValueError, match=message):
         n2n.filter(Process(Graph.preset("single")), tokens)
 
 
-def test_any_layout_and_type_of_integers_will_do():
+def test_any_layout_and_type_of_integers_is_accepted():
     process = Process(Graph.preset("single"))
     tokens = process.sample(3, length=8).tokens
     expected = n2n.filter(process, tokens).nll
     read_only = tokens.copy()
     read_only.setflags(write=False)
     backwards = tokens[::-1].copy()[::-1]
-    for given in (read_only, backwards, tokens.astype(np.uint16), tokens.tolist(), torch.from_numpy(tokens)):
-        assert torch.equal(n2n.filter(process, given).nll, expected)
+    for values in (read_only, backwards, tokens.astype(np.uint16), tokens.tolist(), torch.from_numpy(tokens)):
+        assert torch.equal(n2n.filter(process, values).nll, expected)
 
 
-def test_another_thing_than_a_process_is_refused():
+def test_a_graph_instead_of_a_process_is_refused():
     with pytest.raises(ValueError, match="process: saw a Graph; a Process is needed"):
         n2n.filter(Graph.preset("single"), [[0, 1]])
 
@@ -262,7 +264,7 @@ def wide_graph(latents: int, num_states: int) -> Graph:
     return Graph(nodes=(*nodes, Node(name="X", num_states=2, parents=("Z0",), observed=True)))
 
 
-def test_what_exceeds_the_budget_is_refused():
+def test_graphs_that_exceed_the_budget_are_refused():
     with pytest.raises(ValueError, match=r"1296 joint states need \d+ bytes"):
         n2n.filter(Process(Graph.preset("dense")), [[0, 1]], memory_budget=40_000)
     with pytest.raises(ValueError, match="Z0: its kernel of 100000000000000 entries needs 800000000000000 bytes"):
@@ -279,7 +281,7 @@ def test_what_exceeds_the_budget_is_refused():
 def test_the_gpu_agrees(name):
     process = Process(Graph.preset(name))
     tokens = process.sample(16, length=40).tokens.astype(int)
-    here = n2n.filter(process, tokens, beliefs=True)
-    there = n2n.filter(process, torch.from_numpy(tokens).cuda(), beliefs=True)
-    assert torch.allclose(here.nll, there.nll.cpu(), atol=1e-9)
-    assert all(torch.allclose(here.beliefs[key], there.beliefs[key].cpu(), atol=1e-9) for key in here.beliefs)
+    cpu = n2n.filter(process, tokens, beliefs=True)
+    gpu = n2n.filter(process, torch.from_numpy(tokens).cuda(), beliefs=True)
+    assert torch.allclose(cpu.nll, gpu.nll.cpu(), atol=1e-9)
+    assert all(torch.allclose(cpu.beliefs[key], gpu.beliefs[key].cpu(), atol=1e-9) for key in cpu.beliefs)

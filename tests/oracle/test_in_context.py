@@ -16,39 +16,39 @@ CHAIN = Graph(nodes=[observed(recurrent=True)], initial="uniform")
 
 
 @pytest.mark.parametrize(("name", "initial"), STARTS)
-def test_equals_the_sum_over_every_path(name, initial):
+def test_equals_the_sum_over_all_paths(name, initial):
     """Every conditional probability of every prefix is within five of the returned standard errors."""
     process = Process(Graph(nodes=GRAPHS[name], initial=initial), seed=2)
     tokens = process.sample(2, length=5, latents=False).tokens
-    found = n2n.in_context_nll(process, tokens, particles=1024, repeats=16)
-    assert not found.exact
-    assert found.standard_error.max() < 0.02
+    result = n2n.in_context_nll(process, tokens, particles=1024, repeats=16)
+    assert not result.exact
+    assert result.standard_error.max() < 0.02
     exact = np.log([[brute_force_in_context(process, row[: t + 1]) for t in range(5)] for row in tokens])
-    assert (np.abs(found.nll.numpy() + np.diff(exact)) <= 5 * found.standard_error.numpy() + 1e-12).all()
+    assert (np.abs(result.nll.numpy() + np.diff(exact)) <= 5 * result.standard_error.numpy() + 1e-12).all()
     first = -np.log(first_law(process).sum(1)[tokens[:, 0]])
-    error = np.abs(found.log_likelihood.numpy() + first - exact[:, -1])
-    assert (error <= 5 * found.log_likelihood_standard_error.numpy() + 1e-12).all()
-    assert found.nll.sum(1).numpy() == pytest.approx(-found.log_likelihood.numpy() - first, abs=1e-12)
+    error = np.abs(result.log_likelihood.numpy() + first - exact[:, -1])
+    assert (error <= 5 * result.log_likelihood_standard_error.numpy() + 1e-12).all()
+    assert result.nll.sum(1).numpy() == pytest.approx(-result.log_likelihood.numpy() - first, abs=1e-12)
 
 
-def test_standard_errors_are_the_spread():
+def test_standard_errors_equal_the_spread_of_repetitions():
     """The standard errors of many runs match the spread over the runs, for a token and for the whole sequence."""
     process, sequence = Process(TINY), np.array([0, 1, 1, 0, 1, 0, 0, 1, 1])
-    found = n2n.in_context_nll(process, np.tile(sequence, (400, 1)), particles=64, repeats=8)
+    result = n2n.in_context_nll(process, np.tile(sequence, (400, 1)), particles=64, repeats=8)
     for values, errors in (
-        (found.nll[:, -1], found.standard_error[:, -1]),
-        (found.log_likelihood, found.log_likelihood_standard_error),
+        (result.nll[:, -1], result.standard_error[:, -1]),
+        (result.log_likelihood, result.log_likelihood_standard_error),
     ):
         assert errors.square().mean().sqrt().item() == pytest.approx(values.std().item(), rel=0.15)
 
 
-def test_learning_costs_more_than_being_told_and_less_than_knowing_nothing():
+def test_the_loss_lies_between_known_kernels_and_a_uniform_guess():
     process = Process(Graph(nodes=[latent("Z", alpha=0.3, stickiness=0.3), observed("Z", num_states=4, alpha=0.3)]))
     tokens = process.sample(40, length=40).tokens
     learned = n2n.in_context_nll(process, tokens, particles=256)
     assert learned.log_likelihood_standard_error.max() < 0.5
-    told = torch.cat([n2n.filter(process.of_sequence(i), tokens[i : i + 1]).nll for i in range(40)])
-    cost = (learned.nll - told).mean(1)
+    known = torch.cat([n2n.filter(process.of_sequence(i), tokens[i : i + 1]).nll for i in range(40)])
+    cost = (learned.nll - known).mean(1)
     assert cost.mean() > 4 * cost.std() / 40**0.5
     saved = np.log(4) - learned.nll.mean(1)
     assert saved.mean() > 4 * saved.std() / 40**0.5
@@ -61,18 +61,18 @@ def test_learning_costs_more_than_being_told_and_less_than_knowing_nothing():
         [latent("Z", mode="slow"), latent("One", num_states=1), observed("Z", "One", mode="default")],
     ],
 )
-def test_with_nothing_to_learn_it_is_the_filter(nodes):
+def test_equals_the_filter_if_no_kernel_is_unknown(nodes):
     process = Process(Graph(nodes=nodes, initial="uniform"))
     tokens = process.sample(3, length=10).tokens
-    found, expected = n2n.in_context_nll(process, tokens), n2n.filter(process.of_sequence(0), tokens)
-    assert torch.allclose(found.nll, expected.nll, atol=1e-12)
-    assert torch.allclose(found.log_likelihood, expected.log_likelihood, atol=1e-12)
-    assert found.exact
-    assert not found.standard_error.any()
+    result, expected = n2n.in_context_nll(process, tokens), n2n.filter(process.of_sequence(0), tokens)
+    assert torch.allclose(result.nll, expected.nll, atol=1e-12)
+    assert torch.allclose(result.log_likelihood, expected.log_likelihood, atol=1e-12)
+    assert result.exact
+    assert not result.standard_error.any()
 
 
 @pytest.mark.parametrize("name", ["two latents and an edge", "a sticky X"])
-def test_neither_the_cut_nor_the_rest_of_the_batch_changes_a_sequence(name, monkeypatch):
+def test_a_sequence_s_loss_depends_on_neither_the_cut_nor_the_batch(name, monkeypatch):
     process = Process(Graph(nodes=GRAPHS[name], initial="uniform"))
     tokens = process.sample(5, length=8).tokens
     whole = n2n.in_context_nll(process, tokens, particles=32, repeats=3)
@@ -95,43 +95,43 @@ def test_the_cut_of_the_batch_changes_no_count(monkeypatch):
 def test_an_impossible_token_is_infinite_and_undefined_after():
     graph = Graph(nodes=[latent("Z"), observed("Z", mode="default")])
     process = Process.from_kernels(graph, {"X": [[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]})
-    found = n2n.in_context_nll(process, [[0, 1, 2, 0, 1], [0, 1, 0, 1, 0]], particles=64)
-    assert found.nll[0, 1].item() == np.inf
-    assert found.nll[0, 2:].isnan().all()
-    assert found.standard_error[0, 1:].isnan().all()
-    assert found.log_likelihood[0].item() == -np.inf
-    assert torch.isfinite(found.nll[1]).all()
-    assert torch.isfinite(found.standard_error[1]).all()
+    result = n2n.in_context_nll(process, [[0, 1, 2, 0, 1], [0, 1, 0, 1, 0]], particles=64)
+    assert result.nll[0, 1].item() == np.inf
+    assert result.nll[0, 2:].isnan().all()
+    assert result.standard_error[0, 1:].isnan().all()
+    assert result.log_likelihood[0].item() == -np.inf
+    assert torch.isfinite(result.nll[1]).all()
+    assert torch.isfinite(result.standard_error[1]).all()
 
 
 def test_an_impossible_first_token_is_infinite():
     """Z's kernel is unknown, but X never emits 2."""
     graph = Graph(nodes=[latent("Z"), observed("Z", mode="default")], initial="uniform")
     process = Process.from_kernels(graph, {"X": [[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]})
-    found = n2n.in_context_nll(process, [[2, 0, 1], [1, 0, 1]], particles=64)
-    assert found.nll[0, 0].item() == np.inf
-    assert found.nll[0, 1:].isnan().all()
-    assert found.log_likelihood[0].item() == -np.inf
-    assert torch.isfinite(found.nll[1]).all()
+    result = n2n.in_context_nll(process, [[2, 0, 1], [1, 0, 1]], particles=64)
+    assert result.nll[0, 0].item() == np.inf
+    assert result.nll[0, 1:].isnan().all()
+    assert result.log_likelihood[0].item() == -np.inf
+    assert torch.isfinite(result.nll[1]).all()
 
 
 def test_repeats_that_die_count_as_nothing():
     """If one of three repeats dies at the second token, the means include it, and the errors stay finite."""
     evidence = torch.tensor([[[0.5, 0.5], [0.5, 0.0], [0.2, 0.5]]], dtype=torch.float64).log()
-    found = in_context._estimate(evidence, torch.ones_like(evidence), torch.zeros(1))
+    result = in_context._estimate(evidence, torch.ones_like(evidence), torch.zeros(1))
     likelihood = np.array([[0.5, 0.25], [0.5, 0.0], [0.2, 0.1]])
-    assert found.log_likelihood.exp().item() == pytest.approx(likelihood[:, 1].mean())
-    assert found.nll[0].exp().numpy() == pytest.approx([1 / 0.4, 0.4 / (0.35 / 3)])
+    assert result.log_likelihood.exp().item() == pytest.approx(likelihood[:, 1].mean())
+    assert result.nll[0].exp().numpy() == pytest.approx([1 / 0.4, 0.4 / (0.35 / 3)])
     without = np.log([np.delete(likelihood, r, 0).mean(0) for r in range(3)])
     for values, error in (
-        (without[:, 1], found.log_likelihood_standard_error[0]),
-        (-without[:, 0], found.standard_error[0, 0]),
+        (without[:, 1], result.log_likelihood_standard_error[0]),
+        (-without[:, 0], result.standard_error[0, 0]),
     ):
         assert error.item() == pytest.approx(np.sqrt(2 * values.var()))
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("arguments", "message"),
     [
         ({"particles": 0}, "particles: saw 0; a whole number from 1 to 1048576 is needed"),
         ({"particles": 10.0}, "particles: saw 10.0; a whole number"),
@@ -141,12 +141,12 @@ def test_repeats_that_die_count_as_nothing():
         ({"memory_budget": 50_000}, r"1024 particles over 2 joint states need \d+ bytes for one sequence, more than"),
     ],
 )
-def test_bad_numbers_are_refused(asked, said):
-    with pytest.raises(ValueError, match=said):
-        n2n.in_context_nll(Process(TINY), [[0, 1]], **asked)
+def test_bad_numbers_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        n2n.in_context_nll(Process(TINY), [[0, 1]], **arguments)
 
 
-def test_what_has_no_conjugate_law_is_refused():
+def test_kernels_without_a_conjugate_prior_are_refused():
     graph = Graph(nodes=[latent("Z"), observed("Z", kernel="product", recurrent=True)])
     with pytest.raises(ValueError, match="X: saw kernel 'product' over 2 variables in mode 'context'"):
         n2n.in_context_nll(Process(graph), [[0, 1]])
@@ -170,9 +170,9 @@ def test_the_filter_refuses_kernels_that_are_redrawn():
 def test_the_gpu_agrees(name):
     process = Process(Graph(nodes=GRAPHS[name], initial="uniform"))
     tokens = process.sample(4, length=10).tokens.astype(int)
-    here, there = (n2n.in_context_nll(process, torch.from_numpy(tokens).to(on), particles=64) for on in ("cpu", "cuda"))
-    assert torch.allclose(here.nll, there.nll.cpu(), atol=1e-9)
-    assert torch.allclose(here.standard_error, there.standard_error.cpu(), atol=1e-9)
+    cpu, gpu = (n2n.in_context_nll(process, torch.from_numpy(tokens).to(on), particles=64) for on in ("cpu", "cuda"))
+    assert torch.allclose(cpu.nll, gpu.nll.cpu(), atol=1e-9)
+    assert torch.allclose(cpu.standard_error, gpu.standard_error.cpu(), atol=1e-9)
 
 
 def test_the_budget_bounds_the_filters():

@@ -18,24 +18,24 @@ from n2n.process.process import Process
     ],
 )
 @pytest.mark.parametrize("initial", ["zero", "uniform"])
-def test_without_a_hidden_path_it_counts(nodes, recurrent, initial):
+def test_losses_without_a_hidden_path_follow_from_counts(nodes, recurrent, initial):
     process = Process(Graph(nodes=nodes, initial=initial))
     tokens = process.sample(7, length=12).tokens
-    found = n2n.in_context_nll(process, tokens)
-    for row, sequence in zip(found.nll.numpy(), tokens.tolist(), strict=True):
+    result = n2n.in_context_nll(process, tokens)
+    for row, sequence in zip(result.nll.numpy(), tokens.tolist(), strict=True):
         counts = np.full((3, 3), 0.3)
         if initial == "uniform" and not recurrent:
             counts[0, sequence[0]] += 1  # x_0 is the first draw from the row
         for t in range(1, 12):
-            seen = counts[sequence[t - 1] if recurrent else 0]
-            assert row[t - 1] == pytest.approx(-np.log(seen[sequence[t]] / seen.sum()), abs=1e-12)
-            seen[sequence[t]] += 1
+            row_counts = counts[sequence[t - 1] if recurrent else 0]
+            assert row[t - 1] == pytest.approx(-np.log(row_counts[sequence[t]] / row_counts.sum()), abs=1e-12)
+            row_counts[sequence[t]] += 1
     first = 0.0 if initial == "zero" else np.log(3)
-    assert found.log_likelihood.numpy() == pytest.approx(-first - found.nll.sum(1).numpy(), abs=1e-12)
-    assert found.exact
-    assert found.effective_sample_size is None
-    assert not found.standard_error.any()
-    assert not found.log_likelihood_standard_error.any()
+    assert result.log_likelihood.numpy() == pytest.approx(-first - result.nll.sum(1).numpy(), abs=1e-12)
+    assert result.exact
+    assert result.effective_sample_size is None
+    assert not result.standard_error.any()
+    assert not result.log_likelihood_standard_error.any()
 
 
 @pytest.mark.parametrize(("states", "published"), [(3, 0.8866), (2, 0.5112)])

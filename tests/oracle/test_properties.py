@@ -1,4 +1,4 @@
-"""Properties that hold for every small graph: all modes, kernels, starts, feedback and recurrence."""
+"""Properties of all small graphs: all modes, kernels and starts, feedback and recurrence."""
 
 import itertools
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
+from support.exact_beliefs import joint_beliefs, marginals
 
 import n2n
 from n2n.graph.graph import Graph
@@ -50,56 +51,46 @@ def graphs(draw_from, modes: tuple[str, ...] = ("default", "slow", "dead")) -> G
         x = x.model_copy(update={"parents": names[:1]})
     redrawn = any(node.mode == "context" for node in [*latents, x])
     starts = ["zero", "uniform"] if redrawn else ["zero", "uniform", "stationary"]
-    in_any_order = draw_from(st.permutations([*latents, x]))
-    return Graph(nodes=in_any_order, initial=draw_from(st.sampled_from(starts)))
+    shuffled = draw_from(st.permutations([*latents, x]))
+    return Graph(nodes=shuffled, initial=draw_from(st.sampled_from(starts)))
 
 
 def paths(process: Process, sequence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """All paths of joint states, ``(paths, T)``, and P(path, x_1 .. x_{T-1} | x_0) for each path."""
-    every, probability = every_path(process, sequence)
-    return every, probability / first_law(process)[sequence[0]].sum()
-
-
-def marginals(process: Process, sequence: np.ndarray, t: int) -> dict[str, np.ndarray]:
-    """P(z_t | tokens) for each latent, from the sum over all paths."""
-    states, (every, weights) = joint_states(process), paths(process, sequence)
-    joint = np.bincount(every[:, t], weights / weights.sum(), minlength=len(states))
-    return {
-        node.name: np.bincount([state[node.name] for state in states], joint, minlength=node.num_states)
-        for node in process.graph.latents
-    }
+    states, probability = every_path(process, sequence)
+    return states, probability / first_law(process)[sequence[0]].sum()
 
 
 @properties
 @given(graph=graphs(), seed=st.integers(0, 99))
-def test_the_filter_is_the_textbook_s_and_brute_force(graph, seed):
+def test_the_filter_equals_the_references(graph, seed):
     process = Process(graph, seed)
     tokens = process.sample(2, length=LENGTH).tokens
-    found = n2n.filter(process, tokens, predictive=True, beliefs=True, joint=True)
-    assert found.nll.numpy() == pytest.approx(forward_nll(process, tokens), abs=1e-9)
+    result = n2n.filter(process, tokens, predictive=True, beliefs=True, joint=True)
+    assert result.nll.numpy() == pytest.approx(forward_nll(process, tokens), abs=1e-9)
     for i, sequence in enumerate(tokens):
         total = paths(process, sequence)[1].sum()
-        assert -found.nll[i].sum().item() == pytest.approx(np.log(total), abs=1e-9)
-        for t in range(LENGTH):  # beliefs do not depend on later tokens, so the prefix's paths are marginalised
-            for name, law in marginals(process, sequence[: t + 1], t).items():
-                assert found.beliefs[name][i, t].numpy() == pytest.approx(law, abs=1e-9)
+        assert -result.nll[i].sum().item() == pytest.approx(np.log(total), abs=1e-9)
+        for t in range(LENGTH):  # beliefs do not depend on later tokens, so only paths of the prefix are summed
+            for name, laws in marginals(process, joint_beliefs(process, sequence[: t + 1])).items():
+                assert result.beliefs[name][i, t].numpy() == pytest.approx(laws[-1], abs=1e-9)
     sizes = [node.num_states for node in process.graph.latents]
-    assert found.joint.shape == (2, LENGTH, *sizes)
+    assert result.joint.shape == (2, LENGTH, *sizes)
     for k, node in enumerate(process.graph.latents):
         others = [2 + j for j in range(len(sizes)) if j != k]
-        marginal = found.joint.sum(others) if others else found.joint
-        assert torch.allclose(marginal, found.beliefs[node.name], atol=1e-12)
+        marginal = result.joint.sum(others) if others else result.joint
+        assert torch.allclose(marginal, result.beliefs[node.name], atol=1e-12)
 
 
 @properties
 @given(graph=graphs(), seed=st.integers(0, 99))
-def test_predictives_are_laws_that_hold_the_nll(graph, seed):
+def test_predictive_distributions_contain_the_nll(graph, seed):
     process = Process(graph, seed)
     tokens = process.sample(3, length=10).tokens.astype(int)
-    found = n2n.filter(process, tokens, predictive=True)
-    assert found.predictive.sum(-1).numpy() == pytest.approx(1.0, abs=1e-12)
-    of_token = np.take_along_axis(found.predictive.numpy(), tokens[:, 1:, None], -1)[..., 0]
-    assert -np.log(of_token) == pytest.approx(found.nll.numpy(), abs=1e-9)
+    result = n2n.filter(process, tokens, predictive=True)
+    assert result.predictive.sum(-1).numpy() == pytest.approx(1.0, abs=1e-12)
+    of_token = np.take_along_axis(result.predictive.numpy(), tokens[:, 1:, None], -1)[..., 0]
+    assert -np.log(of_token) == pytest.approx(result.nll.numpy(), abs=1e-9)
 
 
 @properties
@@ -115,14 +106,13 @@ def test_likelihoods_sum_to_one(graph, seed):
 
 @properties
 @given(graph=graphs(), seed=st.integers(0, 99))
-def test_smoothing_is_brute_force(graph, seed):
+def test_smoothing_equals_the_sum_over_all_paths(graph, seed):
     process = Process(graph, seed)
     tokens = process.sample(2, length=LENGTH).tokens
-    found = n2n.smooth(process, tokens)
+    result = n2n.smooth(process, tokens)
     for i, sequence in enumerate(tokens):
-        for t in range(LENGTH):
-            for name, law in marginals(process, sequence, t).items():
-                assert found.beliefs[name][i, t].numpy() == pytest.approx(law, abs=1e-9)
+        for name, laws in marginals(process, joint_beliefs(process, sequence)).items():
+            assert result.beliefs[name][i].numpy() == pytest.approx(laws, abs=1e-9)
 
 
 @properties
@@ -130,22 +120,22 @@ def test_smoothing_is_brute_force(graph, seed):
 def test_the_decoded_path_is_the_most_probable(graph, seed):
     process = Process(graph, seed)
     tokens = process.sample(2, length=LENGTH).tokens
-    found = n2n.decode(process, tokens)
+    result = n2n.decode(process, tokens)
     states = joint_states(process)
     for i, sequence in enumerate(tokens):
         every, weights = paths(process, sequence)
-        decoded = [{name: int(values[i, t]) for name, values in found.latents.items()} for t in range(LENGTH)]
+        decoded = [{name: int(values[i, t]) for name, values in result.latents.items()} for t in range(LENGTH)]
         path = [states.index(state) for state in decoded]
         assert weights[(every == path).all(axis=1)] == pytest.approx(weights.max(), rel=1e-9)
 
 
 @properties
 @given(graph=graphs(), seed=st.integers(0, 99), split=st.sampled_from(SPLITS), start=st.integers(0, 2**40))
-def test_the_sampler_is_its_twin(graph, seed, split, start):
+def test_the_sampler_equals_its_reference(graph, seed, split, start):
     process = Process(graph, seed)
-    asked = (process.program, derive_key("sequences", seed, split), start, 70, 8, True)
+    arguments = (process.program, derive_key("sequences", seed, split), start, 70, 8, True)
     for threads in (1, 3):
-        for fast, slow in zip(draw(*asked, threads=threads), draw_numpy(*asked), strict=True):
+        for fast, slow in zip(draw(*arguments, threads=threads), draw_numpy(*arguments), strict=True):
             assert np.array_equal(fast, slow)
 
 
@@ -156,28 +146,28 @@ def test_the_sampler_is_its_twin(graph, seed, split, start):
     start=st.integers(0, 150),
     count=st.integers(1, 150),
 )
-def test_how_a_sequence_is_asked_for_changes_nothing(graph, seed, start, count):
+def test_a_sequence_does_not_depend_on_start_and_count(graph, seed, start, count):
     process = Process(graph, seed)
     whole, part = process.sample(300, length=6), process.sample(count, length=6, start=start)
     assert np.array_equal(part.tokens, whole.tokens[start : start + count])
     assert all(np.array_equal(part.latents[name], whole.latents[name][start : start + count]) for name in part.latents)
-    alone = process.of_sequence(start).sample(1, length=6, start=start)
-    assert np.array_equal(alone.tokens[0], whole.tokens[start])
+    single = process.of_sequence(start).sample(1, length=6, start=start)
+    assert np.array_equal(single.tokens[0], whole.tokens[start])
 
 
 @properties
 @given(graph=graphs(modes=("default", "context")), seed=st.integers(0, 99))
-def test_threads_change_nothing(graph, seed):
+def test_the_number_of_threads_does_not_change_samples(graph, seed):
     process = Process(graph, seed)
     keys = process._context_keys("train")
-    asked = (process.program, derive_key("sequences", seed, "train"), 0, 200, 5, True)
-    one, many = (sampler.draw(*asked, context_keys=keys, threads=threads) for threads in (1, 5))
+    arguments = (process.program, derive_key("sequences", seed, "train"), 0, 200, 5, True)
+    one, many = (sampler.draw(*arguments, context_keys=keys, threads=threads) for threads in (1, 5))
     assert all(np.array_equal(a, b) for a, b in zip(one, many, strict=True))
 
 
 @properties
 @given(graph=graphs())
-def test_graphs_survive_yaml_and_networkx(graph, tmp_path_factory):
+def test_graphs_are_the_same_after_yaml_and_networkx(graph, tmp_path_factory):
     path = tmp_path_factory.mktemp("graphs") / "graph.yaml"
     graph.to_yaml(path)
     assert Graph.from_yaml(path) == graph

@@ -1,4 +1,4 @@
-"""A belief's step against the flattened chain, and the split of the latents into blocks."""
+"""One step of a belief against the flattened chain, and the split of latents into groups."""
 
 import itertools
 from math import prod
@@ -41,14 +41,14 @@ def test_the_plan_is_the_cheapest_cut(graph):
     assert cost(graph, chosen) == pytest.approx(min(cost(graph, cut) for cut in cuts(len(graph.latents))))
 
 
-def test_small_chains_are_merged_and_large_ones_kept_apart():
+def test_small_chains_are_merged_and_large_chains_are_not():
     assert transition.plan(Graph.preset("two_chains")) == [(0,), (1,)]
     assert max(map(len, transition.plan(Graph.independent(16, 2)))) > 2
 
 
 @pytest.mark.parametrize("cut", ["the plan", "one by one", "all at once"])
 @pytest.mark.parametrize("seed", range(20))
-def test_a_move_is_the_flattened_chain_s(seed, cut, monkeypatch):
+def test_a_move_equals_the_flattened_chain(seed, cut, monkeypatch):
     """For each token and each split, a move is ``belief @ transitions``, and a move back ``transitions @ message``."""
     graph = random_graph(seed)
     count = len(graph.latents)
@@ -65,21 +65,21 @@ def test_a_move_is_the_flattened_chain_s(seed, cut, monkeypatch):
     rng = np.random.default_rng(seed)
     values = rng.random((graph.num_joint_states, 5))
     previous = rng.integers(0, graph.vocab_size, 5)
-    there = oracle.move(torch.tensor(values), torch.tensor(previous)).numpy()
+    forward = oracle.move(torch.tensor(values), torch.tensor(previous)).numpy()
     back = oracle.move_back(torch.tensor(values), torch.tensor(previous)).numpy()
     for b, x in enumerate(previous):
         matrix = transitions[x if len(transitions) > 1 else 0]
-        assert there[:, b] == pytest.approx(values[:, b] @ matrix, abs=1e-12)
+        assert forward[:, b] == pytest.approx(values[:, b] @ matrix, abs=1e-12)
         assert back[:, b] == pytest.approx(matrix @ values[:, b], abs=1e-12)
 
 
 @pytest.mark.parametrize(
     "graph", [*map(Graph.preset, PRESETS), *map(random_graph, range(15))], ids=lambda graph: graph.name
 )
-def test_tables_hold_what_is_counted(graph):
+def test_table_entries_counts_the_tables_in_memory(graph):
     """The number of entries that the budget counts is the size of the tables in memory."""
-    made = transition.transition_steps(Process(graph), CPU, F64)
-    assert sum(step.table.untyped_storage().nbytes() // 8 for step in made) == transition.table_entries(graph)
+    steps = transition.transition_steps(Process(graph), CPU, F64)
+    assert sum(step.table.untyped_storage().nbytes() // 8 for step in steps) == transition.table_entries(graph)
 
 
 @pytest.mark.parametrize("name", ["single", "four_chains", "slow_switch"])
