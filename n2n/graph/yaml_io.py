@@ -147,9 +147,9 @@ def _entries(page: Page) -> list[GraphEntry]:
 
 def _built(page: Page, entry: GraphEntry, graph: type[G]) -> G:
     page.refuse(entry.route)
-    beside = [field for field in graph.model_fields if field != "nodes"]
+    known = [field for field in graph.model_fields if field != "nodes"]
     strange = [
-        ((*entry.route, key), unknown("key", key, graph.model_fields)) for key in entry.fields if key not in beside
+        ((*entry.route, key), unknown("key", key, graph.model_fields)) for key in entry.fields if key not in known
     ]
     if strange:
         raise Wrong(*strange)

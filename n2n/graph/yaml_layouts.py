@@ -117,9 +117,7 @@ def _under_gssm(value: Any, route: Route) -> Iterator[Placed]:
     for step, child in _inside(value):
         if step == GSSM:
             if "initial" in value:
-                raise Wrong(
-                    ((*route, "initial"), "beside gssm it is not clear what starts so; put it beside gssm's nodes")
-                )
+                raise Wrong(((*route, "initial"), "next to gssm it belongs to no graph; put it next to gssm's nodes"))
             yield (*route, step), child
         else:
             yield from _under_gssm(child, (*route, step))

@@ -111,8 +111,8 @@ def read(path: str | os.PathLike) -> Page:
         with open(path, "rb") as file:
             content = file.read(MAX_FILE + 1)
     except (OSError, ValueError) as error:
-        beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise Faults(f"{getattr(error, 'strerror', None) or error}{nearest_name(path.name, beside)}") from None
+        names = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise Faults(f"{getattr(error, 'strerror', None) or error}{nearest_name(path.name, names)}") from None
     if len(content) > MAX_FILE:
         raise Faults(f"it is larger than {MAX_FILE // 2**20} MB")
     return Page(content)
@@ -166,7 +166,7 @@ def _wrong_keys(mapping: MappingNode) -> Iterator[str]:
             yield _at(key.start_mark, f"the key {short_repr(key.value)} is on line {line} already")
         elif _merges(key):
             wrong = [source for source in _sources(value) if not isinstance(source, MappingNode)]
-            yield from (_at(source.start_mark, "<< merges mappings alone") for source in wrong)
+            yield from (_at(source.start_mark, "<< merges only mappings") for source in wrong)
 
 
 def _merges(key: ScalarNode) -> bool:

@@ -13,7 +13,7 @@ def latent_view(graph: Graph) -> nx.DiGraph:
     return graph.networkx().subgraph(list(graph.latent_names))
 
 
-def test_independent_chains_are_the_presets():
+def test_independent_chains_equal_the_presets():
     for name, chains, states in (("two_chains", 2, 16), ("four_chains", 4, 4), ("eight_chains", 8, 2)):
         assert Graph.independent(chains, states).nodes == Graph.preset(name).nodes
 
@@ -25,13 +25,13 @@ def test_a_chain_is_a_path():
 
 
 @pytest.mark.parametrize(("depth", "branching"), [(1, 1), (1, 5), (3, 2), (2, 3)])
-def test_a_tree_is_networkx_s_and_x_sees_its_leaves(depth, branching):
+def test_a_tree_is_balanced_and_x_depends_on_its_leaves(depth, branching):
     graph = Graph.tree(depth, branching)
     tree = latent_view(graph)
     assert nx.is_arborescence(tree)
     assert nx.is_isomorphic(tree, nx.balanced_tree(branching, depth, create_using=nx.DiGraph))
-    away = nx.single_source_shortest_path_length(tree, "Z1")
-    assert set(graph.observed.parents) == {name for name in tree if away[name] == depth}
+    depths = nx.single_source_shortest_path_length(tree, "Z1")
+    assert set(graph.observed.parents) == {name for name in tree if depths[name] == depth}
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -43,7 +43,7 @@ def test_every_latent_of_a_random_dag_reaches_x(seed):
     assert set(graph.observed.parents) == sinks
 
 
-def test_a_random_dag_has_edges_as_often_as_asked():
+def test_a_random_dag_has_edges_with_the_given_probability():
     edges = np.zeros((12, 12))
     for seed in range(400):
         for parent, child in latent_view(Graph.random_dag(12, 0.3, seed)).edges:
@@ -56,13 +56,21 @@ def test_a_random_dag_has_edges_as_often_as_asked():
 
 def test_a_random_dag_is_a_function_of_its_seed():
     edges = sorted(f"{a}>{b}" for a, b in latent_view(Graph.random_dag(5, 0.4, 0)).edges)
-    assert edges == ["Z1>Z2", "Z1>Z3", "Z1>Z4", "Z2>Z5", "Z3>Z4", "Z3>Z5", "Z4>Z5"]  # as drawn when this was written
+    assert edges == [
+        "Z1>Z2",
+        "Z1>Z3",
+        "Z1>Z4",
+        "Z2>Z5",
+        "Z3>Z4",
+        "Z3>Z5",
+        "Z4>Z5",
+    ]  # recorded
     assert Graph.random_dag(8, 0.4, 0) != Graph.random_dag(8, 0.4, 1).model_copy(update={"name": "dag_8_0.4_0"})
     small, large = Graph.random_dag(6, 0.4, 3), Graph.random_dag(9, 0.4, 3)
     assert small.latents == large.nodes[:6]
 
 
-def test_the_ends_of_probability():
+def test_probabilities_zero_and_one():
     assert latent_view(Graph.random_dag(6, 1, 0)).number_of_edges() == 15
     assert Graph.random_dag(6, 0, 0).nodes == Graph.independent(6).nodes
 
@@ -81,7 +89,7 @@ def test_options_reach_the_nodes():
 
 
 @pytest.mark.parametrize(
-    ("build", "said"),
+    ("build", "message"),
     [
         (lambda: Graph.independent(0), "chains: saw 0; it must be greater than 0"),
         (lambda: Graph.chain(MAX_LATENTS + 1), f"length: saw {MAX_LATENTS + 1}"),
@@ -96,6 +104,6 @@ def test_options_reach_the_nodes():
         (lambda: Graph.random_dag(3, 0.5, -1), "seed: saw -1"),
     ],
 )
-def test_bad_families_are_refused_by_name(build, said):
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_invalid_arguments_are_refused(build, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         build()

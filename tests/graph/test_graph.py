@@ -7,49 +7,12 @@ from IPython.core.formatters import DisplayFormatter
 
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.graph.presets import ALPHA_X, ALPHA_Z, PRESETS
 
 X = Node(name="X", num_states=4, parents=("A",), observed=True)
 
 
 def graph_of(*nodes: Node) -> Graph:
     return Graph(nodes=nodes)
-
-
-@pytest.mark.parametrize(
-    ("name", "states", "symbols", "edges"),
-    [
-        ("single", [64], 32, "Z1>X"),
-        ("two_chains", [16] * 2, 32, "Z1>X Z2>X"),
-        ("four_chains", [4] * 4, 32, "Z1>X Z2>X Z3>X Z4>X"),
-        ("eight_chains", [2] * 8, 32, "Z1>X Z2>X Z3>X Z4>X Z5>X Z6>X Z7>X Z8>X"),
-        ("sparse", [6] * 4, 32, "Z1>Z3 Z2>Z4 Z3>X Z4>X"),
-        ("dense", [6] * 4, 32, "Z1>Z3 Z1>Z4 Z2>Z3 Z2>Z4 Z3>X Z4>X"),
-        ("slow_switch", [16] * 2, 128, "Z1>X Z1>Z2 Z2>X"),
-    ],
-)
-def test_presets_are_as_specified(name, states, symbols, edges):
-    graph = Graph.preset(name)
-    assert [node.num_states for node in graph.latents] == states
-    assert graph.vocab_size == symbols
-    assert sorted(f"{a}>{b}" for a, b in graph.networkx().edges) == sorted(edges.split())
-
-
-def test_every_preset_is_specified_here():
-    marks = test_presets_are_as_specified.pytestmark[0].args[1]
-    assert {row[0] for row in marks} == set(PRESETS)
-
-
-def test_only_the_switch_is_slow():
-    modes = {name: [node.mode for node in Graph.preset(name).latents] for name in PRESETS}
-    assert modes.pop("slow_switch") == ["slow", "default"]
-    assert {mode for of_one in modes.values() for mode in of_one} == {"default"}
-
-
-def test_preset_concentrations():
-    default, given = Graph.preset("sparse"), Graph.preset("sparse", alpha_z=0.5, alpha_x=2.0)
-    assert (default["Z1"].alpha, default["X"].alpha) == (ALPHA_Z, ALPHA_X)
-    assert (given["Z1"].alpha, given["X"].alpha) == (0.5, 2.0)
 
 
 def test_order_puts_parents_first_and_x_last():
@@ -70,7 +33,7 @@ def test_names_sizes_and_edges_follow_the_nodes():
     ("parents", "recurrent", "feeds_back", "uses_previous_token"),
     [((), False, False, False), ((), True, False, True), (("X",), False, True, True), (("X",), True, True, True)],
 )
-def test_who_sees_the_previous_token(parents, recurrent, feeds_back, uses_previous_token):
+def test_nodes_that_depend_on_the_previous_token(parents, recurrent, feeds_back, uses_previous_token):
     graph = Graph([Node("A", 2, parents), Node("X", 3, ["A"], observed=True, recurrent=recurrent)])
     assert (graph.feeds_back, graph.uses_previous_token) == (feeds_back, uses_previous_token)
     assert [graph.sees_x(node) for node in graph.order] == [feeds_back, recurrent]
@@ -83,7 +46,7 @@ def test_networkx_view_holds_nodes_and_edges():
     assert digraph.nodes["Z1"]["mode"] == "slow"
 
 
-def test_a_copy_derives_anew():
+def test_a_copy_has_its_own_order():
     graph = Graph.preset("four_chains")
     assert len(graph.order) == 5
     fewer = [node for node in graph.nodes if node.name in ("Z1", "Z2")]
@@ -97,7 +60,7 @@ def test_kernel_sizes():
     assert [graph.kernel_size(node) for node in graph.order] == [16**2, 16**3, 16**2 * 128]
 
 
-def test_feedback_is_a_lagged_edge_and_no_cycle():
+def test_feedback_is_a_lagged_edge_and_not_a_cycle():
     graph = graph_of(X, Node(name="A", num_states=2, parents=("X",)))
     assert {(a, b): lag for a, b, lag in graph.networkx().edges(data="lag")} == {("A", "X"): 0, ("X", "A"): 1}
     assert list(graph.names) == ["A", "X"]
@@ -110,12 +73,12 @@ def test_a_graph_without_latents_is_a_chain_of_tokens():
     assert (graph.num_joint_states, graph.kernel_size(graph.observed)) == (1, 9)
 
 
-def test_a_graph_survives_json():
+def test_a_graph_is_the_same_after_json():
     graph = Graph.preset("dense")
     assert Graph(**graph.model_dump(mode="json")) == graph
 
 
-def test_a_graph_prints_as_a_table_without_columns_of_defaults():
+def test_a_graph_prints_as_a_table_of_fields_that_differ_from_defaults():
     assert str(Graph.preset("slow_switch", alpha_z=0.5)).splitlines() == [
         "slow_switch: joint states 256, vocab size 128, initial zero",
         "name  states  sees         alpha  mode",
@@ -131,18 +94,18 @@ def test_a_graph_prints_as_a_table_without_columns_of_defaults():
     ]
 
 
-def test_jupyter_gets_the_table_and_the_figure(monkeypatch):
+def test_jupyter_displays_table_and_figure(monkeypatch):
     graph, figure = Graph.preset("sparse"), "application/vnd.plotly.v1+json"
-    monkeypatch.setattr(plotly.io.renderers, "default", "plotly_mimetype")  # as it is in a kernel
+    monkeypatch.setattr(plotly.io.renderers, "default", "plotly_mimetype")  # the default in a kernel
     data, _ = DisplayFormatter().format(graph)
     assert data["text/plain"] == str(graph)
     assert data[figure]["layout"]["title"]["text"].startswith("sparse: 4 latent nodes")
-    monkeypatch.setattr(plotly.io.renderers, "default", "")  # as it is without one
+    monkeypatch.setattr(plotly.io.renderers, "default", "")  # the default without a kernel
     assert set(DisplayFormatter().format(graph)[0]) == {"text/plain"}
 
 
 @pytest.mark.parametrize(
-    ("build", "said"),
+    ("build", "message"),
     [
         (lambda: Graph.preset("sprase"), "unknown graph 'sprase'; did you mean 'sparse'"),
         (lambda: Graph.preset("sparse", alpha_z=0), "alpha: saw 0"),
@@ -174,6 +137,6 @@ def test_jupyter_gets_the_table_and_the_figure(monkeypatch):
         (lambda: Graph(nodes=(X, Node(name="A", num_states=2)), initial="unifrom"), "initial: saw 'unifrom'"),
     ],
 )
-def test_bad_graphs_are_refused_by_name(build, said):
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_invalid_graphs_are_refused(build, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         build()

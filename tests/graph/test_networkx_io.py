@@ -15,15 +15,15 @@ def read_json_graph(path: Path) -> nx.DiGraph:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_there_and_back(seed):
+def test_a_graph_is_the_same_after_networkx(seed):
     initial = ["zero", "uniform", "stationary"][seed % 3]
     graph = random_graph(seed).model_copy(update={"name": f"g{seed}", "initial": initial})
     digraph = graph.networkx()
     assert Graph.from_networkx(digraph) == graph
-    assert Graph.from_networkx(digraph.copy()) == graph  # networkx's copy adds a node's edges in another order
+    assert Graph.from_networkx(digraph.copy()) == graph  # the copy has the edges of a node in another order
 
 
-def test_the_order_of_parents_is_kept_by_a_copy():
+def test_a_copy_keeps_the_order_of_parents():
     latents = [{"name": name, "num_states": 2} for name in ("A", "B", "C")]
     latents.append({"name": "D", "num_states": 2, "parents": ["C", "X", "A"]})
     x = {"name": "X", "num_states": 3, "parents": ["D", "B", "A"], "observed": True}
@@ -44,15 +44,15 @@ def test_the_order_of_parents_is_kept_by_a_copy():
     ],
 )
 @pytest.mark.parametrize("seed", range(6))
-def test_graphs_come_back_from_networkx_s_files(suffix, write, read, seed, tmp_path):
+def test_graphs_are_the_same_after_files_of_networkx(suffix, write, read, seed, tmp_path):
     graph = random_graph(seed).model_copy(update={"name": "mine"})
     digraph = graph.networkx()
     for i, edge in enumerate(digraph.edges):
         digraph.edges[edge]["id"] = f"e{i}"
     write(digraph, tmp_path / f"g.{suffix}")
-    back = read(tmp_path / f"g.{suffix}")
-    assert all("id" in fields for _, _, fields in back.edges(data=True))
-    assert Graph.from_networkx(back) == graph
+    digraph = read(tmp_path / f"g.{suffix}")
+    assert all("id" in fields for _, _, fields in digraph.edges(data=True))
+    assert Graph.from_networkx(digraph) == graph
 
 
 def test_a_graphml_file_with_edge_ids_is_read():
@@ -71,28 +71,28 @@ def test_a_graphml_file_with_edge_ids_is_read():
         Graph.from_networkx(nx.parse_graphml(text, force_multigraph=True))
 
 
-def by_hand(*edges: tuple) -> nx.DiGraph:
+def three_states(*edges: tuple) -> nx.DiGraph:
     digraph = nx.DiGraph(edges)
     nx.set_node_attributes(digraph, 3, "num_states")
     return digraph
 
 
-def test_a_bare_digraph_is_read():
-    graph = Graph.from_networkx(by_hand(("B", "A"), ("A", "X"), ("B", "X"), ("X", "A", {"lag": 1})))
+def test_a_digraph_with_only_sizes_is_read():
+    graph = Graph.from_networkx(three_states(("B", "A"), ("A", "X"), ("B", "X"), ("X", "A", {"lag": 1})))
     assert graph.observed.name == "X"
     assert graph.observed.parents == ("A", "B")
     assert graph["A"].parents == ("B", "X")
     assert [node.num_states for node in graph.nodes] == [3, 3, 3]
 
 
-def test_a_marked_node_is_x():
-    digraph = by_hand(("A", "X"), ("X", "A"))
+def test_a_node_can_be_marked_as_observed():
+    digraph = three_states(("A", "X"), ("X", "A"))
     digraph.nodes["X"]["observed"] = True
     assert Graph.from_networkx(digraph)["A"].parents == ("X",)
 
 
 def changed(change) -> nx.DiGraph:
-    digraph = by_hand(("A", "B"), ("B", "X"))
+    digraph = three_states(("A", "B"), ("B", "X"))
     change(digraph)
     return digraph
 
@@ -103,7 +103,7 @@ def mark_with_wrong_lag(digraph: nx.DiGraph) -> None:
 
 
 @pytest.mark.parametrize(
-    ("digraph", "said"),
+    ("digraph", "message"),
     [
         (nx.path_graph(3), "saw a Graph; a networkx.DiGraph is needed"),
         (nx.MultiDiGraph([(0, 1)]), "saw a MultiDiGraph"),
@@ -126,21 +126,21 @@ def mark_with_wrong_lag(digraph: nx.DiGraph) -> None:
             "edge B -> X: saw position None; each edge to X needs its own integer",
         ),
         (
-            by_hand(("A", "X", {"position": 1}), ("B", "X", {"position": 1})),
+            three_states(("A", "X", {"position": 1}), ("B", "X", {"position": 1})),
             "edge A -> X: saw position 1; each edge to X needs its own",
         ),
-        (by_hand(("A", "X", {"position": "1"})), "edge A -> X: saw position '1'"),
+        (three_states(("A", "X", {"position": "1"})), "edge A -> X: saw position '1'"),
         (changed(lambda g: g.graph.update(initial="zer")), "did you mean 'zero'"),
         (changed(lambda g: g.add_edge("B", "A")), "cycle: "),
     ],
 )
-def test_bad_digraphs_are_refused_by_node_and_field(digraph, said):
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_errors_name_node_and_field(digraph, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         Graph.from_networkx(digraph)
 
 
-def test_every_bad_node_is_named_at_once():
-    digraph = by_hand(("A", "B"), ("B", "X"))
+def test_errors_of_all_nodes_are_reported_together():
+    digraph = three_states(("A", "B"), ("B", "X"))
     digraph.nodes["A"]["alpha"] = -1.0
     del digraph.nodes["B"]["num_states"]
     with pytest.raises(ValueError, match=r"(?s)'A': alpha: saw -1.*'B': num_states: missing"):

@@ -1,4 +1,4 @@
-"""Nodes in the older spelling, and the kernel that they have if they leave it out."""
+"""Nodes in the older spelling, and their default kernel."""
 
 import json
 import re
@@ -17,8 +17,8 @@ def test_any_graph_is_read_from_the_older_spelling(seed, write_yaml):
     older = []
     for node in graph.model_dump(mode="json", exclude_defaults=True)["nodes"]:
         kernel = node.pop("kernel", "full")
-        kept = {"kernel_type": ["fullrank", "FullRank", "full"][seed % 3]} if kernel == "full" else {}
-        older.append({"state_dim": node.pop("num_states"), **node, **kept, "parents": node.get("parents")})
+        kernel_type = {"kernel_type": ["fullrank", "FullRank", "full"][seed % 3]} if kernel == "full" else {}
+        older.append({"state_dim": node.pop("num_states"), **node, **kernel_type, "parents": node.get("parents")})
     older = [{**node, "mode": node["mode"].upper()} if "mode" in node else node for node in older]
     lists = [older, [older[:1], older[1:]], {node["name"]: node for node in older}][seed % 3]
     value = {"run_config": {"seed": seed, "data": {"gssm": [lists, {"nodes": lists}][seed % 2]}}, "grid": {"lr": [1]}}
@@ -34,7 +34,7 @@ OBSERVED = "name: X, parents: [A], observed: true"
 
 
 @pytest.mark.parametrize(
-    ("nodes", "found"),
+    ("nodes", "expected"),
     [
         (f"{{name: A, num_states: 2}}, {{{OBSERVED}, num_states: 2}}", ["full", "full"]),
         (f"{{name: A, state_dim: 2}}, {{{OBSERVED}, state_dim: 2}}", ["product", "product"]),
@@ -44,9 +44,9 @@ OBSERVED = "name: X, parents: [A], observed: true"
         (f"{{name: A, state_dim: 2, kernel_type: FULL}}, {{{OBSERVED}, state_dim: 2, kernel: full}}", ["full", "full"]),
     ],
 )
-def test_a_missing_kernel_is_a_product_where_older_keys_stand(nodes, found, write_yaml):
-    assert kernels(nodes) == found
-    assert [node.kernel for node in Graph.from_yaml(write_yaml(f"nodes: [{nodes}]")).nodes] == found
+def test_the_default_kernel_is_a_product_in_the_older_spelling(nodes, expected, write_yaml):
+    assert kernels(nodes) == expected
+    assert [node.kernel for node in Graph.from_yaml(write_yaml(f"nodes: [{nodes}]")).nodes] == expected
 
 
 UNCLEAR = "kernel: missing, and not clear: left out, it is 'full' in today's spelling and 'product' in the older one"
@@ -63,10 +63,10 @@ UNCLEAR = "kernel: missing, and not clear: left out, it is 'full' in today's spe
         ),
     ],
 )
-def test_a_kernel_that_may_be_meant_in_two_ways_is_refused(text, line, write_yaml):
-    with pytest.raises(ValueError, match=re.escape(UNCLEAR)) as told:
+def test_an_ambiguous_default_kernel_is_refused(text, line, write_yaml):
+    with pytest.raises(ValueError, match=re.escape(UNCLEAR)) as error:
         Graph.from_yaml(write_yaml(text))
-    assert f"line {line}, column " in str(told.value)
+    assert f"line {line}, column " in str(error.value)
     if text.startswith("nodes"):
         with pytest.raises(ValueError, match=re.escape(f"nodes.1: {UNCLEAR}")):
             Graph(**Page(text).value)

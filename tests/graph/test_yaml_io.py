@@ -1,3 +1,5 @@
+"""Graphs in YAML files: what is written is read back, and errors have line and column."""
+
 import os
 import re
 from pathlib import Path
@@ -27,7 +29,7 @@ data:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_there_and_back(seed, tmp_path):
+def test_a_graph_is_the_same_after_yaml(seed, tmp_path):
     initial = ["zero", "uniform", "stationary"][seed % 3]
     graph = random_graph(seed).model_copy(
         update={"name": ["", "yes", "1e-3", "größe: 2"][seed % 4], "initial": initial}
@@ -35,7 +37,7 @@ def test_there_and_back(seed, tmp_path):
     text = graph.to_yaml(tmp_path / "g.yaml")
     assert (tmp_path / "g.yaml").read_text(encoding="utf-8") == text == graph.to_yaml()
     assert Graph.from_yaml(tmp_path / "g.yaml") == graph
-    assert os.listdir(tmp_path) == ["g.yaml"]  # nothing is left beside it
+    assert os.listdir(tmp_path) == ["g.yaml"]  # no temporary file is left
 
 
 HOSTILE = ["yes", "NO", "on", "y", "~", "null", "true", "010", "1e3", "1:30", "0x10", ".inf", "2024-01-01", "1_000"]
@@ -78,8 +80,8 @@ HOSTILE += [
 WORDS = st.sampled_from(HOSTILE) | st.text(min_size=1, max_size=100)
 
 
-def comes_back(names: list[str], title: str, alpha: float, path: Path) -> None:
-    """By our reader, and by a reader of YAML 1.1 and one of 1.2 that are not ours."""
+def assert_same_after_yaml(names: list[str], title: str, alpha: float, path: Path) -> None:
+    """Check our reader, and ruamel's own readers of YAML 1.1 and 1.2."""
     latents = [Node(name=name, num_states=2, alpha=alpha) for name in names[:-1]]
     graph = Graph(nodes=[*latents, Node(name=names[-1], num_states=3, parents=names[:-1], observed=True)], name=title)
     text = graph.to_yaml(path)
@@ -90,18 +92,18 @@ def comes_back(names: list[str], title: str, alpha: float, path: Path) -> None:
         assert Graph(**reader.load(text)) == graph
 
 
-def test_names_that_yaml_could_misread_come_back(tmp_path):
+def test_names_that_yaml_could_misread(tmp_path):
     for i in range(0, len(HOSTILE), 10):
-        comes_back([*HOSTILE[i : i + 10], "X"], HOSTILE[i], 1e-7, tmp_path / "g.yaml")
+        assert_same_after_yaml([*HOSTILE[i : i + 10], "X"], HOSTILE[i], 1e-7, tmp_path / "g.yaml")
 
 
 @settings(deadline=None, max_examples=40, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(names=st.lists(WORDS, min_size=2, max_size=3, unique=True), title=WORDS, alpha=st.floats(1e-9, 1e9))
-def test_any_name_comes_back(names, title, alpha, tmp_path):
-    comes_back(names, title, alpha, tmp_path / "g.yaml")
+def test_any_name(names, title, alpha, tmp_path):
+    assert_same_after_yaml(names, title, alpha, tmp_path / "g.yaml")
 
 
-def test_only_what_differs_from_the_defaults_is_written():
+def test_only_fields_that_differ_from_defaults_are_written():
     graph = Graph.preset("slow_switch", alpha_x=1.0)
     assert graph.to_yaml().splitlines() == [
         "name: slow_switch",
@@ -112,12 +114,12 @@ def test_only_what_differs_from_the_defaults_is_written():
     ]
 
 
-def test_tiny_numbers_stay_numbers():
+def test_tiny_numbers_are_written_as_numbers():
     text = Graph.preset("single", alpha_z=1e-9).to_yaml()
-    assert "alpha: 1.0e-09}" in text, "with a point, without which YAML 1.1 takes it for a text"
+    assert "alpha: 1.0e-09}" in text, "without the point, YAML 1.1 would read a text"
 
 
-def test_an_older_experiment_file_reads_unchanged(write_yaml):
+def test_an_experiment_file_in_the_older_spelling_is_read(write_yaml):
     graph = Graph.from_yaml(write_yaml(EXPERIMENT))
     assert graph == Graph(
         nodes=[
@@ -129,7 +131,7 @@ def test_an_older_experiment_file_reads_unchanged(write_yaml):
 
 
 @pytest.mark.parametrize("shape", ["gssm: {}", "gssm: {{nodes: {}}}", "data: {{gssm: {{nodes: {}}}}}", "nodes: {}"])
-def test_the_list_may_lie_in_four_places(shape, write_yaml):
+def test_four_places_of_the_list_are_read(shape, write_yaml):
     nodes = "[{name: A, num_states: 2}, {name: X, num_states: 3, parents: [A], observed: true}]"
     assert Graph.from_yaml(write_yaml(shape.format(nodes))).num_joint_states == 2
 
@@ -149,7 +151,7 @@ X = "- {name: X, num_states: 3, parents: [A], observed: true, kernel: full}\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("nodes: [\n  {name: A", "line 2, column 11: "),
         ("nodes: &a [*b]\n", "line 1, column 12: found undefined alias"),
@@ -205,12 +207,12 @@ X = "- {name: X, num_states: 3, parents: [A], observed: true, kernel: full}\n"
         ("nodes: [{name: A, num_states: 1:30}]", "line 1, column 19: num_states: saw '1:30'; it must be"),
     ],
 )
-def test_a_fault_has_its_file_line_and_column(text, said, write_yaml):
-    with pytest.raises(ValueError, match=re.escape(f"graph.yaml was refused:\n  - {said}")):
+def test_errors_have_file_line_and_column(text, message, write_yaml):
+    with pytest.raises(ValueError, match=re.escape(f"graph.yaml was refused:\n  - {message}")):
         Graph.from_yaml(write_yaml(text))
 
 
-def test_the_faults_of_all_nodes_are_told_at_once(write_yaml):
+def test_errors_of_all_nodes_are_reported_together(write_yaml):
     text = "nodes:\n- {name: A, num_states: 0}\n- name: X\n  num_states: 2\n  alpha: -1\n  observd: true\n"
     with pytest.raises(
         ValueError, match=r"(?s)line 2, .*line 6, column 3: unknown key.*line 5, column 3: alpha: saw -1"
@@ -218,13 +220,13 @@ def test_the_faults_of_all_nodes_are_told_at_once(write_yaml):
         Graph.from_yaml(write_yaml(text))
 
 
-def test_bytes_that_are_no_text_are_refused(tmp_path):
+def test_bytes_that_are_not_utf_8_are_refused(tmp_path):
     (tmp_path / "g.yaml").write_bytes(b"name: \xff\n")
     with pytest.raises(ValueError, match=r"g\.yaml was refused:\n.*#x00ff.*position 6"):
         Graph.from_yaml(tmp_path / "g.yaml")
 
 
-def test_a_missing_file_is_told_with_the_nearest_name(write_yaml, tmp_path):
+def test_the_error_of_a_missing_file_has_the_nearest_name(write_yaml, tmp_path):
     write_yaml(EXPERIMENT, "sparse.yaml")
     with pytest.raises(ValueError, match=r"sprase\.yaml was refused:\n  - No such file.*did you mean 'sparse\.yaml'"):
         Graph.from_yaml(str(tmp_path / "sprase.yaml"))
@@ -232,7 +234,7 @@ def test_a_missing_file_is_told_with_the_nearest_name(write_yaml, tmp_path):
         Graph.from_yaml(tmp_path / "nowhere" / "graph.yaml")
 
 
-def test_a_failed_write_leaves_the_old_file(write_yaml, tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_file(write_yaml, tmp_path, monkeypatch):
     path = write_yaml("old")
 
     def fail(*_):
@@ -245,6 +247,6 @@ def test_a_failed_write_leaves_the_old_file(write_yaml, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["graph.yaml"]
 
 
-def test_a_missing_folder_is_named(tmp_path):
+def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"there is no folder .*nowhere"):
         Graph.preset("single").to_yaml(tmp_path / "nowhere" / "g.yaml")

@@ -1,4 +1,4 @@
-"""Experiment files and mappings in the older spelling: a file for each shape, all of the same two graphs."""
+"""Layouts of experiment files and mappings: each layout holds one or both of the same two graphs."""
 
 import json
 import re
@@ -41,7 +41,7 @@ ONE = {
     "data, gssm": f"data: {{gssm: {{nodes: [{Z}, {X}]}}}}",
     "gssm at the top": f"gssm: [{Z}, {X}]",
     "nodes at the top": f"nodes: [{Z}, {X}]",
-    "nodes at the top beside a grid": f"nodes: [{Z}, {X}]\ngrid: {{seed: [0, 1]}}",
+    "nodes at the top next to a grid": f"nodes: [{Z}, {X}]\ngrid: {{seed: [0, 1]}}",
     "nodes by name": """
         data:
           gssm:
@@ -69,13 +69,13 @@ ONE = {
           - {<<: *like, name: Z, mode: Slow}
           - {<<: *like, name: X, state_dim: 8, alpha: 1, parents: [Z], observed: on}
         """,
-    "a grid beside": f"""
+    "a grid next to the graph": f"""
         run_config: {{data: {{gssm: {{nodes: [{Z}, {X}]}}}}}}
         grid:
           lr: [1e-3, 1e-4]
           data: {{gssm: {{nodes: {{alpha: [0.1, 1]}}}}, seq_len: [010, 2024-01-01]}}
         """,
-    "a sweep beside": f"gssm: [{Z}, {X}]\nsweep: {{gssm: [a, b]}}",
+    "a sweep next to the graph": f"gssm: [{Z}, {X}]\nsweep: {{gssm: [a, b]}}",
     "a list of one experiment": f"- {{run_config: {{data: {{gssm: {{nodes: [{Z}, {X}]}}}}}}}}",
     "today's keys in the older layout": """
         run_config:
@@ -105,7 +105,7 @@ TWO = {
         small: {{run_config: {{data: {{gssm: {{nodes: [{Z}, {X}]}}}}}}}}
         big: {{run_config: {{data: {{gssm: {{nodes: [{W}, {Y}]}}}}}}}}
         """,
-    "named in a list": f"""
+    "names in a list": f"""
         gssm:
           - {{name: small, nodes: [{Z}, {X}]}}
           - {{name: big, nodes: [{W}, {Y}]}}
@@ -125,18 +125,18 @@ TWO = {
 }
 
 
-@pytest.mark.parametrize("shape", ONE)
-def test_the_graph_is_read_from_each_layout(shape, write_yaml):
-    path = write_yaml(ONE[shape])
+@pytest.mark.parametrize("layout", ONE)
+def test_the_graph_is_read_from_each_layout(layout, write_yaml):
+    path = write_yaml(ONE[layout])
     graph = Graph.from_yaml(path)
     assert graph.nodes == SMALL
     assert graph.name == ""
     assert {other.nodes for other in Graph.all_from_yaml(path).values()} == {SMALL}
 
 
-@pytest.mark.parametrize("shape", TWO)
-def test_several_graphs_are_read_by_name(shape, write_yaml):
-    path = write_yaml(TWO[shape])
+@pytest.mark.parametrize("layout", TWO)
+def test_several_graphs_are_read_by_name(layout, write_yaml):
+    path = write_yaml(TWO[layout])
     assert Graph.from_yaml(path, name="small").nodes == SMALL
     assert Graph.from_yaml(path, name="big").nodes == BIG
     assert {name: (graph.name, graph.nodes) for name, graph in Graph.all_from_yaml(path).items()} == {
@@ -149,13 +149,13 @@ def test_several_graphs_are_read_by_name(shape, write_yaml):
         Graph.from_yaml(path, name="smal")
 
 
-def test_lists_of_lists_are_several_graphs_by_place(write_yaml):
+def test_graphs_in_lists_of_lists_are_named_by_position(write_yaml):
     path = write_yaml(f"data:\n  gssm:\n    - [{Z}, {X}]\n    - - {W}\n      - {Y}\n")
     assert {name: graph.nodes for name, graph in Graph.all_from_yaml(path).items()} == {"0": SMALL, "1": BIG}
     assert Graph.from_yaml(path, name="1").nodes == BIG
 
 
-def test_several_graphs_in_one_of_several_entries_keep_their_keys(write_yaml):
+def test_several_graphs_of_one_entry_are_named_by_its_key(write_yaml):
     path = write_yaml(f"a: {{gssm: [[{Z}, {X}], [{W}, {Y}]]}}\nb: {{gssm: [{W}, {Y}]}}\n")
     assert {name: graph.nodes for name, graph in Graph.all_from_yaml(path).items()} == {
         "a.0": SMALL,
@@ -164,20 +164,20 @@ def test_several_graphs_in_one_of_several_entries_keep_their_keys(write_yaml):
     }
 
 
-def test_names_that_would_be_the_same_are_told_apart(write_yaml):
+def test_graphs_under_the_same_key_are_named_by_their_paths(write_yaml):
     path = write_yaml(f"data: {{gssm: [{Z}, {X}]}}\nrun_config: {{data: {{gssm: [{W}, {Y}]}}}}")
-    found = Graph.all_from_yaml(path)
-    assert {name: graph.nodes for name, graph in found.items()} == {"data.gssm": SMALL, "run_config.data.gssm": BIG}
+    graphs = Graph.all_from_yaml(path)
+    assert {name: graph.nodes for name, graph in graphs.items()} == {"data.gssm": SMALL, "run_config.data.gssm": BIG}
 
 
-def test_whole_graphs_in_a_grid_are_graphs_too(write_yaml):
+def test_graphs_in_a_grid_count(write_yaml):
     path = write_yaml(f"data: {{gssm: [{Z}, {X}]}}\ngrid: {{gssm: [[{Z}, {X}], [{W}, {Y}]]}}")
     assert list(Graph.all_from_yaml(path)) == ["data.gssm", "grid.0", "grid.1"]
     with pytest.raises(ValueError, match="saw 3 graphs, and one is needed"):
         Graph.from_yaml(path)
 
 
-def test_the_same_graph_at_two_places_is_one(write_yaml):
+def test_an_alias_of_a_graph_is_the_same_graph(write_yaml):
     path = write_yaml(f"run_config: {{data: &d {{gssm: [{Z}, {X}]}}}}\neval_config: {{data: *d}}")
     assert Graph.from_yaml(path).nodes == SMALL
 
@@ -187,25 +187,25 @@ def test_other_fields_of_the_graph_are_read(write_yaml):
     assert (graph.name, graph.initial) == ("mine", "uniform")
 
 
-@pytest.mark.parametrize("shape", ONE)
-def test_a_mapping_is_read_as_a_file_is(shape, write_yaml):
-    value = Page(write_yaml(ONE[shape]).read_text()).value
+@pytest.mark.parametrize("layout", ONE)
+def test_a_mapping_is_read_as_a_file_is(layout, write_yaml):
+    value = Page(write_yaml(ONE[layout]).read_text()).value
     if isinstance(value, dict):
         assert Graph(**value).nodes == SMALL
-        given = json.loads(json.dumps(value))
-        assert n2n.TrainConfig(graph=given).graph.nodes == SMALL
-        assert n2n.DatasetConfig(graph=given, folder="x").graph.nodes == SMALL
+        plain = json.loads(json.dumps(value))
+        assert n2n.TrainConfig(graph=plain).graph.nodes == SMALL
+        assert n2n.DatasetConfig(graph=plain, folder="x").graph.nodes == SMALL
 
 
-@pytest.mark.parametrize("shape", TWO)
-def test_a_mapping_of_several_graphs_is_refused(shape, write_yaml):
-    value = Page(write_yaml(TWO[shape]).read_text()).value
+@pytest.mark.parametrize("layout", TWO)
+def test_a_mapping_of_several_graphs_is_refused(layout, write_yaml):
+    value = Page(write_yaml(TWO[layout]).read_text()).value
     if isinstance(value, dict):
         with pytest.raises(ValueError, match=r"(?s)saw 2 graphs, and one is needed.*'small'.*'big'"):
             Graph(**value)
 
 
-def test_today_s_mapping_stays_as_it_was():
+def test_a_mapping_in_today_s_spelling_is_read():
     graph = Graph.preset("sparse")
     assert Graph(**graph.model_dump(mode="json")) == graph
     with pytest.raises(ValueError, match="unknown parameter 'intial'"):
@@ -215,7 +215,7 @@ def test_today_s_mapping_stays_as_it_was():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("run_config:\n  data:\n    gssm: small", "line 3, column 5: a list of nodes is needed, or a mapping that has"),
         ("data:\n  gssm: !graph [a]", "line 2, column 3: unknown tag '!graph'"),
@@ -243,16 +243,19 @@ def test_today_s_mapping_stays_as_it_was():
         (f"gssm:\n- {{name: Z, state_dims: 4}}\n- {X}", "line 2, column 13: unknown key 'state_dims'; did you mean"),
         (f"gssm:\n- {Z}\n- {{name: X, parents: [Z], observed: true}}", "line 3, column 3: num_states: missing"),
         ("gssm:\n  Z: {state_dim: 4}\n  X: {parents: [Z], observed: true}", "line 3, column 3: num_states: missing"),
-        (f"data:\n  initial: uniform\n  gssm: [{Z}, {X}]", "line 2, column 3: beside gssm it is not clear what starts"),
+        (
+            f"data:\n  initial: uniform\n  gssm: [{Z}, {X}]",
+            "line 2, column 3: next to gssm it belongs to no graph",
+        ),
         (f"gssm:\n- {Z}\n- {X}\n- 3", "line 4, column 3: saw 3; a node is a mapping"),
     ],
 )
-def test_faults_have_their_places(text, said, write_yaml):
-    with pytest.raises(ValueError, match=re.escape(f"graph.yaml was refused:\n  - {said}")):
+def test_errors_have_line_and_column(text, message, write_yaml):
+    with pytest.raises(ValueError, match=re.escape(f"graph.yaml was refused:\n  - {message}")):
         Graph.from_yaml(write_yaml(text))
 
 
-def test_a_damaged_graph_does_not_hide_the_others(write_yaml):
+def test_a_graph_is_read_next_to_a_damaged_one(write_yaml):
     path = write_yaml(f"gssm:\n  small: [{Z}, {X}]\n  big: [{W}, {{name: Y, state_dim: 008}}]")
     assert Graph.from_yaml(path, name="small").nodes == SMALL
     with pytest.raises(ValueError, match=r"line 3, .*: saw 008"):

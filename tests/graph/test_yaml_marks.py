@@ -1,4 +1,4 @@
-"""The one reader of YAML: values of YAML 1.2, places, repeated keys, aliases, and texts that are too much."""
+"""The reader of YAML: values of YAML 1.2, positions, repeated keys, aliases, and oversized texts."""
 
 import json
 import math
@@ -16,9 +16,9 @@ properties = settings(
 
 
 def faults(content: str | bytes) -> list[str]:
-    with pytest.raises(Faults) as told:
+    with pytest.raises(Faults) as error:
         Page(content).refuse()
-    return list(told.value.args)
+    return list(error.value.args)
 
 
 @pytest.mark.parametrize(
@@ -48,20 +48,20 @@ def faults(content: str | bytes) -> list[str]:
     ],
 )
 def test_values_are_those_of_the_core_schema(text, value):
-    found = Page(f"[{text}]").value[0] if not text.startswith(("|", "#")) and text else Page(text).value
-    assert repr(found) == repr(value)  # which tells 1 from 1.0 and from True, and nan is itself
+    read_value = Page(f"[{text}]").value[0] if not text.startswith(("|", "#")) and text else Page(text).value
+    assert repr(read_value) == repr(value)  # 1, 1.0 and True have different reprs, and nan equals nan
 
 
 @pytest.mark.parametrize("text", ["010", "007", "08", "-010", "+00", "00", "0123456789", "!!int '010'"])
 def test_a_whole_number_with_a_leading_zero_is_refused(text):
     number = int(re.sub(r"[^\d+-]", "", text))
-    (said,) = faults(f"a: [{text}]")
-    assert said.startswith("line 1, column 5: saw ")
-    assert f"octal for some readers of YAML and not for others; write {number}, or" in said
+    (message,) = faults(f"a: [{text}]")
+    assert message.startswith("line 1, column 5: saw ")
+    assert f"octal for some readers of YAML and not for others; write {number}, or" in message
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("1e400", "line 1, column 1: saw 1e400, which is beyond the largest floating-point number"),
         ("-1e400", "saw -1e400, which is beyond"),
@@ -77,15 +77,15 @@ def test_a_whole_number_with_a_leading_zero_is_refused(text):
         ("!!map [1]", "unknown tag"),
     ],
 )
-def test_what_is_no_plain_value_is_refused(text, said):
+def test_values_outside_the_core_schema_are_refused(text, message):
     page = Page(f"a: {text}\nb: 1")
     assert page.value["b"] == 1
     page.refuse(("b",))
-    assert said in faults(f"a: {text}")[0]
+    assert message in faults(f"a: {text}")[0]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("a: 1\nb: 2\na: 3", ["line 3, column 1: the key 'a' is on line 1 already"]),
         ("a: 1\n'a': 3", ["line 2, column 1: the key 'a' is on line 1 already"]),
@@ -93,8 +93,8 @@ def test_what_is_no_plain_value_is_refused(text, said):
         ("- {b: {c: 1,\n c: 2}}\n- {c: 1, c: 2}", 2),
         ("a: &x {b: 1}\nc: {<<: *x, <<: *x}", ["line 2, column 13: the key '<<' is on line 2 already"]),
         ("? [a]\n: 1", ["line 1, column 3: a key must be a single word"]),
-        ("a: {<<: 3}", ["line 1, column 9: << merges mappings alone"]),
-        ("a: {<<: [{b: 1}, 3]}", ["line 1, column 18: << merges mappings alone"]),
+        ("a: {<<: 3}", ["line 1, column 9: << merges only mappings"]),
+        ("a: {<<: [{b: 1}, 3]}", ["line 1, column 18: << merges only mappings"]),
         (
             "%YAML 1.1\n---\na: 1",
             ["line 1, column 1: saw %YAML 1.1; files are read as YAML 1.2, so leave that line out"],
@@ -103,12 +103,12 @@ def test_what_is_no_plain_value_is_refused(text, said):
         ("a: *b", ["line 1, column 4: found undefined alias 'b'"]),
     ],
 )
-def test_faults_have_their_places(text, said):
-    found = faults(text)
-    assert len(found) == said if isinstance(said, int) else found == said
+def test_faults_have_line_and_column(text, expected):
+    messages = faults(text)
+    assert len(messages) == expected if isinstance(expected, int) else messages == expected
 
 
-def test_merges_give_what_is_not_there_and_the_first_merged_wins():
+def test_merges_add_missing_keys_and_the_first_mapping_wins():
     text = "x: &x {a: 1, b: 2}\ny: &y {a: 3, c: 4}\nz: {<<: [*x, *y], b: 7}\nw: {b: 8, <<: *z0}"
     page = Page(text.replace("z: {", "z: &z0 {"))
     assert page.value["z"] == {"a": 1, "b": 7, "c": 4}
@@ -117,18 +117,18 @@ def test_merges_give_what_is_not_there_and_the_first_merged_wins():
     assert page.at(("z", "b"), "here") == "line 3, column 23: here"
 
 
-def test_an_anchor_may_be_set_again():
+def test_an_anchor_may_be_redefined():
     assert Page("a: &x 1\nb: &x 2\nc: *x").value == {"a": 1, "b": 2, "c": 2}
 
 
-def test_a_place_is_that_of_the_key_or_the_item():
+def test_positions_are_those_of_keys_and_items():
     page = Page("a:\n  - b\n  - {c: 1}\n")
-    places = {(): (1, 1), ("a",): (1, 1), ("a", 0): (2, 5), ("a", 1, "c"): (3, 6), ("a", 1, "missing"): (3, 5)}
-    for route, (line, column) in places.items():
+    positions = {(): (1, 1), ("a",): (1, 1), ("a", 0): (2, 5), ("a", 1, "c"): (3, 6), ("a", 1, "missing"): (3, 5)}
+    for route, (line, column) in positions.items():
         assert page.at(route, "x") == f"line {line}, column {column}: x"
 
 
-# Texts that are too much
+# Oversized texts
 
 
 def aliases(levels: int, width: int) -> str:
@@ -137,7 +137,7 @@ def aliases(levels: int, width: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[" * 3000, "line 1, column 101: nested more than 100 levels deep"),
         ("{a: " * 5000, "nested more than 100 levels deep"),
@@ -151,22 +151,22 @@ def aliases(levels: int, width: int) -> str:
         ("b" * 1000 + ": 1\n" + "b" * 1000 + ": 2", "is on line 1 already"),
     ],
 )
-def test_a_text_that_is_too_much_is_refused_in_a_sentence(text, said, tmp_path):
+def test_an_oversized_text_is_refused_with_a_short_message(text, message, tmp_path):
     (tmp_path / "a.yaml").write_text(text)
-    with pytest.raises(Faults) as told:
+    with pytest.raises(Faults) as error:
         read(tmp_path / "a.yaml").refuse()
-    refusal = str(told.value.within(tmp_path / "a.yaml"))
-    assert said in refusal
+    refusal = str(error.value.within(tmp_path / "a.yaml"))
+    assert message in refusal
     assert len(refusal) < 3000
 
 
-def test_a_refusal_of_many_faults_is_short():
-    said = str(Faults(*(f"line {i}, column 1: {'x' * 10**5}" for i in range(1000))).within("a.yaml"))
-    assert "and 980 more" in said
-    assert len(said) < 10**5
+def test_the_message_of_many_faults_is_short():
+    message = str(Faults(*(f"line {i}, column 1: {'x' * 10**5}" for i in range(1000))).within("a.yaml"))
+    assert "and 980 more" in message
+    assert len(message) < 10**5
 
 
-def test_a_file_without_an_end_is_refused(tmp_path):
+def test_files_that_cannot_be_read_are_refused(tmp_path):
     with pytest.raises(Faults, match="larger than 16 MB"):
         read("/dev/zero")
     with pytest.raises(Faults, match="Is a directory"):
@@ -188,7 +188,7 @@ PLAIN = st.recursive(
 
 @properties
 @given(PLAIN)
-def test_json_is_read_as_python_s_own_reader_does(value):
+def test_json_is_read_as_by_python(value):
     assert Page(json.dumps(value)).value == json.loads(json.dumps(value))
 
 
