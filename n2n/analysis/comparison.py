@@ -16,7 +16,7 @@ from n2n.difficulty.ngrams import fit_ngram
 from n2n.models.lm import LanguageModel
 from n2n.utils.progress import track
 from n2n.utils.statistics import ratio_error, t_interval
-from n2n.utils.strict import unknown
+from n2n.utils.strict import unknown_name_message
 
 ORACLE, NGRAM, EXACT = "oracle", "n-gram", "exact"  # reserved names
 MIN_SEQUENCES = 10  # for an interval
@@ -207,7 +207,7 @@ def calibration_error(table: pd.DataFrame) -> pd.Series:
 
 def _path(comparison: Comparison, latent: str) -> np.ndarray:
     if latent not in comparison.data.states:
-        raise ValueError(unknown("latent", latent, comparison.data.states))
+        raise ValueError(unknown_name_message("latent", latent, comparison.data.states))
     return comparison.data.states[latent]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from n2n.difficulty.ngrams import fit_ngram
 from n2n.oracle.filtering import filter
 from n2n.process.process import Process, Sample, Split
-from n2n.utils.strict import as_integer, unknown
+from n2n.utils.strict import as_integer, unknown_name_message
 
 SPLITS: tuple[Split, ...] = ("test", "valid")
 BASELINE_TOKENS = 2**21  # training tokens that baselines are fitted on, at most
@@ -42,7 +42,7 @@ class HeldOut:
         as_integer("sequences", self.sequences, 2)
         as_integer("length", self.length, 2)
         if self.split not in SPLITS:
-            raise ValueError(unknown("held-out split", self.split, SPLITS))
+            raise ValueError(unknown_name_message("held-out split", self.split, SPLITS))
 
     @cached_property
     def sample(self) -> Sample:

@@ -13,7 +13,7 @@ from n2n.graph.presets import PRESETS
 from n2n.process.classic import CLASSICS
 from n2n.process.process import Process
 from n2n.utils.arrays import probabilities
-from n2n.utils.strict import NonNegative, NonNegativeInt, short_repr, unknown
+from n2n.utils.strict import NonNegative, NonNegativeInt, short_repr, unknown_name_message
 
 
 def process_by_name(name: str) -> Process:
@@ -26,7 +26,7 @@ def process_by_name(name: str) -> Process:
         return Process.classic(name)
     if name in PRESETS:
         return Process(Graph.preset(name))
-    raise ValueError(unknown("graph", name, [*PRESETS, *CLASSICS]))
+    raise ValueError(unknown_name_message("graph", name, [*PRESETS, *CLASSICS]))
 
 
 def _graph(value: object) -> object:

@@ -22,7 +22,17 @@ from n2n.process.classic import CLASSICS
 from n2n.process.process import Process
 from n2n.utils.configuration import Configuration, errors_of
 from n2n.utils.paths import PathText
-from n2n.utils.strict import RECORDED, Count, NonNegative, Positive, Refused, Seed, SeveralErrors, short_repr, unknown
+from n2n.utils.strict import (
+    RECORDED,
+    Count,
+    NonNegative,
+    Positive,
+    Refused,
+    Seed,
+    SeveralErrors,
+    short_repr,
+    unknown_name_message,
+)
 
 # Groups of fields that are checked together. A wrong field in one group does not hide what is wrong in another.
 TOGETHER = (
@@ -166,7 +176,7 @@ class TrainConfig(Configuration):
     def _known(cls, arch: str) -> str:
         allowed = [*models.names(), models.HYBRID]
         if arch not in allowed:
-            raise ValueError(unknown("architecture", arch, allowed))
+            raise ValueError(unknown_name_message("architecture", arch, allowed))
         return arch
 
     @field_validator("graph")

@@ -19,7 +19,7 @@ from n2n.graph.graph import Graph
 from n2n.oracle.checks import check_budget, check_fixed
 from n2n.utils.progress import track
 from n2n.utils.statistics import mean_and_error, mean_interval, t_interval
-from n2n.utils.strict import as_integer, as_positive, short_repr, unknown
+from n2n.utils.strict import as_integer, as_positive, short_repr, unknown_name_message
 
 MIN_ALPHA, MAX_ALPHA = 1e-4, 1e3  # the concentrations between which the search runs
 MAX_STEPS = 30  # halvings of that interval, on a logarithmic scale
@@ -127,7 +127,7 @@ def _check_calibration(
 ) -> None:
     for name in names:
         if name not in graph.names:
-            raise ValueError(unknown("node", name, graph.names))
+            raise ValueError(unknown_name_message("node", name, graph.names))
     for what, value in (("target", target), ("tolerance", tolerance)):
         as_positive(what, value, "nats per token")
     different_seeds("seeds", seeds)

@@ -16,7 +16,7 @@ from n2n.graph.networkx_io import node_specs
 from n2n.graph.node import Node
 from n2n.graph.presets import ALPHA_X, ALPHA_Z, PRESETS
 from n2n.graph.yaml_io import YamlFiles
-from n2n.utils.strict import Ordered, Refused, Strict, short_repr, shorten, unknown
+from n2n.utils.strict import Ordered, Refused, Strict, short_repr, shorten, unknown_name_message
 
 
 class Graph(Families, YamlFiles, Strict):
@@ -74,7 +74,7 @@ class Graph(Families, YamlFiles, Strict):
             if parent == child == observed:
                 raise ValueError(f"{child}: saw itself as a parent; recurrent=True lets it see its previous state")
             if parent not in [*latents, observed]:
-                raise ValueError(f"{child}: {unknown('parent', parent, latents)}")
+                raise ValueError(f"{child}: {unknown_name_message('parent', parent, latents)}")
 
     def _refuse_cycle(self) -> None:
         digraph = nx.DiGraph()
@@ -172,7 +172,7 @@ class Graph(Families, YamlFiles, Strict):
         for node in self.nodes:
             if node.name == name:
                 return node
-        raise KeyError(unknown("node", name, self.names))
+        raise KeyError(unknown_name_message("node", name, self.names))
 
     def networkx(self) -> nx.DiGraph:
         """Return the edges as a ``DiGraph`` that carries ``name`` and ``initial``; its nodes carry their fields.
@@ -228,7 +228,7 @@ class Graph(Families, YamlFiles, Strict):
             ValueError: if the name is unknown or a concentration is not positive.
         """
         if name not in list(PRESETS):
-            raise ValueError(unknown("graph", name, PRESETS))
+            raise ValueError(unknown_name_message("graph", name, PRESETS))
         specs = [{**spec, "alpha": alpha_x if spec.get("observed") else alpha_z} for spec in PRESETS[name]()]
         return cls(nodes=tuple(Node(**spec) for spec in specs), name=name)
 

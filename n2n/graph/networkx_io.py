@@ -8,7 +8,7 @@ from typing import Any
 import networkx as nx
 
 from n2n.graph.presets import NodeSpec
-from n2n.utils.strict import short_repr, unknown
+from n2n.utils.strict import short_repr, unknown_name_message
 
 _EDGE_FIELDS = ("lag", "position")
 _FILE_EDGE_FIELDS = ("id",)  # GraphML and GEXF files add this to an edge; it does not describe the graph
@@ -72,7 +72,7 @@ def _refuse_edges(digraph: nx.DiGraph, observed: list[Any]) -> None:
     for parent, child, fields in digraph.edges(data=True):
         for field in fields:
             if field not in _EDGE_FIELDS + _FILE_EDGE_FIELDS:
-                raise ValueError(f"edge {parent} -> {child}: {unknown('attribute', field, _EDGE_FIELDS)}")
+                raise ValueError(f"edge {parent} -> {child}: {unknown_name_message('attribute', field, _EDGE_FIELDS)}")
         lag = int(parent in observed)
         if fields.get("lag", lag) != lag:
             raise ValueError(

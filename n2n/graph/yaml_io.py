@@ -22,7 +22,7 @@ from n2n.graph.yaml_schema import TAG
 from n2n.utils.files import write_text
 from n2n.utils.nested import Route
 from n2n.utils.paths import checked_path
-from n2n.utils.strict import Refused, Strict, short_repr, unknown
+from n2n.utils.strict import Refused, Strict, short_repr, unknown_name_message
 
 if TYPE_CHECKING:
     from typing import Self
@@ -149,7 +149,9 @@ def _built(page: Page, entry: GraphEntry, graph: type[G]) -> G:
     page.refuse(entry.route)
     known = [field for field in graph.model_fields if field != "nodes"]
     strange = [
-        ((*entry.route, key), unknown("key", key, graph.model_fields)) for key in entry.fields if key not in known
+        ((*entry.route, key), unknown_name_message("key", key, graph.model_fields))
+        for key in entry.fields
+        if key not in known
     ]
     if strange:
         raise Wrong(*strange)
@@ -179,7 +181,7 @@ def _node(route: Route, fields: Any, spelt: dict[str, str]) -> Node:
     if not isinstance(fields, Mapping):
         raise Wrong((route, f"saw {short_repr(fields)}; a node is a mapping with a name and num_states"))
     allowed = [*Node.model_fields, *OLDER]
-    wrong = [((*route, key), unknown("key", key, allowed)) for key in spelt.values() if key not in allowed]
+    wrong = [((*route, key), unknown_name_message("key", key, allowed)) for key in spelt.values() if key not in allowed]
     try:
         built = Node(**{field: value for field, value in fields.items() if field in Node.model_fields})
     except Refused as error:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from n2n.graph.older_nodes import OLDER, SIZES, has_kernel, is_observed, is_older, today, twice
 from n2n.utils.nested import Route
-from n2n.utils.strict import short_repr, unknown
+from n2n.utils.strict import short_repr, unknown_name_message
 
 Placed = tuple[Route, Any]
 
@@ -80,7 +80,7 @@ def choose(entries: list[GraphEntry], name: str | None, hint: str) -> GraphEntry
     if name is not None:
         chosen = [graph for graph in entries if graph.name == name]
         if not chosen:
-            raise Wrong(((), unknown("graph", name, [graph.name for graph in entries])))
+            raise Wrong(((), unknown_name_message("graph", name, [graph.name for graph in entries])))
         return chosen[0]
     first = entries[0]
     for other in entries[1:]:

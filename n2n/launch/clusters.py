@@ -20,7 +20,7 @@ from n2n.launch.resources import Resources
 from n2n.launch.slurm import Live
 from n2n.launch.sweep import CODE, LOGS, Sweep
 from n2n.utils.cpu import cores
-from n2n.utils.strict import unknown
+from n2n.utils.strict import unknown_name_message
 
 FOREVER = 60 * 24 * 365  # minutes
 MAX_REQUEUES = 10**6  # effectively no limit in submitit: ``NotebookJob.checkpoint`` ends a job without progress
@@ -286,7 +286,7 @@ def cluster_by_name(name: str) -> Cluster:
         ValueError: if the name is unknown, or it is ``"slurm"`` and this machine belongs to no Slurm cluster.
     """
     if name not in ("auto", *CLUSTERS):
-        raise ValueError(unknown("cluster", name, ["auto", *CLUSTERS]))
+        raise ValueError(unknown_name_message("cluster", name, ["auto", *CLUSTERS]))
     if name == "auto":
         return Slurm() if slurm.available() else Local()
     if name == "slurm" and not slurm.available():

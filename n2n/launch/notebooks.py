@@ -18,7 +18,7 @@ from n2n.launch.resources import Resources
 from n2n.notebook.assignments import Assignments, constant, read_assignments, statements
 from n2n.notebook.parameters import TAG
 from n2n.utils.paths import checked_path, path_or_default, path_text
-from n2n.utils.strict import Refused, Strict, unknown
+from n2n.utils.strict import Refused, Strict, unknown_name_message
 
 RUN_DIR, PROCESSES = "run_dir", "processes"  # parameters that the launcher sets
 
@@ -98,7 +98,7 @@ class Notebook:
             return f"{RUN_DIR}: each point of a sweep has its own folder, so a point cannot set it"
         unknown_names = [name for name in point if name not in self.names]
         if unknown_names:
-            return "\n".join(unknown("parameter", name, self.names) for name in unknown_names)
+            return "\n".join(unknown_name_message("parameter", name, self.names) for name in unknown_names)
         parameters = self.complete(point, None, resources.processes)
         if message := self._config_error(parameters):
             return message

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from n2n.launch.resources import MAX_TIME, Resources, minutes
-from n2n.utils.strict import unknown
+from n2n.utils.strict import unknown_name_message
 
 TIMEOUT = 60  # seconds for one command
 FALLBACK_TIME = 60  # minutes, if neither the caller nor the cluster sets a time
@@ -119,7 +119,7 @@ def resolve(requested: Resources) -> Resources:
     defaults = [name for name, partition in known.items() if partition.default]
     name = requested.partition or (defaults or list(known))[0]
     if name not in known:
-        raise ValueError(f"partition: {unknown('partition', name, known)}")
+        raise ValueError(f"partition: {unknown_name_message('partition', name, known)}")
     partition = known[name]
     errors = _errors(requested, partition)
     if errors:
@@ -141,7 +141,7 @@ def _errors(requested: Resources, partition: Partition) -> list[str]:
     constraint = requested.constraint
     is_feature = constraint is not None and constraint.isidentifier()  # an expression of several is left to Slurm
     if is_feature and constraint not in partition.features:
-        errors.append(f"  - constraint: {unknown('feature', constraint, sorted(partition.features))}")
+        errors.append(f"  - constraint: {unknown_name_message('feature', constraint, sorted(partition.features))}")
     return errors
 
 

@@ -15,7 +15,7 @@ from n2n.launch.submission import check_points
 from n2n.launch.sweep import sweep_path
 from n2n.utils.configuration import errors_of
 from n2n.utils.paths import PathText
-from n2n.utils.strict import SeveralErrors, short_repr, unknown
+from n2n.utils.strict import SeveralErrors, short_repr, unknown_name_message
 
 
 class SweepConfig(Resources):
@@ -54,7 +54,7 @@ class SweepConfig(Resources):
         errors = [*errors[:1], *errors_of(self._check_points), *errors_of(sweep_path, self.name)]
         clusters = ["auto", *CLUSTERS]
         if self.cluster not in clusters:
-            errors.append(f"cluster: {unknown('cluster', self.cluster, clusters)}")
+            errors.append(f"cluster: {unknown_name_message('cluster', self.cluster, clusters)}")
         if errors:
             raise SeveralErrors(*errors)
         return self

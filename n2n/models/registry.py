@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from n2n.models import architectures
-from n2n.utils.strict import as_integer, short_repr, unknown
+from n2n.utils.strict import as_integer, short_repr, unknown_name_message
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +104,7 @@ def _plan(arch: str, options: dict[str, Any]) -> tuple[Frame, list[Layer]]:
     if arch == HYBRID:
         return _plan_hybrid(options)
     if arch not in names():
-        raise ValueError(unknown("architecture", arch, [*names(), HYBRID]))
+        raise ValueError(unknown_name_message("architecture", arch, [*names(), HYBRID]))
     module = _module(arch)
     config = module.Config(**options)
     return config, [(config, module.Mixer)] * config.layers
@@ -122,7 +122,7 @@ def _plan_hybrid(options: dict[str, Any]) -> tuple[Frame, list[Layer]]:
     known = set().union(*fields.values())
     unknown_options = [name for name in others if name not in known]
     if unknown_options:
-        raise ValueError(unknown(f"parameter of {', '.join(fields)}", unknown_options[0], sorted(known)))
+        raise ValueError(unknown_name_message(f"parameter of {', '.join(fields)}", unknown_options[0], sorted(known)))
     shared = {"layers": config.layers, **others}
     layers = {}
     for name, kind in kinds.items():
@@ -140,7 +140,7 @@ def _pattern(pattern: object) -> tuple[str, ...]:
         )
     for name in layers:
         if name not in names():
-            raise ValueError(f"pattern: {unknown('architecture', name, names())}")
+            raise ValueError(f"pattern: {unknown_name_message('architecture', name, names())}")
     return tuple(layers)
 
 

@@ -30,7 +30,7 @@ from n2n.utils.files import making_folder
 from n2n.utils.lock import locked
 from n2n.utils.paths import PathText, checked_path
 from n2n.utils.progress import print_line, track
-from n2n.utils.strict import Count, NonNegativeInt, short_repr, unknown
+from n2n.utils.strict import Count, NonNegativeInt, short_repr, unknown_name_message
 
 PREFIX = "example:"
 # A slow latent that drives a fast one, an independent latent, and an observed node that depends on the last two.
@@ -64,7 +64,7 @@ def check_run_name(name: str) -> str:
     if name.startswith(PREFIX):
         example = name.removeprefix(PREFIX)
         if example not in EXAMPLES:
-            raise ValueError(unknown("example", example, EXAMPLES))
+            raise ValueError(unknown_name_message("example", example, EXAMPLES))
         return name
     try:
         run = run_by_name(name)
@@ -210,7 +210,7 @@ def _code_hash() -> str:
 
 def _check_example_sweep(name: str) -> str:
     if name.startswith(PREFIX) and name != SWEEP:
-        raise ValueError(unknown("example of a sweep", name, [SWEEP]))
+        raise ValueError(unknown_name_message("example of a sweep", name, [SWEEP]))
     return name
 
 

@@ -23,7 +23,15 @@ from n2n.notebook.examples import (
 )
 from n2n.utils.configuration import Configuration
 from n2n.utils.paths import FolderText, PathText
-from n2n.utils.strict import Count, NonNegative, NonNegativeInt, Ordered, SeveralErrors, short_repr, unknown
+from n2n.utils.strict import (
+    Count,
+    NonNegative,
+    NonNegativeInt,
+    Ordered,
+    SeveralErrors,
+    short_repr,
+    unknown_name_message,
+)
 
 
 class EvaluateConfig(Configuration):
@@ -67,7 +75,9 @@ class EvaluateConfig(Configuration):
         latents = first.graph.latent_names
         if not latents:
             raise ValueError(f"runs: the process of {self.runs[0]} has no latents, whose states would group the loss")
-        errors = [] if self.latent in ("", *latents) else [f"latent: {unknown('latent', self.latent, latents)}"]
+        errors = (
+            [] if self.latent in ("", *latents) else [f"latent: {unknown_name_message('latent', self.latent, latents)}"]
+        )
         if max(self.orders) > first.seq_len:
             errors.append(f"orders: saw {max(self.orders)}; sequences have only {first.seq_len} tokens")
         errors += [
@@ -208,7 +218,7 @@ class AttentionConfig(CheckpointConfig):
 def _check_fields(by: tuple[str, ...]) -> tuple[str, ...]:
     for name in by:
         if name not in TrainConfig.model_fields:
-            raise ValueError(unknown("field of a run", name, TrainConfig.model_fields))
+            raise ValueError(unknown_name_message("field of a run", name, TrainConfig.model_fields))
     return by
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from n2n.utils.arrays import ROUNDING
-from n2n.utils.strict import short_repr, unknown
+from n2n.utils.strict import short_repr, unknown_name_message
 
 Labelled = np.ndarray  # (symbols, states, next states)
 
@@ -105,7 +105,7 @@ def _mess3_parameters(transitions: np.ndarray) -> dict[str, float]:
 
 def _labelled(name: str, parameters: dict[str, float]) -> Labelled:
     if name not in list(CLASSICS):
-        raise ValueError(unknown("classic process", name, CLASSICS))
+        raise ValueError(unknown_name_message("classic process", name, CLASSICS))
     try:
         return CLASSICS[name](**parameters)
     except TypeError as error:

@@ -15,7 +15,7 @@ from n2n.process.context_kernels import log_gamma, normalise
 from n2n.utils.arrays import SUM_TOLERANCE, probabilities
 from n2n.utils.cpu import compiled
 from n2n.utils.philox import derive_key
-from n2n.utils.strict import unknown
+from n2n.utils.strict import unknown_name_message
 
 _MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
@@ -93,7 +93,7 @@ def check_tables(graph: Graph, tables: Mapping[str, ArrayLike]) -> MappingProxyT
         if name in redrawn:
             raise ValueError(f"kernels: saw a table for {name!r}, whose mode 'context' redraws it for every sequence")
         if name not in names:
-            raise ValueError(f"kernels: {unknown('node', name, names)}")
+            raise ValueError(f"kernels: {unknown_name_message('node', name, names)}")
     missing = [name for name in names if name not in tables]
     if missing:
         raise ValueError(f"kernels: saw no table for {missing}")

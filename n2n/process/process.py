@@ -20,7 +20,7 @@ from n2n.process.sampler import NO_INTERVENTIONS, draw
 from n2n.process.sampler_tables import Program, compile_program
 from n2n.utils.arrays import integers
 from n2n.utils.philox import derive_key
-from n2n.utils.strict import as_integer, short_repr, unknown
+from n2n.utils.strict import as_integer, short_repr, unknown_name_message
 
 Split = Literal["train", "valid", "test"]
 Intervention = tuple[int, int]  # (time, state)
@@ -129,7 +129,7 @@ class Process:
             ValueError: if the node is unknown, or its kernel is redrawn for every sequence.
         """
         if name not in self.graph.names:
-            raise ValueError(unknown("node", name, self.graph.names))
+            raise ValueError(unknown_name_message("node", name, self.graph.names))
         if name not in self.kernels:
             raise ValueError(
                 f"{name}: its kernel is redrawn for every sequence; process.of_sequence(index) has that of a sequence"
@@ -188,7 +188,7 @@ class Process:
     def _context_keys(self, split: str) -> np.ndarray:
         """Return two words that key each node's redrawn kernels, ``(nodes, 2)``."""
         if split not in SPLITS:
-            raise ValueError(unknown("split", split, SPLITS))
+            raise ValueError(unknown_name_message("split", split, SPLITS))
         return np.array([derive_key("kernel", int(self.seed), split, node.name) for node in self.graph.order])
 
     @cached_property
@@ -269,7 +269,7 @@ def _interventions(graph: Graph, do: Mapping, length: int) -> np.ndarray:
     names, rows = graph.names, []
     for name, value in do.items():
         if name not in names:
-            raise ValueError(f"do: {unknown('node', name, names)}")
+            raise ValueError(f"do: {unknown_name_message('node', name, names)}")
         pairs = np.atleast_2d(integers(value, f"do: {name}"))
         if pairs.ndim != 2 or pairs.shape[1] != 2:
             raise ValueError(f"do: {name}: saw {short_repr(value)}; (time, state) is needed")

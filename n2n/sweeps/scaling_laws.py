@@ -11,7 +11,7 @@ import pandas as pd
 from n2n.runs.run_table import count_states
 from n2n.sweeps.line_fit import MIN_RUNS, MIN_SIZES, Line, fit_line
 from n2n.sweeps.results import SweepResults
-from n2n.utils.strict import as_integer, unknown
+from n2n.utils.strict import as_integer, unknown_name_message
 
 AXES = ("parameters", "tokens", "flops")
 STEPS = 40  # points of a fitted line
@@ -102,7 +102,7 @@ def scaling_fits(
         ValueError: an unknown axis or field, or fewer than 100 resamples.
     """
     if axis not in AXES:
-        raise ValueError(unknown("axis", axis, AXES))
+        raise ValueError(unknown_name_message("axis", axis, AXES))
     as_integer("resamples", resamples, 100)
     points, tokens = _points(results, axis)
     names = groups(results, by)
@@ -119,7 +119,7 @@ def groups(results: SweepResults, by: Sequence[str]) -> pd.Series:
     table = results.table
     for name in by:
         if name not in table:
-            raise ValueError(unknown("field of the runs", name, table.columns))
+            raise ValueError(unknown_name_message("field of the runs", name, table.columns))
     known = table[(table["task"] != "") | table[list(by)].notna().all(axis=1)]
     rows = known[list(by)].to_dict("records")
     parts = [[str(value) if name == "arch" else f"{name}={value}" for name, value in row.items()] for row in rows]

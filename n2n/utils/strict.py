@@ -76,7 +76,7 @@ def nearest_name(value: object, allowed: Iterable[object]) -> str:
     return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
-def unknown(what: str, value: object, allowed: Iterable[object]) -> str:
+def unknown_name_message(what: str, value: object, allowed: Iterable[object]) -> str:
     """Error message for a name that is not allowed: the value seen, the nearest name, the allowed names."""
     names = [str(name) for name in allowed]
     more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
@@ -273,7 +273,7 @@ def _indented(message: object) -> str:
 def _message(entry: dict[str, Any], model: type[Strict]) -> str:
     where = ".".join(map(_path_part, entry["loc"]))
     if entry["type"] == "extra_forbidden":
-        return unknown("parameter", ".".join(map(str, entry["loc"])), sorted(model.model_fields))
+        return unknown_name_message("parameter", ".".join(map(str, entry["loc"])), sorted(model.model_fields))
     if entry["type"] == "missing":
         return f"{where}: missing"
     if entry["type"] == "value_error":

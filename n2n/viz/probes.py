@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from n2n.utils.strict import unknown
+from n2n.utils.strict import unknown_name_message
 from n2n.viz.style import BASELINE, GRID, ORACLE, TEMPLATE, add_band, bars, ends, layer_name, lines, plain
 
 MEASURES = {"r2": ("R²", 1.0), "kl": ("KL, nats", 0.0)}  # axis label and the oracle's value
@@ -32,7 +32,7 @@ def probe_curves(table: pd.DataFrame, measure: str = "r2", title: str = "") -> g
         ValueError: an unknown measure, or a table without a source of several layers.
     """
     if measure not in MEASURES:
-        raise ValueError(unknown("measure", measure, MEASURES))
+        raise ValueError(unknown_name_message("measure", measure, MEASURES))
     label, perfect = MEASURES[measure]
     latents = list(dict.fromkeys(table["latent"]))
     across = min(_ACROSS, len(latents))

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 import n2n
-from n2n.utils.strict import MAX_REPR, Count, Positive, Refused, Strict, as_integer, nearest_name, short_repr, unknown
+from n2n.utils.strict import (
+    MAX_REPR,
+    Count,
+    Positive,
+    Refused,
+    Strict,
+    as_integer,
+    nearest_name,
+    short_repr,
+    unknown_name_message,
+)
 
 
 class Inner(Strict):
@@ -146,4 +156,4 @@ def test_reprs_are_short_and_on_one_line():
         assert "\n" not in short_repr(value)
     for value in (None, 1, -2.5, "a b", [1, 2], {"a": 1}, 2**64, (1,), True):
         assert short_repr(value) == repr(value)
-    assert len(unknown("name", "x", [str(i) * 50 for i in range(10**4)])) < 2000
+    assert len(unknown_name_message("name", "x", [str(i) * 50 for i in range(10**4)])) < 2000
