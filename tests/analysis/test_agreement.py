@@ -1,3 +1,5 @@
+"""Agreement of heads with the exact influence: scores, null intervals, standard errors and means by lag."""
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ def causal(values: np.ndarray) -> np.ndarray:
 
 
 def random_influence(seed: int, count: int = SEQUENCES) -> np.ndarray:
-    """Positive, falling with the lag, with contents that differ between sequences."""
+    """Positive values that fall with the lag and differ between sequences."""
     rng = np.random.default_rng(seed)
     lag = np.arange(QUERIES)[:, None] - np.arange(QUERIES)
     return causal(rng.exponential(size=(count, QUERIES, QUERIES)) * np.exp(-0.3 * lag))
@@ -24,7 +26,7 @@ def as_heads(*matrices: np.ndarray) -> np.ndarray:
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """The correlation of ranks, each found by counting."""
+    """The correlation of ranks, by counting."""
     ranks = [[_rank(value, values) for value in values] for values in (a, b)]
     return float(np.corrcoef(*ranks)[0, 1])
 
@@ -33,8 +35,8 @@ def _rank(value: float, values: np.ndarray) -> float:
     return float((values < value).sum() + ((values == value).sum() + 1) / 2)
 
 
-def test_planted_mixing_scores_one():
-    """Any rising function of the influence will do, of either sign."""
+def test_mixing_in_the_order_of_the_influence_scores_one():
+    """The score depends only on the order of absolute weights."""
     influence = random_influence(0)
     table = head_agreement(as_heads(influence, -np.sqrt(influence), 1 / (1 + influence)), influence)
     assert table["score"].tolist() == pytest.approx([1.0, 1.0, -1.0])
@@ -44,38 +46,38 @@ def test_planted_mixing_scores_one():
     assert table[["layer", "head"]].to_numpy().tolist() == [[1, 0], [1, 1], [1, 2]]
 
 
-def test_the_score_against_the_definition_ties_and_all():
-    """Few values, so that most ranks are shared."""
+def test_the_score_equals_its_definition_with_ties():
+    """There are few different values, so most ranks are tied."""
     rng = np.random.default_rng(1)
     influence = causal(rng.integers(0, 3, (6, 10, 10)).astype(float))
     mixing = causal(rng.integers(-2, 3, (6, 10, 10)).astype(float))
     rows = [(np.abs(mixing[b, q, : q + 1]), influence[b, q, : q + 1]) for b in range(6) for q in range(4, 10)]
-    expected = [0.0 if np.ptp(seen) == 0 else spearman(seen, told) for seen, told in rows]
-    (found,) = head_agreement(as_heads(mixing), influence, min_keys=5).to_dict("records")
-    assert found["score"] == pytest.approx(np.mean(expected))
-    assert (found["pairs"], found["constant"]) == (36, 0)
+    expected = [0.0 if np.ptp(weights) == 0 else spearman(weights, nats) for weights, nats in rows]
+    (row,) = head_agreement(as_heads(mixing), influence, min_keys=5).to_dict("records")
+    assert row["score"] == pytest.approx(np.mean(expected))
+    assert (row["pairs"], row["constant"]) == (36, 0)
 
 
 def test_ranks_by_hand():
     """(1, 2, 2, 4) has ranks 1, 2.5, 2.5, 4; against 1, 2, 3, 4 their correlation is 4.5 / sqrt(4.5 * 5)."""
     influence, mixing = np.zeros((2, 4, 4)), np.zeros((2, 4, 4))
     influence[:, 3], mixing[:, 3] = [1, 2, 2, 4], [0.1, 0.2, 0.3, 0.4]
-    (found,) = head_agreement(as_heads(mixing), influence, min_keys=4).to_dict("records")
-    assert found["score"] == pytest.approx(np.sqrt(0.9))
+    (row,) = head_agreement(as_heads(mixing), influence, min_keys=4).to_dict("records")
+    assert row["score"] == pytest.approx(np.sqrt(0.9))
 
 
-def test_the_null_is_that_of_permuted_sequences():
-    """Two sequences have two orders: the null is the score itself, or that of the pair exchanged."""
+def test_the_null_distribution_permutes_sequences():
+    """Two sequences have two orders: the null scores are those of the original and of the exchanged pair."""
     influence, mixing = random_influence(2, 2), random_influence(3, 2)
-    (found,) = head_agreement(as_heads(mixing), influence, permutations=400).to_dict("records")
+    (row,) = head_agreement(as_heads(mixing), influence, permutations=400).to_dict("records")
     exchanged = head_agreement(as_heads(mixing[::-1]), influence)["score"][0]
-    assert sorted([found["null_low"], found["null_high"]]) == pytest.approx(sorted([found["score"], exchanged]))
-    share = 0.5 if found["score"] > exchanged else 1.0
-    assert found["p_value"] == pytest.approx(share, abs=0.08)
+    assert sorted([row["null_low"], row["null_high"]]) == pytest.approx(sorted([row["score"], exchanged]))
+    share = 0.5 if row["score"] > exchanged else 1.0
+    assert row["p_value"] == pytest.approx(share, abs=0.08)
 
 
-def test_independent_mixing_lies_in_its_interval_nineteen_times_of_twenty():
-    """800 heads that know lags and nothing else; their p-values are uniform."""
+def test_null_intervals_have_their_coverage():
+    """800 heads depend only on the lag; their p-values are uniform."""
     outside, p_values = [], []
     for seed in range(16):
         heads = [random_influence(1000 + 50 * seed + i) for i in range(50)]
@@ -87,50 +89,50 @@ def test_independent_mixing_lies_in_its_interval_nineteen_times_of_twenty():
     assert np.mean(np.array(p_values) < 0.1) == pytest.approx(0.1, abs=0.035)
 
 
-def test_lag_alone_lies_in_its_interval_and_content_does_not():
+def test_only_heads_that_follow_content_exceed_the_null_interval():
     influence = random_influence(5)
     lag = np.arange(QUERIES)[:, None] - np.arange(QUERIES)
     only_lag = np.broadcast_to(causal(0.7 ** np.maximum(lag, 0)), influence.shape)
     noisy = influence * np.random.default_rng(6).lognormal(sigma=3.0, size=influence.shape)
     table = head_agreement(as_heads(only_lag, noisy), influence).set_index("head")
-    alone, follows = table.loc[0], table.loc[1]
-    assert alone["score"] == pytest.approx(alone["lag_score"])  # the mean influence falls with the lag too
-    assert alone["null_low"] <= alone["score"] + 1e-12
-    assert alone["score"] <= alone["null_high"] + 1e-12
-    assert alone["p_value"] == 1.0  # any permutation gives the same
-    assert 0.3 < alone["score"] < 1
-    assert follows["score"] > follows["null_high"]
-    assert follows["score"] < alone["score"]  # content may be followed by a head that scores less than lag alone
+    lag_head, content_head = table.loc[0], table.loc[1]
+    assert lag_head["score"] == pytest.approx(lag_head["lag_score"])  # the mean influence falls with the lag too
+    assert lag_head["null_low"] <= lag_head["score"] + 1e-12
+    assert lag_head["score"] <= lag_head["null_high"] + 1e-12
+    assert lag_head["p_value"] == 1.0  # every permutation gives the same score
+    assert 0.3 < lag_head["score"] < 1
+    assert content_head["score"] > content_head["null_high"]
+    assert content_head["score"] < lag_head["score"]  # a score may be lower than that of the lag alone
 
 
-def test_the_standard_error_is_the_spread_of_repetitions():
+def test_standard_errors_equal_the_spread_of_repetitions():
     scores, errors = [], []
     for seed in range(200):
         influence = random_influence(7000 + seed)
         mixing = influence * np.random.default_rng(seed).lognormal(size=influence.shape)
-        (found,) = head_agreement(as_heads(mixing), influence, permutations=1).to_dict("records")
-        scores.append(found["score"])
-        errors.append(found["standard_error"])
+        (row,) = head_agreement(as_heads(mixing), influence, permutations=1).to_dict("records")
+        scores.append(row["score"])
+        errors.append(row["standard_error"])
     assert np.mean(errors) == pytest.approx(np.std(scores), rel=0.15)
 
 
-def test_what_is_left_out_is_counted():
+def test_left_out_queries_are_counted():
     influence = random_influence(8)
     influence[:10] = causal(np.ones((QUERIES, QUERIES)))
-    influence[10:20] *= 1e-9  # under the bound, so equal
+    influence[10:20] *= 1e-9  # below min_influence, so equal
     table = head_agreement(as_heads(influence), influence)
     assert table["pairs"][0] == 20 * (QUERIES - 7)
     assert table["constant"][0] == 20 * (QUERIES - 7)
     assert table["score"][0] == pytest.approx(1.0, abs=0.2)
-    free = head_agreement(as_heads(influence), influence, min_influence=0)
-    assert free["pairs"][0] == 30 * (QUERIES - 7)
-    assert free["score"][0] == pytest.approx(1.0)
+    unbounded = head_agreement(as_heads(influence), influence, min_influence=0)
+    assert unbounded["pairs"][0] == 30 * (QUERIES - 7)
+    assert unbounded["score"][0] == pytest.approx(1.0)
     uniform = as_heads(np.broadcast_to(causal(np.ones((QUERIES, QUERIES))), influence.shape))
     assert head_agreement(uniform, influence)["score"][0] == 0.0
 
 
 def test_means_by_lag():
-    """Matrices whose entry is a sequence's number times 2 to the minus lag."""
+    """Each entry is a factor of its sequence times 2 to the minus lag."""
     lag = np.arange(5)[:, None] - np.arange(5)
     matrix = causal(0.5 ** np.maximum(lag, 0))
     influence = np.array([1.0, 2.0, 6.0])[:, None, None] * matrix
@@ -138,7 +140,7 @@ def test_means_by_lag():
     assert table["mean"].tolist() == pytest.approx([3 * 0.5**lag for lag in range(5)])
     assert table["standard_error"].tolist() == pytest.approx([np.sqrt(7 / 3) * 0.5**lag for lag in range(5)])
     assert table["share"].tolist() == pytest.approx([0.5**lag / 1.9375 for lag in range(5)])
-    assert table["share_standard_error"].tolist() == pytest.approx([0.0] * 5, abs=1e-15)  # all have the same shares
+    assert table["share_standard_error"].tolist() == pytest.approx([0.0] * 5, abs=1e-15)  # equal in all sequences
     np.testing.assert_allclose(table["share_low"], table["share"])
     np.testing.assert_allclose(table["share_high"], table["share"])
     heads = mixing_by_lag(as_heads(-influence, matrix * np.array([1.0, 1.0, 1.0])[:, None, None]))
@@ -147,7 +149,7 @@ def test_means_by_lag():
     assert len(heads) == 10
 
 
-def test_the_error_of_a_share_is_the_spread_of_repetitions():
+def test_standard_errors_of_shares_equal_the_spread_of_repetitions():
     tables = [influence_by_lag(random_influence(seed)) for seed in range(300)]
     shares, errors = (np.array([table[column] for table in tables]) for column in ("share", "share_standard_error"))
     assert shares.sum(1) == pytest.approx(np.ones(300))
@@ -156,7 +158,7 @@ def test_the_error_of_a_share_is_the_spread_of_repetitions():
     np.testing.assert_allclose(tables[0]["share_high"] - tables[0]["share"], half, rtol=1e-5)
 
 
-def test_what_cannot_be_asked_is_refused():
+def test_invalid_arguments_are_refused():
     influence = random_influence(9)
     mixing = as_heads(influence)
     with pytest.raises(ValueError, match=r"saw mixing \(40, 16, 16\) and influence \(40, 16, 16\)"):
@@ -179,7 +181,7 @@ def test_what_cannot_be_asked_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         (np.ones((3, 4)), r"saw shape \(3, 4\) of type float64; real numbers \(batch, .*T, T\) are needed"),
         (np.ones((3, 4, 5)), r"saw shape \(.*4, 5\) of type float64; real numbers"),
@@ -189,24 +191,24 @@ def test_what_cannot_be_asked_is_refused():
         (np.full((3, 4, 4), "a"), "saw ndarray of type <U1; real numbers are needed"),
     ],
 )
-def test_means_by_lag_of_something_else_are_refused(wrong, said):
-    with pytest.raises(ValueError, match=f"influence: {said}"):
+def test_means_by_lag_of_invalid_values_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=f"influence: {message}"):
         influence_by_lag(wrong)
-    with pytest.raises(ValueError, match=f"mixing: {said}"):
+    with pytest.raises(ValueError, match=f"mixing: {message}"):
         mixing_by_lag(wrong[:, None, None] if wrong.ndim == 3 else wrong)
 
 
 @pytest.mark.filterwarnings("error")
-def test_what_is_nothing_has_no_shares():
-    nothing = influence_by_lag(np.zeros((3, 4, 4)))
-    assert nothing["mean"].tolist() == nothing["standard_error"].tolist() == [0.0] * 4
-    assert nothing[["share", "share_standard_error"]].isna().all(axis=None)
+def test_zero_influence_has_no_shares():
+    zero = influence_by_lag(np.zeros((3, 4, 4)))
+    assert zero["mean"].tolist() == zero["standard_error"].tolist() == [0.0] * 4
+    assert zero[["share", "share_standard_error"]].isna().all(axis=None)
     heads = mixing_by_lag(as_heads(np.zeros((3, 4, 4)), causal(np.ones((3, 4, 4)))))
     assert heads.query("head == 0")["share"].isna().all()
     assert heads.query("head == 1")["share"].tolist() == [0.25] * 4
-    figure = n2n.viz.shares_by_lag(heads, nothing)
-    drawn = {trace.name: np.isfinite(np.array(trace.y, float)) for trace in figure.data if trace.name}
-    assert {name: seen.all() for name, seen in drawn.items()} == {
+    figure = n2n.viz.shares_by_lag(heads, zero)
+    finite = {trace.name: np.isfinite(np.array(trace.y, float)) for trace in figure.data if trace.name}
+    assert {name: values.all() for name, values in finite.items()} == {
         "block 1, head 0": False, "block 1, head 1": True, "exact influence": False
     }  # fmt: skip
     assert np.isfinite(figure.layout.yaxis.range).all()

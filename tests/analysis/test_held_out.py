@@ -52,14 +52,14 @@ def test_baselines_are_fitted_on_the_first_training_sequences(process):
         assert data.baselines[name] == fit_ngram(fitted_on, 32, order).nll(data.tokens).mean()
 
 
-def test_the_baselines_are_fitted_on_so_many_tokens_at_most(process, monkeypatch):
+def test_baselines_are_fitted_on_at_most_two_million_tokens(process, monkeypatch):
     sizes, real = [], held_out.fit_ngram
     monkeypatch.setattr(held_out, "fit_ngram", lambda tokens, *rest: sizes.append(tokens.size) or real(tokens, *rest))
     assert set(HeldOut(process, sequences=2, length=20, train_sequences=10**9).baselines) == {"unigram", "bigram"}
     assert set(sizes) == {2**21 // 20 * 20}
 
 
-def test_what_is_not_held_out_is_refused(process):
+def test_invalid_arguments_are_refused(process):
     with pytest.raises(ValueError, match=r"unknown held-out split 'train' \(allowed: test, valid\)"):
         HeldOut(process, sequences=4, length=20, split="train")
     with pytest.raises(ValueError, match="sequences: saw 1"):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.architectures import VOCAB, build, every_arch, every_variant, tokens_of, varied
+from support.architectures import VOCAB, build, build_variant, every_arch, every_variant, tokens_of
 from torch.testing import assert_close
 
 from n2n import models
@@ -13,7 +13,7 @@ from n2n.models.architectures import mamba
 @every_variant
 def test_logits_are_causal(variant):
     """Changing token s changes the logits at s, and none before s."""
-    model, tokens = varied(variant), tokens_of(2, 24)
+    model, tokens = build_variant(variant), tokens_of(2, 24)
     before = model(tokens)
     assert before.shape == (2, 24, VOCAB)
     for s in (0, 7, 23):
@@ -27,7 +27,7 @@ def test_logits_are_causal(variant):
 @every_variant
 def test_the_number_of_repetitions_of_a_token_is_distinguished(variant):
     """Without the start vector, attention over relative positions cannot distinguish the contexts v, vv and vvv."""
-    model, tokens = varied(variant), torch.full((1, 8), 3)
+    model, tokens = build_variant(variant), torch.full((1, 8), 3)
     distances = torch.cdist(model(tokens)[0], model(tokens)[0])  # of the logits after v, vv, vvv, ..
     assert (distances[~torch.eye(8, dtype=torch.bool)] > 1e-3).all()
 
@@ -35,7 +35,7 @@ def test_the_number_of_repetitions_of_a_token_is_distinguished(variant):
 @every_variant
 def test_the_start_vector_enters_only_at_the_first_token(variant):
     """In ``forward``, ``resume`` and ``step``, another start vector changes only the input at the first token."""
-    model, tokens = varied(variant), tokens_of(2, 9)
+    model, tokens = build_variant(variant), tokens_of(2, 9)
     inputs = []
     model.blocks[0].register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
     resume = model.blocks[0].resume
@@ -73,7 +73,7 @@ def test_all_architectures_have_the_same_parameters_outside_the_mixers():
 @every_variant
 def test_the_last_logits_depend_on_every_token(variant):
     """The gradient of the last logits is not zero at any position."""
-    model, tokens = varied(variant), tokens_of(1, 20)
+    model, tokens = build_variant(variant), tokens_of(1, 20)
     embedded = []
     model.embedding.register_forward_hook(lambda *call: embedded.append(call[-1].requires_grad_()) or call[-1])
     (gradient,) = torch.autograd.grad(model(tokens)[0, -1, 3], model_input := embedded[0])
@@ -83,14 +83,14 @@ def test_the_last_logits_depend_on_every_token(variant):
 
 @every_variant
 def test_sequences_of_a_batch_are_independent(variant):
-    model, tokens = varied(variant), tokens_of(5, 12)
+    model, tokens = build_variant(variant), tokens_of(5, 12)
     assert_close(model(tokens)[3:4], model(tokens[3:4]), rtol=1e-5, atol=1e-6)
 
 
 @every_variant
 @torch.no_grad()
 def test_steps_equal_the_parallel_pass(variant):
-    model, tokens = varied(variant), tokens_of(3, 70)
+    model, tokens = build_variant(variant), tokens_of(3, 70)
     expected = model(tokens)
     state, logits = model.init_state(3), []
     for token in tokens.unbind(1):
@@ -103,7 +103,7 @@ def test_steps_equal_the_parallel_pass(variant):
 @torch.no_grad()
 @pytest.mark.parametrize("first", [1, 2, 5, 40])
 def test_two_pieces_equal_the_parallel_pass(variant, first):
-    model, tokens = varied(variant), tokens_of(3, 47)
+    model, tokens = build_variant(variant), tokens_of(3, 47)
     before, state = model.resume(tokens[:, :first], model.init_state(3))
     copies = [value.clone() for value in tensors_of(state.mixers)]
     after, last = model.resume(tokens[:, first:], state)
@@ -115,7 +115,7 @@ def test_two_pieces_equal_the_parallel_pass(variant, first):
 @every_variant
 def test_gradients_pass_through_a_state(variant):
     """In float64, a loss over two pieces has the same gradients as the loss over the whole sequence."""
-    model, tokens = varied(variant).double(), tokens_of(2, 20)
+    model, tokens = build_variant(variant).double(), tokens_of(2, 20)
     before, state = model.resume(tokens[:, :9], model.init_state(2))
     after, _ = model.resume(tokens[:, 9:], state)
     parameters = list(model.parameters())
@@ -145,7 +145,7 @@ def test_only_the_state_of_a_transformer_grows(arch):
 @every_variant
 def test_parallel_equals_sequential_in_values_and_gradients(variant, monkeypatch):
     """In float64, the fast paths and their sequential twins give the same loss and gradients of the model."""
-    model, tokens = varied(variant).double(), tokens_of(2, 30)
+    model, tokens = build_variant(variant).double(), tokens_of(2, 30)
 
     def outcome() -> list[torch.Tensor]:
         loss = model.nll(tokens)
@@ -169,7 +169,7 @@ def test_parallel_equals_sequential_in_values_and_gradients(variant, monkeypatch
 
 @every_variant
 def test_bfloat16_is_close_to_float32(variant):
-    model, tokens = varied(variant, dim=32), tokens_of(4, 40)
+    model, tokens = build_variant(variant, dim=32), tokens_of(4, 40)
     expected = model.nll(tokens)
     with torch.autocast("cpu", torch.bfloat16):
         nll = model.nll(tokens)
@@ -212,7 +212,7 @@ def test_bad_tokens_are_refused(arch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @every_variant
 def test_cpu_and_gpu_agree(variant):
-    model, tokens = varied(variant), tokens_of(4, 50)
+    model, tokens = build_variant(variant), tokens_of(4, 50)
     expected = model.nll(tokens)
     assert_close(model.cuda().nll(tokens.cuda()).cpu(), expected, rtol=1e-3, atol=1e-3)
 

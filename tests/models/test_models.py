@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support.architectures import RECURRENT, VOCAB, build, every_arch, every_variant, tokens_of, varied
+from support.architectures import RECURRENT, VOCAB, build, build_variant, every_arch, every_variant, tokens_of
 from torch.testing import assert_close
 
 import n2n
@@ -22,10 +22,10 @@ def test_initial_weights_depend_only_on_the_seed(variant):
     torch.manual_seed(123)
     expected_next = torch.rand(1)
     torch.manual_seed(123)
-    first = varied(variant)
+    first = build_variant(variant)
     assert torch.equal(torch.rand(1), expected_next)  # torch's global generator is unchanged
     torch.manual_seed(7)
-    again, other = varied(variant), varied(variant, seed=1)
+    again, other = build_variant(variant), build_variant(variant, seed=1)
     for name, value in first.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
     assert any(not torch.equal(value, other.state_dict()[name]) for name, value in first.state_dict().items())
@@ -33,20 +33,20 @@ def test_initial_weights_depend_only_on_the_seed(variant):
 
 @every_variant
 def test_a_new_model_predicts_nearly_uniformly(variant):
-    loss = varied(variant, dim=64).nll(tokens_of(8, 64)).mean().item()
+    loss = build_variant(variant, dim=64).nll(tokens_of(8, 64)).mean().item()
     assert loss == pytest.approx(np.log(VOCAB), abs=0.2 if "tied" in variant else 0.1)
 
 
 @every_variant
 def test_state_dict_round_trip(variant):
-    model, other, tokens = varied(variant), varied(variant, seed=1), tokens_of(2, 8)
+    model, other, tokens = build_variant(variant), build_variant(variant, seed=1), tokens_of(2, 8)
     other.load_state_dict(model.state_dict())
     assert torch.equal(model(tokens), other(tokens))
 
 
 @every_variant
 def test_overfits_one_batch_within_150_steps(variant):
-    model, tokens = varied(variant, dim=32), tokens_of(4, 16)
+    model, tokens = build_variant(variant, dim=32), tokens_of(4, 16)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
     for _ in range(150):
         nll = model.nll(tokens)

@@ -32,9 +32,9 @@ def build(arch: str, seed: int = 0, **options) -> torch.nn.Module:
     return models.build(arch, vocab_size=VOCAB, seed=seed, **{"dim": 16, "layers": 2, "heads": 2, **options})
 
 
-def varied(variant: str, **options) -> torch.nn.Module:
-    arch, own = VARIANTS[variant]
-    return build(arch, **{**own, **options})
+def build_variant(variant: str, **options) -> torch.nn.Module:
+    arch, variant_options = VARIANTS[variant]
+    return build(arch, **{**variant_options, **options})
 
 
 def tokens_of(batch: int, length: int, seed: int = 0) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Values that no field and no argument expects."""
+"""Values that no field and no argument should accept."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import math
 import numpy as np
 
 
-class Wordless:
-    """An object that cannot say what it is."""
+class WithoutRepr:
+    """An object whose ``repr`` fails."""
 
     def __repr__(self) -> str:
-        raise RuntimeError("no words")
+        raise RuntimeError("no repr")
 
 
 def nested(depth: int) -> list:
-    found: list = []
+    value: list = []
     for _ in range(depth):
-        found = [found]
-    return found
+        value = [value]
+    return value
 
 
 def endless() -> list:
-    found: list = []
-    found.append(found)
-    return found
+    value: list = []
+    value.append(value)
+    return value
 
 
 NUMBERS = [-1, 0, 2**40, 2**62, 2**63, 10**400, -(10**400), 10**5000, 1.5, 1e308, math.nan, math.inf, 1j, True]
@@ -33,5 +33,5 @@ TEXTS = ["", "x", "1e400", "9" * 5000, "x" * 10**6, "nul\0", "new\nline", "gpu",
 TEXTS += ["example:", "example:x", "~nouser/x", "s3://b/x"]
 SHAPES = [None, (), [], {}, [None], [[1], [2, 3]], ["x" * 10**5] * 3, {1: 2}, {"a": {"b": 1}}, {1, 2}, range(3)]
 SHAPES += [nested(3000), endless()]
-OBJECTS = [object(), Wordless(), int, len, ValueError("x")]
+OBJECTS = [object(), WithoutRepr(), int, len, ValueError("x")]
 ALL = [*NUMBERS, *TEXTS, *SHAPES, *OBJECTS]

@@ -1,4 +1,4 @@
-"""Trainers in processes of their own that are killed; forked from a server that has imported everything."""
+"""Trainers in separate processes that are killed; they are forked from a server that has imported everything."""
 
 import itertools
 import multiprocessing
@@ -17,7 +17,7 @@ from n2n.training import learner
 from n2n.training.trainer import train
 from n2n.utils import files
 
-# Where a process can be killed by its own hand, at a call of choice: name -> (object, attribute).
+# Calls at which a process can kill itself: name -> (object, attribute).
 PLACES = {
     "step": (learner, "update"),
     "row": (journal, "append_row"),
@@ -36,18 +36,18 @@ def trainer(target: Callable, *arguments, daemon: bool = True) -> multiprocessin
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["support.killed_trainers", "support.preload"])
     process = context.Process(target=target, args=arguments, daemon=daemon)
-    with mock.patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parents[1])):  # where the server finds these modules
+    with mock.patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parents[1])):  # the server imports these modules
         process.start()
     return process
 
 
 def train_quietly(fields: dict) -> None:
-    with open(os.devnull, "w") as nowhere, mock.patch("sys.stdout", nowhere):
+    with open(os.devnull, "w") as null, mock.patch("sys.stdout", null):
         train(config(**fields))
 
 
 def train_slowly(fields: dict, seconds: float) -> None:
-    """Each step after the first takes ``seconds`` longer, which leaves time to stop it there."""
+    """Train with ``seconds`` of delay in each step after the first, so that a test can stop it there."""
     real, calls = learner.update, itertools.count()
 
     def update(*arguments):
@@ -60,13 +60,12 @@ def train_slowly(fields: dict, seconds: float) -> None:
 
 
 def train_and_die(fields: dict, place: str, call: int) -> None:
-    """Killed at the given call of a place, half-way through what it writes where it writes."""
-    home, name = PLACES[place]
-    real, made = getattr(home, name), [0]
+    """Train, and die at this call of a place; a place that writes is killed half-way through its output."""
+    owner, name = PLACES[place]
+    real, calls = getattr(owner, name), itertools.count(1)
 
-    def dying(*arguments, **named):
-        made[0] += 1
-        if made[0] == call:
+    def call_or_die(*arguments, **options):
+        if next(calls) == call:
             if place == "row":
                 with open(arguments[0], "a") as file:
                     file.write('{"step": 4, "lo')
@@ -76,14 +75,14 @@ def train_and_die(fields: dict, place: str, call: int) -> None:
             elif place == "weights":
                 arguments[1].write_bytes(b"half of it")
             os.kill(os.getpid(), signal.SIGKILL)
-        return real(*arguments, **named)
+        return real(*arguments, **options)
 
-    with mock.patch.object(home, name, dying):
+    with mock.patch.object(owner, name, call_or_die):
         train_quietly(fields)
 
 
 def train_telling(fields: dict, seconds: float, path: str) -> None:
-    """As ``train_slowly``; the error that ends it, with its type, goes into a file."""
+    """As ``train_slowly``; the type and message of the final error are written to a file."""
     try:
         train_slowly(fields, seconds)
     except BaseException as error:

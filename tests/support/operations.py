@@ -1,4 +1,4 @@
-"""Inputs of the sequence operations, and comparison of an operation with its twin."""
+"""Inputs of the sequence operations, and comparison of a fast operation with its slow reference."""
 
 import torch
 from torch.testing import assert_close

@@ -1,4 +1,4 @@
-"""Sweeps with known excess losses, as if they were read from a folder."""
+"""Sweeps with known excess losses."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ SIZES = (1000, 3000, 10_000, 30_000)
 
 
 def results(rows: list[dict]) -> SweepResults:
-    """A sweep with these last evaluations. Intervals are those of very many held-out sequences."""
+    """A sweep with these last evaluations; intervals use the normal quantile, as for very many held-out sequences."""
     common = {"arch": "a", "task": "g, process 0", "seed": 0, "state": "done", "split": "test", "step": 10}
     common |= {"tokens": 5000, "flops": 1e9, "excess_standard_error": 0.01, "last": True}
     frame = pd.DataFrame([{**common, "run": f"r{i}", **row} for i, row in enumerate(rows)])
@@ -23,14 +23,14 @@ def results(rows: list[dict]) -> SweepResults:
 
 
 def joined(sweep: SweepResults, *rows: dict) -> SweepResults:
-    """The sweep with more runs, which were never evaluated."""
+    """The sweep with more runs, which have no evaluation."""
     more = pd.DataFrame([{"seed": 0, "state": "failed", "task": "g, process 0", **row} for row in rows])
     more.index = [f"more{i}" for i in range(len(rows))]
     return SweepResults(sweep.path, pd.concat([sweep.table, more]), sweep.evaluations, pd.DataFrame())
 
 
 def planted(arch: str, exponent: float, sizes=SIZES, seeds=(0, 1), noise: float = 0.0) -> list[dict]:
-    """Evaluations on the power law ``50 * parameters ** -exponent``, with noise in its logarithm."""
+    """Evaluations on the power law ``50 * parameters ** -exponent``, with noise in the logarithm."""
     rng = np.random.default_rng(0)
     return [
         {"arch": arch, "seed": s, "parameters": n, "excess_loss": 50 * n**-exponent * np.exp(noise * rng.normal())}

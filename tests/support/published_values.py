@@ -1,6 +1,6 @@
-"""What public implementations computed, in float64, on inputs that are closed formulas; to 12 digits.
+"""Results of public implementations in float64, to 12 digits, on inputs that are closed formulas.
 
-The figures come from running, once: ``ssd_minimal_discrete`` of state-spaces/mamba 2.3.2 (mamba_ssm/modules/
+The values were computed with ``ssd_minimal_discrete`` of state-spaces/mamba 2.3.2 (mamba_ssm/modules/
 ssd_minimal.py), ``RGLRU`` of google-deepmind/recurrentgemma 1.0.1 (recurrentgemma/torch/layers.py), and ``minGRU`` and
 ``minLSTM`` of lucidrains/minGRU-pytorch 0.2.1.
 """
@@ -14,7 +14,7 @@ def index(*sizes: int) -> list[torch.Tensor]:
 
 
 def ssd_inputs() -> dict[str, torch.Tensor]:
-    """Batch 2, T 12, 3 heads, p 2, n 4; named as the arguments of ``ops.ssd``."""
+    """Arguments of ``ops.ssd`` by name: batch 2, T 12, 3 heads, p 2, n 4."""
     i, t, h, p = index(2, 12, 3, 2)
     j, s, n = index(2, 12, 4)
     k, m, q, r = index(2, 3, 2, 4)
@@ -28,7 +28,7 @@ def ssd_inputs() -> dict[str, torch.Tensor]:
     }
 
 
-SSD_TIMES = [0, 3, 4, 11]  # of which y is given below
+SSD_TIMES = [0, 3, 4, 11]  # positions of SSD_Y
 # y at SSD_TIMES, (2, 4, 3, 2)
 SSD_Y = [
     [

@@ -14,11 +14,11 @@ def random_graph(seed: int) -> Graph:
     names = [f"Z{i}" for i in range(rng.integers(1, 4))]
 
     def node(name: str, earlier: list[str], modes: list[str], **fields) -> Node:
-        seen = [other for other in rng.permutation(earlier) if rng.random() < 0.7]
+        parents = [other for other in rng.permutation(earlier) if rng.random() < 0.7]
         return Node(
             name=name,
             num_states=int(rng.integers(2, 4)),
-            parents=seen,
+            parents=parents,
             mode=str(rng.choice(modes)),
             kernel=str(rng.choice(["full", "product"])),
             alpha=float(rng.choice([0.1, 1.0])),

@@ -1,4 +1,4 @@
-"""Comparing runs, and what lies in their folders."""
+"""Small runs: their configuration, their files, their metrics, and their processes."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def assert_same_run(one: n2n.Run, other: n2n.Run) -> None:
-    """Bit for bit: the metrics, the evaluations and the final weights."""
+    """Check that metrics, evaluations and final weights are equal bit for bit."""
     assert one.metrics[COMPUTED].equals(other.metrics[COMPUTED])
     assert one.evaluations == other.evaluations
     weights = other.model().state_dict()
@@ -37,24 +37,24 @@ def config(**fields) -> n2n.TrainConfig:
 
 
 def waited(condition, seconds: float = 60.0) -> None:
-    """Until a condition holds, for so long at most."""
+    """Wait until a condition holds, at most this long."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, f"the condition did not hold within {seconds} s"
         time.sleep(0.005)
 
 
 def logged(folder: Path) -> int:
-    """The last step that has a row of metrics, -1 if there is none."""
+    """The last step with a row of metrics; -1 if there is none."""
     row = last_row(folder / "metrics.jsonl")
     return row["step"] if row else -1
 
 
 def still_there(word: str) -> list[int]:
-    """Processes that have a word in their command line, zombies left out."""
-    found = []
+    """Process ids of processes with this word in their command line, without zombies."""
+    processes = []
     for process in psutil.process_iter(["cmdline", "status"]):
         line = " ".join(process.info["cmdline"] or [])
         if word in line and process.info["status"] != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
-            found.append(process.pid)
-    return found
+            processes.append(process.pid)
+    return processes

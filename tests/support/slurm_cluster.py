@@ -1,4 +1,4 @@
-"""A Slurm cluster of one's own: two nodes on this machine, in a temporary folder, taken down without a trace."""
+"""A private Slurm cluster: two nodes on this machine, with all files in a temporary folder."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "sinfo", "scancel")
-# Output of sinfo on a cluster larger than the tests' own.
+# Output of sinfo on a larger cluster.
 SINFO = """main*|1-00:00:00|30:00|2|64|512000|gpu:a100:8(S:0-1)|fast,new
 main*|1-00:00:00|30:00|3|32|256000|(null)|(null)
 long|infinite|n/a|1|8|1000+|gpu:2,shard:4|(null)
@@ -53,7 +53,7 @@ PartitionName=short Nodes=n2 MaxTime=5 State=UP
 
 
 def missing() -> str:
-    """Why there can be no cluster here; empty if there can."""
+    """The reason why no cluster can run here; empty if one can."""
     if os.geteuid() != 0:
         return "a private Slurm needs root"
     lacking = [name for name in PROGRAMS if shutil.which(name, path=search_path()) is None]
@@ -65,7 +65,7 @@ def search_path() -> str:
 
 
 class Cluster:
-    """Started at once; ``config`` is for the environment variable ``SLURM_CONF``."""
+    """A running cluster; ``config`` is the value of the environment variable ``SLURM_CONF``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.config = folder, folder / "slurm.conf"
@@ -95,55 +95,55 @@ class Cluster:
 
     def _run(self, *command: str) -> str:
         environment = {**os.environ, "SLURM_CONF": str(self.config), "PATH": search_path()}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{command[0]} ended with {done.returncode}: {done.stderr}")
-        return done.stdout
+        process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        if process.returncode:
+            raise RuntimeError(f"{command[0]} ended with {process.returncode}: {process.stderr}")
+        return process.stdout
 
     def ask(self, *command: str) -> str:
-        """What a command of Slurm prints."""
+        """Return the output of a Slurm command."""
         return self._run(*command)
 
     def wait(self, condition: Callable[[], bool], seconds: float) -> None:
-        """Until a condition holds, for so long at most."""
+        """Wait until a condition holds, at most this long."""
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:
-                raise TimeoutError(f"waited {seconds} s in vain; the queue:\n{self.ask('squeue')}")
+                raise TimeoutError(f"the condition did not hold within {seconds} s; the queue:\n{self.ask('squeue')}")
             time.sleep(0.1)
 
     def close(self) -> None:
-        """Take back every job, and end every process that belongs to it, by its number."""
+        """Cancel every job, and end every process of the cluster by its id."""
         with contextlib.suppress(TimeoutError, RuntimeError):
             self.ask("scancel", "--user=root")
             self.wait(lambda: not self.ask("squeue", "-h"), 40)
         for path in [*self.folder.glob("*.pid"), self.folder / "munge" / "pid"]:
             try:
                 process = psutil.Process(int(path.read_text()))
-                left = [process, *process.children(recursive=True)]
+                processes = [process, *process.children(recursive=True)]
             except (OSError, ValueError, psutil.NoSuchProcess):
                 continue
             process.terminate()
-            for one in psutil.wait_procs(left, 10)[1]:
-                one.kill()
+            for remaining in psutil.wait_procs(processes, 10)[1]:
+                remaining.kill()
         for process in self.steps():
             process.kill()
 
     def steps(self) -> list[psutil.Process]:
-        """Slurm's own processes that watch over a job, which outlive its daemons."""
-        found = []
+        """Slurm's supervisors of jobs, which outlive its daemons."""
+        supervisors = []
         for process in psutil.process_iter(["name"]):
             with contextlib.suppress(psutil.Error):
                 if process.info["name"].startswith("slurmstepd"):
-                    found += [process] if process.environ().get("SLURM_CONF") == str(self.config) else []
-        return found
+                    supervisors += [process] if process.environ().get("SLURM_CONF") == str(self.config) else []
+        return supervisors
 
 
 def free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
     return ports

@@ -1,11 +1,11 @@
-"""Laws of Markov chains in 1,000 digits."""
+"""Time averages of Markov chains, in 1,000 digits."""
 
 import mpmath
 import numpy as np
 
 
 def time_averages(rates: np.ndarray) -> np.ndarray:
-    """The limit of (1 - b) * sum of b^t u P^t as b tends to 1, u uniform: what time averages tend to.
+    """The limit of time averages from a uniform start u: (1 - b) * sum of b^t u P^t as b tends to 1.
 
     ``rates`` is P off its diagonal. The limit is taken at 1 - b = 1e-600, in 1,000 digits.
     """

@@ -4,6 +4,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from support.hostile_values import WithoutRepr
 
 import n2n
 from n2n.utils.strict import (
@@ -144,11 +145,7 @@ def test_only_near_names_are_suggested(value, allowed, nearest):
 
 
 def test_reprs_are_short_and_on_one_line():
-    class Wordless:
-        def __repr__(self):
-            raise RuntimeError
-
-    long = ["x" * 10**6, 10**400, 10**5000, list(range(10**6)), {i: i for i in range(10**5)}, "\n" * 500, Wordless()]
+    long = ["x" * 10**6, 10**400, 10**5000, list(range(10**6)), {i: i for i in range(10**5)}, "\n" * 500, WithoutRepr()]
     endless: list = []
     endless.append(endless)
     for value in [*long, endless]:
