@@ -9,7 +9,7 @@ import pandas as pd
 from n2n.difficulty.entropies import entropy
 from n2n.difficulty.mutual_information import first_law, laws, one_step_apart
 from n2n.process.process import Process
-from n2n.utils.statistics import Z95, entropy_of
+from n2n.utils.statistics import entropy_of, t_interval
 from n2n.utils.strict import as_integer
 
 
@@ -26,8 +26,8 @@ def best_losses(process: Process, length: int, *, precision: float = 0.02) -> pd
         precision: standard error of the oracle's loss, which is the only estimated one.
 
     Returns:
-        A row for each predictor, indexed by its name, with ``loss`` and ``half``, the half-width of its 95% interval,
-        which is 0 for exact losses.
+        A row for each predictor, indexed by its name, with ``loss`` and ``half``, the half-width of its 95% interval
+        over sequences (``t_interval``), which is 0 for exact losses.
 
     Raises:
         ValueError: if the length is under 2, kernels are redrawn for every sequence, or a distribution exceeds 1 GiB;
@@ -37,10 +37,11 @@ def best_losses(process: Process, length: int, *, precision: float = 0.02) -> pd
     before = sum(laws(process, law, steps - 1)) / steps
     (pair,) = one_step_apart(process, before, 1, [x], x)[x]
     oracle = entropy(process, length, precision=precision)
+    _, high = t_interval(oracle.mean, oracle.standard_error, oracle.sequences)
     rows = {
         "uniform guess": (math.log(process.graph.vocab_size), 0.0),
         "unigram": (float(entropy_of(pair.sum(axis=0))), 0.0),
         "bigram": (float(entropy_of(pair.ravel()) - entropy_of(pair.sum(axis=1))), 0.0),
-        f"oracle, {length} tokens": (oracle.mean, Z95 * oracle.standard_error),
+        f"oracle, {length} tokens": (oracle.mean, high - oracle.mean),
     }
     return pd.DataFrame.from_dict(rows, orient="index", columns=["loss", "half"]).rename_axis("predictor")

@@ -21,6 +21,7 @@ from n2n.process.process import Process
 from n2n.process.sampler_tables import smallest_dtype
 from n2n.utils.arrays import integers
 from n2n.utils.progress import track
+from n2n.utils.statistics import t_interval
 from n2n.utils.strict import Count, Ordered, as_integer
 
 MAX_EXPONENT = 24  # at most 2^24 tokens are compressed
@@ -54,7 +55,8 @@ def compression_table(
     Returns:
         A row for each graph, number of tokens and compressor: ``graph``, ``compressor``, ``tokens`` (in the whole
         sequences), ``nats`` per token (the mean over samples), ``lowest`` and ``highest`` over samples, ``samples``,
-        ``entropy`` and ``entropy_standard_error``, nats per token.
+        ``entropy``, its ``entropy_standard_error`` and the ends ``entropy_low`` and ``entropy_high`` of its 95%
+        interval over sequences (``t_interval``), nats per token.
 
     Raises:
         ValueError: if kernels are redrawn for every sequence or a number is out of range; or as ``graphs_by_name``,
@@ -89,7 +91,9 @@ def whole_sequences(tokens: Sequence[int], length: int) -> list[int]:
 def _sizes(process: Process, counts: list[int], length: int, samples: int, precision: float) -> pd.DataFrame:
     exact = entropy(process, length, precision=precision)
     rows = [size for count in counts for size in _compressed(process, count, length, samples)]
-    return pd.DataFrame(rows).assign(entropy=exact.mean, entropy_standard_error=exact.standard_error)
+    low, high = t_interval(exact.mean, exact.standard_error, exact.sequences)
+    interval = {"entropy_standard_error": exact.standard_error, "entropy_low": low, "entropy_high": high}
+    return pd.DataFrame(rows).assign(entropy=exact.mean, **interval)
 
 
 def _compressed(process: Process, count: int, length: int, samples: int) -> list[dict]:

@@ -1,4 +1,4 @@
-"""Means and ratios with their standard errors, quantiles of the normal and Student's t, entropies."""
+"""Means and ratios with their standard errors, quantiles of Student's t, entropies."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     Laws = TypeVar("Laws", np.ndarray, Tensor)
-
-Z95 = 1.959964  # two-sided 95% quantile of the normal distribution
 
 
 def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from n2n.utils.statistics import Z95
 from n2n.viz.style import ACCENT, BASELINE, MODEL, NATS, ORACLE, SCALE, TEXT, bars, faint, figure, lines, plain, rounded
 
 if TYPE_CHECKING:
@@ -156,7 +155,7 @@ def _add_fresh_processes(fig: go.Figure, equal: EqualDifficulty) -> None:
 def compression_against_entropy(table: pd.DataFrame) -> go.Figure:
     """Compressed size against the exact entropy, at the largest number of tokens.
 
-    Vertical bars are ranges over samples, horizontal bars 95% intervals of the entropy (normal quantile).
+    Vertical bars are ranges over samples, horizontal bars 95% intervals of the entropy.
 
     Args:
         table: from ``n2n.compression_table``.
@@ -172,7 +171,9 @@ def compression_against_entropy(table: pd.DataFrame) -> go.Figure:
         fig.add_scatter(
             x=rounded(rows["entropy"]),
             y=rounded(rows["nats"]),
-            error_x={"type": "data", "array": rounded(Z95 * rows["entropy_standard_error"])},
+            error_x=bars(
+                rounded(rows["entropy_high"] - rows["entropy"]), rounded(rows["entropy"] - rows["entropy_low"])
+            ),
             error_y=_range(rows),
             name=name,
             mode="markers",

@@ -6,6 +6,7 @@ import pytest
 import n2n
 from n2n.graph.graph import Graph
 from n2n.process.process import Process
+from n2n.utils.statistics import student_quantile
 
 
 def test_best_losses_of_a_published_process():
@@ -15,7 +16,9 @@ def test_best_losses_of_a_published_process():
     assert table["loss"].tolist()[:3] == pytest.approx([np.log(3), 1.098612, 1.091068], abs=1e-6)
     exact = np.mean([n2n.markov_entropy(process, k) for k in range(1, 8)])
     assert abs(table["loss"].iloc[3] - exact) < 2 * table["half"].iloc[3]
-    assert 0 < table["half"].iloc[3] < 0.00197
+    oracle = n2n.entropy(process, 8, precision=0.001)
+    assert table["half"].iloc[3] == pytest.approx(student_quantile(oracle.sequences - 1) * oracle.standard_error)
+    assert oracle.standard_error <= 0.001
     assert table["half"].tolist()[:3] == [0, 0, 0]
     assert list(table.index) == ["uniform guess", "unigram", "bigram", "oracle, 8 tokens"]
 

@@ -11,6 +11,7 @@ from n2n.difficulty.compression import compression_nats
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.process.process import Process
+from n2n.utils.statistics import t_interval
 
 
 def context_graph() -> Graph:
@@ -41,6 +42,9 @@ def test_compressed_is_what_the_entropy_is_of():
     row = table[table["compressor"] == "lzma"].iloc[0]
     assert row["tokens"] == count * 31
     assert row["entropy"] == pytest.approx(np.mean(losses), abs=0.03)
+    exact = n2n.entropy(process, 32, precision=0.01)
+    low, high = t_interval(exact.mean, exact.standard_error, exact.sequences)
+    assert (row["entropy"], row["entropy_low"], row["entropy_high"]) == pytest.approx((exact.mean, low, high))
     assert row["nats"] == pytest.approx(np.mean([size["lzma"] for size in sizes]))
     assert (row["lowest"], row["highest"]) == tuple(sorted(size["lzma"] for size in sizes))
     assert (table["lowest"] > np.max(losses)).all()

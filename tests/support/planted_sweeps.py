@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from n2n.sweeps.results import SweepResults
-from n2n.utils.statistics import Z95
+from n2n.utils.statistics import t_interval
 
 SIZES = (1000, 3000, 10_000, 30_000)
 
@@ -16,8 +16,8 @@ def results(rows: list[dict]) -> SweepResults:
     common = {"arch": "a", "task": "g, process 0", "seed": 0, "state": "done", "split": "test", "step": 10}
     common |= {"tokens": 5000, "flops": 1e9, "excess_standard_error": 0.01, "last": True}
     frame = pd.DataFrame([{**common, "run": f"r{i}", **row} for i, row in enumerate(rows)])
-    half = Z95 * frame["excess_standard_error"]
-    frame = frame.assign(low=frame["excess_loss"] - half, high=frame["excess_loss"] + half)
+    low, high = t_interval(frame["excess_loss"], frame["excess_standard_error"], 10**6)
+    frame = frame.assign(low=low, high=high)
     table = frame.drop_duplicates("run").set_index("run")[["arch", "seed", "state", "task"]]
     return SweepResults(Path("x"), table, frame, pd.DataFrame())
 

@@ -51,11 +51,13 @@ def test_compressed_sizes_and_the_oracle_s_line():
         for c in ("lzma", "bz2")
         for i, t in enumerate((1000, 4000))
     ]
-    table = pd.DataFrame(rows).assign(lowest=1.8, highest=2.1, entropy=1.0, entropy_standard_error=0.01)
+    table = pd.DataFrame(rows).assign(lowest=1.8, highest=2.1, entropy=1.0, entropy_low=0.98, entropy_high=1.03)
     against, by_tokens = n2n.viz.compression_against_entropy(table), n2n.viz.compression_by_tokens(table)
     diagonal = trace(against, "oracle")
     assert list(diagonal.x) == list(diagonal.y)
     assert trace(against, "two, bz2").y == (1.9,), "only the largest number of tokens"
+    errors = trace(against, "two, bz2").error_x
+    assert (errors.array[0], errors.arrayminus[0]) == pytest.approx((0.03, 0.02))
     assert "4,000 tokens" in against.layout.title.text
     assert trace(by_tokens, "one, lzma").y == (1.0, 0.9)
     assert by_tokens.layout.shapes[0].y0 == 0.0
