@@ -13,7 +13,6 @@ from n2n.models.sizes import BACKWARD, forward_flops
 from n2n.monitor import metrics, profiler
 from n2n.monitor.profiler import Clock, matrix_rate, peak_memory
 
-WORK = ("data", "forward", "backward", "optimizer")
 CPU = torch.device("cpu")
 
 

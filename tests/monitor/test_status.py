@@ -18,7 +18,6 @@ from support.run_folders import config, contents, logged, waited
 import n2n
 from n2n.monitor import status
 from n2n.runs.folder import LAUNCH_LOCK, TRAINING_LOCK, RunFolder
-from n2n.sweeps.results import read_folder
 from n2n.utils.files import read_json, write_json
 from n2n.utils.lock import locked
 
@@ -121,47 +120,6 @@ def test_a_run_without_a_status_is_missing(copy, content):
         (copy / "status.json").write_text(content)
     assert n2n.Run(copy).status["state"] == "missing"
     assert n2n.runs.table(copy.parent).loc["run", "state"] == "missing"
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        ("[]", "saw a list; an object is needed"),
-        ("3", "saw a int; an object is needed"),
-        ("", "Expecting value: line 1 column 1 (char 0)"),
-        ("{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
-        ("[" * 10**5, "nested too deeply"),
-        ('{"graph": 3}', "it holds no configuration of a run"),
-        ('{"graph": {"nodes": []}}', None),  # a graph, which only Run.config checks
-    ],
-)
-def test_a_damaged_configuration_is_one_row_of_a_table(tmp_path, folder, content, reason):
-    """The other rows are not affected."""
-    for name in ("a", "b"):
-        shutil.copytree(folder, tmp_path / "sweep" / name)
-    path = tmp_path / "sweep" / "a" / "config.json"
-    path.write_text(content)
-    table = n2n.runs.table(tmp_path / "sweep")
-    assert table["arch"].tolist()[1:] == ["transformer"]
-    if reason is not None:
-        assert table["state"].tolist() == ["damaged", "killed"]
-        assert table.loc["a", "error"] == f"damaged: config.json: {reason}"
-    with pytest.raises(ValueError, match=r"a/config.json is no configuration of a run: "):
-        _ = n2n.Run(tmp_path / "sweep" / "a").config
-
-
-def test_damaged_evaluations_are_one_row_of_a_table(tmp_path):
-    for name in ("a", "b"):
-        n2n.train(config(steps=5, run_dir=tmp_path / "sweep" / name))
-    path = tmp_path / "sweep" / "a" / "evals.jsonl"
-    path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
-    table = n2n.runs.table(tmp_path / "sweep")
-    assert table["state"].tolist() == ["done", "done"]
-    assert table["excess_loss"].isna().tolist() == [True, False]
-    assert table.loc["a", "error"].startswith("damaged: evals.jsonl: line 1: ")
-    results = read_folder(tmp_path / "sweep")
-    assert results.evaluations["run"].tolist() == ["b"]
-    assert results.unfinished.loc["a", "error"].startswith("damaged: evals.jsonl: line 1: ")
 
 
 def test_a_script_that_is_killed_with_its_group(tmp_path):

@@ -102,3 +102,11 @@ def test_the_notebook_s_parameters_are_the_configuration_s_defaults(name, config
     defaults = {parameter: ast.literal_eval(fields["default"]) for parameter, fields in parameters.items()}
     assert set(defaults) == set(config.model_fields)
     assert config(**defaults) == config()
+
+
+def test_a_report_needs_a_sweep_with_runs_and_known_fields(tmp_path):
+    for name, message in (("nowhere", "no sweep"), (str(tmp_path), "holds no runs"), ("example:swep", "did you mean")):
+        with pytest.raises(ValueError, match=message):
+            n2n.ReportConfig(sweep=name)
+    with pytest.raises(ValueError, match="unknown field of a run 'ach'; did you mean 'arch'"):
+        n2n.ReportConfig(by=["ach"])

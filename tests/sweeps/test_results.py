@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import n2n
-from n2n.notebook.examples import read_sweep
+from n2n.sweeps.results import read_folder
 from n2n.utils.statistics import t_interval
 
 
@@ -42,7 +42,7 @@ def sweep(tmp_path_factory) -> Path:
 
 
 def test_finished_failed_and_unfinished_runs_are_read(sweep):
-    results = read_sweep(sweep)
+    results = read_folder(sweep)
     assert results.table["task"].tolist() == ["four_chains, process 0"] * 4
     assert results.states == {"done": 2, "failed": 1, "running": 1}
     assert results.unfinished["error"].to_dict() == {"early": "", "failed": "RuntimeError: out of <memory>"}
@@ -61,7 +61,7 @@ def test_finished_failed_and_unfinished_runs_are_read(sweep):
 
 def test_operations_are_those_of_the_model(sweep):
     """Training costs three forward passes of 11 inputs, each 2 per weight and token, plus 4 T^2 dim for attention."""
-    rows = read_sweep(str(sweep)).evaluations
+    rows = read_folder(sweep).evaluations
     row = rows[(rows["run"] == "arch=transformer") & rows["last"]].iloc[0]
     model = n2n.Run(sweep / "arch=transformer").model()
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embedding" not in name]
@@ -71,14 +71,11 @@ def test_operations_are_those_of_the_model(sweep):
     assert isinstance(model, torch.nn.Module)
 
 
-def test_a_sweep_without_results_is_refused(tmp_path, sweep):
-    for name, message in (("nowhere", "no sweep"), (str(tmp_path), "holds no runs"), ("example:swep", "did you mean")):
-        with pytest.raises(ValueError, match=message):
-            n2n.ReportConfig(sweep=name)
+def test_a_sweep_without_evaluations_is_refused(tmp_path, sweep):
+    with pytest.raises(ValueError, match="holds no runs"):
+        read_folder(tmp_path)
     (tmp_path / "early").mkdir()
     for name in ("config.json", "status.json"):
         (tmp_path / "early" / name).write_text((sweep / "early" / name).read_text())
     with pytest.raises(ValueError, match=r"none of its runs was evaluated yet \(1 running\)"):
-        read_sweep(str(tmp_path))
-    with pytest.raises(ValueError, match="unknown field of a run 'ach'; did you mean 'arch'"):
-        n2n.ReportConfig(by=["ach"])
+        read_folder(tmp_path)

@@ -28,7 +28,6 @@ GRAPH = Graph(
 P = n2n.Process(GRAPH, seed=1)
 SAMPLE = P.sample(3, length=5)
 TOKENS = SAMPLE.tokens.astype(np.int64)
-LAST = torch.zeros(3, 1, dtype=torch.int64)
 MODEL = n2n.models.build("mingru", vocab_size=4, dim=8, layers=1, heads=1)
 NGRAM = fit_ngram(TOKENS, 4, 2)
 
