@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any
-
-import nbformat
+from typing import TYPE_CHECKING, Any
 
 import n2n
 from n2n.launch.points import Point
@@ -19,6 +17,9 @@ from n2n.notebook.assignments import Assignments, constant, read_assignments, st
 from n2n.notebook.parameters import TAG
 from n2n.utils.paths import checked_path, path_or_default, path_text
 from n2n.utils.strict import Refused, Strict, unknown_name_message
+
+if TYPE_CHECKING:
+    import nbformat
 
 RUN_DIR, PROCESSES = "run_dir", "processes"  # parameters that the launcher sets
 
@@ -53,6 +54,8 @@ class Notebook:
 
     @cached_property
     def _content(self) -> nbformat.NotebookNode:
+        import nbformat  # takes a second or more, which a command that reads no notebook need not wait
+
         return nbformat.read(self.path, as_version=4)
 
     @cached_property

@@ -107,6 +107,10 @@ def test_the_dispatcher_of_local_jobs_loads_no_torch():
     assert not {"torch", "numba"} & loaded_after("import n2n.launch.dispatcher")
 
 
+def test_the_launcher_s_command_reads_no_notebook_at_start():
+    assert not {"nbformat", "jsonschema", "torch", "numba"} & loaded_after("import n2n.launch.command")
+
+
 def test_training_in_one_process_loads_no_compiler(tmp_path):
     """Nor what only several processes or a notebook need; these take longer to import than a small run takes."""
     options = {"graph": "four_chains", "dim": 8, "heads": 1, "layers": 1, "seq_len": 8, "device": "cpu"}
