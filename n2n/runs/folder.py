@@ -16,6 +16,7 @@ from n2n.utils.rows import read_rows
 from n2n.utils.statistics import t_interval
 
 CONFIG = "config.json"
+OLD_ERROR = "excess_se"  # an evaluation's standard error in older versions
 JOB = "job.json"  # written by a cluster job, next to the run that it trains
 LOGS = "logs"
 # The process that is responsible for a folder holds the first lock. The process that trains in it holds the second;
@@ -134,8 +135,14 @@ class RunFolder:
 
         Raises:
             DamagedFile: a damaged row.
+            ValueError: a row that an older version of n2n wrote, with a field that has another name now.
         """
         rows = read_rows(self.evaluations_path)
+        if any(OLD_ERROR in row for row in rows):
+            raise ValueError(
+                f"{self.evaluations_path}, an older version of n2n wrote it, with {OLD_ERROR!r} for "
+                "'excess_standard_error'; train again into a new folder, or read the run with that version"
+            )
         return [{name: value for name, value in row.items() if name != "run"} for row in rows]
 
     @property

@@ -76,7 +76,11 @@ def read_folder(name: str | os.PathLike) -> SweepResults:
     table = point_table(points).assign(task=list(tasks.values()))
     rows = {name: _evaluations(point, tasks[name]) for name, point in points.items()}
     if not any(rows.values()):
-        raise ValueError(f"{folder}: none of its runs was evaluated yet ({count_states(table['state'])})")
+        states = count_states(table["state"])
+        for name, point in points.items():
+            if point.damage:
+                raise ValueError(f"{folder}: none of its evaluations can be read ({states}); {name}: {point.damage}")
+        raise ValueError(f"{folder}: none of its runs was evaluated yet ({states})")
     evaluations = pd.DataFrame([row for point_rows in rows.values() for row in point_rows], columns=COLUMNS)
     summaries = {name: _summary(point, table.loc[name, "state"], len(rows[name])) for name, point in points.items()}
     unfinished = {name: row for name, row in summaries.items() if row["state"] != "done" or not row["evaluations"]}

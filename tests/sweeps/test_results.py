@@ -1,6 +1,7 @@
 """Results of folders with finished, failed and unfinished runs."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 import n2n
 from n2n.sweeps.results import read_folder
+from n2n.utils.rows import append_row, read_rows
 from n2n.utils.statistics import t_interval
 
 
@@ -69,6 +71,30 @@ def test_operations_are_those_of_the_model(sweep):
     forward = sum(2 * 11 * p.numel() for p in matrices) + 4 * 11 * 11 * 16
     assert row["flops"] == 3 * forward * 4 * 4
     assert isinstance(model, torch.nn.Module)
+
+
+def test_a_run_of_an_older_version_is_a_row_that_says_so(tmp_path, sweep):
+    """Its evaluations have ``excess_se``, which is ``excess_standard_error`` now."""
+    for name in ("arch=mamba", "arch=transformer"):
+        shutil.copytree(sweep / name, tmp_path / name)
+    rows = read_rows(tmp_path / "arch=mamba" / "evals.jsonl")
+    (tmp_path / "arch=mamba" / "evals.jsonl").unlink()
+    for row in rows:
+        old = {name.replace("excess_standard_error", "excess_se"): value for name, value in row.items()}
+        append_row(tmp_path / "arch=mamba" / "evals.jsonl", old)
+    sentence = (
+        "damaged: evals.jsonl: an older version of n2n wrote it, with 'excess_se' for 'excess_standard_error'; train "
+        "again into a new folder, or read the run with that version"
+    )
+    results = read_folder(tmp_path)
+    assert results.table.loc["arch=mamba", "error"] == sentence
+    assert results.unfinished["error"].to_dict() == {"arch=mamba": sentence}
+    assert set(results.evaluations["run"]) == {"arch=transformer"}
+    with pytest.raises(ValueError, match=r"arch=mamba/evals.jsonl, an older version of n2n wrote it"):
+        n2n.Run(tmp_path / "arch=mamba").summary()
+    shutil.rmtree(tmp_path / "arch=transformer")
+    with pytest.raises(ValueError, match=r"none of its evaluations can be read \(1 done\); arch=mamba: damaged: evals"):
+        read_folder(tmp_path)
 
 
 def test_a_sweep_without_evaluations_is_refused(tmp_path, sweep):
