@@ -1,7 +1,11 @@
 """Shared by all tests: a place for runs, small configurations."""
 
+import contextlib
+import multiprocessing
 import os
+from pathlib import Path
 
+import psutil
 import pytest
 
 import n2n
@@ -14,6 +18,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def _runs_elsewhere(tmp_path, monkeypatch):
     """No test leaves a folder among the user's runs."""
     monkeypatch.setenv("N2N_RUNS", str(tmp_path / "runs"))
+
+
+@pytest.fixture(autouse=True)
+def _no_process_left():
+    """No test leaves a process of ``multiprocessing`` or its descendants."""
+    yield
+    for child in multiprocessing.active_children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in [*psutil.Process(child.pid).children(recursive=True), child]:
+                process.kill()
+
+
+@pytest.fixture
+def log(tmp_path) -> Path:
+    """What the processes of a test print."""
+    return tmp_path / "log.txt"
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
-"""torchrun whose agent and processes are forked from a server that has imported everything.
+"""torchrun by its command, and torchrun whose agent and processes are forked from a server that has imported all.
 
-The agent, the rendezvous, the signals and the tree of processes are torch's own. Only the start of three programs, each
-of which imports torch, is saved.
+In the second, the agent, the rendezvous, the signals and the tree of processes are torch's own as well. Only the start
+of three programs, each of which imports torch, is saved.
 """
 
-import contextlib
 import itertools
 import multiprocessing
 import os
@@ -19,12 +18,23 @@ from unittest import mock
 
 import psutil
 from support.killed_trainers import trainer
-from support.run_folders import config, waited
+from support.run_folders import config, still_there, waited
 from torch.distributed import run as torch_run
+from torch.distributed.elastic.multiprocessing.api import MultiprocessContext
 
 from n2n.training import agent, learner, torchrun as launcher
 from n2n.training.cli import main
 from n2n.training.trainer import train
+
+TESTS = Path(__file__).parents[1]
+LAUNCHER = """
+import n2n
+from support.run_folders import config
+n2n.train(config(**{fields!r}, run_dir={folder!r}))
+print("not reached")
+"""
+LAUNCHED = {"steps": 10**6, "batch_size": 8, "processes": 2, "schedule": "constant", "warmup": 0.0}
+Started = subprocess.Popen | multiprocessing.Process  # by its command, or forked
 
 
 def slow_down() -> None:
@@ -56,6 +66,34 @@ def launched(fields: dict, errors: Path) -> multiprocessing.Process:
     return trainer(_launch, fields, dict(os.environ), errors, daemon=False)
 
 
+def program(arguments: list[str], log: Path) -> subprocess.Popen:
+    """Start Python in a session of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"}
+    with open(log, "ab") as file:
+        streams = {"stdout": file, "stderr": file, "env": environment}
+        return subprocess.Popen([sys.executable, *arguments], start_new_session=True, **streams)
+
+
+def exit_code(process: Started) -> int:
+    """Wait for the end of a process."""
+    if isinstance(process, subprocess.Popen):
+        return process.wait(60)
+    process.join(60)
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def launcher_program(folder: Path, log: Path) -> subprocess.Popen:
+    """A program that trains with two processes."""
+    return program(["-c", LAUNCHER.format(folder=str(folder), fields=LAUNCHED)], log)
+
+
+def assert_all_gone(processes: list[psutil.Process], folder: Path) -> None:
+    """Assert that processes end, and all whose command names a folder."""
+    wait_until_gone(processes)
+    waited(lambda: not still_there(str(folder)))
+
+
 def tree(pid: int) -> list[psutil.Process]:
     """A process and its descendants."""
     return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
@@ -65,14 +103,6 @@ def wait_until_gone(processes: list[psutil.Process]) -> None:
     """Wait until all have ended."""
     for process in processes:
         waited(lambda process=process: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
-
-
-def end_all() -> None:
-    """Kill the processes that a failed test left behind."""
-    for child in multiprocessing.active_children():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for process in reversed(tree(child.pid)):
-                process.kill()
 
 
 def _torchrun(command: list[str], environment: dict[str, str], errors: Path, before: Callable) -> None:
@@ -125,6 +155,13 @@ def _become_torchrun(
     os.dup2(output, 2)
     real, path = torch_run.config_from_args, command[-1]
     torch_run.config_from_args = lambda arguments: (real(arguments)[0], _worker, [path, before])
+    close = MultiprocessContext._close
+
+    def close_at_once(context: MultiprocessContext, *arguments, **named) -> None:
+        context._worker_finished_event.set()  # otherwise a process that has ended waits until it is killed
+        close(context, *arguments, **named)
+
+    MultiprocessContext._close = close_at_once
     sys.argv = ["torchrun", "--start-method=fork", *command]
     run()
 

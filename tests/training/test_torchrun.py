@@ -8,9 +8,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.run_folders import config, still_there, waited
+from support import forked_torchrun
+from support.forked_torchrun import LAUNCHED, assert_all_gone, exit_code, launcher_program, tree
+from support.run_folders import config, contents, logged, still_there, waited
 
 import n2n
+from n2n.monitor import checkpoint
 from n2n.monitor.stop import Preempted
 from n2n.training import torchrun
 from n2n.training.run_folder import append_log
@@ -103,3 +106,76 @@ def test_a_stop_before_training_ends_the_processes(hung, way):
     assert (status["state"], status["step"], status["error"]) == ("preempted", 0, None)
     assert not (hung / "STOP").exists()
     assert not still_there(str(hung))
+
+
+def test_a_second_launcher_is_refused_and_no_process_outlives_a_killed_one(tmp_path, log):
+    """It is refused from the start. Processes whose launcher was killed save first, because the system signals them."""
+    folder = tmp_path / "run"
+    process = launcher_program(folder, log)
+    try:
+        waited(lambda: (folder / "status.json").exists())
+        for fields in ({**LAUNCHED, "log_every": 7}, {**LAUNCHED, "processes": 1}):
+            with pytest.raises(ValueError, match=rf"is being trained by process {process.pid} on"):
+                n2n.train(config(**fields, run_dir=folder))
+        assert n2n.Run(folder).config.log_every != 7
+        waited(lambda: logged(folder) >= 6)
+        assert n2n.Run(folder).status["state"] == "running"
+        processes = tree(process.pid)
+    finally:
+        process.kill()
+        process.wait()
+    assert_all_gone(processes, folder)
+    status = n2n.Run(folder).status
+    assert status["state"] == "preempted"
+    assert checkpoint.steps(folder / "checkpoints")[-1] == status["step"]
+
+
+def test_a_second_ctrl_c_kills_the_processes(tmp_path, log):
+    folder = tmp_path / "run"
+    process = forked_torchrun.launched({**LAUNCHED, "run_dir": folder}, log)
+    waited(lambda: logged(folder) >= 6)
+    processes = tree(process.pid)
+    os.kill(n2n.Run(folder).status["pid"], signal.SIGSTOP)  # the processes cannot leave by themselves
+    os.kill(process.pid, signal.SIGINT)
+    waited((folder / "STOP").exists)
+    assert process.is_alive()
+    os.kill(process.pid, signal.SIGINT)
+    exit_code(process)
+    assert n2n.Run(folder).status["state"] == "preempted"
+    assert_all_gone(processes, folder)
+
+
+def test_another_dataset_is_refused_before_processes_start(tmp_path):
+    process = config().process
+    paths = [str(n2n.data.generate(process, tmp_path / f"{n}.npy", n, 12).path) for n in (40, 41)]
+    fields = {"steps": 5, "batch_size": 8, "run_dir": tmp_path / "run"}
+    run = n2n.train(config(**fields, data=paths[0]))
+    before = contents(run.path)
+    with pytest.raises(ValueError, match="was trained on a dataset of SHA-256"):
+        n2n.train(config(**{**fields, "steps": 10}, data=paths[1], processes=2))
+    assert contents(run.path) == before
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"batch_size": 7}, r"batch_size: saw 7; a multiple of processes \(2\) times accumulate \(1\)"),
+        (
+            {"batch_size": 6, "accumulate": 2},
+            r"batch_size: saw 6; .* processes \(2\) times accumulate \(2\)",
+        ),
+        ({"batch_size": 8, "parallel": "dpp"}, "parallel: saw 'dpp'.*did you mean 'ddp'"),
+        ({"batch_size": 8, "data": "nowhere.npy"}, "no dataset at"),
+    ],
+)
+def test_a_batch_that_cannot_be_shared_starts_no_process(tmp_path, fields, message):
+    with pytest.raises(ValueError, match=message):
+        n2n.train(config(processes=2, run_dir=tmp_path / "run", **fields))
+    assert not (tmp_path / "run").exists()
+
+
+def test_processes_that_the_job_s_nodes_do_not_divide_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "3")
+    with pytest.raises(ValueError, match="processes: saw 2, which the job's 3 nodes do not divide"):
+        n2n.train(config(processes=2, batch_size=8, run_dir=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
