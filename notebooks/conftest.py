@@ -1,15 +1,20 @@
 """How pytest runs the notebooks: nbval executes each and compares its stored outputs."""
 
+import atexit
 import json
 import os
+import shutil
 import tempfile
 
 NOTEBOOK_TIMEOUT = 600  # seconds without any output that a cell may take; nbval's own limit is 5
 
 # Tests run side by side: threads of several torches would wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# The notebooks' kernels inherit it, so that checks leave nothing among the user's runs.
-os.environ.setdefault("N2N_RUNS", tempfile.mkdtemp(prefix="n2n-runs-"))
+# One folder for all processes of a test run, in which each example is trained once: kernels and xdist's workers inherit
+# the variable, because pytest loads this file before it starts them.
+if "N2N_RUNS" not in os.environ:
+    os.environ["N2N_RUNS"] = tempfile.mkdtemp(prefix="n2n-runs-")
+    atexit.register(shutil.rmtree, os.environ["N2N_RUNS"], ignore_errors=True)
 os.environ["SLURM_CONF"] = os.devnull  # nor do they submit jobs to a real cluster
 
 

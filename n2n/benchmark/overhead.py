@@ -26,13 +26,18 @@ MAX_REPEATS = 3  # because each takes seconds
 def overhead_table(settings: Settings) -> pd.DataFrame:
     """Time the trainer with default settings next to a bare loop of the same updates on the same batches.
 
+    Smaller settings make the model and its batches smaller, too.
+
     Returns:
         A row for each part of a step: milliseconds per step (medians over repeats), and the share of the trainer's
         time. ``bare loop`` is a separate timing; all other rows are the trainer's own measurements.
     """
     config = TrainConfig(graph="sparse", device=settings.device, eval_sequences=2)
+    largest = {"dim": settings.dim, "layers": settings.layers, "seq_len": settings.length}
+    largest["batch_size"] = max(settings.batches)
+    smaller = {name: min(getattr(config, name), value) for name, value in largest.items()}
     # One more step, because the row of metrics after a checkpoint includes its time.
-    config = config.model_copy(update={"steps": config.checkpoint_every + 1})
+    config = config.model_copy(update={**smaller, "steps": config.checkpoint_every + 1})
     times = [(_bare(config), *_monitored(config)) for _ in range(min(MAX_REPEATS, settings.repeats))]
     medians = pd.DataFrame(times, columns=["bare loop", "trainer", *PARTS]).median()
     return pd.DataFrame({"ms a step": medians, "share": medians / medians["trainer"]}).rename_axis("part")

@@ -24,7 +24,6 @@ from n2n.runs.paths import root, sweep_folder
 from n2n.runs.run import Run
 from n2n.runs.run_table import read_points
 from n2n.sweeps.results import SweepResults, read_folder
-from n2n.training.trainer import train
 from n2n.utils.configuration import Configuration
 from n2n.utils.files import making_folder
 from n2n.utils.lock import locked
@@ -44,14 +43,15 @@ REGIMES = Graph(
         Node(name="X", num_states=16, parents=("Z2", "Z3"), observed=True, alpha=0.05),
     ),
 )
-_SMALL = {"graph": REGIMES, "process_seed": 1, "steps": 400, "checkpoint_every": 20, "eval_sequences": 256}
+_SMALL = {"graph": REGIMES, "process_seed": 1, "dim": 32, "steps": 300, "checkpoint_every": 20, "eval_sequences": 256}
 EXAMPLES = {
     "transformer": _SMALL,
     "mamba": {**_SMALL, "arch": "mamba"},
     "mess3": {**_SMALL, "graph": "mess3"},
 }
 SWEEP = PREFIX + "sweep"
-_POINT = {"graph": "four_chains", "heads": 2, "seq_len": 32, "steps": 80, "eval_every": 20, "eval_sequences": 256}
+_POINT = {"graph": "four_chains", "heads": 2, "seq_len": 32, "batch_size": 16, "steps": 80, "eval_every": 20}
+_POINT |= {"eval_sequences": 256}
 _GRID = {"arch": ("transformer", "mamba", "mingru"), "dim": (8, 12, 16, 20, 24, 32, 40, 48)}
 
 
@@ -194,6 +194,8 @@ def open_sweep(name: str) -> pathlib.Path:
 def _train_once(folder: pathlib.Path, fields: dict[str, Any]) -> Run:
     if RunFolder(folder).read_status().get("state") == "done":
         return Run(folder)
+    from n2n.training.trainer import train  # here, because most notebooks open an example that is trained already
+
     return train(TrainConfig(**fields, run_dir=folder))
 
 
