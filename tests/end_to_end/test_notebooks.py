@@ -122,7 +122,7 @@ def test_the_benchmark_runs_small_and_prints_what_is_stored(tmp_path):
 
 
 def test_bad_parameters_stop_it_before_any_work(tmp_path):
-    process = run_papermill(tmp_path, *"-p step 100 -p steps abc -p arch mmba".split())
+    process = run_papermill(tmp_path, *["-p", "step", "100", "-p", "steps", "abc", "-p", "arch", "mmba"])
     assert process.returncode != 0
     assert "unknown parameter 'step'; did you mean 'steps'?" in process.stderr
     assert "steps: saw 'abc'" in process.stderr
