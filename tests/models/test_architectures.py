@@ -3,22 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from support.architectures import VOCAB, build, tokens_of
 from support.published_values import MINGRU, MINLSTM, RGLRU, index
 from torch.testing import assert_close
 
 from n2n import models
 from n2n.models import ops
 from n2n.models.architectures import hawk, mamba, mingru, minlstm, transformer
-
-VOCAB = 11
-
-
-def build(arch: str, **options) -> torch.nn.Module:
-    return models.build(arch, vocab_size=VOCAB, **{"dim": 16, "layers": 2, "heads": 2, **options})
-
-
-def tokens_of(batch: int, length: int) -> torch.Tensor:
-    return torch.randint(VOCAB, (batch, length), generator=torch.Generator().manual_seed(0))
 
 
 def identity_(linear: torch.nn.Linear) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from support.architectures import tokens_of
 
 import n2n
 from n2n import models
@@ -19,10 +20,6 @@ def model(arch: str = "mamba", seed: int = 0) -> torch.nn.Module:
     with torch.no_grad():
         learner.head.weight.mul_(20.0)  # predictions far from uniform
     return learner
-
-
-def tokens_of(batch: int, length: int) -> torch.Tensor:
-    return torch.randint(VOCAB, (batch, length), generator=torch.Generator().manual_seed(0))
 
 
 def frequencies(**options) -> np.ndarray:
@@ -67,7 +64,7 @@ def test_extreme_uniform_numbers_give_tokens_of_positive_probability(uniform):
 @pytest.mark.parametrize("arch", [*models.names()])
 def test_generated_tokens_are_drawn_from_the_model_s_own_predictions(arch):
     """Each token is the inversion of the parallel pass's prediction from the earlier tokens."""
-    learner, prompt = model(arch), tokens_of(3, 4)
+    learner, prompt = model(arch), tokens_of(3, 4, vocab_size=VOCAB)
     tokens = learner.generate(prompt, 12, temperature=0.7, seed=5)
     assert torch.equal(tokens[:, :4], prompt)
     sampling = Sampling(temperature=0.7, seed=5)
@@ -79,13 +76,13 @@ def test_generated_tokens_are_drawn_from_the_model_s_own_predictions(arch):
 
 
 def test_greedy_tokens_are_the_most_probable():
-    learner, prompt = model("transformer"), tokens_of(3, 4)
+    learner, prompt = model("transformer"), tokens_of(3, 4, vocab_size=VOCAB)
     tokens = learner.generate(prompt, 12, temperature=0)
     assert torch.equal(learner(tokens)[:, 3:-1].argmax(-1), tokens[:, 4:])
 
 
 def test_a_row_does_not_depend_on_the_batch_or_the_length():
-    learner, prompt = model(), tokens_of(4, 4)
+    learner, prompt = model(), tokens_of(4, 4, vocab_size=VOCAB)
     whole = learner.generate(prompt, 20, seed=3)
     assert torch.equal(learner.generate(prompt[:2], 9, seed=3), whole[:2, :13])
     assert not torch.equal(learner.generate(prompt, 20, seed=4), whole)
@@ -93,9 +90,9 @@ def test_a_row_does_not_depend_on_the_batch_or_the_length():
 
 def test_generation_leaves_the_model_unchanged():
     learner = models.build("mamba", vocab_size=VOCAB, dim=16, heads=2, dropout=0.5)
-    first = learner.generate(tokens_of(2, 4), 9)
+    first = learner.generate(tokens_of(2, 4, vocab_size=VOCAB), 9)
     assert learner.training
-    assert torch.equal(learner.generate(tokens_of(2, 4), 9), first)  # dropout is off
+    assert torch.equal(learner.generate(tokens_of(2, 4, vocab_size=VOCAB), 9), first)  # dropout is off
     assert all(parameter.grad is None for parameter in learner.parameters())
 
 
@@ -115,7 +112,7 @@ def test_generation_leaves_the_model_unchanged():
 )
 def test_bad_requests_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        model().generate(**{"prompt": tokens_of(2, 4), "length": 3, **options})
+        model().generate(**{"prompt": tokens_of(2, 4, vocab_size=VOCAB), "length": 3, **options})
 
 
 def test_prompts_have_a_batch_axis():

@@ -2,23 +2,10 @@
 
 import pytest
 import torch
+from support.architectures import VOCAB, build, every_arch, tokens_of
 from torch.testing import assert_close
 
-from n2n import models
-
-VOCAB = 7
 PATTERN = "mamba,hawk,transformer,mingru,minlstm"
-
-
-def build(arch: str, **options) -> torch.nn.Module:
-    return models.build(arch, vocab_size=VOCAB, **{"dim": 24, "layers": 2, "heads": 2, **options})
-
-
-def tokens_of(batch: int, length: int) -> torch.Tensor:
-    return torch.randint(VOCAB, (batch, length), generator=torch.Generator().manual_seed(0))
-
-
-every_arch = pytest.mark.parametrize("arch", models.names())
 
 
 @every_arch
@@ -35,7 +22,7 @@ def test_matrices_times_values_give_the_mixer_s_output(arch, options):
 @pytest.mark.parametrize("arch", ["hawk", "mingru", "minlstm"])
 def test_matrices_times_values_equal_the_recurrence(arch):
     """Before ``leave``, h from the matrices equals h from the gates, computed one token at a time."""
-    mixer, x = build(arch).blocks[0].mixer.double(), torch.randn(2, 15, 24, dtype=torch.float64)
+    mixer, x = build(arch).blocks[0].mixer.double(), torch.randn(2, 15, 16, dtype=torch.float64)
     gates = mixer.gates(mixer.conv(mixer.enter(x)[0], None)[0])
     h, expected = 0.0, []
     for decay, weight, value in zip(*(gate.unbind(1) for gate in gates), strict=True):
@@ -62,7 +49,7 @@ def test_attention_weights_sum_to_one():
 
 def test_minlstm_weights_sum_to_one_minus_the_total_decay():
     """Because f' + i' = 1, the weights in h_t sum to 1 - f'_1 .. f'_t."""
-    mixer, x = build("minlstm").blocks[0].mixer, torch.randn(2, 12, 24)
+    mixer, x = build("minlstm").blocks[0].mixer, torch.randn(2, 12, 16)
     decay = mixer.gates(mixer.conv(x, None)[0]).decay
     assert_close(mixer.mixing(x).matrix.sum(-1), 1 - decay.cumprod(1).transpose(1, 2), rtol=1e-4, atol=1e-5)
 
@@ -94,5 +81,5 @@ def test_inspection_leaves_the_model_unchanged():
 
 
 def test_bad_tokens_are_refused():
-    with pytest.raises(ValueError, match="saw 9; the vocabulary is 0 to 6"):
-        build("mamba").inspect(torch.tensor([[9]]))
+    with pytest.raises(ValueError, match="saw 11; the vocabulary is 0 to 10"):
+        build("mamba").inspect(torch.tensor([[VOCAB]]))

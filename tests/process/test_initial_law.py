@@ -4,6 +4,7 @@ from math import prod
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from support.enumeration import flips
 from support.random_graphs import chain_seen_through, mixing_graph, random_graph
 from support.time_averages import time_averages
 
@@ -20,17 +21,13 @@ from n2n.process.process import Process
 properties = settings(deadline=None, max_examples=60, derandomize=True, database=None)
 
 
-def flips(p: float, q: float) -> Process:
-    return chain_seen_through([[1 - p, p], [q, 1 - q]], np.eye(2), "stationary")
-
-
 @pytest.mark.parametrize(
     ("p", "q"),
     [(0.2, 0.3), (0.3, 0.4), (1.0, 1.0), (1e-3, 2e-3), (1e-6, 3e-6), (1e-14, 1e-13), (1e-16, 3e-17), (1e-200, 1e-201)],
 )
 def test_a_two_state_chain(p, q):
     """The law is (q, p) / (p + q), even if 1 - p rounds to 1."""
-    law = flips(p, q).initial_law
+    law = flips(p, q, "stationary").initial_law
     assert law.sum(1) == pytest.approx([q / (p + q), p / (p + q)], rel=1e-14)
     assert np.diag(law) == pytest.approx(law.sum(1))
 
@@ -172,9 +169,9 @@ def test_an_iteration_without_a_sufficient_bound_is_refused(rates, min_bound, mo
     """The message gives the bound reached; two closed classes allow no bound below 2, however small the change is."""
     monkeypatch.setattr(initial_law, "ELIMINATED", 1)
     with pytest.raises(ValueError, match=r"2 joint states is at most .* after 4096 iterations; .* at most 1e-09"):
-        _ = flips(*rates).initial_law
+        _ = flips(*rates, "stationary").initial_law
     with pytest.raises(ValueError, match="joint states is at most") as caught:
-        n2n.edge_information(flips(*rates))
+        n2n.edge_information(flips(*rates, "stationary"))
     assert min_bound <= float(str(caught.value).split("at most ")[1].split()[0]) <= 2.0
 
 

@@ -37,5 +37,5 @@ def build_variant(variant: str, **options) -> torch.nn.Module:
     return build(arch, **{**variant_options, **options})
 
 
-def tokens_of(batch: int, length: int, seed: int = 0) -> torch.Tensor:
-    return torch.randint(VOCAB, (batch, length), generator=torch.Generator().manual_seed(seed))
+def tokens_of(batch: int, length: int, seed: int = 0, vocab_size: int = VOCAB) -> torch.Tensor:
+    return torch.randint(vocab_size, (batch, length), generator=torch.Generator().manual_seed(seed))

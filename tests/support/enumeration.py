@@ -9,12 +9,13 @@ from n2n.oracle.reference import flatten, initial_belief
 from n2n.process.process import Process
 
 
-def flips(p: float, q: float) -> Process:
-    return chain_seen_through(np.array([[1 - p, p], [q, 1 - q]]), np.eye(2))
+def flips(p: float, q: float, initial: str = "zero") -> Process:
+    """A chain of two states, which X reveals; it leaves 0 with probability p and 1 with probability q."""
+    return chain_seen_through(np.array([[1 - p, p], [q, 1 - q]]), np.eye(2), initial)
 
 
 def enumerated(process: Process, length: int) -> np.ndarray:
-    """H(X_t | X_<t) for t = 1 .. by summing over every sequence of tokens, on the flattened chain."""
+    """H(X_t | X_<t) for t = 1 .. T - 1, from the sum over all sequences of tokens, on the flattened chain."""
     transitions, emissions = flatten(process)
     vocab_size = process.graph.vocab_size
     starts = [0] if process.graph.initial == "zero" else range(vocab_size)

@@ -4,18 +4,19 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 from papermill.cli import _resolve_type
+from support.notebooks import NOTEBOOKS
 
 import n2n
 from n2n.launch.notebooks import Notebook
 from n2n.utils.configuration import Configuration
 
-NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
-BOOKS = {path.stem: Notebook(path) for path in NOTEBOOKS if '"papermill"' not in path.read_text()}
+BOOKS = {
+    path.stem: Notebook(path) for path in sorted(NOTEBOOKS.glob("*.ipynb")) if '"papermill"' not in path.read_text()
+}
 TEXTS = ("graph", "arch", "data", "schedule", "precision", "kernels", "parallel", "device", "run_dir")
 LISTS, MAPPINGS = ("profile_steps",), ("model_options", "tables")
 
