@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 import torch
 from support.run_folders import COMPUTED, SMALL, still_there
 from support.slurm_cluster import Cluster, missing, search_path
-from support.small_notebook import trivial
+from support.small_notebook import slow_training, trivial
 
 import n2n
 from n2n import launch
@@ -27,8 +26,8 @@ pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "there is a
 TRAIN = Path(__file__).parents[2] / "notebooks" / "train.ipynb"
 BOUND = 420  # seconds that anything may take
 TINY = {**SMALL, "eval_every": None, "log_every": 10}
-LONG = {**TINY, "steps": 1500, "checkpoint_every": 100}
-ENDLESS = {**TINY, "steps": 10**6, "checkpoint_every": 100, "schedule": "constant", "warmup": 0.0}
+LONG = {**TINY, "steps": 600, "checkpoint_every": 20}
+ENDLESS = {**TINY, "steps": 10**6, "checkpoint_every": 20, "schedule": "constant", "warmup": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -50,21 +49,23 @@ def runs(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _here(runs, monkeypatch, cluster, timed_out):
-    """Whatever test is at work, the job whose time is up again and again is brought back soon."""
+def _runs_here(runs, monkeypatch, timed_out):
+    """The job that reaches its time limit again and again runs next to all tests."""
     monkeypatch.setenv("N2N_RUNS", str(runs))
-    yield
-    (job,) = timed_out.sweep.jobs.values()
-    if job in cluster.ask("squeue", "-h", "-o", "%i").split():
-        bring_back(cluster, job)
 
 
 @pytest.fixture(scope="module")
-def timed_out(cluster, runs) -> launch.Jobs:
-    """Work without an end in jobs of one minute, while the other tests are at work."""
+def slow(tmp_path_factory) -> Path:
+    """A notebook that trains slowly."""
+    return slow_training(tmp_path_factory.mktemp("notebooks") / "slow.ipynb", 0.03)
+
+
+@pytest.fixture(scope="module")
+def timed_out(cluster, runs, slow) -> launch.Jobs:
+    """A sweep of one endless run in jobs of one minute, which works next to the other tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("N2N_RUNS", str(runs))
-        return launch.submit(TRAIN, [ENDLESS], name="timed-out", cluster="slurm", time=1, grace=5, cpus=1)
+        return launch.submit(slow, [ENDLESS], name="timed-out", cluster="slurm", time=1, grace=5, cpus=1)
 
 
 def trained_alone(**fields) -> n2n.Run:
@@ -83,17 +84,6 @@ def state(jobs: launch.Jobs, point: str) -> str:
 
 def saved(jobs: launch.Jobs, point: str) -> int:
     return max(checkpoint.steps(jobs.path / point / "checkpoints"), default=0)
-
-
-def bring_back(cluster: Cluster, job: str) -> bool:
-    """Let a requeued job begin before the two minutes are over that Slurm waits, though not in the very first moment,
-    in which nodes still refuse it; whether it has begun."""
-    reason = cluster.ask("squeue", "-h", "-j", job, "-o", "%T %r")
-    if "BeginTime" not in reason:
-        return reason.startswith("RUNNING")
-    time.sleep(5)
-    cluster.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
-    return False
 
 
 def test_a_sweep_to_completion_and_its_table(cluster, timed_out):
@@ -128,13 +118,13 @@ def test_a_failing_task_leaves_the_others(cluster, tmp_path):
     assert "\x1b" not in error
 
 
-def test_requeued_cancelled_and_killed_runs_go_on(cluster):
+def test_requeued_cancelled_and_killed_runs_go_on(cluster, slow):
     """Three runs that differ in what does not matter, each ended in its way; all end as the one that never was."""
     points = [{**LONG, "eval_sequences": n} for n in (9, 10, 11)]
-    jobs = launch.submit(TRAIN, points, name="ended", cluster="slurm", cpus=1, time=30)
+    jobs = launch.submit(slow, points, name="ended", cluster="slurm", cpus=1, time=30)
     requeued, cancelled, killed = jobs.table().index
     for point in (requeued, cancelled, killed):
-        cluster.wait(lambda point=point: saved(jobs, point) >= 100, BOUND)
+        cluster.wait(lambda point=point: saved(jobs, point) >= 20, BOUND)
 
     first = jobs.sweep.jobs[requeued]
     cluster.ask("scontrol", "requeue", first)
@@ -148,7 +138,6 @@ def test_requeued_cancelled_and_killed_runs_go_on(cluster):
     cluster.wait(lambda: state(jobs, killed) == "killed", BOUND)
 
     assert jobs.resubmit() == [cancelled, killed]
-    cluster.wait(lambda: bring_back(cluster, first), 60)
     whole, table = trained_alone(**LONG), jobs.wait(BOUND)
     assert table["state"].tolist() == ["done"] * 3
     assert jobs.sweep.jobs[requeued] == first, "Slurm itself brought it back"
@@ -160,10 +149,10 @@ def test_requeued_cancelled_and_killed_runs_go_on(cluster):
         assert all((value == theirs[name]).all() for name, value in ours.items())
 
 
-def test_two_nodes_have_the_curve_of_one_process(cluster):
+def test_two_nodes_have_the_curve_of_one_process(cluster, slow):
     fields = {**TINY, "steps": 30, "batch_size": 8}
     one = n2n.train(n2n.TrainConfig(**fields))
-    jobs = launch.submit(TRAIN, [fields], name="two-nodes", cluster="slurm", nodes=2, cpus=1)
+    jobs = launch.submit(slow, [fields], name="two-nodes", cluster="slurm", nodes=2, cpus=1)
     (point,) = jobs.wait(BOUND).index
     assert state(jobs, point) == "done", read_json(jobs.path / point / "job.json")["error"]
     two = n2n.Run(jobs.path / point)
@@ -251,9 +240,9 @@ def test_what_was_queued_before_sbatch_failed_is_named_and_taken_back(cluster, t
 
 
 def test_a_job_whose_time_is_up_is_queued_again_and_loses_nothing(cluster, timed_out):
-    """Slurm's own time-out, twice at least. It waits two minutes before it brings a job back, which is cut short."""
+    """At least two of Slurm's own time-outs."""
     (point,) = timed_out.sweep.points
-    job, folder = timed_out.sweep.jobs[point], timed_out.path / point
+    folder = timed_out.path / point
 
     def resumed() -> list[int]:
         log = folder / "logs" / "rank0.log"
@@ -261,8 +250,7 @@ def test_a_job_whose_time_is_up_is_queued_again_and_loses_nothing(cluster, timed
         return [int(line.split()[-3]) for line in lines if "resumed at step" in line]
 
     def came_back() -> bool:
-        bring_back(cluster, job)
-        return len(resumed()) >= 2 and saved(timed_out, point) >= resumed()[1] + 100
+        return len(resumed()) >= 2 and saved(timed_out, point) >= resumed()[1] + 20
 
     cluster.wait(came_back, BOUND)
     timed_out.cancel()

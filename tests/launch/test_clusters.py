@@ -5,9 +5,8 @@ import sys
 
 import psutil
 import pytest
-from support.notebooks import TRAIN
 from support.run_folders import SMALL, still_there, waited
-from support.small_notebook import trivial
+from support.small_notebook import slow_training, trivial
 
 import n2n
 from n2n import launch
@@ -44,10 +43,12 @@ def test_a_local_sweep_respects_max_parallel_and_outlives_its_submitter(tmp_path
     waited(lambda: not still_there(str(runs)))
 
 
-def test_local_jobs_are_cancelled_killed_and_resubmitted(runs):
+def test_local_jobs_are_cancelled_killed_and_resubmitted(tmp_path, runs):
     """The first run saves, the others are still queued; after ``resubmit`` the first continues, and is then killed."""
     points = [{**SMALL, "steps": 10**6, "eval_every": None, "seed": seed} for seed in range(3)]
-    jobs = launch.submit(TRAIN, points, name="ended", cluster="local", max_parallel=1, cpus=1)
+    jobs = launch.submit(
+        slow_training(tmp_path / "t.ipynb", 0.05), points, name="ended", cluster="local", max_parallel=1, cpus=1
+    )
     folder = jobs.path / "seed=0"
     waited(lambda: (folder / "checkpoints" / "step_00000005").exists())
     assert jobs.table()["state"].tolist() == ["running", "queued", "queued"]
@@ -66,10 +67,11 @@ def test_local_jobs_are_cancelled_killed_and_resubmitted(runs):
     assert f"resumed at step {stopped['step']}" in (folder / "logs" / "rank0.log").read_text()
 
 
-def test_a_local_job_at_its_time_limit_is_queued_again():
+def test_a_local_job_at_its_time_limit_is_queued_again(tmp_path):
     """submitit's own controller ends the job at the limit and starts it again."""
     point = {**SMALL, "steps": 10**6, "eval_every": None}
-    jobs = launch.submit(TRAIN, [point], name="timed", cluster="local", cpus=1, time=0.8, grace=8)
+    notebook = slow_training(tmp_path / "t.ipynb", 0.05)
+    jobs = launch.submit(notebook, [point], name="timed", cluster="local", cpus=1, time=0.5, grace=8)
     (name,) = jobs.sweep.points
     log = jobs.path / name / "logs" / "rank0.log"
     waited(lambda: log.exists() and "resumed at step" in log.read_text(), 180)

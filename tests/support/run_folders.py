@@ -37,11 +37,14 @@ def config(**fields) -> n2n.TrainConfig:
 
 
 def waited(condition, seconds: float = 60.0) -> None:
-    """Wait until a condition holds, at most this long."""
-    end = time.monotonic() + seconds
+    """Wait until a condition holds, at most this long. Checking takes a fifth of the time at most."""
+    now = time.monotonic()
+    end = now + seconds
     while not condition():
-        assert time.monotonic() < end, f"the condition did not hold within {seconds} s"
-        time.sleep(0.005)
+        cost, now = time.monotonic() - now, time.monotonic()
+        assert now < end, f"the condition did not hold within {seconds} s"
+        time.sleep(max(0.005, 4 * cost))
+        now = time.monotonic()
 
 
 def logged(folder: Path) -> int:

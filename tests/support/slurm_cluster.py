@@ -17,12 +17,13 @@ SINFO = """main*|1-00:00:00|30:00|2|64|512000|gpu:a100:8(S:0-1)|fast,new
 main*|1-00:00:00|30:00|3|32|256000|(null)|(null)
 long|infinite|n/a|1|8|1000+|gpu:2,shard:4|(null)
 """
+# A requeued job waits until its old credentials have expired, by default for two minutes.
 CONFIG = """
 ClusterName=private
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket
+AuthInfo=socket={folder}/munge/socket,cred_expire=10
 CredType=cred/munge
 SlurmUser=root
 SlurmdUser=root
