@@ -48,22 +48,24 @@ def small():
     return make
 
 
-# Files that take longest or wait longest. They start first, so that the others fill the remaining time.
+# Files that take longest or wait longest, by folder and name. They start first, so that the others fill the remaining
+# time.
 SLOWEST = (
-    "test_slurm.py",
-    "test_process_group.py",
-    "sweep.ipynb",
-    "test_stopping.py",
-    "test_clusters.py",
-    "test_lab.py",
-    "test_kills.py",
-    "test_notebooks.py",
-    "train.ipynb",
-    "test_models.py",
-    "report.ipynb",
+    "end_to_end/test_slurm.py",
+    "launch/test_clusters.py",
+    "notebooks/sweep.ipynb",
+    "end_to_end/test_lab.py",
+    "end_to_end/test_kills.py",
+    "training/test_process_group.py",
+    "end_to_end/test_stopping.py",
+    "training/test_torchrun.py",
+    "end_to_end/test_notebooks.py",
+    "notebooks/train.ipynb",
+    "models/test_models.py",
+    "notebooks/report.ipynb",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {name: i for i, name in enumerate(SLOWEST)}
-    items.sort(key=lambda item: order.get(item.path.name, len(SLOWEST)))
+    items.sort(key=lambda item: order.get("/".join(item.path.parts[-2:]), len(SLOWEST)))
