@@ -156,7 +156,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """
     value = read_json(path)
     if not isinstance(value, dict):
-        raise ValueError(f"saw a {type(value).__name__}; an object is needed")
+        raise ValueError(f"saw a value of type {type(value).__name__}; an object is needed")
     return value
 
 

@@ -96,8 +96,8 @@ def test_wrong_fields_are_refused(store, field, value, message):
     ("content", "message"),
     [
         (b"", "JSONDecodeError"),
-        (b"[]", "saw a list; an object is needed"),
-        (b"null", "saw a NoneType"),
+        (b"[]", "saw a value of type list; an object is needed"),
+        (b"null", "saw a value of type NoneType"),
         (b'{"count": 6', "JSONDecodeError"),
         (b"\xff\xfe\x00", "UnicodeDecodeError"),
         (b"[" * 100_000, "nested too deeply"),
@@ -166,7 +166,7 @@ def test_the_sidecar_of_deleted_tokens_is_replaced(store):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("{}", "format: missing"), ("[]", "saw a list"), ("", "JSONDecodeError")]
+    ("content", "message"), [("{}", "format: missing"), ("[]", "saw a value of type list"), ("", "JSONDecodeError")]
 )
 def test_a_damaged_plan_of_an_unfinished_dataset_is_refused(tmp_path, content, message, monkeypatch):
     monkeypatch.setattr("n2n.data.generation.BLOCK", 8)

@@ -1,4 +1,4 @@
-"""Whatever is given to a configuration or a function, it answers with one short refusal, or takes it."""
+"""Configurations and functions accept any value or raise one short ValueError."""
 
 import importlib
 import inspect
@@ -54,13 +54,13 @@ VALID = [
         for arch in n2n.models.names()
     ),
 ]
-LONGEST = 4000  # characters of a whole refusal of one or two faults
+MAX_MESSAGE = 4000  # characters of an error message with one or two faults
 
 
-def answer(call, given: dict) -> str | None:
-    """What is refused, None if nothing is; any other error, those that are kinds of ``ValueError`` too, goes on."""
+def error_message(call, arguments: dict) -> str | None:
+    """The message of a ``ValueError``, None if there is none; other errors and subclasses are raised."""
     try:
-        call(**given)
+        call(**arguments)
     except ValueError as error:
         if type(error) not in (ValueError, Refused):
             raise
@@ -68,29 +68,28 @@ def answer(call, given: dict) -> str | None:
     return None
 
 
-def public(kind: type[Strict]) -> set[type[Strict]]:
-    """A class and all below it."""
-    return {kind, *(found for below in kind.__subclasses__() for found in public(below))}
+def with_subclasses(cls: type[Strict]) -> set[type[Strict]]:
+    return {cls, *(each for subclass in cls.__subclasses__() for each in with_subclasses(subclass))}
 
 
-def test_every_configuration_of_n2n_is_tried():
-    tried = {base for cls, _ in VALID for base in cls.__mro__}
-    ours = {cls for cls in public(Strict) - tried if cls.__module__.startswith("n2n.")}
-    assert {cls.__name__ for cls in ours if cls.__module__ in sys.modules} == set()  # other tests make architectures
+def test_every_configuration_of_n2n_is_tested():
+    tested = {base for cls, _ in VALID for base in cls.__mro__}
+    ours = {cls for cls in with_subclasses(Strict) - tested if cls.__module__.startswith("n2n.")}
+    assert {cls.__name__ for cls in ours if cls.__module__ in sys.modules} == set()  # other tests define architectures
 
 
 @pytest.mark.parametrize(("cls", "valid"), VALID, ids=lambda part: getattr(part, "__qualname__", ""))
-def test_a_configuration_refuses_or_takes_each_value(cls, valid, monkeypatch, tmp_path):
+def test_a_configuration_accepts_or_refuses_each_value(cls, valid, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     cls(**valid)
     for field in cls.model_fields:
         for value in hostile_values.ALL:
-            said = answer(cls, {**valid, field: value})
-            assert said is None or 0 < len(said) < LONGEST, (field, said)
-            if said is None:  # then what lies between fields is looked at apart where another field is wrong
-                also = answer(cls, {**valid, field: value, "nonsense": 1})
-                assert "unknown parameter 'nonsense'" in also
-                assert len(also) < LONGEST
+            message = error_message(cls, {**valid, field: value})
+            assert message is None or 0 < len(message) < MAX_MESSAGE, (field, message)
+            if message is None:  # conflicts between fields are checked separately if another field is wrong
+                message = error_message(cls, {**valid, field: value, "nonsense": 1})
+                assert "unknown parameter 'nonsense'" in message
+                assert len(message) < MAX_MESSAGE
     assert os.listdir(tmp_path) == [], "making a configuration has no side effect"
 
 
@@ -125,20 +124,20 @@ CALLS = [
     (n2n.viz.learning_curve, {"runs": None}),
     (n2n.viz.excess_by_position, {"run": None}),
 ]
-LARGE = (2**40,)  # what a function may be asked for in earnest; the configurations' limits are tried above
+LARGE = (2**40,)  # valid for some functions, which would compute for long; limits of configurations are tested above
 
 
 @pytest.mark.parametrize(("call", "valid"), CALLS, ids=lambda part: getattr(part, "__qualname__", ""))
-def test_a_function_refuses_or_takes_each_value(call, valid, monkeypatch, tmp_path):
+def test_a_function_accepts_or_refuses_each_value(call, valid, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for argument in valid:
         for value in (value for value in hostile_values.ALL if not (isinstance(value, int) and value in LARGE)):
-            said = answer(call, {**valid, argument: value})
-            assert said is None or 0 < len(said) < LONGEST, (argument, said)
+            message = error_message(call, {**valid, argument: value})
+            assert message is None or 0 < len(message) < MAX_MESSAGE, (argument, message)
 
 
-def test_what_no_machine_holds_is_refused_before_it_is_asked_for():
-    """Each of these failed in torch or numpy, late; now the field at fault is named in a moment."""
+def test_sizes_beyond_any_machine_are_refused_at_once():
+    """The error names the field; without the check, torch or numpy would fail later."""
     wrong = {
         "dim": [2**40, 2**63],
         "layers": [2**13, 2**63],
@@ -150,16 +149,15 @@ def test_what_no_machine_holds_is_refused_before_it_is_asked_for():
     }
     for field, values in wrong.items():
         for value in values:
-            with pytest.raises(Refused, match=rf"{field}: saw") as caught:
+            with pytest.raises(Refused, match=rf"{field}: saw") as error:
                 n2n.TrainConfig("sparse", **{field: value})
-            assert len(caught.value.wrong) == 1, (field, value, str(caught.value))
+            assert len(error.value.wrong) == 1, (field, value, str(error.value))
     for options in ({"mlp_ratio": 1e9}, {"state_dim": 2**40}, {"expand": 2**40}, {"max_length": 2**40}):
         with pytest.raises(Refused, match=next(iter(options))):
             n2n.TrainConfig("sparse", "transformer" if "mlp_ratio" in options else "mamba", model_options=options)
 
 
-def test_the_least_memory_is_no_more_than_what_training_takes():
-    """A bound from below, held to the parameters of real models."""
+def test_the_lower_bound_of_memory_holds_for_real_models():
     from n2n.config.limits import min_bytes, min_parameters
 
     for arch in n2n.models.names():
@@ -174,14 +172,14 @@ def test_the_least_memory_is_no_more_than_what_training_takes():
         assert tokens <= held_out
 
 
-def test_weights_that_this_machine_cannot_hold_are_counted_before_they_are_made(small, tmp_path):
+def test_weights_beyond_this_machine_s_memory_are_refused_before_allocation(small, tmp_path):
     config = small(dim=2**16, heads=2, layers=2, model_options={"mlp_ratio": 1000}, run_dir=tmp_path / "run")
     with pytest.raises(Refused, match=r"dim: saw 65536 with 2 layers, which needs .* or more; this machine has"):
         n2n.train(config)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_this_machine_cannot_hold_leaves_no_folder(small, tmp_path, monkeypatch):
+def test_a_run_beyond_this_machine_s_memory_leaves_no_folder(small, tmp_path, monkeypatch):
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("", (), {"total": 2**20}))
     monkeypatch.setattr("psutil.swap_memory", lambda: type("", (), {"total": 0}))
     with pytest.raises(Refused, match=r"eval_sequences: saw 5000 of seq_len 12, which needs .*; this machine"):
@@ -190,7 +188,7 @@ def test_a_run_that_this_machine_cannot_hold_leaves_no_folder(small, tmp_path, m
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"graph": "sparse", "process_seed": 2**62}, "process_seed: saw 4611686018427387904; it must be less"),
         ({"graph": GRAPH, "steps": -1}, "steps: saw -1; it must be greater than 0"),
@@ -203,16 +201,16 @@ def test_a_run_that_this_machine_cannot_hold_leaves_no_folder(small, tmp_path, m
         ({"graph": n2n.Graph.chain(2, mode="context")}, "mode 'context' redraws the kernels of"),
     ],
 )
-def test_one_sentence_for_one_fault(fields, said):
-    with pytest.raises(Refused) as caught:
+def test_one_fault_has_one_sentence(fields, message):
+    with pytest.raises(Refused) as error:
         n2n.TrainConfig(**fields)
-    ((_, sentence),) = caught.value.wrong
-    assert said in sentence
-    assert len(str(caught.value)) < 400
+    ((_, sentence),) = error.value.wrong
+    assert message in sentence
+    assert len(str(error.value)) < 400
 
 
-def test_one_limit_for_every_seed():
-    most = 2**62 - 1
+def test_all_seeds_have_the_same_limit():
+    largest = 2**62 - 1
     graph = n2n.Graph.preset("two_chains")
     makers = [
         lambda seed: n2n.TrainConfig("sparse", seed=seed).build_model(),
@@ -224,31 +222,31 @@ def test_one_limit_for_every_seed():
         lambda seed: Sampling(seed=seed).uniforms(1, 1),
     ]
     for make in makers:
-        make(most)
+        make(largest)
         with pytest.raises(ValueError, match="seed: saw 4611686018427387904"):
-            make(most + 1)
+            make(largest + 1)
 
 
-def test_a_configuration_is_made_in_a_moment():
-    """Ten thousand steps of a wide model with a refusal of everything else: nothing is drawn, built or read."""
-    began = time.process_time()
+def test_a_configuration_is_fast_to_make():
+    """No kernels are drawn and no model is built."""
+    start = time.process_time()
     for _ in range(20):
         n2n.TrainConfig("sparse", dim=1024, layers=64, heads=8, steps=10**9, eval_sequences=10**6)
     assert "process" not in vars(n2n.TrainConfig("sparse")), "no kernels are drawn"
-    assert time.process_time() - began < 20, "torch would need hours for the weights of these"
+    assert time.process_time() - start < 20, "torch would need hours for these weights"
 
 
-def test_many_faults_are_told_in_bounds():
-    with pytest.raises(Refused) as caught:
+def test_messages_of_many_faults_are_bounded():
+    with pytest.raises(Refused) as error:
         n2n.TrainConfig("sparse", **{f"name_{i}": i for i in range(5000)})
-    lines = str(caught.value).splitlines()
+    lines = str(error.value).splitlines()
     assert len(lines) == MAX_SENTENCES + 2
     assert lines[-1] == "  - and 4,980 more"
     assert all(len(line) <= MAX_SENTENCE for line in lines)
 
 
-def test_every_positional_field_stands_first_in_the_signature():
-    for cls in public(Strict) - {Strict}:
-        named = inspect.signature(cls).parameters
-        assert list(named)[: len(cls.positional)] == list(cls.positional)
-        assert set(named) == set(cls.model_fields)
+def test_positional_fields_are_first_in_the_signature():
+    for cls in with_subclasses(Strict) - {Strict}:
+        parameters = inspect.signature(cls).parameters
+        assert list(parameters)[: len(cls.positional)] == list(cls.positional)
+        assert set(parameters) == set(cls.model_fields)

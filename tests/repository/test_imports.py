@@ -127,7 +127,7 @@ def test_figures_need_no_torch():
     assert "torch" not in loaded
 
 
-def test_every_public_name_is_there():
+def test_every_public_name_can_be_imported():
     code = "import n2n; assert set(n2n.__all__) <= set(dir(n2n)); [getattr(n2n, name) for name in n2n.__all__]"
     assert "torch" in loaded_after(code)
     with pytest.raises(AttributeError, match="No n2n attribute trian"):

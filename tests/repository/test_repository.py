@@ -1,4 +1,4 @@
-"""What the README promises, and what the layout is."""
+"""The README's commands, examples and layout, and the dependencies."""
 
 import doctest
 import importlib
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 TOP = {"README.md", "requirements.txt", "pyproject.toml", "LICENSE", "notebooks", "n2n", "runs", "tests"}
 
 
-def test_the_top_level_holds_nothing_else():
+def test_the_top_level_has_no_other_files():
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout, so what belongs to the repository is not known")
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
@@ -51,8 +51,8 @@ def test_python_in_the_readme_and_in_packages_runs(monkeypatch):
     assert names["table"][["arch", "state"]].to_numpy().tolist() == [["transformer", "done"], ["mamba", "done"]]
 
 
-def test_the_readme_s_layout_is_that_of_the_packages():
-    """Every package once, and in an order in which each imports only packages above it."""
+def test_the_readme_s_layout_lists_the_packages():
+    """Every package is listed once, and imports only packages above it."""
     layout = re.search(r"^n2n/\n(.*?)^notebooks/", (ROOT / "README.md").read_text(), re.M | re.S)[1]
     listed = re.findall(r"^  (\w+)/ ", layout, re.M)
     assert sorted(listed) == sorted(path.parent.name for path in (ROOT / "n2n").glob("*/__init__.py"))

@@ -27,7 +27,7 @@ def test_a_damaged_file_counts_as_empty_and_is_reported(tmp_path, name):
     (tmp_path / f"{name}.json").write_text("[]")
     point = PointReader(tmp_path)
     assert getattr(point, name) == {}
-    assert point.damage == f"damaged: {name}.json: saw a list; an object is needed"
+    assert point.damage == f"damaged: {name}.json: saw a value of type list; an object is needed"
     assert point.error == point.damage
 
 

@@ -44,8 +44,8 @@ def test_a_table_of_runs(small):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("[]", "saw a list; an object is needed"),
-        ("3", "saw a int; an object is needed"),
+        ("[]", "saw a value of type list; an object is needed"),
+        ("3", "saw a value of type int; an object is needed"),
         ("", "Expecting value: line 1 column 1 (char 0)"),
         ("{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
         ("[" * 10**5, "nested too deeply"),
