@@ -64,17 +64,24 @@ def lab(tmp_path_factory) -> Iterator[tuple[str, Path]]:
         server.wait(30)
 
 
-@pytest.fixture
-def page() -> Iterator["playwright.Page"]:
+@pytest.fixture(scope="module")
+def browser() -> Iterator["playwright.BrowserContext"]:
+    """One browser for all tests, which loads JupyterLab's code once."""
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1200, "height": 1600})
-        page.set_default_timeout(60_000)
-        page.complaints = []
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.on("console", lambda said: page.complaints.append(said.text) if said.type == "error" else None)
-        yield page
+        yield browser.new_context(viewport={"width": 1200, "height": 1600})
         browser.close()
+
+
+@pytest.fixture
+def page(browser) -> Iterator["playwright.Page"]:
+    page = browser.new_page()
+    page.set_default_timeout(60_000)
+    page.complaints = []
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("console", lambda said: page.complaints.append(said.text) if said.type == "error" else None)
+    yield page
+    page.close()
 
 
 def started(page, lab: tuple[str, Path], name: str, **parameters) -> None:
