@@ -30,13 +30,13 @@ def test_a_point_of_the_plane_is_the_mean_over_its_processes():
     grid = n2n.entropy_grid("two_chains", [0.05], [0.02, 0.2], seeds=[3, 5, 8], sequences=16, length=12)
     for _, row in grid.iterrows():
         graph = Graph.preset("two_chains", alpha_z=0.05, alpha_x=row["alpha_x"])
-        found = []
+        entropies = []
         for seed in (3, 5, 8):
             tokens = Process(graph, seed).sample(16, length=12, split="valid").tokens
             predictive = n2n.filter(Process(graph, seed), tokens, predictive=True).predictive.numpy()
-            found.append(-(predictive * np.log(np.maximum(predictive, 1e-300))).sum(-1).mean())
-        assert row["entropy"] == pytest.approx(np.mean(found), abs=1e-9)
-        assert row["standard_error"] == pytest.approx(np.std(found, ddof=1) / math.sqrt(3))
+            entropies.append(-(predictive * np.log(np.maximum(predictive, 1e-300))).sum(-1).mean())
+        assert row["entropy"] == pytest.approx(np.mean(entropies), abs=1e-9)
+        assert row["standard_error"] == pytest.approx(np.std(entropies, ddof=1) / math.sqrt(3))
     assert grid.attrs == {"graph": "two_chains", "vocab_size": 32, "given": (0.03, 0.01)}
 
 
@@ -49,7 +49,7 @@ def test_the_surface_is_smooth():
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("arguments", "message"),
     [
         ({"graph": "two_chain"}, "did you mean 'two_chains'"),
         ({"alphas_x": [0.1, -1.0]}, "alpha: saw -1.0"),
@@ -61,6 +61,6 @@ def test_the_surface_is_smooth():
         ({"graph": Graph(nodes=[Node(name="X", num_states=3, observed=True, recurrent=True)])}, "no latent node"),
     ],
 )
-def test_bad_planes_are_refused(asked, said):
-    with pytest.raises(ValueError, match=said):
-        n2n.entropy_grid(**{"graph": "two_chains", "alphas_z": [0.1], "alphas_x": [0.1], **asked})
+def test_invalid_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        n2n.entropy_grid(**{"graph": "two_chains", "alphas_z": [0.1], "alphas_x": [0.1], **arguments})

@@ -18,7 +18,7 @@ def context_graph() -> Graph:
     return Graph(nodes=[Node(name="X", num_states=3, observed=True, recurrent=True, mode="context")])
 
 
-def test_bytes_that_cannot_be_compressed_are_not():
+def test_incompressible_bytes_keep_their_size():
     """256 nearly equally probable symbols cost at least log 256 each; the containers' overhead shrinks with size."""
     graph = iid_graph(256)
     flat = [node.model_copy(update={"alpha": 1000.0}) if node.observed else node for node in graph.nodes]
@@ -29,7 +29,7 @@ def test_bytes_that_cannot_be_compressed_are_not():
     assert math.log(256) < many.min() <= many.max() < 1.04 * math.log(256) < few.min()
 
 
-def test_compressed_is_what_the_entropy_is_of():
+def test_sizes_and_entropy_are_of_the_same_tokens():
     """The table's entropy is the mean -log P of the compressed tokens, and every compressed size is larger than it."""
     table = n2n.compression_table(["four_chains"], [14], length=32, samples=2)
     process = Process(Graph.preset("four_chains"), 0)
@@ -51,7 +51,7 @@ def test_compressed_is_what_the_entropy_is_of():
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("arguments", "message"),
     [
         ({"tokens": [0]}, "tokens: saw 0"),
         ({"tokens": []}, "at least one is needed"),
@@ -64,12 +64,12 @@ def test_compressed_is_what_the_entropy_is_of():
         ({"graphs": [Graph.preset("sparse"), context_graph()]}, "mode 'context'"),
     ],
 )
-def test_bad_compressions_are_refused(asked, said):
-    with pytest.raises(ValueError, match=said):
-        n2n.compression_table(**{"graphs": ["sparse"], "tokens": [10], **asked})
+def test_invalid_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        n2n.compression_table(**{"graphs": ["sparse"], "tokens": [10], **arguments})
 
 
-def test_graphs_without_a_name_are_told_apart():
+def test_graphs_without_a_name_are_numbered():
     nameless = iid_graph(4).model_copy(update={"name": ""})
     table = n2n.compression_table([nameless, nameless], [6], length=8, precision=0.1, samples=2)
     assert table["graph"].tolist() == ["graph 1"] * 2 + ["graph 2"] * 2
@@ -96,11 +96,11 @@ def test_compression_uses_the_smallest_type():
     assert compression_nats(tokens, 2**20)["lzma"] > compression_nats(tokens, 200)["lzma"]
 
 
-def test_one_token_is_all_container():
+def test_a_single_token_costs_the_container():
     assert compression_nats([[0]], 2)["bz2"] > 100
 
 
-def test_what_cannot_be_compressed_is_refused():
+def test_invalid_tokens_are_refused():
     for wrong, message in (
         (np.array([], int), r"saw shape \(0,\); at least one"),
         ([0.0, 1.0], "saw list of type float64"),
