@@ -14,7 +14,7 @@ import psutil
 import pytest
 from support.killed_trainers import train_slowly, trainer
 from support.run_folders import assert_same_run, config, logged, still_there, waited
-from support.small_notebook import trivial
+from support.small_notebook import slow_training, trivial
 
 import n2n
 from n2n.monitor import checkpoint, stop
@@ -245,7 +245,7 @@ def test_a_script_outlives_its_parent(tmp_path, monkeypatch):
             assert not parent.gone
 
 
-def papermill(folder: Path) -> subprocess.Popen:
+def papermill(notebook: Path, folder: Path) -> subprocess.Popen:
     folder.parent.mkdir()
     fields = {
         "steps": 10**6,
@@ -257,7 +257,7 @@ def papermill(folder: Path) -> subprocess.Popen:
         "run_dir": str(folder),
     }
     arguments = [part for name, value in fields.items() for part in ("-p", name, str(value))]
-    command = [sys.executable, "-m", "papermill", str(TRAIN), str(folder.parent / "out.ipynb"), *arguments]
+    command = [sys.executable, "-m", "papermill", str(notebook), str(folder.parent / "out.ipynb"), *arguments]
     streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     defaults = {
         "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -268,9 +268,10 @@ def papermill(folder: Path) -> subprocess.Popen:
 
 
 def test_a_notebook_saves_and_ends(tmp_path):
-    """One notebook for each way to stop, all at once."""
-    ways = ("SIGTERM", "SIGUSR1", "SIGUSR2", "Ctrl-C", "STOP")
-    processes = {way: papermill(tmp_path / way / "run") for way in ways}
+    """One notebook for each way to stop, all at once. The signals stop train.ipynb without its figures."""
+    slow = slow_training(tmp_path / "slow.ipynb", 0.02)
+    ways = {"SIGTERM": slow, "SIGUSR1": slow, "SIGUSR2": slow, "Ctrl-C": TRAIN, "STOP": TRAIN}
+    processes = {way: papermill(notebook, tmp_path / way / "run") for way, notebook in ways.items()}
     for way, process in processes.items():
         folder = tmp_path / way / "run"
         waited(lambda folder=folder: logged(folder) >= 20)
