@@ -115,7 +115,7 @@ class DifficultyConfig(Configuration):
     graphs: Graphs = Field(default=("two_chains", "four_chains", "sparse"), validate_default=True)
     target: Positive = 1.5
     seeds: Annotated[Several, Field(le=2**16)] = 16
-    sequences: Annotated[Several, Field(le=2**20)] = 32
+    sequences: Annotated[Several, Field(le=2**20)] = 16
     length: Annotated[Several, Field(le=2**16)] = 64
     tokens: PowersOfTwo = (10, 12, 14, 16, 18)
 
