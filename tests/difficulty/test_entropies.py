@@ -32,21 +32,21 @@ def test_mess3():
 @pytest.mark.parametrize("seed", [1, 2, 5])
 def test_by_position_equals_enumeration(seed, initial):
     process = Process(mixing_graph(seed, initial), seed)
-    found = n2n.entropy(process, 5, precision=0.002)
-    errors = np.maximum(found.standard_error_by_position, 1e-12)
-    assert (np.abs(found.by_position - enumerated(process, 5)) < 5 * errors).all()
-    assert found.mean == pytest.approx(found.by_position.mean(), abs=1e-12)
+    result = n2n.entropy(process, 5, precision=0.002)
+    errors = np.maximum(result.standard_error_by_position, 1e-12)
+    assert (np.abs(result.by_position - enumerated(process, 5)) < 5 * errors).all()
+    assert result.mean == pytest.approx(result.by_position.mean(), abs=1e-12)
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_mean_is_the_oracle_s_loss(name):
     """The plain nll on other sequences of the process has the same mean as the entropy."""
     process = Process(Graph.preset(name, alpha_z=0.3, alpha_x=0.3))
-    found = n2n.entropy(process, 64, precision=0.02)
+    result = n2n.entropy(process, 64, precision=0.02)
     nll = n2n.filter(process, process.sample(1000, length=64).tokens).nll.mean(1).numpy()
-    error = math.hypot(found.standard_error, nll.std() / math.sqrt(1000))
-    assert found.standard_error <= 0.02
-    assert abs(found.mean - nll.mean()) < 4 * error
+    error = math.hypot(result.standard_error, nll.std() / math.sqrt(1000))
+    assert result.standard_error <= 0.02
+    assert abs(result.mean - nll.mean()) < 4 * error
 
 
 def test_more_sequences_are_drawn_for_more_precision(monkeypatch):
@@ -60,17 +60,17 @@ def test_more_sequences_are_drawn_for_more_precision(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("arguments", "message"),
     [
         ({"length": 1}, "length: saw 1; a whole number from 2"),
         ({"length": 8, "precision": 0}, "precision: saw 0; a positive number"),
         ({"length": 8, "precision": float("nan")}, "precision: saw nan"),
     ],
 )
-def test_bad_questions_are_refused(asked, said):
+def test_invalid_arguments_are_refused(arguments, message):
     for function in (n2n.entropy, n2n.entropy_rate):
-        with pytest.raises(ValueError, match=said):
-            function(flips(0.1, 0.2), **asked)
+        with pytest.raises(ValueError, match=message):
+            function(flips(0.1, 0.2), **arguments)
 
 
 def test_a_known_start_is_a_certain_belief():
@@ -81,13 +81,13 @@ def test_a_known_start_is_a_certain_belief():
     )
     process = chain_seen_through(chain, shown, "stationary")
     tokens = process.sample(30, length=10).tokens
-    found = n2n.filter(process, tokens, start={"Z": np.full(30, 2)}, beliefs=True)
+    oracle = n2n.filter(process, tokens, start={"Z": np.full(30, 2)}, beliefs=True)
     order = [2, 0, 1]  # state 2 becomes the chain's state 0, where it starts
     moved = chain_seen_through(chain[np.ix_(order, order)], shown[order], "zero")
     same = tokens.copy()
     same[:, 0] = 0
-    assert torch.allclose(found.nll, n2n.filter(moved, same).nll, atol=1e-12)
-    assert (found.beliefs["Z"][:, 0, 2] == 1).all()
+    assert torch.allclose(oracle.nll, n2n.filter(moved, same).nll, atol=1e-12)
+    assert (oracle.beliefs["Z"][:, 0, 2] == 1).all()
     with pytest.raises(ValueError, match=r"start: saw \['Y'\]; a state of each latent, \['Z'\]"):
         n2n.filter(process, tokens, start={"Y": np.zeros(30, int)})
     with pytest.raises(ValueError, match="start: Z: saw state 3; its states are 0 to 2"):

@@ -18,13 +18,13 @@ from n2n.process.process import Process
 MESS3 = 1.0888882  # nats; published for x = 0.15 and a = 0.6
 
 
-def assert_exact(found: n2n.EntropyRate, rate: float) -> None:
+def assert_exact(result: n2n.EntropyRate, rate: float) -> None:
     """Check that the bounds meet at the rate without any sampling."""
-    assert found.lower_bound <= rate <= found.upper_bound
-    assert found.upper_bound - found.lower_bound < 1e-11
-    assert found.lower_bound <= found.estimate <= found.upper_bound
-    assert (found.standard_error, found.sequences) == (0.0, 0)
-    assert found.start_effect == pytest.approx(0.0, abs=1e-11)
+    assert result.lower_bound <= rate <= result.upper_bound
+    assert result.upper_bound - result.lower_bound < 1e-11
+    assert result.lower_bound <= result.estimate <= result.upper_bound
+    assert (result.standard_error, result.sequences) == (0.0, 0)
+    assert result.start_effect == pytest.approx(0.0, abs=1e-11)
 
 
 @pytest.mark.parametrize(("p", "q"), [(0.2, 0.3), (0.3, 0.4), (1e-6, 3e-6), (1.0, 1.0)])
@@ -41,31 +41,31 @@ def test_golden_mean():
 def test_an_observed_chain():
     graph = Graph(nodes=(Node(name="X", num_states=2, observed=True, recurrent=True),))
     process = Process.from_kernels(graph, {"X": [[0.8, 0.2], [0.3, 0.7]]})
-    found = n2n.entropy_rate(process, 5)
-    assert_exact(found, found.estimate)
-    assert found.estimate == pytest.approx(0.544587, abs=1e-6)
+    result = n2n.entropy_rate(process, 5)
+    assert_exact(result, result.estimate)
+    assert result.estimate == pytest.approx(0.544587, abs=1e-6)
 
 
 def test_mess3():
     widths = []
     for precision in (0.03, 1e-3, 1e-4):
-        found = n2n.entropy_rate(Process.classic("mess3", x=0.15, a=0.6), 8, precision=precision)
-        assert found.lower_bound - 5e-8 < MESS3 < found.upper_bound + 5e-8  # within the published digits
-        assert found.sequences == 0
-        widths.append(found.upper_bound - found.lower_bound)
+        result = n2n.entropy_rate(Process.classic("mess3", x=0.15, a=0.6), 8, precision=precision)
+        assert result.lower_bound - 5e-8 < MESS3 < result.upper_bound + 5e-8  # within the published digits
+        assert result.sequences == 0
+        widths.append(result.upper_bound - result.lower_bound)
     assert widths == sorted(widths, reverse=True)
     assert widths[-1] < 1e-4
 
 
-def given_start(process: Process, length: int) -> float:
+def known_start_entropy(process: Process, length: int) -> float:
     """H(X_L | X_2 .. X_{L-1}, X_1, Z_1), summed over all starts and words on the flattened chain."""
     law = process.initial_law.reshape(process.graph.num_joint_states, -1)
     transitions, emissions = flatten(process)
-    total, seen = 0.0, sees_previous_token(process)
+    total, feedback = 0.0, sees_previous_token(process)
     for state, *word in itertools.product(range(len(law)), *[range(law.shape[1])] * length):
         belief, probability, evidence = np.eye(len(law))[state], law[state, word[0]], 1.0
         for before, token in itertools.pairwise(word):
-            belief = (belief @ transitions[before * seen]) * emissions[before * seen, :, token]
+            belief = (belief @ transitions[before * feedback]) * emissions[before * feedback, :, token]
             evidence = belief.sum()
             probability *= evidence
             if probability == 0:
@@ -85,25 +85,25 @@ def test_the_bounds_equal_enumeration(seed):
         upper = entropy_rates.stationary_entropy(process, context)
         assert upper == pytest.approx(enumerated(process, context + 1)[-1], abs=slack)
         lower = entropy_rates._known_start_entropy(process, entropy_rates._starts(process), context)
-        assert lower == pytest.approx(given_start(process, context + 1), abs=slack)
+        assert lower == pytest.approx(known_start_entropy(process, context + 1), abs=slack)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_bounds_never_cross_and_longer_contexts_lie_within(seed, monkeypatch):
     """The precision is out of reach, so the work limit ends the search; the graphs are of all kinds."""
-    process, found = Process(random_graph(seed), seed), []
+    process, bounds = Process(random_graph(seed), seed), []
     for work in (0, 2**8, 2**11, 2**14):
         monkeypatch.setattr(entropy_rates, "MAX_WORK", work)
         lower, upper, context = entropy_rates._bounds(process.with_initial("stationary"), 1e-15)
         assert lower <= upper
-        found.append((lower, upper, context))
-    lowers, uppers, contexts = zip(*found, strict=True)
+        bounds.append((lower, upper, context))
+    lowers, uppers, contexts = zip(*bounds, strict=True)
     assert list(lowers) == sorted(lowers)
     assert list(uppers) == sorted(uppers, reverse=True)
     assert contexts[0] == 0 < contexts[-1]
 
 
-def test_the_slack_covers_an_iterated_law(monkeypatch):
+def test_the_bounds_allow_for_an_iterated_distribution(monkeypatch):
     process = Process(mixing_graph(3, "stationary"), 3)
     exact = entropy_rates._bounds(process, 1e-9)
     monkeypatch.setattr("n2n.process.initial_law.ELIMINATED", 1)
@@ -112,13 +112,13 @@ def test_the_slack_covers_an_iterated_law(monkeypatch):
     assert iterated[1] - iterated[0] < exact[1] - exact[0] + 1e-6
 
 
-@pytest.mark.parametrize("shown", ["mess3", "two states"])
-def test_the_interval_holds_the_rate_as_often_as_it_says(shown, monkeypatch):
+@pytest.mark.parametrize("name", ["mess3", "two states"])
+def test_the_interval_has_its_nominal_coverage(name, monkeypatch):
     """The 95% interval covers the rate in 95% of 150 repeats, within about four standard errors of that share.
 
     The z-scores have unit variance.
     """
-    if shown == "mess3":
+    if name == "mess3":
         process, rate = Process.classic("mess3", x=0.15, a=0.6), MESS3
     else:
         process, rate = flips(0.2, 0.3), 0.544587
@@ -126,23 +126,23 @@ def test_the_interval_holds_the_rate_as_often_as_it_says(shown, monkeypatch):
     scores = []
     for seed in range(150):
         repeat = Process.from_kernels(process.graph, process.kernels, seed=seed)
-        found = n2n.entropy_rate(repeat, 32, precision=0.05)
-        assert found.sequences == 256
-        scores.append((found.estimate - rate) / found.standard_error)
-    held = (np.abs(scores) < 1.96).mean()
-    assert 0.88 < held < 0.995
+        result = n2n.entropy_rate(repeat, 32, precision=0.05)
+        assert result.sequences == 256
+        scores.append((result.estimate - rate) / result.standard_error)
+    coverage = (np.abs(scores) < 1.96).mean()
+    assert 0.88 < coverage < 0.995
     assert 0.85 < np.std(scores) < 1.2
 
 
-def test_the_start_s_effect_bounds_the_bias(monkeypatch):
+def test_start_effect_bounds_the_bias(monkeypatch):
     """A bit flips once in 50 steps, and X shows it wrongly one time in four: after 8 tokens the start still matters."""
     process = chain_seen_through([[0.98, 0.02], [0.02, 0.98]], [[0.75, 0.25], [0.25, 0.75]])
     exact = n2n.entropy_rate(process, 2, precision=1e-3)
     monkeypatch.setattr(entropy_rates, "MAX_WORK", 0)
-    found = n2n.entropy_rate(process, 8, precision=5e-4)
-    assert found.start_effect > 0.01
-    off = abs(found.estimate - exact.estimate)
-    assert off <= found.start_effect / 2 + 4 * found.standard_error + 5e-4
+    result = n2n.entropy_rate(process, 8, precision=5e-4)
+    assert result.start_effect > 0.01
+    bias = abs(result.estimate - exact.estimate)
+    assert bias <= result.start_effect / 2 + 4 * result.standard_error + 5e-4
     longer = n2n.entropy_rate(process, 128, precision=5e-4)
     assert longer.start_effect < 1e-3
     assert longer.estimate == pytest.approx(exact.estimate, abs=5e-4 + 4 * longer.standard_error)
@@ -159,6 +159,6 @@ def test_late_positions_are_averaged(monkeypatch):
     assert one.standard_error > 3 * many.standard_error
 
 
-def test_what_needs_too_many_sequences_is_refused():
+def test_a_precision_that_needs_too_many_sequences_is_refused():
     with pytest.raises(ValueError, match=r"precision: 1e-05 nats per token needs about \d+ sequences, more than"):
         n2n.entropy_rate(Process(Graph.preset("four_chains")), 16, precision=1e-5, max_sequences=300)

@@ -25,13 +25,13 @@ def word_probabilities(process: Process, length: int) -> dict[tuple[int, ...], f
     values, vectors = np.linalg.eig(dense.T)
     law = vectors[:, np.argmin(np.abs(values - 1))].real
     law = (law / law.sum()).reshape(vocab_size, states)
-    found = {}
+    probabilities = {}
     for word in itertools.product(range(vocab_size), repeat=length):
         alpha = law[word[0]]
         for before, token in itertools.pairwise(word):
             alpha = alpha @ chain[before, :, token]
-        found[word] = float(alpha.sum())
-    return found
+        probabilities[word] = float(alpha.sum())
+    return probabilities
 
 
 def entropy(probabilities) -> float:
@@ -51,13 +51,13 @@ def test_mess3():
 
 def test_golden_mean_and_even():
     golden, even = Process.classic("golden_mean"), Process.classic("even")
-    of_thirds = np.log(3) - 2 / 3 * np.log(2)
+    unigram = np.log(3) - 2 / 3 * np.log(2)
     rate = 2 / 3 * np.log(2)
-    assert [markov_entropy(golden, k) for k in range(4)] == pytest.approx([of_thirds, rate, rate, rate])
-    of_even = [markov_entropy(even, k) for k in range(12)]
-    assert of_even[0] == pytest.approx(of_thirds)
-    assert all(np.diff(of_even) < 0)
-    assert rate < of_even[11] < rate + 0.01  # no finite context always reveals the parity of a block of ones
+    assert [markov_entropy(golden, k) for k in range(4)] == pytest.approx([unigram, rate, rate, rate])
+    entropies = [markov_entropy(even, k) for k in range(12)]
+    assert entropies[0] == pytest.approx(unigram)
+    assert all(np.diff(entropies) < 0)
+    assert rate < entropies[11] < rate + 0.01  # no finite context always reveals the parity of a block of ones
 
 
 def test_an_observed_chain_needs_one_token():
@@ -76,16 +76,16 @@ def test_entropies_are_differences_of_block_entropies(seed):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_nll_against_every_word(seed):
+def test_losses_equal_those_from_listing_all_words(seed):
     process = small(seed)
     tokens = process.sample(20, length=7, latents=False).tokens
     words = {length: word_probabilities(process, length) for length in (1, 2, 3, 4)} | {0: {(): 1.0}}
-    for seen in range(4):
-        found = markov_nll(process, tokens, seen)
-        assert found.shape == (20, 6)
-        for row, values in zip(tokens.tolist(), found, strict=True):
+    for context in range(4):
+        losses = markov_nll(process, tokens, context)
+        assert losses.shape == (20, 6)
+        for row, values in zip(tokens.tolist(), losses, strict=True):
             for t, value in enumerate(values, start=1):
-                word = tuple(row[max(0, t - seen) : t + 1])
+                word = tuple(row[max(0, t - context) : t + 1])
                 expected = words[len(word) - 1][word[:-1]] / words[len(word)][word]
                 assert value == pytest.approx(np.log(expected), abs=1e-7)
 
@@ -93,8 +93,8 @@ def test_nll_against_every_word(seed):
 def test_a_context_of_the_whole_sequence_is_the_filter():
     process = Process.classic("mess3", x=0.15, a=0.6)
     tokens = process.sample(30, length=12).tokens
-    for seen in (11, 12, 10**9):
-        assert markov_nll(process, tokens, seen) == pytest.approx(n2n.filter(process, tokens).nll.numpy())
+    for context in (11, 12, 10**9):
+        assert markov_nll(process, tokens, context) == pytest.approx(n2n.filter(process, tokens).nll.numpy())
     assert markov_nll(process, tokens, 0) == pytest.approx(np.full((30, 11), np.log(3)))
 
 
@@ -107,30 +107,30 @@ def test_a_window_need_not_begin_with_zero():
     assert markov_nll(zero, tokens, 2) == pytest.approx(markov_nll(stationary, tokens, 2))
 
 
-def test_an_impossible_context_gives_way_to_its_end():
+def test_an_impossible_context_is_shortened():
     """The even process emits blocks of ones of even length between zeros, so (0, 1, 0) is impossible."""
     even = Process.classic("even")
-    found = markov_nll(even, np.array([[0, 1, 0, 1, 1]]), 3)[0]
-    sound = markov_nll(even, np.array([[1, 0, 1, 1]]), 3)[0]
-    assert found[:2] == pytest.approx([np.log(2), np.inf])
-    assert found[2:] == pytest.approx(sound[1:])  # (1, 0) replaces (0, 1, 0); (1, 0, 1) is possible
+    losses = markov_nll(even, np.array([[0, 1, 0, 1, 1]]), 3)[0]
+    possible = markov_nll(even, np.array([[1, 0, 1, 1]]), 3)[0]
+    assert losses[:2] == pytest.approx([np.log(2), np.inf])
+    assert losses[2:] == pytest.approx(possible[1:])  # (1, 0) replaces (0, 1, 0); (1, 0, 1) is possible
 
 
-def test_an_ngram_fitted_on_much_data_comes_near():
+def test_an_ngram_fitted_on_much_data_approaches_the_exact_loss():
     process = Process.classic("mess3", x=0.15, a=0.6)
     fitted, held_out = (process.sample(2048, length=256, split=split).tokens for split in ("train", "test"))
-    for seen in range(4):
-        ngram = n2n.fit_ngram(fitted, 3, seen + 1).nll(held_out).mean()
-        assert abs(ngram - markov_nll(process, held_out, seen).mean()) < 2e-4
+    for context in range(4):
+        ngram = n2n.fit_ngram(fitted, 3, context + 1).nll(held_out).mean()
+        assert abs(ngram - markov_nll(process, held_out, context).mean()) < 2e-4
 
 
 def test_the_estimate_agrees_with_the_enumeration():
     process = Process.classic("mess3", x=0.15, a=0.6)
     scores = []
-    for seen in (2, 3, 6):  # after one symbol the entropy is the same for every symbol
-        found = markov_entropy_estimate(process, seen, sequences=10_000)
-        scores.append((found.mean - markov_entropy(process, seen)) / found.standard_error)
-        assert 0 < found.standard_error < 1e-3
+    for context in (2, 3, 6):  # after one symbol the entropy is the same for every symbol
+        estimate = markov_entropy_estimate(process, context, sequences=10_000)
+        scores.append((estimate.mean - markov_entropy(process, context)) / estimate.standard_error)
+        assert 0 < estimate.standard_error < 1e-3
     assert np.abs(scores).max() < 4
 
 
@@ -138,17 +138,17 @@ def test_the_standard_error_of_the_estimate():
     """The context is one token, which is 0 with probability 0.6, so the conditional entropy has two values."""
     graph = Graph(nodes=[Node(name="X", num_states=2, observed=True, recurrent=True)])
     process = Process.from_kernels(graph, {"X": [[0.8, 0.2], [0.3, 0.7]]})
-    found = markov_entropy_estimate(process, 1, sequences=40_000)
-    apart = entropy([0.3, 0.7]) - entropy([0.8, 0.2])
-    assert found.standard_error == pytest.approx(apart * np.sqrt(0.24 / 40_000), rel=0.02)
-    assert abs(found.mean - 0.544587) < 4 * found.standard_error
+    estimate = markov_entropy_estimate(process, 1, sequences=40_000)
+    difference = entropy([0.3, 0.7]) - entropy([0.8, 0.2])
+    assert estimate.standard_error == pytest.approx(difference * np.sqrt(0.24 / 40_000), rel=0.02)
+    assert abs(estimate.mean - 0.544587) < 4 * estimate.standard_error
 
 
-def test_what_cannot_be_asked_is_refused():
+def test_invalid_arguments_are_refused():
     process = Process(Graph.preset("slow_switch"))
-    for seen in (3, 2**60):
-        with pytest.raises(ValueError, match=rf"saw {seen}; 128 symbols make 128\^{seen + 1} windows.*_estimate"):
-            markov_entropy(process, seen)
+    for context in (3, 2**60):
+        with pytest.raises(ValueError, match=rf"saw {context}; 128 symbols make 128\^{context + 1} windows.*_estimate"):
+            markov_entropy(process, context)
     for wrong in (-1, 1.0, True):
         with pytest.raises(ValueError, match=f"context_length: saw {wrong}; a whole number from 0"):
             markov_nll(process, [[0, 1]], wrong)

@@ -21,8 +21,8 @@ def two_steps(process: Process, length: int | None) -> list[list[Step]]:
     tokens = range(process.graph.vocab_size)
     moves = {}
     for token, i, new, j in itertools.product(tokens, range(len(states)), tokens, range(len(states))):
-        seen = token if sees_previous_token(process) else 0
-        moves[token, i, new, j] = transitions[seen, i, j] * emissions[seen, j, new]
+        feedback = token if sees_previous_token(process) else 0
+        moves[token, i, new, j] = transitions[feedback, i, j] * emissions[feedback, j, new]
     law, steps = first_law(process if length else process.with_initial("stationary")), []
     for _ in range((length or 2) - 1):
         steps.append(
@@ -60,20 +60,20 @@ def by_edge(process: Process, length: int | None = None) -> dict[tuple[str, str,
 
 @pytest.mark.parametrize(("length", "initial"), [(None, "zero"), (2, "zero"), (6, "zero"), (5, "uniform")])
 @pytest.mark.parametrize("seed", range(0, 12, 2))
-def test_against_the_sum_over_everything(seed, length, initial):
+def test_information_equals_a_sum_over_all_values(seed, length, initial):
     """The random graphs have feedback, recurrence, modes and stickiness."""
     process = Process(mixing_graph(seed, initial), seed)
-    found = by_edge(process, length)
+    information = by_edge(process, length)
     loops = {(node.name, node.name, 1) for node in process.graph.nodes if node.sees_itself}
-    assert set(found) == loops | set(process.graph.networkx().edges(data="lag"))
+    assert set(information) == loops | set(process.graph.networkx().edges(data="lag"))
     steps = two_steps(process, length)
-    for edge, nats in found.items():
+    for edge, nats in information.items():
         each = [left + right - both for left, right, both in (entropies(step, *edge) for step in steps)]
         assert nats == pytest.approx(np.mean(each), abs=1e-9), edge
 
 
 @pytest.mark.parametrize("seed", [2, 4])
-def test_a_step_ahead_in_small_parts(seed, monkeypatch):
+def test_small_parts_give_the_same_information(seed, monkeypatch):
     process = Process(mixing_graph(seed, "zero"), seed)
     whole = by_edge(process, 5)
     monkeypatch.setattr(mutual_information, "MAX_BYTES", 1)
@@ -91,59 +91,59 @@ def test_the_random_graphs_have_every_kind_of_edge():
 
 
 @pytest.mark.parametrize("seed", range(0, 12, 3))
-def test_the_best_unigram_and_bigram_against_the_sum_over_everything(seed):
+def test_the_best_unigram_and_bigram_losses_equal_a_sum_over_all_values(seed):
     process = Process(mixing_graph(seed, "zero"), seed)
-    met = [(before, after, chance / 5) for step in two_steps(process, 6) for before, after, chance in step]
-    first, second, both = entropies(met, "X", "X", 1)
+    average = [(before, after, chance / 5) for step in two_steps(process, 6) for before, after, chance in step]
+    first, second, both = entropies(average, "X", "X", 1)
     losses = n2n.best_losses(process, 6)["loss"].tolist()
     assert losses[1:3] == pytest.approx([second, both - first], abs=1e-9)
     assert losses[3] < losses[2] + 0.06 < losses[1] + 0.06
 
 
-def test_ends_that_only_drift_alike_share_nothing():
+def test_nodes_that_only_drift_together_share_no_information():
     """A and B each leave state 0 permanently. They are independent at every t, although both depend on the time."""
     leaving, either = np.array([[0.9, 0.1], [0.0, 1.0]]), np.full((2, 2, 2), 0.5)
     nodes = [Node(name="A", num_states=2), Node(name="B", num_states=2, parents=("A",))]
     nodes.append(Node(name="X", num_states=2, parents=("A", "B"), observed=True))
     kernels = {"A": leaving, "B": np.stack([leaving, leaving], axis=1), "X": either}
-    found = by_edge(Process.from_kernels(Graph(nodes=nodes), kernels), 20)
-    assert found["A", "B", 0] == pytest.approx(0.0, abs=1e-12)
-    assert found["A", "X", 0] == pytest.approx(0.0, abs=1e-12)
-    still = 0.9 ** np.arange(20)  # P(A = 0) at t
-    loop = [entropy([p, 1 - p]) - q * entropy([0.9, 0.1]) for p, q in zip(still[1:], still, strict=False)]
-    assert found["A", "A", 1] == found["B", "B", 1] == pytest.approx(np.mean(loop), abs=1e-12)
+    information = by_edge(Process.from_kernels(Graph(nodes=nodes), kernels), 20)
+    assert information["A", "B", 0] == pytest.approx(0.0, abs=1e-12)
+    assert information["A", "X", 0] == pytest.approx(0.0, abs=1e-12)
+    survival = 0.9 ** np.arange(20)  # P(A = 0) at t
+    loop = [entropy([p, 1 - p]) - q * entropy([0.9, 0.1]) for p, q in zip(survival[1:], survival, strict=False)]
+    assert information["A", "A", 1] == information["B", "B", 1] == pytest.approx(np.mean(loop), abs=1e-12)
 
 
-def test_a_stationary_start_makes_every_length_alike():
+def test_a_stationary_start_gives_every_length_the_same_information():
     process = Process(mixing_graph(3, "stationary"), 3)
     assert by_edge(process, 2) == pytest.approx(by_edge(process), abs=1e-9)
     assert by_edge(process, 9) == pytest.approx(by_edge(process), abs=1e-9)
 
 
 @pytest.mark.parametrize(("p", "q"), [(0.2, 0.3), (0.3, 0.4), (0.01, 0.5)])
-def test_a_chain_s_loop_is_its_entropy_less_its_rate(p, q):
+def test_a_chain_s_loop_is_its_entropy_minus_its_rate(p, q):
     """The information of a chain's self-loop is its entropy minus its entropy rate; a noiseless X reveals the state."""
-    found = by_edge(chain_seen_through([[1 - p, p], [q, 1 - q]], np.eye(2)))
+    information = by_edge(chain_seen_through([[1 - p, p], [q, 1 - q]], np.eye(2)))
     law = np.array([q, p]) / (p + q)
     rate = law @ [entropy([1 - p, p]), entropy([q, 1 - q])]
-    assert found["Z", "Z", 1] == pytest.approx(entropy(law) - rate, abs=1e-8)
-    assert found["Z", "X", 0] == pytest.approx(entropy(law), abs=1e-8)
+    assert information["Z", "Z", 1] == pytest.approx(entropy(law) - rate, abs=1e-8)
+    assert information["Z", "X", 0] == pytest.approx(entropy(law), abs=1e-8)
 
 
 def test_a_symmetric_channel():
     """A memoryless channel with error rate e and a fair input has information log 2 - H(e)."""
-    found = by_edge(chain_seen_through([[0.5, 0.5], [0.5, 0.5]], [[0.9, 0.1], [0.1, 0.9]]))
-    assert found == pytest.approx({("Z", "Z", 1): 0.0, ("Z", "X", 0): np.log(2) - entropy([0.9, 0.1])}, abs=1e-12)
+    information = by_edge(chain_seen_through([[0.5, 0.5], [0.5, 0.5]], [[0.9, 0.1], [0.1, 0.9]]))
+    assert information == pytest.approx({("Z", "Z", 1): 0.0, ("Z", "X", 0): np.log(2) - entropy([0.9, 0.1])}, abs=1e-12)
 
 
-def test_an_exclusive_or_tells_of_neither_alone():
+def test_an_exclusive_or_shares_no_information_with_either_input():
     """An edge with zero information can still have an effect, as the docstring says."""
     fair = np.full((2, 2), 0.5)
     xor = np.eye(2)[np.add.outer(range(2), range(2)) % 2]
     nodes = [Node(name="A", num_states=2), Node(name="B", num_states=2)]
     nodes.append(Node(name="X", num_states=2, parents=("A", "B"), observed=True))
-    found = by_edge(Process.from_kernels(Graph(nodes=nodes), {"A": fair, "B": fair, "X": xor}))
-    assert found == pytest.approx(dict.fromkeys(found, 0.0), abs=1e-12)
+    information = by_edge(Process.from_kernels(Graph(nodes=nodes), {"A": fair, "B": fair, "X": xor}))
+    assert information == pytest.approx(dict.fromkeys(information, 0.0), abs=1e-12)
 
 
 def test_a_token_that_decides_the_next_state():
@@ -153,9 +153,9 @@ def test_a_token_that_decides_the_next_state():
         Node(name="X", num_states=2, parents=("Z",), observed=True),
     ]
     copy = np.broadcast_to(np.eye(2), (2, 2, 2))
-    found = by_edge(Process.from_kernels(Graph(nodes=nodes), {"Z": copy, "X": np.full((2, 2), 0.5)}))
+    information = by_edge(Process.from_kernels(Graph(nodes=nodes), {"Z": copy, "X": np.full((2, 2), 0.5)}))
     expected = {("Z", "Z", 1): 0.0, ("X", "Z", 1): np.log(2), ("Z", "X", 0): 0.0}
-    assert found == pytest.approx(expected, abs=1e-12)
+    assert information == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_chain_that_forgets_slowly():
@@ -178,15 +178,15 @@ def test_against_long_sequences():
     """The plug-in estimate has a bias of about (6 - 1)(6 - 1) / 2 divided by the number of pairs."""
     process = Process(Graph.preset("sparse", alpha_z=0.3, alpha_x=0.3)).with_initial("stationary")
     z = process.sample(200_000, length=2).latents
-    found = by_edge(process)
+    information = by_edge(process)
     for (parent, child, lag), column in {("Z3", "Z3", 1): 0, ("Z1", "Z3", 0): 1, ("Z2", "Z4", 0): 1}.items():
         counts = np.zeros((6, 6))
         np.add.at(counts, (z[parent][:, column].astype(int), z[child][:, 1].astype(int)), 1 / 200_000)
         counted = entropy(counts.sum(0)) + entropy(counts.sum(1)) - entropy(counts.ravel())
-        assert found[parent, child, lag] == pytest.approx(counted, abs=5e-3)
+        assert information[parent, child, lag] == pytest.approx(counted, abs=5e-3)
 
 
-def test_what_cannot_be_asked_is_refused():
+def test_invalid_arguments_are_refused():
     context = Graph.chain(2, mode="context")
     with pytest.raises(ValueError, match=r"mode 'context' redraws the kernels of \['Z1', 'Z2'\]"):
         n2n.edge_information(Process(context))

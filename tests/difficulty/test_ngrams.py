@@ -79,7 +79,7 @@ def test_a_unigram_by_hand():
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
-def test_against_counts_in_a_dictionary(order):
+def test_losses_equal_those_of_counts_in_a_dictionary(order):
     rng = np.random.default_rng(order)
     fitted, held_out = rng.integers(0, 3, (20, 12)), rng.integers(0, 4, (10, 9))
     model = fit_ngram(fitted, 4, order)  # symbol 3 never occurs
@@ -87,7 +87,7 @@ def test_against_counts_in_a_dictionary(order):
     assert model.nll(held_out) == pytest.approx(twin.nll(held_out))
 
 
-def test_keys_do_not_outgrow_an_integer():
+def test_keys_fit_in_an_integer():
     """The number of possible words, 100,000^8, is far above 2^63."""
     rng = np.random.default_rng(0)
     fitted, held_out = rng.integers(99_998, 100_000, (10, 40)), rng.integers(99_997, 100_000, (5, 20))
@@ -118,14 +118,14 @@ def test_strengths_maximise_the_leave_one_out_likelihood():
 
 
 @pytest.mark.parametrize("order", [1, 2, 4])
-def test_what_never_happened_is_not_ruled_out(order):
+def test_unseen_tokens_keep_some_probability(order):
     """After a thousand alternating tokens, an unseen token has a probability of the order of one in a thousand."""
     model = fit_ngram(np.arange(1001)[None] % 2, 3, order)
     assert 1e-4 < model.predictive(np.array([[0, 1, 0, 1, 2]]))[0, -1, 2] < 1e-2
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 6])
-def test_every_context_has_a_proper_law(order):
+def test_every_context_has_a_normalised_distribution(order):
     process = n2n.Process(Graph.preset("sparse"))
     model = fit_ngram(process.sample(30, length=20, latents=False).tokens, 32, order)
     tokens = np.random.default_rng(0).integers(0, 32, (40, 10))  # most of these contexts do not occur in the data
@@ -178,7 +178,7 @@ def test_small_types_do_not_overflow():
         assert np.array_equal(fit_ngram(tokens, 128, order).nll(tokens), fit_ngram(wide, 128, order).nll(wide))
 
 
-def test_what_cannot_be_counted_is_refused():
+def test_invalid_arguments_are_refused():
     tokens = np.array([[0, 1, 2]])
     for order in (0, 2.0, True, "2"):
         with pytest.raises(ValueError, match=f"order: saw {order!r}; a whole number from 1"):
@@ -202,7 +202,7 @@ def test_what_cannot_be_counted_is_refused():
 @pytest.mark.parametrize(
     "tokens", [np.zeros((4, 12), int), np.arange(64).reshape(2, 32) % 2], ids=["constant", "period"]
 )
-def test_what_a_lower_order_explains_whole_stays_finite(tokens):
+def test_strengths_stay_finite_if_a_lower_order_explains_everything(tokens):
     """The likelihood has no maximum over the strengths in this case, but the strengths stay finite."""
     model = fit_ngram(tokens, 3, tokens.shape[1])
     assert np.isfinite(model.nll(tokens)).all()

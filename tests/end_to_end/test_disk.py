@@ -36,7 +36,7 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def assert_the_first_is_whole(folder: Path, whole: n2n.Run) -> None:
+def assert_checkpoints_are_whole(folder: Path, whole: n2n.Run) -> None:
     steps = checkpoint.steps(folder / "checkpoints")
     assert 0 < steps[-1] < 20
     assert not list((folder / "checkpoints").glob(".*")), "no unfinished file is left to fill the disk"
@@ -50,19 +50,19 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
     whole = n2n.train(config(**FIELDS, run_dir=tmp_path / "whole"))
     per_checkpoint = size_of(whole.path / "checkpoints" / "step_00000005")
     pages = 4096 * 12  # for the small files
-    room = per_checkpoint * 5 // 2 + pages
-    with mounted(tmp_path / "disk", f"size={room // 1024}k") as disk:
+    capacity = per_checkpoint * 5 // 2 + pages
+    with mounted(tmp_path / "disk", f"size={capacity // 1024}k") as disk:
         folder = disk / "run"
         with pytest.raises(OSError, match=r"checkpoint of step 15 could not be written .*; that of step 10 is whole"):
             n2n.train(config(**FIELDS, run_dir=folder))
-        assert_the_first_is_whole(folder, whole)
+        assert_checkpoints_are_whole(folder, whole)
         assert n2n.Run(folder).status["state"] == "failed"
         subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
         assert_same_run(whole, n2n.train(config(**FIELDS, run_dir=folder)))
 
 
 def limited(fields: dict, max_bytes: int) -> None:
-    """Limit the size of files after the first checkpoint, as a quota does."""
+    """Train with a limit on the size of files after the first checkpoint, like a quota."""
     real = checkpoint.save
 
     def save(*arguments):
@@ -73,13 +73,13 @@ def limited(fields: dict, max_bytes: int) -> None:
         train_quietly(fields)
 
 
-def test_a_file_that_may_not_grow_leaves_the_last_good_checkpoint(tmp_path):
+def test_a_limit_on_file_size_leaves_the_last_good_checkpoint(tmp_path):
     whole = n2n.train(config(**FIELDS, run_dir=tmp_path / "whole"))
     fields = {**FIELDS, "run_dir": tmp_path / "run"}
     process = trainer(limited, fields, (whole.path / "checkpoints" / "step_00000005" / "state.pt").stat().st_size // 2)
     process.join(60)
     assert process.exitcode == 0
-    assert_the_first_is_whole(tmp_path / "run", whole)
+    assert_checkpoints_are_whole(tmp_path / "run", whole)
     assert_same_run(whole, n2n.train(config(**fields)))
 
 

@@ -20,19 +20,19 @@ FIELDS = {
 }
 
 
-CALLS = (1, 2, 1, 2)  # call at which a place kills, in successive runs
+CALLS = (1, 2, 1, 2)  # number of the call that kills, in successive runs
 
 
 def kill_at_random(fields: dict, rng: np.random.Generator) -> list[int]:
-    """Train to the end with kills at random moments; the last logged step at each kill."""
-    kills = [killed_once(fields, rng) for _ in range(KILLS)]
+    """Train to the end with kills at random moments, and return the last logged step at each kill."""
+    kills = [kill_once(fields, rng) for _ in range(KILLS)]
     process = trainer(train_quietly, fields)
     process.join(60)
     assert process.exitcode == 0
     return kills
 
 
-def killed_once(fields: dict, rng: np.random.Generator) -> int:
+def kill_once(fields: dict, rng: np.random.Generator) -> int:
     folder = fields["run_dir"]
     target = max(checkpoint.steps(folder / "checkpoints"), default=0) + rng.integers(0, STEPS // KILLS)
     process = trainer(train_quietly, fields)
@@ -45,7 +45,7 @@ def killed_once(fields: dict, rng: np.random.Generator) -> int:
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_a_run_killed_at_random_moments_is_the_uninterrupted_one(name, tmp_path):
+def test_a_run_killed_at_random_moments_equals_an_uninterrupted_one(name, tmp_path):
     fields = {**FIELDS[name], "steps": STEPS}
     if "sequences" in fields:
         process = config(**{**fields, "sequences": None}).process
@@ -62,7 +62,7 @@ def test_a_run_killed_at_random_moments_is_the_uninterrupted_one(name, tmp_path)
 
 @pytest.mark.parametrize("place", PLACES)
 def test_killed_at_the_worst_moments(place, tmp_path):
-    """At some calls of each: in a step, a row, the writing, renaming and pruning of a checkpoint."""
+    """Kills during a step, a row, and the writing, renaming and pruning of a checkpoint."""
     fields = {"steps": 20, "keep_last": 1, "arch": "mingru"}
     whole = n2n.train(config(**fields, run_dir=tmp_path / "whole"))
     fields["run_dir"] = tmp_path / "killed"

@@ -1,4 +1,4 @@
-"""A real JupyterLab in a real browser: what a person sees of a run and does with widgets, and what the page says."""
+"""Runs, widgets and texts in a real JupyterLab in a real browser."""
 
 import json
 import os
@@ -11,24 +11,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.browser import CHROMIUM, needs_chromium
+from support.notebooks import NOTEBOOKS
 from support.run_folders import logged, waited
 from support.small_notebook import trivial
 
 import n2n
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs a chromium browser on the PATH"),
+    needs_chromium,
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-# how many points the lines of the figure with the oracle have, as drawn: its data may come in plotly's packed form
+# Numbers of points drawn in figures with the oracle. ``calcdata`` is read because plotly may pack ``data``.
 POINTS = """[...document.querySelectorAll('.js-plotly-plot')]
     .filter(plot => plot._fullData?.some(trace => trace.name === 'oracle'))
     .map(plot => plot.calcdata[0].length)"""
 
-PICTURE = 'img[src^="data:image/svg+xml"]'  # of a run that goes on
+PICTURE = 'img[src^="data:image/svg+xml"]'  # of an unfinished run
 TITLES = "[...document.querySelectorAll('.js-plotly-plot')].map(plot => plot.layout?.title?.text ?? '')"
 
 
@@ -41,7 +41,7 @@ def answers(url: str) -> bool:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory) -> Iterator[tuple[str, Path]]:
-    """The address and the folder of a JupyterLab with settings of its own; its kernels leave their runs there too."""
+    """Address and folder of a JupyterLab with its own settings. Its kernels write their runs to this folder."""
     root = tmp_path_factory.mktemp("lab")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -52,7 +52,7 @@ def lab(tmp_path_factory) -> Iterator[tuple[str, Path]]:
     home |= {"JUPYTERLAB_SETTINGS_DIR": str(settings), "N2N_RUNS": str(root / "runs")}
     (settings / "@jupyterlab" / "notebook-extension").mkdir(parents=True)
     tracker = settings / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
-    tracker.write_text('{"windowingMode": "none"}')  # cells out of sight stay in the page, where a test can find them
+    tracker.write_text('{"windowingMode": "none"}')  # keeps invisible cells in the page, where tests look for them
     with open(root / "lab.log", "w") as log:
         command = [sys.executable, "-m", "jupyter", "lab", *options]
         server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **home})
@@ -77,15 +77,15 @@ def browser() -> Iterator["playwright.BrowserContext"]:
 def page(browser) -> Iterator["playwright.Page"]:
     page = browser.new_page()
     page.set_default_timeout(60_000)
-    page.complaints = []
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.on("console", lambda said: page.complaints.append(said.text) if said.type == "error" else None)
+    page.errors = []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
     yield page
     page.close()
 
 
-def started(page, lab: tuple[str, Path], name: str, **parameters) -> None:
-    """A notebook with other parameters, as a person would have typed them, opened, and all its cells sent off."""
+def run_notebook(page, lab: tuple[str, Path], name: str, **parameters) -> None:
+    """Open one of the notebooks with these parameters and run all its cells."""
     content = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())
     (cell,) = (cell for cell in content["cells"] if "parameters" in cell["metadata"].get("tags", []))
     lines = "".join(cell["source"]).splitlines()
@@ -96,32 +96,33 @@ def started(page, lab: tuple[str, Path], name: str, **parameters) -> None:
     for cell in content["cells"]:
         if cell["cell_type"] == "code":
             cell["outputs"], cell["execution_count"] = [], None
-    sent_off(page, lab, name, content)
+    run_cells(page, lab, name, content)
 
 
-def sent_off(page, lab: tuple[str, Path], name: str, content: dict) -> None:
+def run_cells(page, lab: tuple[str, Path], name: str, content: dict) -> None:
+    """Write a notebook into JupyterLab's folder, open it and run all its cells."""
     url, root = lab
     (root / f"{name}.ipynb").write_text(json.dumps(content))
-    page.goto(f"{url}/lab/workspaces/{name}/tree/{name}.ipynb")  # no tabs of other tests
+    page.goto(f"{url}/lab/workspaces/{name}/tree/{name}.ipynb")  # a workspace without the tabs of other tests
     page.wait_for_selector(".jp-Notebook-cell")
-    page.wait_for_selector("text=Python 3 (ipykernel) | Idle")  # before it, the first run asks for a kernel
+    page.wait_for_selector("text=Python 3 (ipykernel) | Idle")  # without a kernel, running cells would open a dialog
     page.click("text=Run >> nth=0")
     page.click("text=Run All Cells")
 
 
-def test_a_run_is_seen_as_it_goes_and_stopped_by_a_button(lab, page, tmp_path):
+def test_a_run_is_shown_during_training_and_stopped_by_a_button(lab, page, tmp_path):
     folder = tmp_path / "run"
     small = {"dim": 16, "layers": 1, "heads": 2, "seq_len": 16, "batch_size": 8}
-    started(page, lab, "train", steps=10**6, run_dir=str(folder), **small)
+    run_notebook(page, lab, "train", steps=10**6, run_dir=str(folder), **small)
     page.wait_for_selector("button:has-text('Stop')")
     page.locator("button:has-text('Stop')").first.scroll_into_view_if_needed()
     page.wait_for_selector(PICTURE)
-    seen = page.locator(PICTURE).get_attribute("src")
-    page.wait_for_function(f"seen => document.querySelector('{PICTURE}').src !== seen", arg=seen)  # anew in its place
+    first = page.locator(PICTURE).get_attribute("src")
+    page.wait_for_function(f"first => document.querySelector('{PICTURE}').src !== first", arg=first)
     page.keyboard.press("Control+s")
     saved = Path(lab[1] / "train.ipynb")
     waited(lambda: "data:image/svg+xml" in saved.read_text())
-    shutil.copy(saved, lab[1] / "meanwhile.ipynb")
+    shutil.copy(saved, lab[1] / "unfinished.ipynb")
     before = logged(folder)
     page.locator("button:has-text('Stop')").first.click()
     waited(lambda: n2n.Run(folder).status["state"] == "preempted")
@@ -129,32 +130,32 @@ def test_a_run_is_seen_as_it_goes_and_stopped_by_a_button(lab, page, tmp_path):
     assert before <= status["step"] < 10**6
     page.wait_for_selector(f"text=saved at step {status['step']} of 1000000")
     page.wait_for_function(f"{POINTS}.some(points => points >= {len(n2n.Run(folder).metrics)})")
-    finished(page, figures=None)  # all cells after it as well, evaluated where it stopped
+    wait_for_all_cells(page, figures=None)  # cells after the training evaluate the run where it stopped
     assert n2n.Run(folder).evaluation["step"] == status["step"]
-    assert page.complaints == []
+    assert page.errors == []
     page.screenshot(path=str(tmp_path / "stopped.png"))
     assert_shows_the_picture(page, lab)
 
 
 def assert_shows_the_picture(page, lab) -> None:
-    """A notebook that was saved while its run went on, opened without that kernel."""
-    page.goto(f"{lab[0]}/lab/workspaces/meanwhile/tree/meanwhile.ipynb")
+    """Open a notebook that was saved during training, without its kernel, and check the image of the run."""
+    page.goto(f"{lab[0]}/lab/workspaces/unfinished/tree/unfinished.ipynb")
     page.wait_for_selector(PICTURE)
     page.wait_for_selector("text=Python 3 (ipykernel) | Idle")
     page.wait_for_timeout(2000)
     assert page.locator(PICTURE).is_visible()
-    assert [one.is_visible() for one in page.locator("text=Error displaying widget").all()] in ([], [False])
+    assert [text.is_visible() for text in page.locator("text=Error displaying widget").all()] in ([], [False])
 
 
-def finished(page, figures: int | None) -> None:
-    """Until every cell has run, none with an error, and so many figures are drawn."""
+def wait_for_all_cells(page, figures: int | None) -> None:
+    """Wait until all cells have run without an error and this many figures are drawn."""
     prompts = "[...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')]"
     numbered = f"{prompts}.every(prompt => /[0-9]/.test(prompt.textContent))"
     failed = "document.querySelector('[data-mime-type=\"application/vnd.jupyter.error\"]')"
     page.wait_for_function(f"{numbered} || {failed}")
     page.wait_for_selector("text=Python 3 (ipykernel) | Idle")
-    said = page.locator('[data-mime-type="application/vnd.jupyter.error"]').all_inner_texts()
-    assert said == []
+    errors = page.locator('[data-mime-type="application/vnd.jupyter.error"]').all_inner_texts()
+    assert errors == []
     if figures is None:
         return
     drawn = "[...document.querySelectorAll('.js-plotly-plot')].filter(plot => plot.querySelector('.main-svg'))"
@@ -167,7 +168,7 @@ def titles(page) -> list[str]:
 
 @pytest.fixture
 def small_run(lab) -> str:
-    """The path of a run that has just learned a little."""
+    """Path of a short run."""
     small = {"dim": 16, "layers": 1, "heads": 2, "seq_len": 16, "batch_size": 8, "steps": 30, "checkpoint_every": 10}
     folder = lab[1] / "small"
     n2n.train(n2n.TrainConfig(graph=n2n.examples.REGIMES, eval_sequences=8, device="cpu", run_dir=folder, **small))
@@ -175,15 +176,17 @@ def small_run(lab) -> str:
 
 
 def test_the_explorer_follows_its_widgets(lab, page, tmp_path):
-    started(page, lab, "explore", graph="two_chains", sequences=4, length=16)
-    finished(page, figures=9)  # five above the widgets, four below them
+    run_notebook(page, lab, "explore", graph="two_chains", sequences=4, length=16)
+    wait_for_all_cells(page, figures=9)  # five above the widgets, four below them
     before = titles(page)
     page.locator(".widget-dropdown select").first.select_option("dense")
     page.wait_for_function(f"{TITLES}.slice(5).some(title => title.startsWith('dense'))")
-    assert titles(page)[:5] == before[:5], "what stands above the widgets stays"
-    assert min(box.bounding_box()["width"] for box in page.locator(".slider-container").all()) >= 120, "to be hit"
+    assert titles(page)[:5] == before[:5], "figures above the widgets stay"
+    assert min(box.bounding_box()["width"] for box in page.locator(".slider-container").all()) >= 120, (
+        "wide enough to click"
+    )
     slider = page.locator(".widget-slider .noUi-handle").first
-    for key, times in (("End", 1), ("Home", 1), ("ArrowRight", 3)):  # to both extremes, and a little on
+    for key, times in (("End", 1), ("Home", 1), ("ArrowRight", 3)):  # to both ends, and then three steps
         drawn = page.locator("text=drawn in").first
         drawn.wait_for()
         slider.focus()
@@ -191,44 +194,44 @@ def test_the_explorer_follows_its_widgets(lab, page, tmp_path):
             slider.press(key)
         page.wait_for_selector("text=Python 3 (ipykernel) | Idle")
     assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0
-    assert page.complaints == []
+    assert page.errors == []
     page.screenshot(path=str(tmp_path / "explored.png"))
 
 
 def test_the_arcs_follow_the_query(lab, page, small_run):
-    started(page, lab, "attention", run=small_run, sequences=16)
-    finished(page, figures=5)
+    run_notebook(page, lab, "attention", run=small_run, sequences=16)
+    wait_for_all_cells(page, figures=5)
     before = titles(page)
     slider = page.locator(".widget-slider .noUi-handle").nth(1)
     slider.focus()
     slider.press("ArrowLeft")
     page.wait_for_function(f"before => {TITLES}.at(-1) !== before", arg=before[-1])
     assert titles(page)[:-1] == before[:-1]
-    assert page.complaints == []
+    assert page.errors == []
 
 
-def test_the_checkpoints_lie_on_a_slider(lab, page, small_run):
-    started(page, lab, "dynamics", run=small_run, sequences=8)
-    finished(page, figures=3)
+def test_a_slider_selects_the_checkpoint(lab, page, small_run):
+    run_notebook(page, lab, "dynamics", run=small_run, sequences=8)
+    wait_for_all_cells(page, figures=3)
     plot = "[...document.querySelectorAll('.js-plotly-plot')].find(plot => plot._transitionData?._frames?.length)"
     assert page.evaluate(f"{plot}._transitionData._frames.map(frame => frame.name)") == ["0", "10", "20", "30"]
     first = page.evaluate(f"[...{plot}._transitionData._frames[0].data[1].y]")
     assert page.evaluate(f"[...{plot}.data[1].y]") != first
     rail = page.locator(".slider-rail-touch-rect").first
     rail.scroll_into_view_if_needed()
-    rail.click(position={"x": 3, "y": 5})  # its left end
+    rail.click(position={"x": 3, "y": 5})  # the left end of the slider
     page.wait_for_function(
         f"first => JSON.stringify([...{plot}.data[1].y]) === first", arg=json.dumps(first, separators=(",", ":"))
     )
-    assert page.complaints == []
+    assert page.errors == []
 
 
-EVIL = "<img src=x onerror='hit=1'><b>B</b>&lt;$a$ and $b$"
+MARKUP = "<img src=x onerror='hit=1'><b>B</b>&lt;$a$ and $b$"
 HOSTILE = f"""import n2n, pandas as pd
-name = {EVIL!r}
+name = {MARKUP!r}
 nodes = [n2n.Node(name=name, num_states=3), n2n.Node(name="X", num_states=4, parents=[name], observed=True)]
 graph = n2n.Graph(nodes=nodes, name=name)"""
-TALES = [
+CELLS = [
     "table = n2n.launch.load('hostile').wait(watch=True)",
     "graph",
     "explorer = n2n.explore(n2n.ExploreConfig(graph=graph, length=8, sequences=2)); explorer",
@@ -238,22 +241,22 @@ TALES = [
 LIVE = ".jp-OutputArea-output table"
 
 
-def test_texts_are_shown_as_they_are_and_run_nothing(lab, page, tmp_path, monkeypatch):
-    """A run that failed with markup for an error in the live table; hostile names in a graph and under widgets."""
+def test_texts_are_shown_literally_and_run_no_code(lab, page, tmp_path, monkeypatch):
+    """Markup in the error of a run in the live table, and in names of a graph and in widgets, is only shown."""
     monkeypatch.setenv("N2N_RUNS", str(lab[1] / "runs"))
-    failing = trivial(tmp_path / "failing.ipynb", f"raise ValueError({EVIL!r})")
+    failing = trivial(tmp_path / "failing.ipynb", f"raise ValueError({MARKUP!r})")
     n2n.launch.submit(failing, [{}], name="hostile", cluster="debug")
     content = json.loads((NOTEBOOKS / "explore.ipynb").read_text())
     cell = next(cell for cell in content["cells"] if cell["cell_type"] == "code")
     more = {"metadata": {}, "outputs": [], "execution_count": None}
-    content["cells"] = [{**cell, **more, "id": f"c{i}", "source": text} for i, text in enumerate([HOSTILE, *TALES])]
-    sent_off(page, lab, "hostile", content)
-    finished(page, figures=5)  # the graph, and four under the widgets
+    content["cells"] = [{**cell, **more, "id": f"c{i}", "source": text} for i, text in enumerate([HOSTILE, *CELLS])]
+    run_cells(page, lab, "hostile", content)
+    wait_for_all_cells(page, figures=5)  # the graph, and four under the widgets
     page.wait_for_selector(LIVE)
     cells = [text for text in page.locator(f"{LIVE} td").all_inner_texts() if text.startswith("ValueError")]
-    assert cells == [f"ValueError: {EVIL}"]
-    titles = [text for text in page.locator("text.gtitle").all_text_contents() if text.startswith(EVIL)]
+    assert cells == [f"ValueError: {MARKUP}"]
+    titles = [text for text in page.locator("text.gtitle").all_text_contents() if text.startswith(MARKUP)]
     assert len(titles) == 2
-    assert page.locator("p.mathjax_ignore").all_inner_texts() == [EVIL] * 2
+    assert page.locator("p.mathjax_ignore").all_inner_texts() == [MARKUP] * 2
     assert page.evaluate("window.hit") is None
     assert page.locator("img[src='x']").count() == 0

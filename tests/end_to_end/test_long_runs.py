@@ -1,4 +1,4 @@
-"""Runs with very many logged steps: read in chunks, resumed without parsing, drawn with a few thousand points."""
+"""Runs with very many logged steps are read in chunks, resumed without parsing, and drawn with few points."""
 
 import tracemalloc
 import zlib
@@ -18,7 +18,7 @@ from n2n.viz.style import MAX_POINTS, thinned
 
 
 def test_columns_are_those_of_the_rows(tmp_path):
-    """In several chunks, with a field that appears later."""
+    """The rows need several chunks, and one field appears late."""
     path, rng = tmp_path / "rows.jsonl", np.random.default_rng(0)
     assert read_columns(path).empty
     for step in range(9000):
@@ -38,7 +38,7 @@ def test_reading_needs_little_more_memory_than_the_numbers(tmp_path):
     path = tmp_path / "rows.jsonl"
     append_row(path, {"step": 10**5, **{f"ms_{i}": i / 3 for i in range(16)}})
     path.write_bytes(path.read_bytes() * 30_000)
-    read_columns(path)  # allocates what is allocated only once
+    read_columns(path)  # makes allocations that happen only once
     tracemalloc.start()
     frame = read_columns(path)
     _, peak = tracemalloc.get_traced_memory()
@@ -54,21 +54,21 @@ def test_resuming_parses_no_row_before_the_checkpoint(tmp_path, monkeypatch):
     size = path.stat().st_size
     mark = {"bytes": size, "crc": zlib.crc32(path.read_bytes())}
     append_row(path, {"step": 100})
-    looked_at = []
+    checked = []
     real = journal.is_intact
-    monkeypatch.setattr(journal, "is_intact", lambda line: looked_at.append(line) or real(line))
+    monkeypatch.setattr(journal, "is_intact", lambda line: checked.append(line) or real(line))
     monkeypatch.setattr(journal, "parse_row", None)
     resumed = Journal(path)
     assert resumed.holds(mark)
     assert resumed.restore(mark) == []
-    assert (len(looked_at), path.stat().st_size) == (1, size)
+    assert (len(checked), path.stat().st_size) == (1, size)
     assert resumed.mark() == mark
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.data())
 def test_a_journal_can_be_restored_to_any_of_its_marks(tmp_path_factory, data):
-    """Whatever lines are inserted, and only if all of its own lines exist."""
+    """Inserted lines do not matter, but all lines before the mark must exist."""
     path = tmp_path_factory.mktemp("journal") / "rows.jsonl"
     written, marks = Journal(path), [NOTHING]
     for step in range(8):
@@ -93,20 +93,20 @@ def test_a_journal_can_be_restored_to_any_of_its_marks(tmp_path_factory, data):
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 20_000), st.integers(1, 3), st.integers(10, 500))
-def test_peaks_are_kept_and_points_are_few(seed, points, count, most):
+def test_thinning_keeps_peaks_and_few_points(seed, points, count, max_points):
     rng = np.random.default_rng(seed)
     curves = [rng.standard_cauchy(points) for _ in range(count)]
-    kept = thinned(*curves, max_points=most)
+    kept = thinned(*curves, max_points=max_points)
     assert (np.diff(kept) > 0).all()
     assert (kept[0], kept[-1]) == (0, points - 1)
-    assert len(kept) <= most or len(kept) <= 2 * count + 2
+    assert len(kept) <= max_points or len(kept) <= 2 * count + 2
     for curve in curves:
         assert (curve[kept].min(), curve[kept].max()) == (curve.min(), curve.max())
-    if points <= most:
+    if points <= max_points:
         assert kept.tolist() == list(range(points))
 
 
-def test_every_stretch_keeps_its_own_peak():
+def test_every_interval_keeps_its_peak():
     curve = np.zeros(10**6)
     curve[500::1000] = np.arange(1000) + 1  # a peak in each thousand steps
     kept = thinned(curve)

@@ -1,4 +1,4 @@
-"""Notebooks as papermill and git see them; nbval executes their cells separately."""
+"""Notebooks read by papermill and git. nbval executes their cells separately."""
 
 import ast
 import json
@@ -10,21 +10,18 @@ from pathlib import Path
 
 import papermill
 import pytest
+from support.notebooks import NOTEBOOKS, TRAIN, quiet_kernel
 
 import n2n
 from n2n.notebook.stored_outputs import MAX_BYTES, WIDGET
 
-ROOT = Path(__file__).parents[2]
+ROOT = NOTEBOOKS.parent
 SOURCES = [
-    path
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
-    if "papermill" not in json.loads(path.read_text())["metadata"]
+    path for path in sorted(NOTEBOOKS.glob("*.ipynb")) if "papermill" not in json.loads(path.read_text())["metadata"]
 ]
-TRAIN = ROOT / "notebooks" / "train.ipynb"
 QUICK = {"steps": 6, "dim": 16, "heads": 2, "layers": 1, "batch_size": 4, "seq_len": 12}
 
 every_notebook = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-quiet_kernel = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 
 def code_cells(path: Path) -> list[dict]:
@@ -44,10 +41,10 @@ def test_there_are_notebooks():
 @every_notebook
 def test_papermill_reads_every_parameter(path):
     (cell,) = (cell for cell in code_cells(path) if "parameters" in cell["tags"])
-    written = [statement.target.id for statement in ast.parse(cell["source"]).body]
-    read = papermill.inspect_notebook(path)
-    assert list(read) == written
-    for parameter in read.values():
+    names = [statement.target.id for statement in ast.parse(cell["source"]).body]
+    parameters = papermill.inspect_notebook(path)
+    assert list(parameters) == names
+    for parameter in parameters.values():
         assert parameter["inferred_type_name"] != "None"
         assert parameter["help"]
 
@@ -83,10 +80,10 @@ def test_outputs_are_stored_and_compared(path):
 
 
 def test_the_parameters_are_the_configuration_s_defaults():
-    """What the notebook shows and what TrainConfig does without it are one."""
-    read = papermill.inspect_notebook(TRAIN)
-    shown = {name: ast.literal_eval(parameter["default"]) for name, parameter in read.items()}
-    assert n2n.TrainConfig(**shown) == n2n.TrainConfig(graph=shown["graph"])
+    """The parameters in the notebook are the defaults of TrainConfig."""
+    parameters = papermill.inspect_notebook(TRAIN).items()
+    defaults = {name: ast.literal_eval(parameter["default"]) for name, parameter in parameters}
+    assert n2n.TrainConfig(**defaults) == n2n.TrainConfig(graph=defaults["graph"])
 
 
 def run_papermill(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -94,9 +91,9 @@ def run_papermill(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_it_runs_from_any_directory(tmp_path):
-    given = [part for name, value in {**QUICK, "arch": "mamba"}.items() for part in ("-p", name, str(value))]
-    done = run_papermill(tmp_path, *given, "-p", "run_dir", "here/run", "-p", "checkpoint_every", "3")
+def test_train_runs_from_any_directory(tmp_path):
+    options = [part for name, value in {**QUICK, "arch": "mamba"}.items() for part in ("-p", name, str(value))]
+    done = run_papermill(tmp_path, *options, "-p", "run_dir", "here/run", "-p", "checkpoint_every", "3")
     assert done.returncode == 0, done.stderr
     run = n2n.Run(tmp_path / "here" / "run")
     assert (run.status["state"], run.config.arch, run.config.checkpoint_every) == ("done", "mamba", 3)
@@ -110,18 +107,18 @@ def test_it_runs_from_any_directory(tmp_path):
 
 
 @quiet_kernel
-def test_the_benchmark_runs_small_and_prints_what_is_stored(tmp_path):
-    """nbval leaves it out, because its timings would take minutes and mean nothing beside other tests."""
-    source, small = ROOT / "notebooks" / "benchmark.ipynb", {"sequences": 2, "length": 16, "repeats": 1, "dim": 32}
-    given = {**small, "layers": 1, "batches": [2], "largest": 4}
-    papermill.execute_notebook(source, tmp_path / "out.ipynb", given, progress_bar=False)
-    stored, found = (printed(code_cells(path)[-1:]).splitlines() for path in (source, tmp_path / "out.ipynb"))
-    assert stored[-1] == found[-1]
-    assert [line for line in found if line.endswith("True")] == [line for line in stored if line.endswith("True")]
-    assert len(found) == len(stored) == 4
+def test_a_small_benchmark_prints_the_stored_lines(tmp_path):
+    """nbval skips this notebook, because its timings would take minutes and mean nothing next to other tests."""
+    source, small = NOTEBOOKS / "benchmark.ipynb", {"sequences": 2, "length": 16, "repeats": 1, "dim": 32}
+    parameters = {**small, "layers": 1, "batches": [2], "largest": 4}
+    papermill.execute_notebook(source, tmp_path / "out.ipynb", parameters, progress_bar=False)
+    stored, new = (printed(code_cells(path)[-1:]).splitlines() for path in (source, tmp_path / "out.ipynb"))
+    assert stored[-1] == new[-1]
+    assert [line for line in new if line.endswith("True")] == [line for line in stored if line.endswith("True")]
+    assert len(new) == len(stored) == 4
 
 
-def test_bad_parameters_stop_it_before_any_work(tmp_path):
+def test_invalid_parameters_stop_train_before_any_work(tmp_path):
     process = run_papermill(tmp_path, *["-p", "step", "100", "-p", "steps", "abc", "-p", "arch", "mmba"])
     assert process.returncode != 0
     assert "unknown parameter 'step'; did you mean 'steps'?" in process.stderr
@@ -130,19 +127,28 @@ def test_bad_parameters_stop_it_before_any_work(tmp_path):
     assert not Path(os.environ["N2N_RUNS"]).exists()
 
 
-def test_what_papermill_wrote_is_no_test_and_not_git_s():
-    """An executed copy beside its source is left out by pytest and ignored by git."""
-    beside = TRAIN.with_name(f"out-{os.getpid()}.ipynb")
+def test_papermill_s_output_is_ignored_by_pytest_and_git():
+    """An copy copy next to its source is neither collected by pytest nor listed by git."""
+    copy = TRAIN.with_name(f"out-{os.getpid()}.ipynb")
     notebook = json.loads(TRAIN.read_text())
     notebook["metadata"]["papermill"] = {}
     try:
-        beside.write_text(json.dumps(notebook))
-        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", str(beside.parent)]
+        copy.write_text(json.dumps(notebook))
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "--collect-only",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            str(copy.parent),
+        ]
         collected = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
-        ignored = subprocess.run(["git", "check-ignore", str(beside)], cwd=ROOT, capture_output=True, check=False)
+        ignored = subprocess.run(["git", "check-ignore", str(copy)], cwd=ROOT, capture_output=True, check=False)
     finally:
-        beside.unlink()
+        copy.unlink()
     assert "train.ipynb" in collected
-    assert beside.name not in collected
+    assert copy.name not in collected
     if (ROOT / ".git").exists():
         assert ignored.returncode == 0

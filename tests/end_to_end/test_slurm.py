@@ -1,4 +1,4 @@
-"""Sweeps on a real Slurm, started for these tests: to completion, through time-outs, requeues, kills and cancelling."""
+"""Sweeps on a real Slurm cluster, with time limits, requeues, kills and cancellations."""
 
 import os
 import shutil
@@ -12,6 +12,7 @@ import nbformat
 import psutil
 import pytest
 import torch
+from support.notebooks import TRAIN
 from support.run_folders import COMPUTED, SMALL, still_there
 from support.slurm_cluster import Cluster, missing, search_path
 from support.small_notebook import slow_training, trivial
@@ -23,8 +24,7 @@ from n2n.monitor import checkpoint
 from n2n.utils.files import read_json
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "there is a Slurm")
-TRAIN = Path(__file__).parents[2] / "notebooks" / "train.ipynb"
-BOUND = 420  # seconds that anything may take
+MAX_SECONDS = 420  # of any wait
 TINY = {**SMALL, "eval_every": None, "log_every": 10}
 LONG = {**TINY, "steps": 600, "checkpoint_every": 20}
 ENDLESS = {**TINY, "steps": 10**6, "checkpoint_every": 20, "schedule": "constant", "warmup": 0.0}
@@ -34,23 +34,23 @@ ENDLESS = {**TINY, "steps": 10**6, "checkpoint_every": 20, "schedule": "constant
 def cluster(tmp_path_factory) -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", search_path())
-        made = Cluster(tmp_path_factory.mktemp("slurm") / "cluster")
-        patch.setenv("SLURM_CONF", str(made.config))
+        cluster = Cluster(tmp_path_factory.mktemp("slurm") / "cluster")
+        patch.setenv("SLURM_CONF", str(cluster.config))
         try:
-            yield made
+            yield cluster
         finally:
-            made.close()
+            cluster.close()
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
-    """Of all sweeps here, some of which go on while others are looked at."""
+    """Folder of all sweeps in this file, some of which run during other tests."""
     return tmp_path_factory.mktemp("sweeps")
 
 
 @pytest.fixture(autouse=True)
 def _runs_here(runs, monkeypatch, timed_out):
-    """The job that reaches its time limit again and again runs next to all tests."""
+    """The job that repeatedly reaches its time limit runs during all tests."""
     monkeypatch.setenv("N2N_RUNS", str(runs))
 
 
@@ -62,14 +62,14 @@ def slow(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def timed_out(cluster, runs, slow) -> launch.Jobs:
-    """A sweep of one endless run in jobs of one minute, which works next to the other tests."""
+    """A sweep of one endless run in jobs of one minute, which runs during the other tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("N2N_RUNS", str(runs))
         return launch.submit(slow, [ENDLESS], name="timed-out", cluster="slurm", time=1, grace=5, cpus=1)
 
 
-def trained_alone(**fields) -> n2n.Run:
-    """A run that is never stopped, in this process, with as many threads as a job of one core has."""
+def train_uninterrupted(**fields) -> n2n.Run:
+    """Train in this process, with one thread like a job with one core."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -92,55 +92,55 @@ def test_a_sweep_to_completion_and_its_table(cluster, timed_out):
     jobs = launch.submit(TRAIN, points, name="two-by-two", cluster="auto")
     assert jobs.sweep.record["cluster"] == "slurm"
     assert jobs.sweep.record["resources"]["partition"] == "main"
-    table = jobs.wait(BOUND)
+    table = jobs.wait(MAX_SECONDS)
     assert table["state"].tolist() == ["done"] * 4
     assert table["step"].tolist() == [20] * 4
-    found = n2n.runs.table("two-by-two")
-    assert found.index.tolist() == [f"arch={a},seed={s}" for a in ("transformer", "mamba") for s in (0, 1)]
-    assert found["arch"].tolist() == ["transformer"] * 2 + ["mamba"] * 2
-    assert found["excess_loss"].tolist() == pytest.approx(table["excess_loss"].tolist())
+    runs = n2n.runs.table("two-by-two")
+    assert runs.index.tolist() == [f"arch={a},seed={s}" for a in ("transformer", "mamba") for s in (0, 1)]
+    assert runs["arch"].tolist() == ["transformer"] * 2 + ["mamba"] * 2
+    assert runs["excess_loss"].tolist() == pytest.approx(table["excess_loss"].tolist())
     for point in table.index:
         assert "papermill" in nbformat.read(jobs.path / point / "notebook.ipynb", 4).metadata
         assert Path(table.loc[point, "log"]).is_file()
         environment = read_json(jobs.path / point / "environment.json")
         assert environment["git_commit"] == read_json(jobs.path / "code" / "snapshot.json")["git_commit"]
-    again = launch.submit(TRAIN, points, name="two-by-two")
-    assert again.resubmit() == []
+    reopened = launch.submit(TRAIN, points, name="two-by-two")
+    assert reopened.resubmit() == []
 
 
-def test_a_failing_task_leaves_the_others(cluster, tmp_path):
+def test_a_failing_task_does_not_affect_the_others(cluster, tmp_path):
     notebook = trivial(tmp_path / "trivial.ipynb")
     jobs = launch.submit(notebook, launch.grid(fail=[False, True]), name="failing", cluster="slurm")
-    table = jobs.wait(BOUND)
+    table = jobs.wait(MAX_SECONDS)
     assert table["state"].tolist() == ["done", "failed"]
     error = read_json(jobs.path / "fail=true" / "job.json")["error"]
-    assert "AssertionError: as it was asked to" in error
+    assert "AssertionError: fail is set" in error
     assert "\x1b" not in error
 
 
-def test_requeued_cancelled_and_killed_runs_go_on(cluster, slow):
-    """Three runs that differ in what does not matter, each ended in its way; all end as the one that never was."""
+def test_requeued_cancelled_and_killed_runs_continue(cluster, slow):
+    """Three runs that differ only in the size of their evaluation. Each equals an uninterrupted run in the end."""
     points = [{**LONG, "eval_sequences": n} for n in (9, 10, 11)]
     jobs = launch.submit(slow, points, name="ended", cluster="slurm", cpus=1, time=30)
     requeued, cancelled, killed = jobs.table().index
     for point in (requeued, cancelled, killed):
-        cluster.wait(lambda point=point: saved(jobs, point) >= 20, BOUND)
+        cluster.wait(lambda point=point: saved(jobs, point) >= 20, MAX_SECONDS)
 
     first = jobs.sweep.jobs[requeued]
     cluster.ask("scontrol", "requeue", first)
     cluster.ask("scancel", jobs.sweep.jobs[cancelled])
-    told = read_json(jobs.path / killed / "job.json")
-    cluster.wait(lambda: state(jobs, cancelled) == "preempted", BOUND)
+    job = read_json(jobs.path / killed / "job.json")
+    cluster.wait(lambda: state(jobs, cancelled) == "preempted", MAX_SECONDS)
     before = {point: saved(jobs, point) for point in (cancelled, killed)}
-    assert n2n.Run(jobs.path / cancelled).status["step"] == before[cancelled], "it saved where it stood"
-    for one in [*psutil.Process(told["pid"]).children(recursive=True), psutil.Process(told["pid"])]:
+    assert n2n.Run(jobs.path / cancelled).status["step"] == before[cancelled], "the run was saved at its last step"
+    for one in [*psutil.Process(job["pid"]).children(recursive=True), psutil.Process(job["pid"])]:
         one.kill()
-    cluster.wait(lambda: state(jobs, killed) == "killed", BOUND)
+    cluster.wait(lambda: state(jobs, killed) == "killed", MAX_SECONDS)
 
     assert jobs.resubmit() == [cancelled, killed]
-    whole, table = trained_alone(**LONG), jobs.wait(BOUND)
+    whole, table = train_uninterrupted(**LONG), jobs.wait(MAX_SECONDS)
     assert table["state"].tolist() == ["done"] * 3
-    assert jobs.sweep.jobs[requeued] == first, "Slurm itself brought it back"
+    assert jobs.sweep.jobs[requeued] == first, "Slurm requeued the same job"
     for point in (requeued, cancelled, killed):
         run = n2n.Run(jobs.path / point)
         assert "resumed at step" in "".join(path.read_text() for path in (run.path / "logs").glob("*.log"))
@@ -153,7 +153,7 @@ def test_two_nodes_have_the_curve_of_one_process(cluster, slow):
     fields = {**TINY, "steps": 30, "batch_size": 8}
     one = n2n.train(n2n.TrainConfig(**fields))
     jobs = launch.submit(slow, [fields], name="two-nodes", cluster="slurm", nodes=2, cpus=1)
-    (point,) = jobs.wait(BOUND).index
+    (point,) = jobs.wait(MAX_SECONDS).index
     assert state(jobs, point) == "done", read_json(jobs.path / point / "job.json")["error"]
     two = n2n.Run(jobs.path / point)
     assert two.config.processes == 2
@@ -162,7 +162,7 @@ def test_two_nodes_have_the_curve_of_one_process(cluster, slow):
     assert (one.metrics["loss"] - two.metrics["loss"]).abs().max() < 1e-4
 
 
-def test_what_is_edited_after_submitting_changes_nothing(cluster, tmp_path):
+def test_edits_after_submitting_have_no_effect(cluster, tmp_path):
     tree = tmp_path / "tree"
     shutil.copytree(Path(n2n.__file__).parent, tree / "n2n", ignore=shutil.ignore_patterns("__pycache__"))
     notebook = trivial(
@@ -178,28 +178,28 @@ def test_what_is_edited_after_submitting_changes_nothing(cluster, tmp_path):
     notebook.write_text("{}")
     cluster.ask("scontrol", "update", "PartitionName=main", "State=UP")
     jobs = launch.load("edited")
-    assert jobs.wait(BOUND)["state"].tolist() == ["done", "done"]
+    assert jobs.wait(MAX_SECONDS)["state"].tolist() == ["done", "done"]
     for point in jobs.sweep.points:
         printed = nbformat.read(jobs.path / point / "notebook.ipynb", 4).cells[-1].outputs[0].text
         assert printed.split() == [str(jobs.path / "code" / "n2n" / "__init__.py"), "12345"]
 
 
-def test_as_many_at_once_as_asked_for(cluster, tmp_path):
+def test_max_parallel_limits_the_jobs_that_run_at_once(cluster, tmp_path):
     notebook = trivial(tmp_path / "trivial.ipynb", "import time; time.sleep(0.5)")
     jobs = launch.submit(notebook, launch.grid(i=range(5)), name="narrow", cluster="slurm", max_parallel=2, cpus=1)
-    seen = []
+    running = []
 
     def all_done() -> bool:
         states = jobs.table()["state"]
-        seen.append((states == "running").sum())
+        running.append((states == "running").sum())
         return (states == "done").all()
 
-    cluster.wait(all_done, BOUND)
-    assert max(seen) == 2
+    cluster.wait(all_done, MAX_SECONDS)
+    assert max(running) == 2
 
 
 @pytest.mark.parametrize(
-    ("resources", "said"),
+    ("resources", "message"),
     [
         ({"partition": "mian"}, "unknown partition 'mian'; did you mean 'main'"),
         ({"cpus": 3, "mem": 4}, "cpus: saw 3; at most 2 a node\n  - mem: saw 4; at most 2 GB a node"),
@@ -210,16 +210,16 @@ def test_as_many_at_once_as_asked_for(cluster, tmp_path):
         ({"tmie": 5}, "unknown parameter 'tmie'; did you mean 'time'"),
     ],
 )
-def test_what_the_cluster_does_not_have_is_refused(cluster, tmp_path, runs, resources, said):
+def test_resources_that_the_cluster_does_not_have_are_refused(cluster, tmp_path, runs, resources, message):
     before = sorted(runs.iterdir())
-    with pytest.raises(ValueError, match="(?s)" + said.replace("(", r"\(")):
+    with pytest.raises(ValueError, match="(?s)" + message.replace("(", r"\(")):
         launch.submit(trivial(tmp_path / "t.ipynb"), [{}], name="refused", cluster="slurm", **resources)
     assert sorted(runs.iterdir()) == before
     assert "refused" not in cluster.ask("squeue", "-h", "-o", "%j")
 
 
-def test_what_was_queued_before_sbatch_failed_is_named_and_taken_back(cluster, tmp_path, monkeypatch):
-    """Arrays of two, and an sbatch that refuses the second."""
+def test_jobs_queued_before_sbatch_failed_are_listed_and_can_be_cancelled(cluster, tmp_path, monkeypatch):
+    """Arrays have two jobs, and sbatch refuses the second array."""
     folder = tmp_path / "bin"
     folder.mkdir()
     real, once = shutil.which("sbatch"), folder / "once"
@@ -230,17 +230,17 @@ def test_what_was_queued_before_sbatch_failed_is_named_and_taken_back(cluster, t
     monkeypatch.setattr(slurm, "max_array_size", lambda: 2)
     with pytest.raises(
         OSError, match=r"sbatch refused 3 of 5 points; queued before: (\d+), which cancel takes"
-    ) as told:
+    ) as error:
         launch.submit(trivial(tmp_path / "t.ipynb"), launch.grid(i=range(5)), name="midway", cluster="slurm")
     jobs = launch.load("midway")
-    assert str(told.value).split("queued before: ")[1].split(",")[0] == jobs.sweep.jobs["i=0"].split("_")[0]
+    assert str(error.value).split("queued before: ")[1].split(",")[0] == jobs.sweep.jobs["i=0"].split("_")[0]
     assert jobs.table()["state"].tolist() == ["queued"] * 2 + ["missing"] * 3
     jobs.cancel()
     cluster.wait(lambda: jobs.table()["state"].tolist() == ["cancelled"] * 2 + ["missing"] * 3, 30)
 
 
-def test_a_job_whose_time_is_up_is_queued_again_and_loses_nothing(cluster, timed_out):
-    """At least two of Slurm's own time-outs."""
+def test_a_job_at_its_time_limit_is_requeued_and_loses_nothing(cluster, timed_out):
+    """Slurm ends the job at its time limit at least twice."""
     (point,) = timed_out.sweep.points
     folder = timed_out.path / point
 
@@ -249,24 +249,24 @@ def test_a_job_whose_time_is_up_is_queued_again_and_loses_nothing(cluster, timed
         lines = log.read_text().splitlines() if log.exists() else []
         return [int(line.split()[-3]) for line in lines if "resumed at step" in line]
 
-    def came_back() -> bool:
+    def resumed_twice() -> bool:
         return len(resumed()) >= 2 and saved(timed_out, point) >= resumed()[1] + 20
 
-    cluster.wait(came_back, BOUND)
+    cluster.wait(resumed_twice, MAX_SECONDS)
     timed_out.cancel()
     cluster.wait(lambda: state(timed_out, point) == "preempted", 60)
     run = n2n.Run(folder)
     after = next(step for step in checkpoint.steps(folder / "checkpoints") if step > resumed()[0])
-    whole = trained_alone(**{**ENDLESS, "steps": after})
+    whole = train_uninterrupted(**{**ENDLESS, "steps": after})
     weights = run.model(after).state_dict()
     assert all((value == weights[name]).all() for name, value in whole.model().state_dict().items())
     rows = run.metrics.set_index("step")[COMPUTED[1:]]
     ours = whole.metrics.set_index("step")[COMPUTED[1:]]
     assert rows.index.is_unique
-    assert rows.loc[ours.index[:-1]].equals(ours.iloc[:-1]), "but for its last step, all are logged in both"
+    assert rows.loc[ours.index[:-1]].equals(ours.iloc[:-1]), "both log all steps except the last of the shorter run"
 
 
-def test_nothing_is_left_of_the_jobs(cluster):
+def test_the_jobs_leave_no_process(cluster):
     cluster.wait(lambda: not cluster.ask("squeue", "-h"), 60)
     cluster.wait(lambda: not cluster.steps(), 30)
     assert not still_there(str(n2n.runs.root()))

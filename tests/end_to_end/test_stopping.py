@@ -1,4 +1,4 @@
-"""Requests to stop: by each signal and by the file, in a script, in a thread, under papermill."""
+"""Requests to stop, by signals and by the file STOP, in a script, in a thread and under papermill."""
 
 import contextlib
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.killed_trainers import train_slowly, trainer
+from support.notebooks import TRAIN
 from support.run_folders import assert_same_run, config, logged, still_there, waited
 from support.small_notebook import slow_training, trivial
 
@@ -20,7 +21,6 @@ import n2n
 from n2n.monitor import checkpoint, stop
 from n2n.monitor.stop import SIGNALS, Preempted, Stop
 
-TRAIN = Path(__file__).parents[2] / "notebooks" / "train.ipynb"
 STEPS = 40
 
 
@@ -30,7 +30,7 @@ def whole(tmp_path_factory) -> n2n.Run:
 
 
 def assert_stopped(folder: Path) -> int:
-    """Assert that the run saved at its last step; the step."""
+    """Check that the run was saved at its last step, and return the step."""
     status = n2n.Run(folder).status
     assert (status["state"], status["error"]) == ("preempted", None)
     assert 0 < status["step"] < STEPS
@@ -40,7 +40,7 @@ def assert_stopped(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-def test_a_signal_makes_it_save_and_leave(number, whole, tmp_path):
+def test_a_signal_saves_and_ends_a_run(number, whole, tmp_path):
     fields = {"steps": STEPS, "run_dir": tmp_path / "run"}
     process = trainer(train_slowly, fields, 0.02)
     waited(lambda: logged(tmp_path / "run") >= 6)
@@ -51,7 +51,7 @@ def test_a_signal_makes_it_save_and_leave(number, whole, tmp_path):
     assert_same_run(whole, n2n.train(config(**fields)))
 
 
-def test_the_file_makes_it_save_and_return(whole, tmp_path):
+def test_the_file_saves_and_ends_a_run(whole, tmp_path):
     fields = {"steps": STEPS, "run_dir": tmp_path / "run"}
     process = trainer(train_slowly, fields, 0.02)
     waited(lambda: logged(tmp_path / "run") >= 6)
@@ -62,7 +62,7 @@ def test_the_file_makes_it_save_and_return(whole, tmp_path):
     assert_same_run(whole, n2n.train(config(**fields)))
 
 
-def test_the_file_stops_a_run_that_has_not_begun(tmp_path):
+def test_the_file_stops_a_run_before_its_first_step(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "STOP").touch()
     run = n2n.train(config(steps=STEPS, run_dir=tmp_path / "run"))
@@ -71,7 +71,7 @@ def test_the_file_stops_a_run_that_has_not_begun(tmp_path):
     assert n2n.train(config(steps=STEPS, run_dir=tmp_path / "run")).status["state"] == "done"
 
 
-def test_a_second_ctrl_c_leaves_at_once(tmp_path):
+def test_a_second_ctrl_c_ends_a_run_at_once(tmp_path):
     """Both arrive within one long step. The first lets the step finish, the second does not."""
     process = trainer(train_slowly, {"steps": STEPS, "run_dir": tmp_path / "run"}, 30.0)
     waited(lambda: (tmp_path / "run" / "metrics.jsonl").exists())
@@ -88,25 +88,25 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path):
 
 
 def test_handlers_are_restored(tmp_path):
-    def mine(number, frame):
+    def handler(number, frame):
         raise AssertionError
 
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    signal.signal(signal.SIGUSR1, mine)
+    signal.signal(signal.SIGUSR1, handler)
     try:
         n2n.train(config(steps=2))
-        assert signal.getsignal(signal.SIGUSR1) is mine
+        assert signal.getsignal(signal.SIGUSR1) is handler
         with contextlib.suppress(ZeroDivisionError), Stop(tmp_path / "STOP"):
-            assert signal.getsignal(signal.SIGUSR1) is not mine
+            assert signal.getsignal(signal.SIGUSR1) is not handler
             raise ZeroDivisionError
-        assert signal.getsignal(signal.SIGUSR1) is mine
+        assert signal.getsignal(signal.SIGUSR1) is handler
     finally:
         signal.signal(signal.SIGUSR1, before[signal.SIGUSR1])
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
 
 
 def test_another_thread_installs_no_handlers(tmp_path, monkeypatch):
-    """The file can stop it."""
+    """Only the file can stop a run in another thread."""
     monkeypatch.setattr(stop.signal, "signal", None)
     folder, runs = tmp_path / "run", []
     thread = threading.Thread(target=lambda: runs.append(n2n.train(config(steps=10**6, run_dir=folder))))
@@ -170,8 +170,8 @@ def test_the_command_refuses_other_files(tmp_path, capsys, name, content, messag
     assert [path.name for path in tmp_path.iterdir()] == ([name] if content is not None else [])
 
 
-def test_a_closed_terminal_makes_it_save_and_leave(whole, tmp_path):
-    """A real terminal, whose kernel sends SIGHUP to the foreground and in which printing fails."""
+def test_closing_the_terminal_saves_and_ends_a_run(whole, tmp_path):
+    """The kernel sends SIGHUP to the foreground of a real terminal, and printing fails."""
     folder = tmp_path / "run"
     folder.mkdir()
     fields = config(steps=10**6).model_dump(mode="json")
@@ -188,7 +188,7 @@ def test_a_closed_terminal_makes_it_save_and_leave(whole, tmp_path):
     assert checkpoint.steps(folder / "checkpoints")[-1] == status["step"] > logged(folder)
 
 
-def test_under_nohup_a_closed_terminal_has_no_effect(tmp_path):
+def test_closing_the_terminal_has_no_effect_under_nohup(tmp_path):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Stop(tmp_path / "STOP") as stop:
@@ -203,12 +203,12 @@ SLOW = """
 import time, n2n
 from n2n.training import learner
 real = learner.update
-learner.update = lambda *arguments: time.sleep(3.0) or real(*arguments)  # longer than a kernel waits for its parent
+learner.update = lambda *arguments: time.sleep(3.0) or real(*arguments)  # longer than ipykernel's polling interval
 """
 
 
 @pytest.mark.parametrize("steps", ["quick", "slow"])
-def test_a_kernel_whose_papermill_was_killed_saves_and_leaves(tmp_path, steps):
+def test_a_kernel_whose_papermill_was_killed_saves_and_ends(tmp_path, steps):
     """Its last step is saved and the kernel ends."""
     folder = tmp_path / "run"
     fields = {**config(steps=10**6, log_every=1, checkpoint_every=10**6, eval_every=None).model_dump(mode="json")}
@@ -231,7 +231,7 @@ def test_a_kernel_whose_papermill_was_killed_saves_and_leaves(tmp_path, steps):
 
 
 def test_a_script_outlives_its_parent(tmp_path, monkeypatch):
-    """Like a process that a shell or a kernel started in the background."""
+    """A shell or a kernel may have started the script in the background."""
     from n2n.utils.processes import KernelParent
 
     for value in (None, "1", str(os.getppid() + 1)):
@@ -261,14 +261,14 @@ def papermill(notebook: Path, folder: Path) -> subprocess.Popen:
     streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     defaults = {
         "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-    }  # pytest in a shell's background ignores it
+    }  # a shell's background jobs ignore SIGINT
     return subprocess.Popen(
         command, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, **streams, **defaults
     )
 
 
 def test_a_notebook_saves_and_ends(tmp_path):
-    """One notebook for each way to stop, all at once. The signals stop train.ipynb without its figures."""
+    """Five notebooks run at once, one for each way to stop. Signals stop train.ipynb without its figures."""
     slow = slow_training(tmp_path / "slow.ipynb", 0.02)
     ways = {"SIGTERM": slow, "SIGUSR1": slow, "SIGUSR2": slow, "Ctrl-C": TRAIN, "STOP": TRAIN}
     processes = {way: papermill(notebook, tmp_path / way / "run") for way, notebook in ways.items()}

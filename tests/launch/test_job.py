@@ -55,7 +55,7 @@ def test_a_status_of_an_earlier_job_does_not_count(tmp_path):
     """The earlier job was preempted; this one fails before its run begins."""
     (tmp_path / "status.json").write_text('{"state": "preempted", "step": 7}')
     failing = job.NotebookJob(trivial(tmp_path / "t.ipynb"), tmp_path, {"fail": True}, {})
-    with pytest.raises(job.JobFailed, match="as it was asked to"):
+    with pytest.raises(job.JobFailed, match="fail is set"):
         failing()
     assert read_json(tmp_path / "job.json")["state"] == "failed"
     with locked(tmp_path / ".job.lock"), pytest.raises(job.JobFailed, match="another job works"):

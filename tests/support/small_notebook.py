@@ -10,7 +10,7 @@ PARAMETERS = "i: int = 0  # an index\nfail: bool = False  # whether the notebook
 
 def trivial(path: Path, *lines: str) -> Path:
     """Write a notebook that checks its parameter ``fail`` and then runs these cells, and return its path."""
-    return write_notebook(path, PARAMETERS, "assert not fail, 'as it was asked to'", *lines, tags=["parameters"])
+    return write_notebook(path, PARAMETERS, "assert not fail, 'fail is set'", *lines, tags=["parameters"])
 
 
 SLOW_DOWN = """

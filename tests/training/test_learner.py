@@ -11,6 +11,6 @@ def test_only_the_first_process_counts_operations(rank, counts, monkeypatch):
     calls, real = [], learner.forward_flops
     monkeypatch.setattr(learner, "forward_flops", lambda *arguments: calls.append(1) or real(*arguments))
     monkeypatch.setattr(ProcessGroup, "parallelize", lambda group, objective, parallel, device: objective)
-    made = learner.Learner(config(), torch.device("cpu"), ProcessGroup(rank, 2))
+    first = learner.Learner(config(), torch.device("cpu"), ProcessGroup(rank, 2))
     assert len(calls) == counts
-    assert (made.forward_flops > 0) == (counts == 1)
+    assert (first.forward_flops > 0) == (counts == 1)

@@ -1,4 +1,4 @@
-"""What a notebook shows of a run: an image and a line, and no widget after the end."""
+"""A notebook shows an image and a line of a run, and no widget after its end."""
 
 import base64
 import re
@@ -48,16 +48,16 @@ def test_lines_are_escaped():
 
 @pytest.mark.parametrize(("steps", "figures"), [(8, 1), (1, 0)])
 def test_the_final_figure_reads_the_metrics_once(small, monkeypatch, steps, figures):
-    run, reads, shown, real = n2n.train(small(steps=steps)), [], [], RunFolder.read_metrics
+    run, reads, displays, real = n2n.train(small(steps=steps)), [], [], RunFolder.read_metrics
     monkeypatch.setattr(RunFolder, "read_metrics", lambda folder: reads.append(folder) or real(folder))
-    monkeypatch.setattr("IPython.display.display", lambda figure: shown.append(figure))
+    monkeypatch.setattr("IPython.display.display", lambda figure: displays.append(figure))
     live_curve.LiveCurve(run.folder, steps, steps, print)._draw_final()
-    assert len(reads) == len(shown) == figures
-    assert all(len(figure.data[0].x) == len(run.metrics) for figure in shown)
+    assert len(reads) == len(displays) == figures
+    assert all(len(figure.data[0].x) == len(run.metrics) for figure in displays)
 
 
 def test_a_run_stopped_in_a_notebook_is_evaluated(small, tmp_path, monkeypatch):
-    """The following cells then have something to show. Elsewhere ``evaluation`` says how to continue."""
+    """The cells below can then show results. Outside notebooks ``evaluation`` says how to continue."""
     for watched in (False, True):
         folder = tmp_path / str(watched)
         folder.mkdir()

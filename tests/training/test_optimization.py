@@ -8,7 +8,7 @@ from n2n.training.optimization import Objective, learning_rate, make_optimizer, 
 
 
 def test_the_update_is_a_clipped_step_at_its_learning_rate(small):
-    """Against AdamW written out: the first step moves each weight by the rate times a near-sign, plus decay."""
+    """The first step of AdamW, written out: each weight moves by the rate times nearly a sign, plus decay."""
     config = small(weight_decay=0.5)
     model, twin = config.build_model().double(), config.build_model().double()
     tokens = torch.from_numpy(config.process.sample(4, length=12).tokens.astype(int))

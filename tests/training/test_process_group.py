@@ -1,4 +1,4 @@
-"""Several processes that train one model under torchrun: same curve as one, common end, none left behind."""
+"""Several processes train one model under torchrun: same curve as one, a common end, no process left behind."""
 
 import json
 import os
@@ -24,7 +24,7 @@ MODELS = {
 }
 
 
-def written(folder: Path, **fields) -> Path:
+def write_config(folder: Path, **fields) -> Path:
     folder.mkdir(parents=True)
     path = folder / "config.json"
     path.write_text(json.dumps(config(**fields).model_dump(mode="json")))
@@ -42,14 +42,14 @@ def torchrun(path: Path, log: Path, before: str = "") -> subprocess.Popen:
     return program([*launcher, *worker, str(path)], log)
 
 
-def trained(log: Path, **fields) -> n2n.Run:
-    """What ``n2n.train`` returns, with several processes that are forked."""
+def train_forked(log: Path, **fields) -> n2n.Run:
+    """Train like ``n2n.train`` with several forked processes."""
     assert exit_code(forked_torchrun.launched(fields, log)) == 0, log.read_text()
     return n2n.Run(fields["run_dir"])
 
 
 def assert_same_curve(one: n2n.Run, other: n2n.Run) -> None:
-    """Equal up to the rounding of float32 sums in another order."""
+    """Check equality up to the rounding of float32 sums in another order."""
     a, b = one.metrics[COMPUTED], other.metrics[COMPUTED]
     assert a["step"].tolist() == b["step"].tolist()
     assert (a["oracle_nll"] - b["oracle_nll"]).abs().max() < 1e-12, "the same sequences"
@@ -58,36 +58,36 @@ def assert_same_curve(one: n2n.Run, other: n2n.Run) -> None:
     weights = other.model().state_dict()
     for name, value in one.model().state_dict().items():
         torch.testing.assert_close(value, weights[name], rtol=1e-3, atol=1e-4)
-    for here, there in zip(one.evaluations, other.evaluations, strict=True):
-        assert here["excess_loss"] == pytest.approx(there["excess_loss"], abs=1e-4)
+    for mine, theirs in zip(one.evaluations, other.evaluations, strict=True):
+        assert mine["excess_loss"] == pytest.approx(theirs["excess_loss"], abs=1e-4)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_two_processes_have_the_curve_of_one(name, tmp_path, log):
-    """Started from Python; part of the run on two processes and the rest on one."""
+    """Both runs are started from Python. Each trains partly with one process and partly with two."""
     fields = {**MODELS[name], "steps": STEPS, "batch_size": 8}
     one = n2n.train(config(**fields, run_dir=tmp_path / "one"))
     shared = {**fields, "processes": 2, "run_dir": tmp_path / "two"}
-    two = n2n.train(config(**shared)) if name == "ddp" else trained(log, **shared)
+    two = n2n.train(config(**shared)) if name == "ddp" else train_forked(log, **shared)
     assert_same_curve(one, two)
     assert two.config.processes == 2
     assert {path.name for path in (two.path / "logs").iterdir()} >= {"rank0.log", "rank1.log", "torchrun.log"}
     longer = {**fields, "steps": STEPS + 10}
     n2n.train(config(**longer, run_dir=tmp_path / "two"))
-    trained(log, **longer, processes=2, run_dir=tmp_path / "one")
+    train_forked(log, **longer, processes=2, run_dir=tmp_path / "one")
     assert_same_curve(n2n.Run(tmp_path / "one"), n2n.Run(tmp_path / "two"))
     assert_all_gone([], tmp_path)
 
 
 def test_two_processes_resume_to_the_bit(tmp_path, log):
-    """Resumed from a copy of the folder after 15 steps."""
+    """The second run resumes from a copy of the folder after 15 steps."""
     fields = {"steps": STEPS, "batch_size": 8, "processes": 2}
-    whole = trained(log, **fields, run_dir=tmp_path / "whole")
+    whole = train_forked(log, **fields, run_dir=tmp_path / "whole")
     shutil.copytree(whole.path, tmp_path / "resumed")
     for step in checkpoint.steps(whole.path / "checkpoints"):
         if step > 15:
             shutil.rmtree(tmp_path / "resumed" / "checkpoints" / f"step_{step:08d}")
-    resumed = trained(log, **fields, run_dir=tmp_path / "resumed")
+    resumed = train_forked(log, **fields, run_dir=tmp_path / "resumed")
     assert "resumed at step 15 of 30" in (resumed.path / "logs" / "rank0.log").read_text()
     assert_same_run(whole, resumed)
 
@@ -97,7 +97,7 @@ def test_all_processes_leave_at_the_same_step(way, tmp_path, log):
     """One process then continues the run as if it had not been interrupted. Ctrl-C interrupts the real command."""
     fields = {"steps": STEPS, "batch_size": 8, "schedule": "constant"}
     folder = tmp_path / "run"
-    path = written(folder, **fields)
+    path = write_config(folder, **fields)
     if way == "Ctrl-C":
         process = torchrun(path, log, "from support.forked_torchrun import slow_down\nslow_down()")
     else:
@@ -133,7 +133,7 @@ def second_process(torchrun: int, folder: Path) -> psutil.Process:
 
 def test_a_process_that_fails_ends_the_others_and_is_reported(tmp_path, log):
     folder = tmp_path / "run"
-    path = written(folder, steps=10**6, batch_size=8)
+    path = write_config(folder, steps=10**6, batch_size=8)
     process = forked_torchrun.torchrun(path, log, before=forked_torchrun.fail_in_second_process)
     waited(lambda: logged(folder) >= 0)
     processes = tree(process.pid)
@@ -146,9 +146,9 @@ def test_a_process_that_fails_ends_the_others_and_is_reported(tmp_path, log):
 
 
 def test_a_process_that_is_killed_ends_the_others(tmp_path, log):
-    """With torchrun's real command."""
+    """This test uses torchrun's real command."""
     folder = tmp_path / "run"
-    process = torchrun(written(folder, steps=10**6, batch_size=8), log)
+    process = torchrun(write_config(folder, steps=10**6, batch_size=8), log)
     waited(lambda: logged(folder) >= 6)
     processes = tree(process.pid)
     second_process(process.pid, folder).kill()
@@ -184,8 +184,8 @@ def test_a_signal_to_the_launcher(number, tmp_path, log):
     assert_same_curve(whole, n2n.train(config(**fields, run_dir=folder)))
 
 
-def test_torchrun_s_own_number_of_processes_must_divide_the_batch(tmp_path, log):
-    path = written(tmp_path / "run", steps=4, batch_size=8, accumulate=4)
+def test_the_number_of_processes_of_torchrun_must_divide_the_batch(tmp_path, log):
+    path = write_config(tmp_path / "run", steps=4, batch_size=8, accumulate=4)
     assert exit_code(forked_torchrun.torchrun(path, log, processes=4)) != 0
     assert "batch_size: saw 8; a multiple of processes (4) times accumulate (4) is needed" in log.read_text()
     assert [entry.name for entry in path.parent.iterdir()] == ["config.json"]

@@ -1,4 +1,4 @@
-"""A run's folder that is moved, deleted or changed while a trainer is at work in it."""
+"""A run's folder is moved, deleted or changed during training."""
 
 import os
 import shutil
@@ -28,36 +28,36 @@ def error_of_changed(folder: Path, change, tmp_path: Path) -> str:
     waited(lambda: logged(folder) >= 6)
     change()
     process.join(60)
-    assert process.exitcode == 1, "it stopped by itself"
+    assert process.exitcode == 1, "the trainer stopped by itself"
     return message.read_text()
 
 
 @pytest.mark.parametrize("hard", [False, True], ids=["copy", "hard links"])
 def test_a_folder_that_replaces_the_run_s_is_not_written_to(whole, tmp_path, hard):
-    here, there = tmp_path / "a", tmp_path / "b"
+    folder, moved = tmp_path / "a", tmp_path / "b"
 
     def exchange():
-        here.rename(there)
+        folder.rename(moved)
         if hard:  # the same locks, in another folder
-            shutil.copytree(there, here, copy_function=os.link)
+            shutil.copytree(moved, folder, copy_function=os.link)
         else:
-            shutil.copytree(whole.path, here)
-        before.update(contents(here))
+            shutil.copytree(whole.path, folder)
+        before.update(contents(folder))
 
     before = {}
-    message = error_of_changed(here, exchange, tmp_path)
+    message = error_of_changed(folder, exchange, tmp_path)
     assert (
-        f"FolderGone: the folder {here} was moved to {there} while the run was training in it. The run has stopped"
+        f"FolderGone: the folder {folder} was moved to {moved} while the run was training in it. The run has stopped"
         in message
     )
     assert "The last checkpoint is that of step " in message
-    assert contents(here) == before
-    saved = max(checkpoint.steps(there / "checkpoints"))
+    assert contents(folder) == before
+    saved = max(checkpoint.steps(moved / "checkpoints"))
     assert saved < STEPS
-    assert n2n.Run(there).metrics["step"].is_monotonic_increasing
+    assert n2n.Run(moved).metrics["step"].is_monotonic_increasing
     if not hard:
-        assert_same_run(whole, n2n.Run(here))
-        assert_same_run(whole, n2n.train(config(**FIELDS, run_dir=there)))
+        assert_same_run(whole, n2n.Run(folder))
+        assert_same_run(whole, n2n.train(config(**FIELDS, run_dir=moved)))
 
 
 def test_a_deleted_folder_does_not_come_back(tmp_path):
@@ -112,14 +112,14 @@ def test_checking_a_lock_excludes_nobody(tmp_path):
     path = tmp_path / "lock"
     assert is_locked(path) is None, "there is no lock"
     assert not path.exists()
-    with locked(path, wait=False) as held:
+    with locked(path, wait=False) as lock_file:
         assert is_locked(path) is True
-        assert held.in_place
+        assert lock_file.in_place
         with pytest.raises(LockHeld), locked(path, wait=False):
             pass
         path.unlink()
         path.touch()
-        assert not held.in_place
+        assert not lock_file.in_place
         assert is_locked(path) is False
     for _ in range(20):
         assert is_locked(path) is False
@@ -138,5 +138,5 @@ def test_a_check_at_the_wrong_moment_excludes_no_trainer(tmp_path, monkeypatch):
     looking = os.open(path, os.O_RDONLY)
     fcntl.flock(looking, fcntl.LOCK_SH)
     monkeypatch.setattr(lock.time, "sleep", lambda seconds: os.close(looking))
-    with locked(path, wait=False) as held:
-        assert held.in_place
+    with locked(path, wait=False) as lock_file:
+        assert lock_file.in_place

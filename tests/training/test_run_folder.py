@@ -29,11 +29,11 @@ def run(whole, tmp_path) -> n2n.Run:
 
 
 def train_again(run: n2n.Run, text: str, **fields) -> n2n.Run:
-    """Train in the folder again; one of the warnings, which are also in the log, contains a text."""
-    with warnings.catch_warnings(record=True) as warned:
+    """Train again in the folder, and check that a warning contains a text and that the log has all warnings."""
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         resumed = n2n.train(config(steps=STEPS, run_dir=run.path, **fields))
-    lines = [str(warning.message) for warning in warned]
+    lines = [str(warning.message) for warning in caught]
     log = (run.path / "logs" / "rank0.log").read_text()
     assert any(text in line for line in lines), lines
     assert all(line in log for line in lines)
@@ -42,7 +42,7 @@ def train_again(run: n2n.Run, text: str, **fields) -> n2n.Run:
 
 
 def flip(path: Path, line: int) -> bytes:
-    """Flip one bit of a line; the changed line."""
+    """Flip one bit of a line, and return the changed line."""
     lines = path.read_bytes().splitlines(keepends=True)
     damaged = bytearray(lines[line])
     damaged[len(damaged) // 2] ^= 1
@@ -56,7 +56,7 @@ def resumed_at(run: n2n.Run) -> int:
     return int(re.findall(r"from step (\d+)", (run.path / "logs" / "rank0.log").read_text())[-1])
 
 
-def test_a_copied_checkpoint_does_not_count_for_its_new_step(whole, tmp_path):
+def test_a_copied_checkpoint_is_not_used_for_another_step(whole, tmp_path):
     folder = tmp_path / "run"
     run = n2n.train(config(steps=10, run_dir=folder))
     shutil.copytree(folder / "checkpoints" / "step_00000010", folder / "checkpoints" / "step_00000020")
@@ -124,11 +124,11 @@ def test_a_foreign_line_is_set_aside(whole, run, monkeypatch, name, place):
     assert (run.path / name).read_bytes() == (whole.path / name).read_bytes()
 
 
-@pytest.mark.parametrize(("name", "line", "begins"), [("metrics.jsonl", 0, 0), ("metrics.jsonl", 7, 10)])
-def test_a_damaged_row_of_metrics_is_made_again(whole, run, name, line, begins):
+@pytest.mark.parametrize(("name", "line", "start"), [("metrics.jsonl", 0, 0), ("metrics.jsonl", 7, 10)])
+def test_a_damaged_row_of_metrics_is_made_again(whole, run, name, line, start):
     damaged = flip(run.path / name, line)
     assert_same_run(whole, train_again(run, f"rows of {name} that it counts on are damaged or missing"))
-    assert resumed_at(run) == begins
+    assert resumed_at(run) == start
     assert (run.path / f"{name}.damaged").read_bytes() == damaged
 
 
@@ -142,15 +142,15 @@ def test_a_damaged_evaluation_is_made_again(whole, run):
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "evals.jsonl"])
-@pytest.mark.parametrize("left", [0, 1])
-def test_deleted_rows_are_made_again(whole, run, name, left):
+@pytest.mark.parametrize("kept", [0, 1])
+def test_deleted_rows_are_made_again(whole, run, name, kept):
     lines = (run.path / name).read_bytes().splitlines(keepends=True)
-    (run.path / name).write_bytes(b"".join(lines[:left]))
+    (run.path / name).write_bytes(b"".join(lines[:kept]))
     assert_same_run(whole, train_again(run, f"rows of {name} that it counts on are damaged or missing"))
 
 
 def test_evaluations_of_another_run_are_not_used(tmp_path):
-    """At the last step no checkpoint marks them."""
+    """No checkpoint marks the rows of the last step's evaluation."""
     fields = {"eval_every": None, "steps": 10}
     whole = n2n.train(config(**fields, run_dir=tmp_path / "whole"))
     other = n2n.train(config(**fields, run_dir=tmp_path / "other", lr=0.5))
@@ -179,7 +179,7 @@ def test_rows_after_the_checkpoint_are_silently_made_again(whole, run):
         ({"graph": n2n.Graph.preset("four_chains").model_copy(update={"name": "mine"})}, True),
     ],
 )
-def test_the_identity_is_equal_where_nothing_differs(fields, same):
+def test_identities_are_equal_if_no_field_differs(fields, same):
     one, other = config(), config(**fields)
     assert (one.identity == other.identity) is (not one.differences(other)) is same
     assert n2n.TrainConfig(**dict(reversed(json.loads(other.model_dump_json()).items()))).identity == other.identity

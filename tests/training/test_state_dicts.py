@@ -1,4 +1,4 @@
-"""What a checkpoint holds: the same dictionaries from one process as torch gathers from several."""
+"""State in checkpoints: one process saves the dictionaries that torch gathers from several."""
 
 import copy
 
@@ -40,14 +40,14 @@ def equal(one, other) -> bool:
 
 
 @pytest.mark.parametrize("arch", ["transformer", "mamba", "hawk"])
-def test_one_process_saves_what_torch_gathers(arch):
+def test_one_process_saves_like_torch(arch):
     trained = learner(arch, steps=3)
     weights = state_dicts.gather_weights(trained.objective, trained.group)
     assert equal(weights, get_model_state_dict(trained.objective, options=FULL))
     assert equal(state(trained), get_optimizer_state_dict(trained.objective, trained.optimizer, options=FULL))
 
 
-def test_one_process_loads_what_torch_loads():
+def test_one_process_loads_like_torch():
     trained, ours, theirs = learner("mamba", 3), learner("mamba", 0), learner("mamba", 0)
     weights = state_dicts.gather_weights(trained.objective, trained.group)
     state_dicts.load(ours.objective, ours.optimizer, ours.group, weights, state(trained))

@@ -71,7 +71,7 @@ def test_processes_that_do_not_join_are_ended_and_their_log_is_shown(hung, monke
 
 
 def test_processes_that_have_joined_may_take_their_time(hung, monkeypatch):
-    """For example, to check a dataset."""
+    """They may check a dataset, for example."""
     monkeypatch.setattr(torchrun, "START", 0.5)
     real = torchrun._start
 
@@ -89,27 +89,27 @@ def test_processes_that_have_joined_may_take_their_time(hung, monkeypatch):
 
 @pytest.mark.parametrize("way", ["SIGTERM", "SIGINT", "STOP"])
 def test_a_stop_before_training_ends_the_processes(hung, way):
-    def ask() -> None:
+    def request_stop() -> None:
         waited(lambda: (hung / "logs" / "torchrun.log").is_file() and (hung / "logs" / "torchrun.log").stat().st_size)
         (hung / "STOP").touch() if way == "STOP" else os.kill(os.getpid(), signal.Signals[way])
 
-    asking = threading.Thread(target=ask)
-    asking.start()
+    thread = threading.Thread(target=request_stop)
+    thread.start()
     fields = {"steps": 4, "batch_size": 8, "processes": 2, "run_dir": hung}
     if way == "STOP":
         n2n.train(config(**fields))
     else:
         with pytest.raises(Preempted, match=f"{way}: saved at step 0 of 4"):
             n2n.train(config(**fields))
-    asking.join()
+    thread.join()
     status = n2n.Run(hung).status
     assert (status["state"], status["step"], status["error"]) == ("preempted", 0, None)
     assert not (hung / "STOP").exists()
     assert not still_there(str(hung))
 
 
-def test_a_second_launcher_is_refused_and_no_process_outlives_a_killed_one(tmp_path, log):
-    """It is refused from the start. Processes whose launcher was killed save first, because the system signals them."""
+def test_a_second_launcher_is_refused_and_a_killed_one_leaves_no_process(tmp_path, log):
+    """The second is refused from the start. Processes whose launcher is killed save first: the system signals them."""
     folder = tmp_path / "run"
     process = launcher_program(folder, log)
     try:

@@ -24,12 +24,12 @@ class Killed(RuntimeError):
 
 def die_at(monkeypatch, step: int):
     """Make trainers fail after ``step`` updates."""
-    real, made = learner.update, {"steps": 0}
+    real, updates = learner.update, {"steps": 0}
 
     def update(*arguments):
-        if made["steps"] == step:
+        if updates["steps"] == step:
             raise Killed(f"at {step}")
-        made["steps"] += 1
+        updates["steps"] += 1
         return real(*arguments)
 
     monkeypatch.setattr(learner, "update", update)
@@ -49,8 +49,8 @@ def test_a_run_s_folder(small, tmp_path):
 
 
 @pytest.mark.parametrize("arch", n2n.models.names())
-def test_the_logged_loss_and_oracle_are_those_of_the_batch(small, arch):
-    """The row of step 4, from the checkpoint after 4 updates and sequences 16 to 19."""
+def test_the_logged_losses_are_those_of_the_batch(small, arch):
+    """The row of step 4 belongs to the checkpoint after 4 updates and to sequences 16 to 19."""
     config = small(arch=arch)
     run = n2n.train(config)
     row = run.metrics.set_index("step").loc[4]
@@ -64,7 +64,7 @@ def test_the_logged_loss_and_oracle_are_those_of_the_batch(small, arch):
 
 @pytest.mark.parametrize("arch", n2n.models.names())
 @pytest.mark.parametrize("died_at", [1, 4, 7])
-def test_a_resumed_run_is_the_uninterrupted_one(small, tmp_path, monkeypatch, arch, died_at):
+def test_a_resumed_run_equals_an_uninterrupted_one(small, tmp_path, monkeypatch, arch, died_at):
     whole = n2n.train(small(arch=arch))
     config = small(arch=arch, run_dir=str(tmp_path / "resumed"))
     with monkeypatch.context() as patch:
@@ -90,10 +90,10 @@ def test_an_interrupt_differs_from_a_failure(small, tmp_path, monkeypatch):
 def test_a_finished_run_is_not_trained_again(small, tmp_path, monkeypatch, capsys):
     config = small(run_dir=str(tmp_path / "run"))
     first = n2n.train(config)
-    kept = contents(first.path / "checkpoints")
+    before = contents(first.path / "checkpoints")
     monkeypatch.setattr(learner, "update", None)
     assert_same_run(first, n2n.train(config))
-    assert contents(first.path / "checkpoints") == kept
+    assert contents(first.path / "checkpoints") == before
     assert len((first.path / "evals.jsonl").read_text().splitlines()) == 1
     assert "resumed at step 8 of 8" in capsys.readouterr().out
 
@@ -105,7 +105,7 @@ def test_a_run_can_be_made_longer(small, tmp_path):
     assert (run.status["step"], run.evaluation["step"], run.config.steps) == (12, 12, 12)
 
 
-def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(small, tmp_path):
+def test_a_run_resumes_before_a_damaged_checkpoint(small, tmp_path):
     whole = n2n.train(small())
     config = small(run_dir=str(tmp_path / "run"))
     run = n2n.train(config)
@@ -151,7 +151,7 @@ def test_a_run_s_model_is_that_of_its_last_checkpoint(small):
     assert any(not torch.equal(last[name], first[name]) for name in saved)
 
 
-def test_the_evaluation_is_of_the_configured_length_and_baselines(small):
+def test_the_evaluation_uses_the_configured_length_and_baselines(small):
     config = small()
     run = n2n.train(config)
     evaluation = evaluate_model(run.model(), HeldOut(config.process, sequences=8, length=12, train_sequences=8 * 4))
@@ -188,7 +188,7 @@ def test_another_configuration_is_refused_and_nothing_changes(small, tmp_path, f
 
 
 def test_any_graph_can_be_trained_on(small):
-    """Without latents, with feedback, with another start: the logged oracle is that of the batch."""
+    """The oracle of the batch is logged for graphs without latents, with feedback, and with another start."""
     chain = n2n.Graph(nodes=[{"name": "X", "num_states": 5, "observed": True, "recurrent": True}], initial="uniform")
     z = {"name": "Z", "num_states": 3, "parents": ["X"], "stickiness": 0.5}
     x = {"name": "X", "num_states": 4, "parents": ["Z"], "observed": True}
@@ -227,7 +227,7 @@ def test_divergence_stops_the_run_before_it_is_saved(small, tmp_path, fields, me
         assert math.isfinite(json.loads(line)["loss"])
 
 
-def test_a_stop_that_comes_too_late_does_not_stop_the_next_run(small, tmp_path, monkeypatch):
+def test_a_late_stop_file_does_not_stop_the_next_run(small, tmp_path, monkeypatch):
     from n2n.training import reporter
 
     real = reporter.evaluate_model
@@ -238,8 +238,8 @@ def test_a_stop_that_comes_too_late_does_not_stop_the_next_run(small, tmp_path, 
     assert n2n.train(config.model_copy(update={"steps": 12})).status["step"] == 12
 
 
-def test_a_folder_that_becomes_another_run_s_during_the_setup_is_refused(small, tmp_path, monkeypatch):
-    """Between the first check and the lock, while data and model are made."""
+def test_a_folder_that_another_run_takes_during_the_setup_is_refused(small, tmp_path, monkeypatch):
+    """Another run takes the folder between the first check and the lock, while data and model are created."""
     from n2n.training import trainer
 
     mine, other = (small(run_dir=str(tmp_path / "run"), lr=lr) for lr in (0.1, 0.2))
@@ -252,7 +252,7 @@ def test_a_folder_that_becomes_another_run_s_during_the_setup_is_refused(small, 
     assert n2n.Run(tmp_path / "run").config == other
 
 
-def test_a_figure_that_cannot_be_drawn_ends_no_run(small, tmp_path, monkeypatch):
+def test_a_figure_that_cannot_be_drawn_does_not_end_a_run(small, tmp_path, monkeypatch):
     from n2n.training import live_curve
     from n2n.viz import loss_curves
 

@@ -1,4 +1,4 @@
-"""Every door for tokens, states and tables takes the same kinds of numbers and refuses the same kinds."""
+"""Every function of tokens, states or tables accepts the same types of numbers and refuses the same types."""
 
 import subprocess
 import sys
@@ -31,30 +31,30 @@ TOKENS = SAMPLE.tokens.astype(np.int64)
 MODEL = n2n.models.build("mingru", vocab_size=4, dim=8, layers=1, heads=1)
 NGRAM = fit_ngram(TOKENS, 4, 2)
 
-DOORS = {
-    "filter": lambda given: n2n.filter(P, given).nll,
-    "smooth": lambda given: n2n.smooth(P, given).beliefs["Z"],
-    "decode": lambda given: n2n.decode(P, given).latents["Z"],
-    "in_context_nll": lambda given: n2n.in_context_nll(P, given).nll,
-    "mean_field": lambda given: mean_field(P, given).nll,
-    "token_influence": lambda given: n2n.token_influence(P, given),
-    "markov_nll": lambda given: n2n.markov_nll(P, given, 1),
-    "fit_ngram": lambda given: fit_ngram(given, 4, 2).orders[1].counts,
-    "NGram.nll": lambda given: NGRAM.nll(given),
-    "NGram.predictive": lambda given: NGRAM.predictive(given),
-    "compression_nats": lambda given: list(compression_nats(given, 4).values()),
-    "model": lambda given: MODEL(given),
-    "model.nll": lambda given: MODEL.nll(given),
-    "model.resume": lambda given: MODEL.resume(given, MODEL.init_state(3))[0],
-    "model.generate": lambda given: MODEL.generate(given, 2),
-    "model.inspect": lambda given: MODEL.inspect(given).residual,
-    "token_mixing": lambda given: token_mixing(MODEL, given),
-    "token_ribbons": lambda given: np.array(n2n.viz.token_ribbons(given).data[0].z),
+FUNCTIONS = {
+    "filter": lambda values: n2n.filter(P, values).nll,
+    "smooth": lambda values: n2n.smooth(P, values).beliefs["Z"],
+    "decode": lambda values: n2n.decode(P, values).latents["Z"],
+    "in_context_nll": lambda values: n2n.in_context_nll(P, values).nll,
+    "mean_field": lambda values: mean_field(P, values).nll,
+    "token_influence": lambda values: n2n.token_influence(P, values),
+    "markov_nll": lambda values: n2n.markov_nll(P, values, 1),
+    "fit_ngram": lambda values: fit_ngram(values, 4, 2).orders[1].counts,
+    "NGram.nll": lambda values: NGRAM.nll(values),
+    "NGram.predictive": lambda values: NGRAM.predictive(values),
+    "compression_nats": lambda values: list(compression_nats(values, 4).values()),
+    "model": lambda values: MODEL(values),
+    "model.nll": lambda values: MODEL.nll(values),
+    "model.resume": lambda values: MODEL.resume(values, MODEL.init_state(3))[0],
+    "model.generate": lambda values: MODEL.generate(values, 2),
+    "model.inspect": lambda values: MODEL.inspect(values).residual,
+    "token_mixing": lambda values: token_mixing(MODEL, values),
+    "token_ribbons": lambda values: np.array(n2n.viz.token_ribbons(values).data[0].z),
 }
-# Of one number for each sequence.
-FLAT_DOORS = {
-    "start": lambda given: n2n.filter(P, TOKENS, start={"Z": given}).nll,
-    "model.step": lambda given: MODEL.step(given, MODEL.init_state(3))[0],
+# Functions of one number per sequence.
+FLAT_FUNCTIONS = {
+    "start": lambda values: n2n.filter(P, TOKENS, start={"Z": values}).nll,
+    "model.step": lambda values: MODEL.step(values, MODEL.init_state(3))[0],
 }
 
 WIDTHS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
@@ -86,7 +86,7 @@ def _pandas(x):
 
 def _masked_tensor():
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch calls it a prototype
+        warnings.simplefilter("ignore")  # torch warns that masked tensors are a prototype
         return torch.masked.masked_tensor(torch.tensor([[0, 1]]), torch.tensor([[True, False]]))
 
 
@@ -120,52 +120,56 @@ REFUSED = {
 }
 
 
-def same(found, expected) -> bool:
-    return np.array_equal(np.asarray(found), np.asarray(expected))
+def same(result, expected) -> bool:
+    return np.array_equal(np.asarray(result), np.asarray(expected))
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_door_takes_every_kind_of_integers(kind):
-    for doors, plain in ((DOORS, TOKENS), (FLAT_DOORS, SAMPLE.latents["Z"][:, 0].astype(np.int64))):
-        given = KINDS[kind](plain)
-        wrong = [name for name, door in doors.items() if not same(door(given), door(torch.from_numpy(plain)))]
+def test_every_function_accepts_every_type_of_integers(kind):
+    for functions, plain in ((FUNCTIONS, TOKENS), (FLAT_FUNCTIONS, SAMPLE.latents["Z"][:, 0].astype(np.int64))):
+        values = KINDS[kind](plain)
+        wrong = [
+            name
+            for name, function in functions.items()
+            if not same(function(values), function(torch.from_numpy(plain)))
+        ]
         assert not wrong
 
 
-@pytest.mark.parametrize("door", [*DOORS, *FLAT_DOORS])
-def test_no_door_takes_another_kind(door):
-    for what, (given, said) in REFUSED.items():
-        with pytest.raises(ValueError, match=said) as caught:
-            (DOORS | FLAT_DOORS)[door](given)
-        assert len(str(caught.value)) < 200, what
+@pytest.mark.parametrize("function", [*FUNCTIONS, *FLAT_FUNCTIONS])
+def test_every_function_refuses_other_types(function):
+    for label, (values, message) in REFUSED.items():
+        with pytest.raises(ValueError, match=message) as caught:
+            (FUNCTIONS | FLAT_FUNCTIONS)[function](values)
+        assert len(str(caught.value)) < 200, label
         assert "\n" not in str(caught.value)
 
 
 @torch.no_grad()
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's translator, about torch itself
-def test_a_translated_model_takes_narrow_integers_too():
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # a warning of torch.compile about torch itself
+def test_a_compiled_model_accepts_narrow_integers():
     model = n2n.models.build("mingru", vocab_size=4, dim=8, layers=1, heads=1)
     model.compile(backend="eager")
-    for given in (torch.from_numpy(SAMPLE.tokens), torch.from_numpy(TOKENS)):
-        assert torch.allclose(model(given), MODEL(TOKENS), atol=1e-6)
-        assert torch.allclose(model.nll(given), MODEL.nll(TOKENS), atol=1e-6)
+    for values in (torch.from_numpy(SAMPLE.tokens), torch.from_numpy(TOKENS)):
+        assert torch.allclose(model(values), MODEL(TOKENS), atol=1e-6)
+        assert torch.allclose(model.nll(values), MODEL.nll(TOKENS), atol=1e-6)
 
 
-@pytest.mark.parametrize("given", [(2, 1), [(2, 1)], np.array([2, 1]), torch.tensor([[2, 1]]), pd.Series([2, 1])])
-def test_an_intervention_is_a_pair_of_any_kind(given):
-    assert (P.sample(9, length=5, do={"Z": given}).latents["Z"][:, 2] == 1).all()
-    assert same(P.sample(9, length=5, do={"Z": given}).tokens, P.sample(9, length=5, do={"Z": (2, 1)}).tokens)
+@pytest.mark.parametrize("pair", [(2, 1), [(2, 1)], np.array([2, 1]), torch.tensor([[2, 1]]), pd.Series([2, 1])])
+def test_an_intervention_is_a_pair_of_any_type(pair):
+    assert (P.sample(9, length=5, do={"Z": pair}).latents["Z"][:, 2] == 1).all()
+    assert same(P.sample(9, length=5, do={"Z": pair}).tokens, P.sample(9, length=5, do={"Z": (2, 1)}).tokens)
 
 
-@pytest.mark.parametrize("given", [np.ma.array([2, 1], mask=[0, 1]), (2, None), (2, 1.0), (True, 1), pd.NA])
-def test_an_intervention_of_another_kind_is_refused(given):
+@pytest.mark.parametrize("pair", [np.ma.array([2, 1], mask=[0, 1]), (2, None), (2, 1.0), (True, 1), pd.NA])
+def test_an_intervention_of_another_type_is_refused(pair):
     with pytest.raises(ValueError, match="do: Z: saw"):
-        P.sample(9, length=5, do={"Z": given})
+        P.sample(9, length=5, do={"Z": pair})
 
 
 ROWS = torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).softmax(-1).numpy()
-# With the largest distance of a kernel's entry from those of ROWS.
+# Ways to pass ROWS, and the largest rounding error of an entry.
 TABLES = {
     "lists": (lambda: ROWS.tolist(), 0),
     "float64": (lambda: ROWS, 0),
@@ -185,20 +189,20 @@ TABLES = {
 
 
 @pytest.mark.parametrize("kind", TABLES)
-def test_a_table_of_any_kind_is_taken_and_normalised(kind):
-    make, far = TABLES[kind]
-    given = n2n.Process.from_kernels(GRAPH, {"Z": make(), "X": make()})
+def test_a_table_of_any_type_is_accepted_and_normalised(kind):
+    make, tolerance = TABLES[kind]
+    direct = n2n.Process.from_kernels(GRAPH, {"Z": make(), "X": make()})
     config = n2n.TrainConfig(graph=GRAPH, tables={"Z": make(), "X": make()})
-    for process in (given, config.process):
+    for process in (direct, config.process):
         kernel = process.kernel("Z")
-        assert np.abs(kernel - ROWS).max() <= far
+        assert np.abs(kernel - ROWS).max() <= tolerance
         assert np.abs(kernel.sum(-1) - 1).max() < 1e-15
-    assert given.kernel("X").tolist() == config.process.kernel("X").tolist(), "to the bit, by either door"
+    assert direct.kernel("X").tolist() == config.process.kernel("X").tolist(), "equal bit for bit"
     assert n2n.TrainConfig(**config.model_dump(mode="json")).tables == config.tables
 
 
-def test_rows_of_a_wide_softmax_in_float32_are_rows_of_probabilities():
-    """However many states: 40 tables of up to 4,096, some nearly certain, some nearly uniform."""
+def test_rows_of_a_wide_softmax_in_float32_are_accepted():
+    """For 40 tables of up to 4,096 states, some nearly certain, some nearly uniform."""
     for i in range(40):
         width = (3, 64, 1000, 4096)[i % 4]
         logits = torch.randn(20, width, generator=torch.Generator().manual_seed(i)) * (0.01, 1, 10)[i % 3]
@@ -227,33 +231,33 @@ NOT_TABLES = {
 
 
 @pytest.mark.parametrize("kind", NOT_TABLES)
-def test_what_is_no_table_is_refused_by_either_door(kind):
-    make, said = NOT_TABLES[kind]
-    with pytest.raises(ValueError, match=f"Z: .*{said}"):
+def test_other_values_are_refused_as_tables(kind):
+    make, message = NOT_TABLES[kind]
+    with pytest.raises(ValueError, match=f"Z: .*{message}"):
         n2n.Process.from_kernels(GRAPH, {"Z": make(), "X": ROWS})
-    with pytest.raises(ValueError, match=f"tables: Z: .*{said}"):
+    with pytest.raises(ValueError, match=f"tables: Z: .*{message}"):
         n2n.TrainConfig(graph=GRAPH, tables={"Z": make(), "X": ROWS})
 
 
 @pytest.mark.parametrize("axis", ["x", "y", "at"])
-def test_a_line_is_fitted_to_no_masked_point(axis):
+def test_fit_line_refuses_masked_points(axis):
     points = {"x": np.arange(4.0), "y": np.arange(4.0), "at": np.arange(4.0)}
     points[axis] = np.ma.array(points[axis], mask=[0, 1, 0, 0])
     with pytest.raises(ValueError, match=f"{axis}: saw 1 masked values"):
         fit_line(points["x"], points["y"], range(4), points["at"])
 
 
-def test_a_probe_reads_no_masked_feature_and_no_gradient():
+def test_a_probe_refuses_masked_features_and_ignores_gradients():
     data = ProbeData(P, 2, 5)
-    drawn = np.random.default_rng(0).normal(size=(2, 4, 3))
-    plain = probe(data, {"drawn": Parts(drawn, drawn)})
-    held = torch.from_numpy(drawn).requires_grad_()
-    assert probe(data, {"drawn": Parts(held, held)}).equals(plain)
+    features = np.random.default_rng(0).normal(size=(2, 4, 3))
+    plain = probe(data, {"features": Parts(features, features)})
+    tensors = torch.from_numpy(features).requires_grad_()
+    assert probe(data, {"features": Parts(tensors, tensors)}).equals(plain)
     with pytest.raises(ValueError, match="features: saw 24 masked values"):
-        probe(data, {"drawn": Parts(drawn, np.ma.array(drawn, mask=True))})
+        probe(data, {"features": Parts(features, np.ma.array(features, mask=True))})
 
 
-def test_masked_matrices_do_not_agree():
+def test_agreement_refuses_masked_matrices():
     influence = np.abs(np.random.default_rng(0).normal(size=(3, 9, 9)))
     masked = np.ma.array(influence, mask=influence < 0.1)
     with pytest.raises(ValueError, match=r"influence: saw \d+ masked values"):
@@ -262,6 +266,6 @@ def test_masked_matrices_do_not_agree():
         head_agreement(masked[:, None, None], influence)
 
 
-def test_the_door_needs_no_torch():
+def test_checking_integers_does_not_import_torch():
     code = "import sys; from n2n.utils.arrays import integers; integers([[0, 1]]); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

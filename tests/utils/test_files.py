@@ -1,4 +1,4 @@
-"""A file that is replaced keeps what it was: a link stays a link, a mode a mode, and what is read-only stays."""
+"""Replacing a file keeps its links, mode and owner; read-only files are refused."""
 
 import os
 import stat
@@ -25,14 +25,14 @@ def _write(path, text="new\n"):
 
 def _clear(path):
     cell = nbformat.v4.new_code_cell("1  # NBVAL_IGNORE_OUTPUT", outputs=[nbformat.v4.new_output("stream", text="1")])
-    was = stat.S_IMODE(path.stat().st_mode)
-    path.chmod(0o644)  # as root may, whom the mode does not hold
+    mode = stat.S_IMODE(path.stat().st_mode)
+    path.chmod(0o644)  # other users than root could not write the notebook otherwise
     path.write_text(nbformat.writes(nbformat.v4.new_notebook(cells=[cell])))
-    path.chmod(was)
+    path.chmod(mode)
     stored_outputs.clear(path)
 
 
-# Whoever replaces a file, with the suffix that it needs.
+# Functions that replace a file, with the suffix that they need.
 WRITERS = {
     "write_atomic": (_write, ".txt"),
     "write_json": (lambda path: write_json(path, {"new": 1}), ".json"),
@@ -52,26 +52,26 @@ def old(folder: Path, writer: str, mode: int = 0o644) -> Path:
 
 @each_writer
 @pytest.mark.parametrize("mode", [0o664, 0o600, 0o755, 0o640])
-def test_the_mode_stays(tmp_path, writer, mode):
+def test_the_mode_is_kept(tmp_path, writer, mode):
     path = old(tmp_path, writer, mode)
     inode = path.stat().st_ino
     WRITERS[writer][0](path)
     assert stat.S_IMODE(path.stat().st_mode) == mode
-    assert path.stat().st_ino != inode, "it was replaced in one motion"
+    assert path.stat().st_ino != inode, "the file was replaced atomically"
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 @each_writer
-def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path, writer):
-    (tmp_path / "there").mkdir()
-    path = old(tmp_path / "there", writer, 0o664)
+def test_a_link_stays_and_its_target_is_written(tmp_path, writer):
+    (tmp_path / "target").mkdir()
+    path = old(tmp_path / "target", writer, 0o664)
     middle, link = tmp_path / f"middle{path.suffix}", tmp_path / f"link{path.suffix}"
-    middle.symlink_to(Path("there") / path.name)  # relative to itself
+    middle.symlink_to(Path("target") / path.name)  # a relative link
     link.symlink_to(middle)
     WRITERS[writer][0](link)
     assert link.is_symlink()
     assert middle.is_symlink()
-    assert os.readlink(middle) == f"there/{path.name}"
+    assert os.readlink(middle) == f"target/{path.name}"
     assert stat.S_IMODE(path.stat().st_mode) == 0o664
     assert path.read_text() != '{"old": 1}\n'
     assert link.read_text() == path.read_text()
@@ -82,33 +82,33 @@ def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path, writer):
 @pytest.mark.parametrize("mode", [0o444, 0o400])
 def test_a_read_only_file_is_refused_even_to_root(tmp_path, writer, linked, mode):
     path = old(tmp_path, writer, mode)
-    asked = path
+    target = path
     if linked:
-        asked = tmp_path / f"link{path.suffix}"
-        asked.symlink_to(path)
+        target = tmp_path / f"link{path.suffix}"
+        target.symlink_to(path)
     before = path.read_bytes(), path.stat().st_ino
     with pytest.raises(ValueError, match=rf"cannot be written: it is read-only \(mode {mode:04o}\)"):
-        WRITERS[writer][0](asked)
+        WRITERS[writer][0](target)
     assert path.stat().st_ino == before[1]
     assert writer == "notebook" or path.read_bytes() == before[0]
     assert len(list(tmp_path.iterdir())) == 1 + linked
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_pipes_folders_devices_and_broken_links_are_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     (tmp_path / "device").symlink_to("/dev/null")
     before = sorted(tmp_path.iterdir())
-    for name, said in (
+    for name, message in (
         ("pipe", "a folder or a device"),
         ("folder", "a folder or a device"),
         ("dangling", "a link to .*nowhere, which is not there"),
         ("loop", "symbolic links"),
         ("device", "a folder or a device"),
     ):
-        with pytest.raises(ValueError, match=f"{name} cannot be written: .*{said}"):
+        with pytest.raises(ValueError, match=f"{name} cannot be written: .*{message}"):
             _write(tmp_path / name)
     assert sorted(tmp_path.iterdir()) == before
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
@@ -116,7 +116,7 @@ def test_what_is_no_file_is_refused(tmp_path):
         GRAPH.to_yaml(tmp_path / "folder")
 
 
-def test_a_new_file_has_the_mode_that_the_umask_leaves(tmp_path):
+def test_the_umask_sets_the_mode_of_a_new_file(tmp_path):
     code = f"""
 import os
 from pathlib import Path
@@ -129,7 +129,7 @@ write_json(Path({str(tmp_path / "new.json")!r}), 1)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_the_owner_stays(tmp_path):
+def test_the_owner_is_kept(tmp_path):
     path = old(tmp_path, "write_atomic", 0o660)
     os.chown(path, 12345, 54321)
     _write(path)
@@ -137,17 +137,17 @@ def test_the_owner_stays(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
 
 
-def test_further_attributes_stay(tmp_path):
+def test_extended_attributes_are_kept(tmp_path):
     path = old(tmp_path, "write_atomic")
     try:
         os.setxattr(path, "user.note", b"mine")
     except OSError:
-        pytest.skip("the file system of the tests has no attributes")
+        pytest.skip("the file system of the tests has no extended attributes")
     _write(path)
     assert os.getxattr(path, "user.note") == b"mine"
 
 
-def test_a_failure_leaves_the_old_file_as_it_was(tmp_path):
+def test_a_failure_leaves_the_old_file_unchanged(tmp_path):
     path = old(tmp_path, "write_atomic", 0o640)
 
     def fail(file):
@@ -160,7 +160,7 @@ def test_a_failure_leaves_the_old_file_as_it_was(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_longest_name_that_a_file_can_have_is_written(tmp_path):
+def test_files_with_the_longest_possible_names_are_written(tmp_path):
     path = tmp_path / ("x" * 250 + ".json")
     write_json(path, 1)
     write_json(path, 2)
@@ -168,7 +168,7 @@ def test_the_longest_name_that_a_file_can_have_is_written(tmp_path):
     GRAPH.to_yaml(tmp_path / ("é" * 120 + ".yaml"))
 
 
-def test_only_what_was_being_written_is_cleaned_away(tmp_path):
+def test_only_unfinished_files_are_removed(tmp_path):
     for name in (".metrics.jsonl.123.part", ".mine.part", "a.123.part", ".x.part.bak"):
         (tmp_path / name).touch()
     (tmp_path / ".step_00000010.5.part").mkdir()
@@ -176,28 +176,28 @@ def test_only_what_was_being_written_is_cleaned_away(tmp_path):
     assert sorted(os.listdir(tmp_path)) == [".mine.part", ".step_00000010.5.part", ".x.part.bak", "a.123.part"]
 
 
-def test_a_folder_made_in_vain_is_removed_and_no_other(tmp_path):
-    (tmp_path / "there").mkdir()
+def test_only_a_new_empty_folder_is_removed_after_an_error(tmp_path):
+    (tmp_path / "target").mkdir()
 
     def fail(folder, write):
         with making_folder(folder):
             if write:
                 (folder / "file").touch()
-            raise RuntimeError("in vain")
+            raise RuntimeError("failed")
 
-    for folder, write in ((tmp_path / "there", False), (tmp_path / "a" / "b", False), (tmp_path / "c" / "d", True)):
-        with pytest.raises(RuntimeError, match="in vain"):
+    for folder, write in ((tmp_path / "target", False), (tmp_path / "a" / "b", False), (tmp_path / "c" / "d", True)):
+        with pytest.raises(RuntimeError, match="failed"):
             fail(folder, write)
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == [
         "c",
         "c/d",
         "c/d/file",
-        "there",
+        "target",
     ]
 
 
-def test_a_run_s_files_may_be_links(small, tmp_path):
-    """A run whose metrics lie on another disk goes on writing there."""
+def test_files_of_a_run_may_be_links(small, tmp_path):
+    """A run whose metrics lie on another disk keeps writing there."""
     run = n2n.train(small(run_dir=tmp_path / "run", steps=2))
     (tmp_path / "disk").mkdir()
     for name in ("metrics.jsonl", "evals.jsonl", "status.json"):
@@ -208,7 +208,7 @@ def test_a_run_s_files_may_be_links(small, tmp_path):
     assert pd.DataFrame(read_rows(tmp_path / "disk" / "metrics.jsonl"))["step"].tolist() == np.arange(4).tolist()
 
 
-def test_json_is_replaced_whole_or_not_at_all(tmp_path):
+def test_json_is_replaced_completely_or_not_at_all(tmp_path):
     path = tmp_path / "value.json"
     write_json(path, {"a": 1})
     with pytest.raises(ValueError, match="JSON compliant"):

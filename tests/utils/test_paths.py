@@ -1,4 +1,4 @@
-"""Every door for a path refuses what is no path; every name becomes the name of one folder inside its parent."""
+"""Every function of a path refuses other values; every name becomes the name of one folder inside its parent."""
 
 import os
 import re
@@ -36,8 +36,8 @@ def _root(folder, monkeypatch):
     return runs.root()
 
 
-# Each with the file's suffix that it asks for.
-DOORS = {
+# Functions of a path, each with the suffix that it requires.
+FUNCTIONS = {
     "TrainConfig.run_dir": (_config, ""),
     "TrainConfig.data": (lambda path: n2n.TokenStore(n2n.TrainConfig(graph=GRAPH, data=path).data), ""),
     "DatasetConfig.folder": (lambda path: DatasetConfig(graph=GRAPH, folder=path), ""),
@@ -55,7 +55,7 @@ DOORS = {
     "submit": (lambda path: n2n.launch.submit(path, [{}], name="s"), ".ipynb"),
     "read_points": (points.read_points, ".yaml"),
 }
-# The end of each path is where the suffix goes.
+# Paths to which the suffix is appended.
 REFUSED = {
     "s3://bucket/run": "a URL of scheme 's3'",
     "gs://b/t": "a URL of scheme 'gs'",
@@ -80,44 +80,44 @@ def links(tmp_path, monkeypatch):
     monkeypatch.chdir(here)
     (here / "gone").symlink_to(tmp_path / "nowhere")
     (here / "loop").symlink_to(here / "loop")
-    for suffix in {suffix for _, suffix in DOORS.values()}:
+    for suffix in {suffix for _, suffix in FUNCTIONS.values()}:
         (here / f"dangling{suffix}").symlink_to(tmp_path / f"nowhere{suffix}")
     return here
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_no_door_takes_what_is_no_path(door, links, monkeypatch):
-    enter, suffix = DOORS[door]
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_function_refuses_invalid_paths(name, links, monkeypatch):
+    call, suffix = FUNCTIONS[name]
     before = sorted(links.rglob("*"))
-    for path, said in REFUSED.items():
-        if door == "N2N_RUNS" and "\0" in path:
-            continue  # the system has no such variable
-        arguments = (monkeypatch,) if door == "N2N_RUNS" else ()
-        with pytest.raises(ValueError, match=said) as caught:
-            enter(path + suffix, *arguments)
+    for path, message in REFUSED.items():
+        if name == "N2N_RUNS" and "\0" in path:
+            continue  # environment variables cannot contain it
+        arguments = (monkeypatch,) if name == "N2N_RUNS" else ()
+        with pytest.raises(ValueError, match=message) as caught:
+            call(path + suffix, *arguments)
         assert len(str(caught.value)) < 600
     assert sorted(links.rglob("*")) == before
 
 
-@pytest.mark.parametrize("door", ["TrainConfig.run_dir", "DatasetConfig.folder", "N2N_RUNS", "TokenStore", "to_yaml"])
-def test_a_path_object_and_no_path_at_all_are_refused_too(door, links, monkeypatch):
-    enter, suffix = DOORS[door]
-    arguments = (monkeypatch,) if door == "N2N_RUNS" else ()
+@pytest.mark.parametrize("name", ["TrainConfig.run_dir", "DatasetConfig.folder", "N2N_RUNS", "TokenStore", "to_yaml"])
+def test_invalid_path_objects_and_other_types_are_refused(name, links, monkeypatch):
+    call, suffix = FUNCTIONS[name]
+    arguments = (monkeypatch,) if name == "N2N_RUNS" else ()
     with pytest.raises(ValueError, match="a URL of scheme 's3'"):
-        enter(Path("s3://b/run" + suffix), *arguments)
-    if door != "N2N_RUNS":
+        call(Path("s3://b/run" + suffix), *arguments)
+    if name != "N2N_RUNS":
         for wrong in (3, b"run", ["run"]):
             with pytest.raises(ValueError, match=re.escape(f"saw {wrong!r}; the path of a file or folder is needed")):
-                enter(wrong)
+                call(wrong)
 
 
-@pytest.mark.parametrize("given", ["run", "a b/ü", "x" * 255, "./~odd", "example:x", "a:b", "-", "..", "C:x"])
-def test_a_path_is_taken_as_it_is(given):
-    assert paths.path_text(given) == given
-    assert paths.checked_path(given, "path") == Path(given).absolute()
+@pytest.mark.parametrize("text", ["run", "a b/ü", "x" * 255, "./~odd", "example:x", "a:b", "-", "..", "C:x"])
+def test_a_valid_path_is_not_changed(text):
+    assert paths.path_text(text) == text
+    assert paths.checked_path(text, "path") == Path(text).absolute()
 
 
-def test_the_tilde_is_replaced_once_and_for_all(monkeypatch, tmp_path):
+def test_the_tilde_is_expanded_by_configurations(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert n2n.TrainConfig(graph=GRAPH, run_dir="~/run").run_dir == f"{tmp_path}/run"
     assert n2n.TrainConfig.recorded({"graph": GRAPH, "data": Path("~/t.npy")}).data == f"{tmp_path}/t.npy"
@@ -125,17 +125,17 @@ def test_the_tilde_is_replaced_once_and_for_all(monkeypatch, tmp_path):
 
 
 def test_a_configuration_is_read_on_a_machine_without_its_folders(links):
-    """A run whose data have gone can still be looked at; a new configuration of it is refused."""
+    """A run whose data are missing can still be read; a new configuration with these data is refused."""
     config = n2n.TrainConfig.recorded({"graph": GRAPH, "data": "gone/t.npy", "run_dir": "gone/run"})
     assert n2n.TrainConfig.recorded(config.model_dump(mode="json")) == config
     with pytest.raises(ValueError, match=r"data: .*gone is a link to"):
         n2n.TrainConfig(**config.model_dump(mode="json"))
 
 
-def test_runs_on_a_bucket_are_refused_before_work(links, small, monkeypatch):
+def test_runs_in_a_bucket_are_refused_before_any_work(links, small, monkeypatch):
     monkeypatch.setenv("N2N_RUNS", "gs://b/runs")
     before = sorted(links.rglob("*"))
-    said = "N2N_RUNS: saw 'gs://b/runs', a URL of scheme 'gs'"
+    message = "N2N_RUNS: saw 'gs://b/runs', a URL of scheme 'gs'"
     for work in (
         lambda: n2n.train(small(run_dir="")),
         lambda: DatasetConfig(graph=GRAPH).path("train"),
@@ -143,12 +143,12 @@ def test_runs_on_a_bucket_are_refused_before_work(links, small, monkeypatch):
         lambda: n2n.launch.load("bucket"),
         lambda: n2n.examples.open_run("example:mess3"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             work()
     assert sorted(links.rglob("*")) == before
 
 
-def test_a_sweep_s_points_are_held_to_it(links, monkeypatch):
+def test_paths_of_a_sweep_s_points_are_checked(links, monkeypatch):
     monkeypatch.setattr("n2n.launch.slurm.available", lambda: False)
     with pytest.raises(ValueError, match=r"data: saw 's3://b/t\.npy', a URL of scheme 's3'"):
         n2n.launch.submit("train.ipynb", [{"graph": "sparse", "data": "s3://b/t.npy"}], name="urls")
@@ -178,19 +178,19 @@ def test_a_graph_s_name_is_one_folder_inside(name, tmp_path):
     dataset = DatasetConfig(graph=graph).path("train")
     assert dataset.parent.parent == runs.root()
     label = run_folder.label_of(n2n.TrainConfig(graph=graph, seed=2**62 - 1, arch="transformer"))
-    made = runs.new_folder(label)
-    assert made.parent == runs.root()
-    assert made.name.endswith(f"-transformer-s{2**62 - 1}")
-    assert os.listdir(runs.root()) == [made.name]
+    folder = runs.new_folder(label)
+    assert folder.parent == runs.root()
+    assert folder.name.endswith(f"-transformer-s{2**62 - 1}")
+    assert os.listdir(runs.root()) == [folder.name]
 
 
-def test_long_names_that_differ_at_their_ends_are_told_apart():
+def test_long_names_that_differ_at_their_ends_get_different_folders():
     names = {paths.folder_name("x" * 300 + end) for end in "abc"}
     assert len(names) == 3
     assert {len(name) for name in names} == {80}
 
 
-def test_a_graph_of_a_long_and_evil_name_is_trained_and_kept(small, tmp_path):
+def test_a_graph_with_a_long_hostile_name_is_trained(small, tmp_path):
     graph = n2n.Graph(nodes=GRAPH.nodes, name="../" * 100 + "x" * 300)
     run = n2n.train(small(graph=graph, steps=1, run_dir=""))
     assert run.path.parent == runs.root()
@@ -201,9 +201,9 @@ def test_a_graph_of_a_long_and_evil_name_is_trained_and_kept(small, tmp_path):
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(), st.integers(12, 200))
-def test_any_name_becomes_one_plain_folder(text, most):
-    name = paths.folder_name(text, most)
-    assert 0 < len(name.encode()) <= most
+def test_any_name_becomes_one_plain_folder(text, max_bytes):
+    name = paths.folder_name(text, max_bytes)
+    assert 0 < len(name.encode()) <= max_bytes
     assert name not in (".", "..")
     assert not set(name) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-")
     with tempfile.TemporaryDirectory() as folder:
@@ -213,7 +213,7 @@ def test_any_name_becomes_one_plain_folder(text, most):
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(max_size=300), min_size=2, max_size=4, unique=True))
-def test_points_have_folders_of_their_own(values):
+def test_every_point_has_its_own_folder(values):
     names = list(points.points_by_name([{"graph": value} for value in values]))
     assert len(set(names)) == len(values)
     assert all(paths.slug(name.replace("=", "")) == name.replace("=", "") for name in names)
@@ -221,7 +221,7 @@ def test_points_have_folders_of_their_own(values):
 
 
 @pytest.mark.parametrize("name", ["../x", "x" * 201, "", ".x", "a/b", "a\n"])
-def test_a_sweep_s_name_is_a_plain_one(name):
+def test_names_of_sweeps_are_plain(name):
     from n2n.launch.sweep import sweep_path
 
     with pytest.raises(ValueError, match="name: saw"):

@@ -22,10 +22,10 @@ def test_known_answers(function, counter, key, expected):
     assert " ".join(f"{int(word):08x}" for word in words) == expected
 
 
-def test_uniform_reaches_its_ends_and_stays_below_one():
-    most = np.uint64(0xFFFFFFFF)
+def test_uniforms_start_at_zero_and_stay_below_one():
+    largest = np.uint64(0xFFFFFFFF)
     assert uniform(np.uint64(0), np.uint64(0)) == 0.0
-    assert uniform(most, most) == 1.0 - 2.0**-53
+    assert uniform(largest, largest) == 1.0 - 2.0**-53
     assert uniform(np.uint64(1 << 31), np.uint64(0)) == 0.5
 
 
@@ -34,7 +34,7 @@ def test_keys_depend_on_every_part():
     assert len(keys) == 4
 
 
-def test_lanes_side_by_side_give_the_same_numbers():
+def test_blocks_of_many_counters_equal_single_ones():
     rng = np.random.default_rng(0)
     index = rng.integers(0, 2**32, (2, 64), dtype=np.uint64)
     c2, c3, *key = (np.uint64(word) for word in (2**32 - 1, 7, 0xFFFFFFFF, 0xDEADBEEF))

@@ -14,20 +14,20 @@ def run_progress(capsys, monkeypatch, watched: bool, seconds: list[float]) -> tu
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(progress, "watched", lambda: watched)
     logged = []
-    with progress.Progress(0, 3, logged.append) as shown:
+    with progress.Progress(0, 3, logged.append) as bar:
         for done in (1, 2, 3):
-            shown.update(done, {"loss": "1.5"})
+            bar.update(done, {"loss": "1.5"})
     return logged, capsys.readouterr().out.splitlines()
 
 
-def test_headless_lines_come_every_few_seconds_and_at_the_end(capsys, monkeypatch):
+def test_without_a_terminal_lines_come_every_few_seconds_and_at_the_end(capsys, monkeypatch):
     logged, printed = run_progress(capsys, monkeypatch, watched=False, seconds=[0.0, 6.0, 7.0, 9.0])
     assert printed == ["step 1/3  loss 1.5  12 s left", "step 3/3  loss 1.5  0 s left"]
     assert logged == printed
 
 
 def test_lines_are_flushed_at_once(monkeypatch):
-    """Into a pipe nothing would be seen until the end."""
+    """A pipe would otherwise show nothing until the end."""
 
     class Pipe(io.StringIO):
         flushed = ""
@@ -42,7 +42,7 @@ def test_lines_are_flushed_at_once(monkeypatch):
 
 
 @pytest.mark.parametrize("answers", [True, False])
-def test_a_notebook_is_watched_where_its_front_end_answers_questions(monkeypatch, answers):
+def test_a_notebook_is_watched_if_its_front_end_accepts_input(monkeypatch, answers):
     shell = SimpleNamespace(kernel=SimpleNamespace(_allow_stdin=answers))
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     assert progress.watched() is answers
@@ -55,19 +55,19 @@ def test_a_script_is_watched_in_a_terminal(monkeypatch):
         assert progress.watched() is terminal
 
 
-def test_a_person_sees_a_bar_and_the_log_has_the_lines(capsys, monkeypatch):
+def test_a_terminal_shows_a_bar_and_the_log_has_lines(capsys, monkeypatch):
     logged = []
     monkeypatch.setattr(progress, "watched", lambda: True)
-    with progress.Progress(0, 3, logged.append) as shown:
-        shown.update(3, {"loss": "1.5"})
+    with progress.Progress(0, 3, logged.append) as bar:
+        bar.update(3, {"loss": "1.5"})
     captured = capsys.readouterr()
     assert captured.out == ""
     assert re.search(r"3/3 .*loss=1.5", captured.err)
     assert logged == ["step 3/3  loss 1.5  0 s left"]
 
 
-def test_a_long_loop_says_how_far_it_is(monkeypatch, capsys):
-    """Flushed lines, at most one a period, and nothing of a loop that ends within one."""
+def test_a_long_loop_reports_its_progress(monkeypatch, capsys):
+    """Lines are flushed, at most one per period; a loop that is shorter than a period prints none."""
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(progress, "watched", lambda: False)
@@ -86,12 +86,12 @@ def test_a_long_loop_says_how_far_it_is(monkeypatch, capsys):
     ]
     for point in progress.track(range(10), "point"):
         if point == 3:
-            break  # whoever found what was looked for
+            break
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("work", ["calibrate", "grid", "checkpoints"])
-def test_long_work_of_the_library_shows_its_progress(work, monkeypatch, capsys, small):
+def test_long_functions_of_the_library_show_progress(work, monkeypatch, capsys, small):
     monkeypatch.setattr(progress, "watched", lambda: False)
     few = {"length": 4, "sequences": 2}
     run = n2n.train(small(steps=4)) if work == "checkpoints" else None
@@ -103,5 +103,5 @@ def test_long_work_of_the_library_shows_its_progress(work, monkeypatch, capsys, 
         n2n.entropy_grid("two_chains", [0.1, 1.0], [0.1], seeds=range(2), **few)
     else:
         n2n.dynamics.trace(run, [0, 4], sequences=4)
-    said = capsys.readouterr().out
-    assert {"calibrate": "concentration 1/30", "grid": "point 2/2", "checkpoints": "checkpoint 1/2"}[work] in said
+    printed = capsys.readouterr().out
+    assert {"calibrate": "concentration 1/30", "grid": "point 2/2", "checkpoints": "checkpoint 1/2"}[work] in printed

@@ -1,4 +1,4 @@
-"""Rows in files: what was written comes back, and damage is noticed."""
+"""Rows in files are read as they were written, and damage is detected."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from n2n.utils.files import read_json
 from n2n.utils.rows import DamagedFile, append_row, last_row, read_rows
 
 
-def test_rows_are_appended_and_a_torn_line_is_left_out(tmp_path):
+def test_an_unfinished_last_line_is_ignored(tmp_path):
     path = tmp_path / "rows.jsonl"
     assert read_rows(path) == []
     for step in range(4):
@@ -24,19 +24,19 @@ def test_rows_are_appended_and_a_torn_line_is_left_out(tmp_path):
 def test_rows_are_plain_json_lines_for_other_readers(tmp_path):
     row = {"step": 3, "loss": 0.1 + 0.2, "by_position": [1e-300, -0.0], "text": 'a "crc": \u00e9\n}'}
     append_row(tmp_path / "rows.jsonl", row)
-    (found,) = map(json.loads, (tmp_path / "rows.jsonl").read_text().splitlines())
-    crc = found.pop("crc")
-    assert found == row == last_row(tmp_path / "rows.jsonl")
+    (parsed,) = map(json.loads, (tmp_path / "rows.jsonl").read_text().splitlines())
+    crc = parsed.pop("crc")
+    assert parsed == row == last_row(tmp_path / "rows.jsonl")
     assert crc == f"{zlib.crc32(json.dumps(row).encode()):08x}"
 
 
-def test_every_flipped_bit_of_a_row_is_noticed(tmp_path):
+def test_every_flipped_bit_of_a_row_is_detected(tmp_path):
     path = tmp_path / "rows.jsonl"
     for step in range(3):
         append_row(path, {"step": step, "loss": 1.5})
     whole = path.read_bytes()
     length = len(whole) // 3
-    for bit in range(8 * length, 16 * length - 8):  # of the second row; its newline is looked at below
+    for bit in range(8 * length, 16 * length - 8):  # the second row without its newline
         content = bytearray(whole)
         content[bit // 8] ^= 1 << bit % 8
         path.write_bytes(content)
@@ -62,10 +62,10 @@ def test_a_damaged_row_is_named_by_file_and_line(tmp_path, insert, line):
         with pytest.raises(ValueError, match=r"rows.jsonl, the last line: .* is no row as it was written"):
             last_row(path)
     else:
-        assert last_row(path) == {"step": 0}, "a torn line is that of a crash"
+        assert last_row(path) == {"step": 0}, "an unfinished line is ignored"
 
 
-def test_the_last_row_is_found_in_a_long_file(tmp_path):
+def test_the_last_row_of_a_long_file(tmp_path):
     path = tmp_path / "rows.jsonl"
     assert last_row(path) is None
     for step in range(5000):
@@ -83,11 +83,11 @@ def test_the_last_row_may_be_long(tmp_path, length):
         append_row(path, {"step": step, "text": "x" * length})
     assert last_row(path) == {"step": 2, "text": "x" * length}
     path.write_bytes(b"x" * length)
-    assert last_row(path) is None, "nothing is finished"
+    assert last_row(path) is None, "no line is finished"
 
 
 def test_pipes_and_devices_are_not_read(tmp_path):
-    """They might never end."""
+    """Reading them might never end."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "zero").symlink_to("/dev/zero")
     for name in ("pipe", "zero"):

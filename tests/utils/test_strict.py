@@ -37,16 +37,16 @@ def refusal(**values) -> str:
     return str(caught.value)
 
 
-def test_everything_wrong_is_said_at_once():
-    said = refusal(rate=-1, steps="abc", mode="slwo", inner={"size": 0})
+def test_one_error_lists_everything_wrong():
+    message = refusal(rate=-1, steps="abc", mode="slwo", inner={"size": 0})
     for part in ("rate: saw -1", "steps: saw 'abc'", "mode: saw 'slwo'", "did you mean 'slow'?", "size: saw 0"):
-        assert part in said
-    assert "https://" not in said
+        assert part in message
+    assert "https://" not in message
 
 
-def test_an_unknown_name_comes_with_the_nearest_and_all_allowed():
-    said = refusal(step=100)
-    assert "unknown parameter 'step'; did you mean 'steps'? (allowed: inner, mode, rate, steps)" in said
+def test_an_unknown_name_lists_the_nearest_and_all_allowed_names():
+    message = refusal(step=100)
+    assert "unknown parameter 'step'; did you mean 'steps'? (allowed: inner, mode, rate, steps)" in message
 
 
 @pytest.mark.parametrize("value", [0, -3, 1.5, "x", None, True, float("nan")])
@@ -59,18 +59,18 @@ def test_a_rate_is_positive_and_finite(value):
     assert "rate: " in refusal(rate=value)
 
 
-def test_what_a_shell_gives_is_cast_by_type():
-    given = Outer(rate="1e-4", steps=1e4)
-    assert (given.rate, given.steps) == (1e-4, 10_000)
-    assert isinstance(given.steps, int)
+def test_values_from_a_shell_are_converted_by_type():
+    values = Outer(rate="1e-4", steps=1e4)
+    assert (values.rate, values.steps) == (1e-4, 10_000)
+    assert isinstance(values.steps, int)
 
 
-def test_a_refusal_tells_fields_and_survives_pickling():
+def test_an_error_lists_its_fields_and_can_be_pickled():
     with pytest.raises(Refused) as caught:
         Outer(rate=-1, inner={"size": 0})
-    again = pickle.loads(pickle.dumps(caught.value))  # as it travels from a worker
-    assert [field for field, _ in again.wrong] == ["rate", "inner"]
-    assert str(again) == str(caught.value)
+    copy = pickle.loads(pickle.dumps(caught.value))  # errors of other processes are pickled
+    assert [field for field, _ in copy.wrong] == ["rate", "inner"]
+    assert str(copy) == str(caught.value)
 
 
 def test_values_are_frozen():
@@ -78,12 +78,12 @@ def test_values_are_frozen():
         Outer().steps = 3
 
 
-def test_nearest_is_silent_where_nothing_is_near():
+def test_distant_names_are_not_suggested():
     assert nearest_name("zzz", ["mamba"]) == ""
     assert nearest_name("MAMBA", ["mamba"]) == "; did you mean 'mamba'?"
 
 
-def test_whole_numbers():
+def test_integers_and_their_bounds():
     assert [as_integer("count", value, 1) for value in (1, np.uint8(3), 2**62 - 1)] == [1, 3, 2**62 - 1]
     for value in (0, 1.0, True, "1", None, 2**62):
         with pytest.raises(ValueError, match=rf"count: saw {value!r}; a whole number from 1 to 2\*\*62 - 1 is needed"):
