@@ -1,4 +1,4 @@
-"""Shared by all tests: a place for runs, small configurations."""
+"""Fixtures for all tests: a folder for runs, small configurations and a small run."""
 
 import contextlib
 import multiprocessing
@@ -10,19 +10,19 @@ import pytest
 
 import n2n
 
-# Tests run side by side: threads of several torches would wait for one another.
+# Tests run in parallel processes, whose threads would otherwise wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
 def _runs_elsewhere(tmp_path, monkeypatch):
-    """No test leaves a folder among the user's runs."""
+    """Keep runs of tests out of the user's folder of runs."""
     monkeypatch.setenv("N2N_RUNS", str(tmp_path / "runs"))
 
 
 @pytest.fixture(autouse=True)
 def _no_process_left():
-    """No test leaves a process of ``multiprocessing`` or its descendants."""
+    """End processes of ``multiprocessing`` that a test has left, with their descendants."""
     yield
     for child in multiprocessing.active_children():
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -32,20 +32,26 @@ def _no_process_left():
 
 @pytest.fixture
 def log(tmp_path) -> Path:
-    """What the processes of a test print."""
+    """File for the output of a test's processes."""
     return tmp_path / "log.txt"
 
 
 @pytest.fixture
 def small():
-    """A configuration that trains in a second; fields may be replaced."""
+    """A function that makes a configuration that trains in a second; its arguments replace fields."""
 
     def make(**fields) -> n2n.TrainConfig:
-        given = {"graph": "four_chains", "dim": 16, "layers": 1, "heads": 2, "seq_len": 12, "batch_size": 4, "steps": 8}
-        given |= {"log_every": 2, "checkpoint_every": 4, "eval_sequences": 8, "device": "cpu"}
-        return n2n.TrainConfig(**{**given, **fields})
+        base = {"graph": "four_chains", "dim": 16, "layers": 1, "heads": 2, "seq_len": 12, "batch_size": 4, "steps": 8}
+        base |= {"log_every": 2, "checkpoint_every": 4, "eval_sequences": 8, "device": "cpu"}
+        return n2n.TrainConfig(**{**base, **fields})
 
     return make
+
+
+@pytest.fixture
+def run(small) -> n2n.Run:
+    """A finished run of 12 steps."""
+    return n2n.train(small(steps=12))
 
 
 # Files that take longest or wait longest, by folder and name. They start first, so that the others fill the remaining

@@ -42,8 +42,8 @@ def learner_table(settings: Settings) -> pd.DataFrame:
         A row for each batch size, precision, choice of kernels and learner: width and number of parameters,
         milliseconds per step, thousand tokens per second, the share of the measured rate of matrix products in that
         precision (a step counts as three forward passes; on a GPU this is the model FLOPs utilisation), MiB of memory
-        that a step needs beyond weights and optimizer, and the speed relative to the learner in ``held to``, with its
-        target.
+        that a step needs beyond weights and optimizer, and the speed relative to the learner in
+        ``reference``, with its target.
 
     Source: Chowdhery et al., "PaLM", arXiv:2204.02311, appendix B (model FLOPs utilisation).
     """
@@ -56,7 +56,7 @@ def learner_table(settings: Settings) -> pd.DataFrame:
             for name in track(_learners(variant), "learner"):
                 row = _timed(name, variant, batch, settings, rate)
                 speeds.setdefault((name, variant.precision), row["ktokens/s"])
-                rows.append(row | _held_to(name, row["ktokens/s"], variant, speeds))
+                rows.append(row | _comparison(name, row["ktokens/s"], variant, speeds))
     return pd.DataFrame(rows)
 
 
@@ -116,9 +116,9 @@ def _step(model: torch.nn.Module, variant: _Variant, batch: int, settings: Setti
     return lambda: update(objective, optimizer, [tokens], config.lr, config.clip, variant.precision)[0].item()
 
 
-def _held_to(name: str, speed: float, variant: _Variant, speeds: dict[tuple[str, str], float]) -> dict[str, object]:
+def _comparison(name: str, speed: float, variant: _Variant, speeds: dict[tuple[str, str], float]) -> dict[str, object]:
     if name == STOCK:
-        return {"held to": "", "times": float("nan"), "target": float("nan"), "met": True}
+        return {"reference": "", "ratio": float("nan"), "target": float("nan"), "met": True}
     other, target = TARGETS.get(name, RECURRENT_TARGET)
-    times = speed / speeds[other, variant.precision]
-    return {"held to": other, "times": times, "target": target, "met": times >= target}
+    ratio = speed / speeds[other, variant.precision]
+    return {"reference": other, "ratio": ratio, "target": target, "met": ratio >= target}

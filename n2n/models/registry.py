@@ -91,12 +91,12 @@ def match(arch: str, *, parameters: int, vocab_size: int, **options: Any) -> Mat
 
 def describe(model: LanguageModel, length: int = 256) -> pd.DataFrame:
     """Parameters and floating-point operations of each part of a model; see ``sizes.describe``."""
+    from n2n.models import sizes
     from n2n.models.lm import LanguageModel
-    from n2n.models.sizes import describe as described
 
     if not isinstance(model, LanguageModel):
         raise ValueError(f"model: saw {short_repr(model)}; a model is needed, such as n2n.models.build makes")
-    return described(model, length)
+    return sizes.describe(model, length)
 
 
 def _plan(arch: str, options: dict[str, Any]) -> tuple[Frame, list[Layer]]:

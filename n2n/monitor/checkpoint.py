@@ -144,8 +144,8 @@ def load(folder: Path, step: int, run: str) -> Checkpoint:
 def load_weights(folder: Path, step: int, run: str) -> dict[str, Tensor]:
     """The weights that a run saved at a step, on the CPU; as ``load``, but other files are neither read nor checked."""
     with ExitStack() as files:
-        opened, _ = _open(folder, step, run, files, [_WEIGHTS])
-        return _weights(_path(folder, step), opened[_WEIGHTS])
+        handles, _ = _open(folder, step, run, files, [_WEIGHTS])
+        return _weights(_path(folder, step), handles[_WEIGHTS])
 
 
 def load_latest(
@@ -184,11 +184,11 @@ def _path(folder: Path, step: int) -> Path:
 def _read(folder: Path, step: int, run: str, missing: Missing) -> Checkpoint:
     path = _path(folder, step)
     with ExitStack() as files:
-        opened, marks = _open(folder, step, run, files)
+        handles, marks = _open(folder, step, run, files)
         if message := missing(marks):
             raise ValueError(f"checkpoint {path} cannot be used: {message}")
-        weights = _weights(path, opened[_WEIGHTS])
-        state = _parsed(path, _STATE, lambda: torch.load(opened[_STATE], map_location="cpu", weights_only=True))
+        weights = _weights(path, handles[_WEIGHTS])
+        state = _parsed(path, _STATE, lambda: torch.load(handles[_STATE], map_location="cpu", weights_only=True))
     if not isinstance(state, dict):
         raise ValueError(f"damaged checkpoint {path}: {_STATE} holds a {type(state).__name__}, not a dict")
     return Checkpoint(step, {"model": weights, **state}, marks)
@@ -215,7 +215,7 @@ def _parsed(path: Path, name: str, parse: Callable[[], Any]) -> Any:
 def _open(
     folder: Path, step: int, run: str, files: ExitStack, names: Sequence[str] = _FILES
 ) -> tuple[dict[str, BinaryIO], Marks]:
-    """Files of a checkpoint, open, and its marks; the files agree with the manifest.
+    """Open files of a checkpoint that agree with its manifest, and the checkpoint's marks.
 
     Args:
         folder: folder of the run's checkpoints.
@@ -233,15 +233,15 @@ def _open(
     try:
         with _open_regular(path / _MANIFEST) as file:
             expected, marks = _checked_manifest(from_json(file.read(_MAX_MANIFEST)), step, run)
-        opened = {name: files.enter_context(_open_regular(path / name)) for name in names}
-        for name, file in opened.items():
+        handles = {name: files.enter_context(_open_regular(path / name)) for name in names}
+        for name, file in handles.items():
             size = os.fstat(file.fileno()).st_size
             if size != expected[name]["bytes"] or _measure(file) != expected[name]:
                 raise ValueError(f"{name} does not match its manifest")
             file.seek(0)
     except (OSError, ValueError) as error:
         raise ValueError(f"damaged checkpoint {path}: {error}") from None
-    return opened, marks
+    return handles, marks
 
 
 def _checked_manifest(manifest: Any, step: int, run: str) -> tuple[dict[str, dict[str, Any]], Marks]:

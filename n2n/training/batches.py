@@ -14,7 +14,7 @@ from n2n.models.sizes import forward_flops
 from n2n.training.optimization import autocast
 from n2n.training.process_group import ProcessGroup
 
-MAX_REHEARSAL = 2e9  # floating-point operations of a rehearsed forward pass, unless one sequence has more
+MAX_REHEARSAL = 2e9  # floating-point operations of its forward pass, unless one sequence has more
 
 
 def open_batches(config: TrainConfig, group: ProcessGroup) -> Batches:
@@ -49,10 +49,11 @@ def dataset_hash(batches: Batches) -> str | None:
     return batches.source.store.sha256 if isinstance(batches.source, Epochs) else None
 
 
-def rehearse(model: LanguageModel, batches: Batches, config: TrainConfig) -> Callable[[], None]:
-    """A function that makes a forward and a backward pass of one micro-batch, or of a part of it if it is large.
+def rehearsal(model: LanguageModel, batches: Batches, config: TrainConfig) -> Callable[[], None]:
+    """A function that makes a forward and a backward pass of one micro-batch, or of part of a large one.
 
-    The sequences are drawn here, and not by the function, so that its time is that of the passes. Nothing changes.
+    The sequences are drawn before the function is called, so its time is that of the passes. It leaves the model
+    and the random state unchanged.
     """
     device = next(model.parameters()).device
     with torch.random.fork_rng(devices=[]):  # dropout draws random numbers

@@ -21,7 +21,7 @@ from n2n.monitor.profiler import Clock
 from n2n.oracle.filtering import filter
 from n2n.runs.folder import RunFolder
 from n2n.training import state_dicts
-from n2n.training.batches import dataset_hash, open_batches, rehearse
+from n2n.training.batches import dataset_hash, open_batches, rehearsal
 from n2n.training.optimization import Objective, learning_rate, make_optimizer, step_seed, update
 from n2n.training.process_group import ProcessGroup
 
@@ -75,9 +75,9 @@ class Learner:
         """The oracle's mean loss on this process's tokens, nats per token, float64."""
         return filter(self.config.process, tokens).nll.mean().double()
 
-    def rehearse(self) -> Callable[[], None]:
-        """See ``n2n.training.batches.rehearse``."""
-        return rehearse(self.model, self.batches, self.config)
+    def rehearsal(self) -> Callable[[], None]:
+        """See ``n2n.training.batches.rehearsal``."""
+        return rehearsal(self.model, self.batches, self.config)
 
     def check_finite(self) -> None:
         """Check every step since the last check, so that a GPU is not synchronised at every step.

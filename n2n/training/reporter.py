@@ -30,7 +30,9 @@ SECTIONS = ("data", "forward", "backward", "optimizer", "oracle", "monitor", "ch
 
 
 class Reporter:
-    """Writes what the trainer reports; use as a context manager. Every process has one, only the first one's writes.
+    """Writes metrics, evaluations and status of a run; a context manager.
+
+    Every process has a reporter, but only the first process writes.
 
     Args:
         folder: folder of the run.

@@ -24,7 +24,7 @@ from n2n.monitor.metrics import formatted_row
 from n2n.monitor.stop import Preempted, Stop
 from n2n.runs.folder import LAUNCH_LOCK, TRAINING_LOCK, RunFolder
 from n2n.runs.run import Run
-from n2n.training.batches import open_batches, rehearse
+from n2n.training.batches import open_batches, rehearsal
 from n2n.training.hardware import nodes, processes_per_node
 from n2n.training.learner import check_checkpoint
 from n2n.training.live_curve import live_curve
@@ -95,7 +95,7 @@ def _prepare(folder: WritableRunFolder, batches: Batches, device: torch.device) 
         step = newest.step if newest else 0
         chosen = Threads(max(1, cores() // processes_per_node(config)), "an equal part of the cores")
         if device.type == "cpu" and config.compile != "on" and step < config.steps:
-            work = partial(rehearse, config.build_model("torch"), batches, config)
+            work = partial(rehearsal, config.build_model("torch"), batches, config)
             chosen = choose_threads(work, config.steps - step, chosen.number, folder.previous_threads())
         with torch_threads(chosen.number):
             folder.describe()

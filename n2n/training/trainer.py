@@ -114,7 +114,7 @@ def _chosen_threads(folder: WritableRunFolder, learner: Learner) -> Iterator[Non
     config, left = learner.config, learner.config.steps - learner.done
     chosen = threads.Threads(torch.get_num_threads(), "as torch has them")
     if learner.group.size == 1 and learner.device.type == "cpu" and config.compile != "on" and left:
-        chosen = threads.choose_threads(learner.rehearse, left, chosen.number, folder.previous_threads())
+        chosen = threads.choose_threads(learner.rehearsal, left, chosen.number, folder.previous_threads())
     folder.log(str(chosen))
     with threads.torch_threads(chosen.number):
         yield

@@ -6,11 +6,6 @@ import n2n
 from n2n.analysis import of_runs
 
 
-@pytest.fixture
-def run(small) -> n2n.Run:
-    return n2n.train(small(steps=12))
-
-
 def test_compared_runs_have_different_names_and_one_process(run, small):
     mingru, other_process = n2n.train(small(arch="mingru")), n2n.train(small(process_seed=7))
     comparison = of_runs.compare([run, mingru], 4)

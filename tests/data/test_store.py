@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from support.run_folders import waited
+from support.run_folders import wait_until
 
 import n2n
 from n2n.data import generate, generate_part, generation
@@ -76,7 +76,7 @@ def test_generation_resumes_after_processes_are_killed(tmp_path):
         workers = [worker(path, part, 2) for part in range(2)]
         for process in workers:
             assert process.stdout.readline() == "ready\n"
-        waited(lambda: len(list(tmp_path.glob(".killed.npy.parts/*.sha256"))) > (blocks[-1] if blocks else 0))
+        wait_until(lambda: len(list(tmp_path.glob(".killed.npy.parts/*.sha256"))) > (blocks[-1] if blocks else 0))
         time.sleep(rng.uniform(0.0, 0.05))
         for process in workers:
             process.kill()

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 from support.killed_trainers import PLACES, train_and_die, train_quietly, trainer
-from support.run_folders import assert_same_run, config, logged, waited
+from support.run_folders import assert_same_run, config, logged, wait_until
 
 import n2n
 from n2n.monitor import checkpoint
@@ -36,7 +36,7 @@ def kill_once(fields: dict, rng: np.random.Generator) -> int:
     folder = fields["run_dir"]
     target = max(checkpoint.steps(folder / "checkpoints"), default=0) + rng.integers(0, STEPS // KILLS)
     process = trainer(train_quietly, fields)
-    waited(lambda: logged(folder) >= target or not process.is_alive())
+    wait_until(lambda: logged(folder) >= target or not process.is_alive())
     process.join(rng.uniform(0.0, 0.02))
     assert process.is_alive(), "the run was too short"
     process.kill()
@@ -82,7 +82,7 @@ def test_killed_at_the_worst_moments(place, tmp_path):
 def test_a_second_trainer_is_refused_while_the_first_lives(tmp_path):
     fields = {"steps": 10**5, "run_dir": tmp_path / "run"}
     first = trainer(train_quietly, fields)
-    waited(lambda: (tmp_path / "run" / "checkpoints" / "step_00000005").exists())
+    wait_until(lambda: (tmp_path / "run" / "checkpoints" / "step_00000005").exists())
     config_before = (tmp_path / "run" / "config.json").read_text()
     with pytest.raises(ValueError, match=rf"is being trained by process {first.pid} on \S+; wait"):
         n2n.train(config(**{**fields, "log_every": 7}))

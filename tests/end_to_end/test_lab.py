@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.browser import CHROMIUM, needs_chromium
 from support.notebooks import NOTEBOOKS
-from support.run_folders import logged, waited
+from support.run_folders import logged, wait_until
 from support.small_notebook import trivial
 
 import n2n
@@ -57,7 +57,7 @@ def lab(tmp_path_factory) -> Iterator[tuple[str, Path]]:
         command = [sys.executable, "-m", "jupyter", "lab", *options]
         server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **home})
     try:
-        waited(lambda: answers(f"http://127.0.0.1:{port}/api"))
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/api"))
         yield f"http://127.0.0.1:{port}", root
     finally:
         server.terminate()
@@ -121,11 +121,11 @@ def test_a_run_is_shown_during_training_and_stopped_by_a_button(lab, page, tmp_p
     page.wait_for_function(f"first => document.querySelector('{PICTURE}').src !== first", arg=first)
     page.keyboard.press("Control+s")
     saved = Path(lab[1] / "train.ipynb")
-    waited(lambda: "data:image/svg+xml" in saved.read_text())
+    wait_until(lambda: "data:image/svg+xml" in saved.read_text())
     shutil.copy(saved, lab[1] / "unfinished.ipynb")
     before = logged(folder)
     page.locator("button:has-text('Stop')").first.click()
-    waited(lambda: n2n.Run(folder).status["state"] == "preempted")
+    wait_until(lambda: n2n.Run(folder).status["state"] == "preempted")
     status = n2n.Run(folder).status
     assert before <= status["step"] < 10**6
     page.wait_for_selector(f"text=saved at step {status['step']} of 1000000")

@@ -128,22 +128,13 @@ def test_invalid_parameters_stop_train_before_any_work(tmp_path):
 
 
 def test_papermill_s_output_is_ignored_by_pytest_and_git():
-    """An copy copy next to its source is neither collected by pytest nor listed by git."""
+    """An executed copy next to its source is neither collected by pytest nor listed by git."""
     copy = TRAIN.with_name(f"out-{os.getpid()}.ipynb")
     notebook = json.loads(TRAIN.read_text())
     notebook["metadata"]["papermill"] = {}
     try:
         copy.write_text(json.dumps(notebook))
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "--collect-only",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            str(copy.parent),
-        ]
+        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", str(copy.parent)]
         collected = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
         ignored = subprocess.run(["git", "check-ignore", str(copy)], cwd=ROOT, capture_output=True, check=False)
     finally:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from support.killed_trainers import train_slowly, trainer
 from support.notebooks import TRAIN
-from support.run_folders import assert_same_run, config, logged, still_there, waited
+from support.run_folders import assert_same_run, config, logged, still_there, wait_until
 from support.small_notebook import slow_training, trivial
 
 import n2n
@@ -43,7 +43,7 @@ def assert_stopped(folder: Path) -> int:
 def test_a_signal_saves_and_ends_a_run(number, whole, tmp_path):
     fields = {"steps": STEPS, "run_dir": tmp_path / "run"}
     process = trainer(train_slowly, fields, 0.02)
-    waited(lambda: logged(tmp_path / "run") >= 6)
+    wait_until(lambda: logged(tmp_path / "run") >= 6)
     os.kill(process.pid, number)
     process.join(60)
     assert process.exitcode == 1, "an uncaught exception"
@@ -54,7 +54,7 @@ def test_a_signal_saves_and_ends_a_run(number, whole, tmp_path):
 def test_the_file_saves_and_ends_a_run(whole, tmp_path):
     fields = {"steps": STEPS, "run_dir": tmp_path / "run"}
     process = trainer(train_slowly, fields, 0.02)
-    waited(lambda: logged(tmp_path / "run") >= 6)
+    wait_until(lambda: logged(tmp_path / "run") >= 6)
     (tmp_path / "run" / "STOP").touch()
     process.join(60)
     assert process.exitcode == 0
@@ -74,8 +74,8 @@ def test_the_file_stops_a_run_before_its_first_step(tmp_path):
 def test_a_second_ctrl_c_ends_a_run_at_once(tmp_path):
     """Both arrive within one long step. The first lets the step finish, the second does not."""
     process = trainer(train_slowly, {"steps": STEPS, "run_dir": tmp_path / "run"}, 30.0)
-    waited(lambda: (tmp_path / "run" / "metrics.jsonl").exists())
-    waited(lambda: psutil.Process(process.pid).status() == psutil.STATUS_SLEEPING)
+    wait_until(lambda: (tmp_path / "run" / "metrics.jsonl").exists())
+    wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_SLEEPING)
     os.kill(process.pid, signal.SIGINT)
     process.join(1)
     assert process.is_alive()
@@ -111,7 +111,7 @@ def test_another_thread_installs_no_handlers(tmp_path, monkeypatch):
     folder, runs = tmp_path / "run", []
     thread = threading.Thread(target=lambda: runs.append(n2n.train(config(steps=10**6, run_dir=folder))))
     thread.start()
-    waited(lambda: logged(folder) >= 4)
+    wait_until(lambda: logged(folder) >= 4)
     (folder / "STOP").touch()
     thread.join(60)
     assert runs[0].status["state"] == "preempted"
@@ -142,7 +142,7 @@ def test_the_exit_code_of_the_command(tmp_path):
     path = folder / "config.json"
     path.write_text(json.dumps(config(steps=10**6).model_dump(mode="json")))
     process = subprocess.Popen([sys.executable, "-m", "n2n.training", str(path)], stderr=subprocess.PIPE, text=True)
-    waited(lambda: logged(folder) >= 6)
+    wait_until(lambda: logged(folder) >= 6)
     process.terminate()
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
@@ -180,7 +180,7 @@ def test_closing_the_terminal_saves_and_ends_a_run(whole, tmp_path):
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(sys.executable, command)
-    waited(lambda: logged(folder) >= 6)
+    wait_until(lambda: logged(folder) >= 6)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGHUP
     status = n2n.Run(folder).status
@@ -218,16 +218,16 @@ def test_a_kernel_whose_papermill_was_killed_saves_and_ends(tmp_path, steps):
     command = [sys.executable, "-m", "papermill", str(notebook), str(tmp_path / "out.ipynb")]
     streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, **streams)
-    waited(lambda: logged(folder) >= 1)
+    wait_until(lambda: logged(folder) >= 1)
     kernel = n2n.Run(folder).status["pid"]
     process.kill()
     process.wait()
-    waited(lambda: n2n.Run(folder).status["state"] != "running")
+    wait_until(lambda: n2n.Run(folder).status["state"] != "running")
     status = n2n.Run(folder).status
     assert (status["state"], status["error"]) == ("preempted", None)
     assert checkpoint.steps(folder / "checkpoints") == [status["step"]] == [logged(folder) + 1]
     assert "stopped by the end of the program that ran this notebook" in (folder / "logs" / "rank0.log").read_text()
-    waited(lambda: not psutil.pid_exists(kernel))
+    wait_until(lambda: not psutil.pid_exists(kernel))
 
 
 def test_a_script_outlives_its_parent(tmp_path, monkeypatch):
@@ -274,7 +274,7 @@ def test_a_notebook_saves_and_ends(tmp_path):
     processes = {way: papermill(notebook, tmp_path / way / "run") for way, notebook in ways.items()}
     for way, process in processes.items():
         folder = tmp_path / way / "run"
-        waited(lambda folder=folder: logged(folder) >= 20)
+        wait_until(lambda folder=folder: logged(folder) >= 20)
         if way == "Ctrl-C":
             os.killpg(process.pid, signal.SIGINT)
         elif way == "STOP":
@@ -288,5 +288,5 @@ def test_a_notebook_saves_and_ends(tmp_path):
         status = n2n.Run(folder).status
         assert status["state"] == "preempted", stderr
         assert checkpoint.steps(folder / "checkpoints")[-1] == status["step"]
-        waited(lambda pid=status["pid"]: not psutil.pid_exists(pid))
-    waited(lambda: not still_there(str(tmp_path)))
+        wait_until(lambda pid=status["pid"]: not psutil.pid_exists(pid))
+    wait_until(lambda: not still_there(str(tmp_path)))

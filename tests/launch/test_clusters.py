@@ -5,7 +5,7 @@ import sys
 
 import psutil
 import pytest
-from support.run_folders import SMALL, still_there, waited
+from support.run_folders import SMALL, still_there, wait_until
 from support.small_notebook import slow_training, trivial
 
 import n2n
@@ -37,10 +37,10 @@ def test_a_local_sweep_respects_max_parallel_and_outlives_its_submitter(tmp_path
         num_running.append(counts.get("running", 0))
         return counts.get("done", 0) == 3
 
-    waited(all_done, 120)
+    wait_until(all_done, 120)
     assert max(num_running) == min(2, n2n.utils.cpu.cores())
     assert sorted(path.name for path in runs.glob("wide/*/notebook.ipynb")) == ["notebook.ipynb"] * 3
-    waited(lambda: not still_there(str(runs)))
+    wait_until(lambda: not still_there(str(runs)))
 
 
 def test_local_jobs_are_cancelled_killed_and_resubmitted(tmp_path, runs):
@@ -50,20 +50,20 @@ def test_local_jobs_are_cancelled_killed_and_resubmitted(tmp_path, runs):
         slow_training(tmp_path / "t.ipynb", 0.05), points, name="ended", cluster="local", max_parallel=1, cpus=1
     )
     folder = jobs.path / "seed=0"
-    waited(lambda: (folder / "checkpoints" / "step_00000005").exists())
+    wait_until(lambda: (folder / "checkpoints" / "step_00000005").exists())
     assert jobs.table()["state"].tolist() == ["running", "queued", "queued"]
     jobs.cancel()
-    waited(lambda: jobs.table()["state"].tolist() == ["preempted", "cancelled", "cancelled"])
+    wait_until(lambda: jobs.table()["state"].tolist() == ["preempted", "cancelled", "cancelled"])
     stopped = n2n.Run(folder).status
     assert stopped["state"] == "preempted"
     assert jobs.resubmit() == ["seed=0", "seed=1", "seed=2"]
-    waited(lambda: n2n.Run(folder).status["step"] > stopped["step"])
+    wait_until(lambda: n2n.Run(folder).status["step"] > stopped["step"])
     job = psutil.Process(read_json(folder / "job.json")["pid"])
     for process in [*job.children(recursive=True), job]:
         process.kill()
-    waited(lambda: jobs.table()["state"].iloc[0] == "killed")
+    wait_until(lambda: jobs.table()["state"].iloc[0] == "killed")
     jobs.cancel()
-    waited(lambda: not still_there(str(runs)))
+    wait_until(lambda: not still_there(str(runs)))
     assert f"resumed at step {stopped['step']}" in (folder / "logs" / "rank0.log").read_text()
 
 
@@ -74,15 +74,15 @@ def test_a_local_job_at_its_time_limit_is_queued_again(tmp_path):
     jobs = launch.submit(notebook, [point], name="timed", cluster="local", cpus=1, time=0.5, grace=8)
     (name,) = jobs.sweep.points
     log = jobs.path / name / "logs" / "rank0.log"
-    waited(lambda: log.exists() and "resumed at step" in log.read_text(), 180)
+    wait_until(lambda: log.exists() and "resumed at step" in log.read_text(), 180)
     assert jobs.table()["state"].tolist() == ["running"]
     jobs.cancel()
-    waited(lambda: jobs.table()["state"].tolist() == ["preempted"])
+    wait_until(lambda: jobs.table()["state"].tolist() == ["preempted"])
 
 
 def test_a_notebook_that_does_not_train_can_be_cancelled(tmp_path):
     notebook = trivial(tmp_path / "t.ipynb", "open('begun', 'w'); import time; time.sleep(600)")
     jobs = launch.submit(notebook, [{}], name="asleep", cluster="local")
-    waited(lambda: (jobs.path / "code" / "begun").exists())
+    wait_until(lambda: (jobs.path / "code" / "begun").exists())
     jobs.cancel()
-    waited(lambda: jobs.table()["state"].tolist() == ["preempted"])
+    wait_until(lambda: jobs.table()["state"].tolist() == ["preempted"])

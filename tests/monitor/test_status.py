@@ -13,7 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 from support.killed_trainers import train_slowly, trainer
-from support.run_folders import config, contents, logged, waited
+from support.run_folders import config, contents, logged, wait_until
 
 import n2n
 from n2n.monitor import status
@@ -29,7 +29,7 @@ def folder(tmp_path_factory) -> Path:
     """The folder of a killed run."""
     folder = tmp_path_factory.mktemp("sweep") / "killed"
     process = trainer(train_slowly, {"steps": 10**6, "run_dir": folder}, 0.01)
-    waited(lambda: logged(folder) >= 6)
+    wait_until(lambda: logged(folder) >= 6)
     assert n2n.Run(folder).status["state"] == "running"
     assert n2n.runs.table(folder.parent).loc["killed", "state"] == "running"
     process.kill()
@@ -129,11 +129,11 @@ def test_a_script_that_is_killed_with_its_group(tmp_path):
     code = f"import json, n2n; n2n.train(n2n.TrainConfig(**json.loads({json.dumps(fields)!r})))"
     streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, **streams)
-    waited(lambda: logged(run_dir) >= 4, seconds=120)
+    wait_until(lambda: logged(run_dir) >= 4, seconds=120)
     assert n2n.Run(run_dir).status["state"] == "running"
     everyone = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
     for pid in everyone:
         os.kill(pid, signal.SIGKILL)
     process.wait()
-    waited(lambda: not any(psutil.pid_exists(pid) for pid in everyone[1:]))
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in everyone[1:]))
     assert n2n.Run(run_dir).status["state"] == "killed"

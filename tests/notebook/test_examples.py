@@ -8,11 +8,6 @@ from n2n.notebook.examples import EXAMPLES, CheckpointConfig
 
 
 @pytest.fixture
-def run(small) -> n2n.Run:
-    return n2n.train(small(steps=12))
-
-
-@pytest.fixture
 def tiny(monkeypatch):
     """Cut the examples so that each trains in a second."""
     for name, fields in EXAMPLES.items():

@@ -18,7 +18,7 @@ from unittest import mock
 
 import psutil
 from support.killed_trainers import trainer
-from support.run_folders import config, still_there, waited
+from support.run_folders import config, still_there, wait_until
 from torch.distributed import run as torch_run
 from torch.distributed.elastic.multiprocessing.api import MultiprocessContext
 
@@ -91,7 +91,7 @@ def launcher_program(folder: Path, log: Path) -> subprocess.Popen:
 def assert_all_gone(processes: list[psutil.Process], folder: Path) -> None:
     """Assert that processes end, and all whose command names a folder."""
     wait_until_gone(processes)
-    waited(lambda: not still_there(str(folder)))
+    wait_until(lambda: not still_there(str(folder)))
 
 
 def tree(pid: int) -> list[psutil.Process]:
@@ -102,7 +102,7 @@ def tree(pid: int) -> list[psutil.Process]:
 def wait_until_gone(processes: list[psutil.Process]) -> None:
     """Wait until all have ended."""
     for process in processes:
-        waited(lambda process=process: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+        wait_until(lambda process=process: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
 
 
 def _torchrun(command: list[str], environment: dict[str, str], errors: Path, before: Callable) -> None:

@@ -36,7 +36,7 @@ def config(**fields) -> n2n.TrainConfig:
     return n2n.TrainConfig(**{**SMALL, **fields})
 
 
-def waited(condition, seconds: float = 60.0) -> None:
+def wait_until(condition, seconds: float = 60.0) -> None:
     """Wait until a condition holds, at most this long. Checking takes a fifth of the time at most."""
     now = time.monotonic()
     end = now + seconds

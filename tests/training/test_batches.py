@@ -9,7 +9,7 @@ from n2n.training.process_group import ProcessGroup
 def test_a_rehearsal_counts_no_operations_and_draws_no_batch(monkeypatch):
     """A rehearsal takes the time of the forward and backward passes of a step."""
     model, source = config().build_model(), batches.open_batches(config(), ProcessGroup())
-    passes = batches.rehearse(model, source, config())
+    passes = batches.rehearsal(model, source, config())
     monkeypatch.setattr(batches, "forward_flops", lambda *_: pytest.fail("counted"))
     monkeypatch.setattr(Batches, "batch", lambda *_: pytest.fail("drawn"))
     passes()

@@ -12,7 +12,7 @@ import pytest
 import torch
 from support import forked_torchrun
 from support.forked_torchrun import LAUNCHED, assert_all_gone, exit_code, launcher_program, program, tree
-from support.run_folders import COMPUTED, assert_same_run, config, logged, waited
+from support.run_folders import COMPUTED, assert_same_run, config, logged, wait_until
 
 import n2n
 from n2n.monitor import checkpoint
@@ -102,7 +102,7 @@ def test_all_processes_leave_at_the_same_step(way, tmp_path, log):
         process = torchrun(path, log, "from support.forked_torchrun import slow_down\nslow_down()")
     else:
         process = forked_torchrun.torchrun(path, log, before=forked_torchrun.slow_down)
-    waited(lambda: logged(folder) >= 6)
+    wait_until(lambda: logged(folder) >= 6)
     processes = tree(process.pid)
     if way == "SIGTERM to torchrun":
         process.terminate()
@@ -135,7 +135,7 @@ def test_a_process_that_fails_ends_the_others_and_is_reported(tmp_path, log):
     folder = tmp_path / "run"
     path = write_config(folder, steps=10**6, batch_size=8)
     process = forked_torchrun.torchrun(path, log, before=forked_torchrun.fail_in_second_process)
-    waited(lambda: logged(folder) >= 0)
+    wait_until(lambda: logged(folder) >= 0)
     processes = tree(process.pid)
     assert exit_code(process) != 0
     status = n2n.Run(folder).status
@@ -149,7 +149,7 @@ def test_a_process_that_is_killed_ends_the_others(tmp_path, log):
     """This test uses torchrun's real command."""
     folder = tmp_path / "run"
     process = torchrun(write_config(folder, steps=10**6, batch_size=8), log)
-    waited(lambda: logged(folder) >= 6)
+    wait_until(lambda: logged(folder) >= 6)
     processes = tree(process.pid)
     second_process(process.pid, folder).kill()
     exit_code(process)
@@ -168,7 +168,7 @@ def test_a_signal_to_the_launcher(number, tmp_path, log):
         process = launcher_program(folder, log)
     else:
         process = forked_torchrun.launched({**LAUNCHED, "run_dir": folder}, log)
-    waited(lambda: logged(folder) >= 6)
+    wait_until(lambda: logged(folder) >= 6)
     processes = tree(process.pid)
     for one in processes if number == signal.SIGUSR2 else processes[:1]:
         one.send_signal(number)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.killed_trainers import train_telling, trainer
-from support.run_folders import assert_same_run, config, contents, logged, waited
+from support.run_folders import assert_same_run, config, contents, logged, wait_until
 
 import n2n
 from n2n.monitor import checkpoint
@@ -25,7 +25,7 @@ def error_of_changed(folder: Path, change, tmp_path: Path) -> str:
     """The error of a trainer whose folder is changed after some steps."""
     message = tmp_path / "message"
     process = trainer(train_telling, {**FIELDS, "run_dir": folder}, 0.03, str(message))
-    waited(lambda: logged(folder) >= 6)
+    wait_until(lambda: logged(folder) >= 6)
     change()
     process.join(60)
     assert process.exitcode == 1, "the trainer stopped by itself"
@@ -79,7 +79,7 @@ def test_rows_that_vanish_end_the_run(whole, tmp_path, name):
     folder = tmp_path / "a"
 
     def vanish():
-        waited(lambda: (folder / "checkpoints" / "step_00000010").exists())  # it marks rows of both files
+        wait_until(lambda: (folder / "checkpoints" / "step_00000010").exists())  # it marks rows of both files
         (folder / name).unlink()
 
     message = error_of_changed(folder, vanish, tmp_path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support import forked_torchrun
 from support.forked_torchrun import LAUNCHED, assert_all_gone, exit_code, launcher_program, tree
-from support.run_folders import config, contents, logged, still_there, waited
+from support.run_folders import config, contents, logged, still_there, wait_until
 
 import n2n
 from n2n.monitor import checkpoint
@@ -90,7 +90,9 @@ def test_processes_that_have_joined_may_take_their_time(hung, monkeypatch):
 @pytest.mark.parametrize("way", ["SIGTERM", "SIGINT", "STOP"])
 def test_a_stop_before_training_ends_the_processes(hung, way):
     def request_stop() -> None:
-        waited(lambda: (hung / "logs" / "torchrun.log").is_file() and (hung / "logs" / "torchrun.log").stat().st_size)
+        wait_until(
+            lambda: (hung / "logs" / "torchrun.log").is_file() and (hung / "logs" / "torchrun.log").stat().st_size
+        )
         (hung / "STOP").touch() if way == "STOP" else os.kill(os.getpid(), signal.Signals[way])
 
     thread = threading.Thread(target=request_stop)
@@ -113,12 +115,12 @@ def test_a_second_launcher_is_refused_and_a_killed_one_leaves_no_process(tmp_pat
     folder = tmp_path / "run"
     process = launcher_program(folder, log)
     try:
-        waited(lambda: (folder / "status.json").exists())
+        wait_until(lambda: (folder / "status.json").exists())
         for fields in ({**LAUNCHED, "log_every": 7}, {**LAUNCHED, "processes": 1}):
             with pytest.raises(ValueError, match=rf"is being trained by process {process.pid} on"):
                 n2n.train(config(**fields, run_dir=folder))
         assert n2n.Run(folder).config.log_every != 7
-        waited(lambda: logged(folder) >= 6)
+        wait_until(lambda: logged(folder) >= 6)
         assert n2n.Run(folder).status["state"] == "running"
         processes = tree(process.pid)
     finally:
@@ -133,11 +135,11 @@ def test_a_second_launcher_is_refused_and_a_killed_one_leaves_no_process(tmp_pat
 def test_a_second_ctrl_c_kills_the_processes(tmp_path, log):
     folder = tmp_path / "run"
     process = forked_torchrun.launched({**LAUNCHED, "run_dir": folder}, log)
-    waited(lambda: logged(folder) >= 6)
+    wait_until(lambda: logged(folder) >= 6)
     processes = tree(process.pid)
     os.kill(n2n.Run(folder).status["pid"], signal.SIGSTOP)  # the processes cannot leave by themselves
     os.kill(process.pid, signal.SIGINT)
-    waited((folder / "STOP").exists)
+    wait_until((folder / "STOP").exists)
     assert process.is_alive()
     os.kill(process.pid, signal.SIGINT)
     exit_code(process)

@@ -10,11 +10,6 @@ import n2n
 from n2n.utils.statistics import student_quantile
 
 
-@pytest.fixture
-def run(small) -> n2n.Run:
-    return n2n.train(small(steps=12))
-
-
 def test_the_learning_curve_holds_the_run_s_metrics(run):
     figure = n2n.viz.learning_curve(run)
     rows = run.metrics
