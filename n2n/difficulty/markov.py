@@ -54,14 +54,14 @@ def markov_nll(process: Process, tokens, context_length: int) -> np.ndarray:
         ValueError: if the tokens have a wrong shape or type or lie outside the vocabulary, the context length is not a
             whole number from 0, or the stationary distribution cannot be computed.
     """
-    seen = as_integer("context_length", context_length, 0)
+    context_length = as_integer("context_length", context_length, 0)
     process = stationary(process)
     tokens = check_tokens(process, tokens).cpu().numpy()
     batch, length = tokens.shape
-    seen = min(seen, length - 1)
-    early = [_nll_of_last(process, tokens[:, : t + 1]) for t in range(1, seen)]
-    windows = np.lib.stride_tricks.sliding_window_view(tokens[:, seen == 0 :], seen + 1, axis=1)
-    late = _nll_of_last(process, windows.reshape(-1, seen + 1)).reshape(batch, -1)
+    context_length = min(context_length, length - 1)
+    early = [_nll_of_last(process, tokens[:, : t + 1]) for t in range(1, context_length)]
+    windows = np.lib.stride_tricks.sliding_window_view(tokens[:, context_length == 0 :], context_length + 1, axis=1)
+    late = _nll_of_last(process, windows.reshape(-1, context_length + 1)).reshape(batch, -1)
     return np.column_stack([*early, late])
 
 
@@ -75,23 +75,23 @@ def markov_entropy(process: Process, context_length: int) -> float:
         ValueError: if the context length is not a whole number from 0, there are more than 2^22 windows of k + 1
             tokens, or the stationary distribution cannot be computed.
     """
-    seen = as_integer("context_length", context_length, 0)
+    context_length = as_integer("context_length", context_length, 0)
     process = stationary(process)
     vocab_size = process.graph.vocab_size
-    if vocab_size ** (min(seen, MAX_WINDOWS.bit_length()) + 1) > MAX_WINDOWS:
+    if vocab_size ** (min(context_length, MAX_WINDOWS.bit_length()) + 1) > MAX_WINDOWS:
         raise ValueError(
-            f"context_length: saw {seen}; {vocab_size} symbols make {vocab_size}^{seen + 1} windows, more than the "
-            f"{MAX_WINDOWS} that can be enumerated; use markov_entropy_estimate"
+            f"context_length: saw {context_length}; {vocab_size} symbols make {vocab_size}^{context_length + 1} "
+            f"windows, more than the {MAX_WINDOWS} that can be enumerated; use markov_entropy_estimate"
         )
-    return stationary_entropy(process, seen)
+    return stationary_entropy(process, context_length)
 
 
-def stationary_entropy(process: Process, seen: int) -> float:
+def stationary_entropy(process: Process, context_length: int) -> float:
     """``markov_entropy`` of a process with a stationary start, without a limit on the number of windows."""
     total, vocab_size = 0.0, process.graph.vocab_size
-    for first in range(0, vocab_size**seen, CONTEXTS_AT_ONCE):
-        numbers = np.arange(first, min(first + CONTEXTS_AT_ONCE, vocab_size**seen))
-        contexts = numbers[:, None] // vocab_size ** np.arange(seen) % vocab_size  # (contexts, k), each once
+    for first in range(0, vocab_size**context_length, CONTEXTS_AT_ONCE):
+        numbers = np.arange(first, min(first + CONTEXTS_AT_ONCE, vocab_size**context_length))
+        contexts = numbers[:, None] // vocab_size ** np.arange(context_length) % vocab_size  # (contexts, k), each once
         probability, entropy = _contexts(process, contexts)
         total += float(probability @ entropy)
     return total
@@ -111,9 +111,9 @@ def markov_entropy_estimate(process: Process, context_length: int, *, sequences:
     Raises:
         ValueError: if a number is not whole or is too small, or the stationary distribution cannot be computed.
     """
-    seen, sequences = as_integer("context_length", context_length, 1), as_integer("sequences", sequences, 2)
+    context_length, sequences = as_integer("context_length", context_length, 1), as_integer("sequences", sequences, 2)
     process = stationary(process)
-    contexts = process.sample(sequences, length=seen, split="test", latents=False).tokens.astype(np.int64)
+    contexts = process.sample(sequences, length=context_length, split="test", latents=False).tokens.astype(np.int64)
     distinct, place = _distinct(contexts, process.graph.vocab_size)
     parts = [
         _contexts(process, distinct[first : first + CONTEXTS_AT_ONCE])[1]

@@ -86,8 +86,8 @@ def laws(process: Process, law: np.ndarray, steps: int) -> Iterator[np.ndarray]:
     graph = process.graph
     yield law
     for _ in range(steps):
-        seen = law if graph.uses_previous_token else law.sum(axis=-1)
-        law = token_law(graph, process.kernels, law_after_step(graph, process.kernels, seen))
+        moving = law if graph.uses_previous_token else law.sum(axis=-1)
+        law = token_law(graph, process.kernels, law_after_step(graph, process.kernels, moving))
         yield law
 
 

@@ -52,8 +52,8 @@ class Family(Strict):
         X sees the latents without children.
         """
         parents = self.parents()
-        inner = {i for seen in parents for i in seen}
-        latents = [self._latent(i, seen) for i, seen in enumerate(parents)]
+        inner = {i for of_node in parents for i in of_node}
+        latents = [self._latent(i, of_node) for i, of_node in enumerate(parents)]
         x = {"name": "X", "num_states": self.vocab_size, "alpha": self.alpha_x, "kernel": self.kernel}
         x |= {"observed": True, "parents": [_name(i) for i in range(len(parents)) if i not in inner]}
         return {"nodes": [*latents, x], "name": self._title(), "initial": self.initial}
@@ -119,8 +119,8 @@ class Dag(Family):
     def parents(self) -> list[list[int]]:
         # numpy guarantees the same raw words in all versions, but not the same numbers derived from them.
         words = np.random.Philox(self.seed).random_raw(self.nodes * (self.nodes - 1) // 2)
-        drawn = iter((words >> np.uint64(11)) * 2.0**-53 < self.probability)
-        return [[j for j in range(i) if next(drawn)] for i in range(self.nodes)]
+        edges = iter((words >> np.uint64(11)) * 2.0**-53 < self.probability)
+        return [[j for j in range(i) if next(edges)] for i in range(self.nodes)]
 
 
 def _name(i: int) -> str:

@@ -56,8 +56,8 @@ class Graph(Families, YamlFiles, Strict):
         if repeated:
             raise ValueError(f"node {repeated[0]!r} is defined {names.count(repeated[0])} times in {short_repr(names)}")
         if len(observed) != 1:
-            seen = f"{len(observed)} observed nodes {short_repr(observed)} among {short_repr(names)}"
-            raise ValueError(f"saw {seen}; exactly one is needed")
+            nodes = f"{len(observed)} observed nodes {short_repr(observed)} among {short_repr(names)}"
+            raise ValueError(f"saw {nodes}; exactly one is needed")
         if not (self.observed.parents or self.observed.recurrent):
             raise ValueError(
                 f"{observed[0]}: saw no parents; the observed node needs a latent parent or recurrent=True"
@@ -234,15 +234,15 @@ class Graph(Families, YamlFiles, Strict):
 
     def __str__(self) -> str:
         summary = f"joint states {self.num_joint_states:,}, vocab size {self.vocab_size}, initial {self.initial}"
-        given = {field for node in self.nodes for field in node.model_dump(exclude_defaults=True)}
-        fields = [field for field in ("kernel", "alpha", "mode", "stickiness") if field in given]
+        changed = {field for node in self.nodes for field in node.model_dump(exclude_defaults=True)}
+        fields = [field for field in ("kernel", "alpha", "mode", "stickiness") if field in changed]
         rows = [self._row(node) | {field: str(getattr(node, field)) for field in fields} for node in self.order]
         return "\n".join([f"{self.name}: {summary}" if self.name else summary, *aligned(rows)])
 
     def _row(self, node: Node) -> dict[str, str]:
-        seen = [f"{node.name}[t-1]"] if node.sees_itself else []
-        seen += [f"{parent}[t-1]" if parent == self.observed.name else parent for parent in node.parents]
-        return {"name": node.name, "states": str(node.num_states), "sees": ", ".join(seen)}
+        inputs = [f"{node.name}[t-1]"] if node.sees_itself else []
+        inputs += [f"{parent}[t-1]" if parent == self.observed.name else parent for parent in node.parents]
+        return {"name": node.name, "states": str(node.num_states), "sees": ", ".join(inputs)}
 
     def _repr_mimebundle_(self, **_asked: Any) -> dict[str, Any]:
         """Return what Jupyter displays: the figure, or the table where figures are not available."""

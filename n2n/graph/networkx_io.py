@@ -42,17 +42,17 @@ def _fields(name: Any, fields: dict[str, Any]) -> NodeSpec:
 
 def _parents(digraph: nx.DiGraph, name: Any) -> list[Any]:
     """Return a node's parents in the order of ``position``, or in the order of insertion if edges have no position."""
-    seen = list(digraph.predecessors(name))
-    positions = [digraph.edges[parent, name].get("position") for parent in seen]
+    parents = list(digraph.predecessors(name))
+    positions = [digraph.edges[parent, name].get("position") for parent in parents]
     if all(position is None for position in positions):
-        return seen
-    for parent, position in zip(seen, positions, strict=True):
+        return parents
+    for parent, position in zip(parents, positions, strict=True):
         if isinstance(position, bool) or not isinstance(position, Integral) or positions.count(position) > 1:
             raise ValueError(
                 f"edge {parent} -> {name}: saw position {short_repr(position)}; each edge to {name} needs its own "
                 "integer, or none has one"
             )
-    return sorted(seen, key=lambda parent: digraph.edges[parent, name]["position"])
+    return sorted(parents, key=lambda parent: digraph.edges[parent, name]["position"])
 
 
 def _only_sink(digraph: nx.DiGraph) -> Any:

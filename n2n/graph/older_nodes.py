@@ -18,8 +18,8 @@ def is_older(spec: Any) -> bool:
 
 def is_observed(spec: Any) -> bool:
     """Return whether a node, which is not yet validated, specifies that it is observed."""
-    given = spec.get("observed") if isinstance(spec, Mapping) else getattr(spec, "observed", None)
-    return str(given).lower() in _YES
+    value = spec.get("observed") if isinstance(spec, Mapping) else getattr(spec, "observed", None)
+    return str(value).lower() in _YES
 
 
 def has_kernel(spec: Any) -> bool:

@@ -140,8 +140,10 @@ def _entries(page: Page) -> list[GraphEntry]:
     entries = find(page.value)
     if not entries:
         page.refuse()
-        seen = f"the keys {short_repr(list(page.value))}" if isinstance(page.value, Mapping) else short_repr(page.value)
-        raise Wrong(((), f"no graph under 'nodes' or 'gssm'; saw {'nothing' if page.value is None else seen}"))
+        content = (
+            f"the keys {short_repr(list(page.value))}" if isinstance(page.value, Mapping) else short_repr(page.value)
+        )
+        raise Wrong(((), f"no graph under 'nodes' or 'gssm'; saw {'nothing' if page.value is None else content}"))
     return entries
 
 
@@ -193,13 +195,13 @@ def _node(route: Route, fields: Any, spelt: dict[str, str]) -> Node:
     return built
 
 
-def _place(field: str, said: str, entry: GraphEntry, routes: dict[str, Route]) -> Route:
+def _place(field: str, message: str, entry: GraphEntry, routes: dict[str, Route]) -> Route:
     """Return the route of the field, or else of the node that the message names.
 
     The message has the node's name at its start, in quotes, or at the head of a cycle.
     """
     if field in entry.fields:
         return (*entry.route, field)
-    quoted = said.removeprefix("node '").partition("'")[0]
-    named = (said.partition(":")[0], quoted, said.rpartition(": ")[2].partition(" -> ")[0])
-    return next((routes[name] for name in named if name in routes), (*entry.route, "nodes"))
+    quoted = message.removeprefix("node '").partition("'")[0]
+    candidates = (message.partition(":")[0], quoted, message.rpartition(": ")[2].partition(" -> ")[0])
+    return next((routes[name] for name in candidates if name in routes), (*entry.route, "nodes"))

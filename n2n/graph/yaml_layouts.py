@@ -54,8 +54,8 @@ class GraphEntry:
     @property
     def title(self) -> str:
         """The keys that lead to the graph, without the ones that every file has; empty if only indices are left."""
-        named = any(isinstance(step, str) and step not in STRUCTURE for step in self.route)
-        return _joined(self.route, STRUCTURE) if named else ""
+        has_name = any(isinstance(step, str) and step not in STRUCTURE for step in self.route)
+        return _joined(self.route, STRUCTURE) if has_name else ""
 
 
 def find(root: Any) -> list[GraphEntry]:

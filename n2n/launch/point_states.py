@@ -140,7 +140,7 @@ def _last_line(error: Any) -> str:
 
 
 class Watcher:
-    """Shows a sweep's table, again and again while it changes."""
+    """Shows a sweep's table, and updates it while it changes."""
 
     def __init__(self) -> None:
         self._handle: Any = None  # display handle of the table in the notebook

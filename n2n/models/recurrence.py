@@ -55,31 +55,31 @@ class GatedRecurrence(SequenceMixer):
 
     @abstractmethod
     def enter(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The convolution's input ``(batch, T, channels)``, and what ``leave`` needs of ``x`` in addition to h."""
+        """The convolution's input ``(batch, T, channels)``, and a second branch for ``leave``; None without one."""
 
     @abstractmethod
     def gates(self, u: Tensor) -> Gates:
         """The recurrence's coefficients, from the convolution's output ``u (batch, T, channels)``."""
 
     @abstractmethod
-    def leave(self, h: Tensor, beside: Tensor | None) -> Tensor:
+    def leave(self, h: Tensor, branch: Tensor | None) -> Tensor:
         """The mixer's output from ``h (batch, T, hidden)``."""
 
     def resume(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         before, h0 = state or (None, None)
-        entered, beside = self.enter(x)
+        entered, branch = self.enter(x)
         u, last = self.conv(entered, before)
         decay, weight, value = self.gates(u)
         h = linear_scan(decay, weight * value, h0)
-        return self.leave(h, beside), (last, h[:, -1])
+        return self.leave(h, branch), (last, h[:, -1])
 
     def mixing(self, x: Tensor) -> Mixing:
         """A group is a channel. Entry (t, s) is weight_s decay_{s+1} .. decay_t, the exact factor of value_s in h_t."""
-        entered, beside = self.enter(x)
+        entered, branch = self.enter(x)
         gates = self.gates(self.conv(entered, None)[0])
         matrix, values = _matrix(*gates[:2]), gates.value.transpose(1, 2)[..., None]
         h = (matrix @ values).squeeze(-1).transpose(1, 2)
-        return Mixing(matrix, values, self.leave(h, beside))
+        return Mixing(matrix, values, self.leave(h, branch))
 
     def head_mixing(self, x: Tensor) -> Tensor:
         """Absolute entries of ``mixing(x).matrix``, averaged over a head's channels, ``(batch, heads, T, T)``."""

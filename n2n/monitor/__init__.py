@@ -1,1 +1,1 @@
-"""What keeps track of a run: checkpoints, rows, status, stop requests, environment, profile. No trainer is known."""
+"""Records of a run: checkpoints, rows, status, stop requests, environment, profile. Nothing depends on trainers."""

@@ -53,7 +53,7 @@ def _warn(message: str) -> None:
 
 
 def save(folder: Path, step: int, state: dict[str, Any], run: str, marks: Marks) -> Path:
-    """Write ``folder/step_NNNNNNNN``: under another name first, flushed to disk, then renamed, so that it is complete.
+    """Write ``folder/step_NNNNNNNN`` under another name, flush it to disk and rename it, so that it is complete.
 
     Args:
         folder: folder of the run's checkpoints.
@@ -93,7 +93,7 @@ def _write(part: Path, state: dict[str, Any], manifest: dict[str, Any]) -> None:
 
 
 def _flushed(path: Path) -> dict[str, Any]:
-    """Flush a file to the disk; its size and hash."""
+    """Flush a file to disk, and return its size and hash."""
     sync(path)
     with _open_regular(path) as file:
         return _measure(file)
@@ -142,7 +142,7 @@ def load(folder: Path, step: int, run: str) -> Checkpoint:
 
 
 def load_weights(folder: Path, step: int, run: str) -> dict[str, Tensor]:
-    """The weights that a run saved at a step, on the CPU; as ``load``, but other files are neither read nor checked."""
+    """The weights that a run saved at a step, on the CPU. Other files are neither read nor checked."""
     with ExitStack() as files:
         handles, _ = _open(folder, step, run, files, [_WEIGHTS])
         return _weights(_path(folder, step), handles[_WEIGHTS])
@@ -168,7 +168,7 @@ def load_latest(
 
 
 def fault(folder: Path, step: int, run: str) -> str | None:
-    """Why a checkpoint cannot be used; None if it can. Its tensors are not loaded."""
+    """The reason why a checkpoint cannot be used; None if it can. Its tensors are not loaded."""
     try:
         with ExitStack() as files:
             _open(folder, step, run, files)

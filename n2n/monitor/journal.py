@@ -41,7 +41,7 @@ class Journal:
         return self._intact_lengths.get(mark["bytes"]) == mark["crc"]
 
     def restore(self, mark: Mark, keep: Callable[[dict[str, Any]], bool] | None = None) -> list[str]:
-        """Cut the file back to a mark that it holds; of the rows after it only those that satisfy ``keep`` stay.
+        """Truncate the file to one of its marks; rows after the mark stay only if they satisfy ``keep``.
 
         Damaged lines move to another file, ``<name>.damaged``.
 

@@ -1,4 +1,4 @@
-"""Where the time of a step goes, and how close training comes to the machine's limits."""
+"""Measure where the time of a step goes and how close training comes to the machine's limits."""
 
 from __future__ import annotations
 

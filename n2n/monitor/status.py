@@ -28,7 +28,7 @@ def machine() -> dict[str, str | None]:
 
 
 def now() -> str:
-    """The time, as status and logs have it."""
+    """The time in the format of status files and logs."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
@@ -48,7 +48,7 @@ def write_status(path: Path, state: str, step: int, steps: int, error: str | Non
 
 
 def current_status(status: dict[str, Any], path: Path, locks: Sequence[Path]) -> dict[str, Any]:
-    """The present status of a run whose file was read a moment ago; empty if that was. Nothing is written.
+    """The present status of a run, given a status that was just read; empty if that is empty. Nothing is written.
 
     The state of a run that was running becomes ``"killed"`` if none of its locks is held and its process is gone.
     Some file systems do not share locks between hosts, so that a run on another host keeps its state.
@@ -66,13 +66,13 @@ def current_status(status: dict[str, Any], path: Path, locks: Sequence[Path]) ->
 
 
 def _is_alive(status: dict[str, Any], locks: Sequence[Path]) -> bool:
-    held = [is_locked(lock) for lock in locks]
-    if any(held):
+    locked = [is_locked(lock) for lock in locks]
+    if any(locked):
         return True
     own = machine()
     if status.get("host") != own["host"] and (own["boot"] is None or status.get("boot") != own["boot"]):
         return True
-    return all(lock is None for lock in held) and _process_exists(status)
+    return all(lock is None for lock in locked) and _process_exists(status)
 
 
 def _process_exists(status: dict[str, Any]) -> bool:

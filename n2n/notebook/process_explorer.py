@@ -134,11 +134,11 @@ class Explorer:
     def _show(self, draw: Callable[[Process, int, int], dict[str, View]]) -> None:
         start, process = time.monotonic(), self.process
         self.message.value = "drawing .."
-        drawn = draw(process, self.config.length, self.widgets["sequence"].value)
-        for name, view in drawn.items():
+        views = draw(process, self.config.length, self.widgets["sequence"].value)
+        for name, view in views.items():
             self.places[name].outputs = (display_data(view),)
         states, seconds = process.graph.num_joint_states, time.monotonic() - start
-        sentences = [paragraph(view) for view in drawn.values() if isinstance(view, str)]
+        sentences = [paragraph(view) for view in views.values() if isinstance(view, str)]
         self.message.value = (sentences or [f"{states:,} joint latent states, drawn in {seconds:.1f} s"])[0]
 
 

@@ -1,4 +1,4 @@
-"""What a run runs on: its device, its nodes, and whether it fits in memory."""
+"""Hardware of a run: its device, its nodes, and whether it fits in memory."""
 
 from __future__ import annotations
 

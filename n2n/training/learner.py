@@ -1,4 +1,4 @@
-"""A model in training: what a step changes, and what a checkpoint holds."""
+"""A model in training: the update of a step and the content of a checkpoint."""
 
 from __future__ import annotations
 
@@ -197,11 +197,11 @@ def check_checkpoint(
     if model is None:
         with torch.device("meta"):
             model = config.build_model("torch")
-    here = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    there = {name: tuple(value.shape) for name, value in state["model"].items()}
-    wrong = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    saved = {name: tuple(value.shape) for name, value in state["model"].items()}
+    wrong = sorted(name for name in expected.keys() | saved.keys() if expected.get(name) != saved.get(name))
     if wrong:
         raise ValueError(
             f"run_dir: the checkpoint in {folder.path} is of another model than {config.arch}: {wrong[0]} is "
-            f"{there.get(wrong[0], 'not there')} there, {here.get(wrong[0], 'not there')} here"
+            f"{saved.get(wrong[0], 'not there')} there, {expected.get(wrong[0], 'not there')} here"
         )

@@ -84,8 +84,8 @@ class LiveCurve:
             return
         warm = self._curve is not None
         self._attempt(self._draw)
-        drawn = time.monotonic()
-        self._due = drawn + (max(PERIOD, (drawn - now) / MAX_SHARE) if warm else PERIOD)
+        end = time.monotonic()
+        self._due = end + (max(PERIOD, (end - now) / MAX_SHARE) if warm else PERIOD)
 
     def _attempt(self, work: Callable[[], None]) -> None:
         """Log a figure that cannot be drawn; the run continues."""
@@ -126,7 +126,7 @@ class LiveCurve:
             self._curve.update(figure)
 
     def _has_curve(self) -> bool:
-        """Whether two steps are logged, which a curve needs. The first is step 0, so the last tells."""
+        """Whether at least two steps are logged, as a curve needs. The first is step 0, so the last one decides."""
         row = last_row(self._folder.metrics_path)
         return row is not None and row["step"] > 0
 

@@ -51,7 +51,7 @@ class Objective(nn.Module):
         self.model = model
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """From ``tokens (batch, T)`` to the mean of ``-log p(x_t | x_<t)``, nats per token."""
+        """Return the mean of ``-log p(x_t | x_<t)`` over ``tokens (batch, T)``, nats per token."""
         return self.model.nll(tokens).mean()
 
 
@@ -118,9 +118,10 @@ def _eager(name: str) -> Callable:
 
 
 class _AdamW(torch.optim.AdamW):
-    """torch's AdamW, which imports torch's compiler in order to keep it out, here without.
+    """torch's AdamW without its import of torch's compiler.
 
-    The import takes longer than a small run needs to start, and no run compiles the update.
+    torch imports its compiler only to exclude it from the update. The import takes longer than a small run needs to
+    start, and no run compiles the update.
     """
 
     add_param_group = _eager("add_param_group")

@@ -19,7 +19,7 @@ LAUNCHED = "N2N_LAUNCHED"  # an environment variable of processes whose launcher
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process among those that train together; a group of one unless torchrun started it.
+    """This process and those that train with it; a group of one unless torchrun started it.
 
     Args:
         rank: number of this process, from 0.

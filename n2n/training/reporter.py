@@ -1,4 +1,4 @@
-"""What a run writes while it trains: metrics, evaluations, checkpoints, log lines."""
+"""Output of a run during training: metrics, evaluations, checkpoints, log lines."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Reporter:
 
     @contextlib.contextmanager
     def step(self, step: int) -> Iterator[Clock]:
-        """Encloses a step: traces it if the configuration says so, and yields the clock for its sections."""
+        """A context for a step: it traces the step if so configured, and yields the clock for its sections."""
         self._trace.before_step(step)
         yield self._clock
 

@@ -1,4 +1,4 @@
-"""The run's folder as a trainer sees it: which folders it may write into, and what it writes."""
+"""A run's folder for its trainer: which folders a trainer may write to, and what it writes there."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class WritableRunFolder(RunFolder):
         path: the folder.
         config: configuration of the run.
         rank: number of this process.
-        opened: the folder and this process's locks in it, held open.
+        opened: the folder and this process's locks in it, kept open.
     """
 
     config: TrainConfig
@@ -168,22 +168,22 @@ def open_for_writing(
             if it cannot be written to.
     """
     with contextlib.ExitStack() as stack:
-        path, held, refusal = folder and folder.path, [], ""
+        path, handles, refusal = folder and folder.path, [], ""
         if group.is_first:
             try:
-                path, held = _make_and_lock(path, config, locks, stack)
+                path, handles = _make_and_lock(path, config, locks, stack)
             except ValueError as error:
                 refusal = str(error)
         path, refusal = group.broadcast((path, refusal))
         if refusal:
             raise ValueError(refusal)
-        yield WritableRunFolder(path, config, group.rank, (stack.enter_context(opened_folder(path)), *held))
+        yield WritableRunFolder(path, config, group.rank, (stack.enter_context(opened_folder(path)), *handles))
 
 
 def _make_and_lock(
     path: Path | None, config: TrainConfig, locks: Sequence[str], stack: contextlib.ExitStack
 ) -> tuple[Path, list[OpenedPath]]:
-    """The folder and the locks in it, which ``stack`` releases. What was made is removed again if this fails.
+    """Make the folder and lock it; ``stack`` releases the locks. If this fails, new folders are removed again.
 
     Raises:
         ValueError: as ``open_for_writing``.
@@ -193,13 +193,13 @@ def _make_and_lock(
         made = make_folder(path or runs.root())
         if path is None:
             made = [path := runs.new_folder(label_of(config)), *made]
-        held = [stack.enter_context(locked(path / name, wait=False)) for name in locks]
+        handles = [stack.enter_context(locked(path / name, wait=False)) for name in locks]
         if (folder := RunFolder(path)).config_path.exists():
             _refuse_other_run(folder, config)
     except (LockHeld, OSError, ValueError) as error:
         remove_empty(made)
         raise ValueError(_refusal(path or runs.root(), error)) from None
-    return path, held
+    return path, handles
 
 
 def _refusal(path: Path, error: Exception) -> str:

@@ -1,8 +1,8 @@
-"""The weights and the optimizer's state of a model in training, complete and by name, however many processes share it.
+"""Complete weights and optimizer state of a model in training, by name, for any number of processes.
 
 torch gathers the shards of several processes. One process has everything, so that it does not import torch's tools for
-that, which takes longer than a small run needs to start. Both ways give and take the same dictionaries. Tensors that
-are on the CPU already are not copied.
+that, which takes longer than a small run needs to start. Both ways return and accept the same dictionaries. Tensors
+that are on the CPU already are not copied.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def _train_in(folder: WritableRunFolder, learner: Learner) -> Run:
 
 
 def _resume(folder: WritableRunFolder, learner: Learner) -> Marks:
-    """Load the newest usable checkpoint, which the first process selects; the marks of its rows."""
+    """Load the newest usable checkpoint, which the first process selects, and return the marks of its rows."""
     skipped: list[str] = []
     newest = folder.resumable(skipped.append) if learner.group.is_first else None
     step = learner.group.broadcast(newest.step if newest else 0)
@@ -122,7 +122,7 @@ def _chosen_threads(folder: WritableRunFolder, learner: Learner) -> Iterator[Non
 
 @contextlib.contextmanager
 def _failure_status(folder: WritableRunFolder, learner: Learner) -> Iterator[None]:
-    """Write how the run ended if it fails. Of several processes, the one that fails first writes."""
+    """Write how the run ended if it fails. If several processes train, the first that fails writes."""
     group = learner.group
     try:
         yield
@@ -139,7 +139,7 @@ def _failure_status(folder: WritableRunFolder, learner: Learner) -> Iterator[Non
 
 
 def _train_steps(folder: WritableRunFolder, learner: Learner, stop: Stop, marks: Marks) -> bool:
-    """Train until the last step or until a stop is requested; whether a stop was requested."""
+    """Train until the last step or until a stop is requested, and return whether one was requested."""
     config, group = learner.config, learner.group
     batches = learner.batches.ahead(learner.done, config.steps)
     with _preserved_random_state(learner.device), closing(batches), Reporter(folder, learner, marks) as report:

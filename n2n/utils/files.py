@@ -26,17 +26,17 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """
     place = Path(os.path.realpath(path))
     before = _replaceable(path, place)
-    beside = place.with_name(f".{place.name[:_MAX_NAME]}.{os.getpid()}.part")
+    unfinished = place.with_name(f".{place.name[:_MAX_NAME]}.{os.getpid()}.part")
     try:
-        with open(beside, "wb") as file:
+        with open(unfinished, "wb") as file:
             write(file)
             if before is not None:
                 _copy_attributes(file.fileno(), place, before)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, place)
+        os.replace(unfinished, place)
     finally:
-        beside.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
 def _replaceable(path: Path, place: Path) -> os.stat_result | None:

@@ -192,10 +192,10 @@ def _labels(graph: Graph, place: dict[str, Point]) -> dict:
 
 
 def _hover(node: Node, observed: str) -> str:
-    seen = [f"{plain(node.name)} at t - 1"] if node.sees_itself else []
-    seen += [f"{plain(parent)} at t{' - 1' if parent == observed else ''}" for parent in node.parents]
+    inputs = [f"{plain(node.name)} at t - 1"] if node.sees_itself else []
+    inputs += [f"{plain(parent)} at t{' - 1' if parent == observed else ''}" for parent in node.parents]
     return (
-        f"<b>{plain(node.name)}</b>: {node.num_states} states<br>sees {', '.join(seen)}<br>"
+        f"<b>{plain(node.name)}</b>: {node.num_states} states<br>sees {', '.join(inputs)}<br>"
         f"{node.kernel} kernel, {node.mode} mode, alpha {node.alpha:g}, stickiness {node.stickiness:g}"
     )
 

@@ -67,5 +67,5 @@ class Mixer(GatedRecurrence):
         weight = (-torch.expm1(2 * log_decay)).clamp(min=_MIN_SQUARE).sqrt() * admit
         return Gates(log_decay.exp(), weight, wide(u))
 
-    def leave(self, h: Tensor, beside: Tensor) -> Tensor:
-        return self.out(h * F.gelu(beside, approximate="tanh"))
+    def leave(self, h: Tensor, branch: Tensor) -> Tensor:
+        return self.out(h * F.gelu(branch, approximate="tanh"))

@@ -47,5 +47,5 @@ class Mixer(GatedRecurrence):
         z = update.sigmoid()
         return Gates(1 - z, z, candidate_value(candidate, self.candidate))
 
-    def leave(self, h: Tensor, beside: None) -> Tensor:
+    def leave(self, h: Tensor, branch: None) -> Tensor:
         return self.out(h)

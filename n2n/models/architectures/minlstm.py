@@ -57,5 +57,5 @@ class Mixer(GatedRecurrence):
         decay = odds.sigmoid()
         return Gates(decay, 1 - decay, candidate_value(candidate, self.candidate))
 
-    def leave(self, h: Tensor, beside: None) -> Tensor:
+    def leave(self, h: Tensor, branch: None) -> Tensor:
         return self.out(h)
