@@ -40,7 +40,7 @@ class StockTransformer(nn.Module):
         return self.head(self.norm(x))
 
     def nll(self, tokens: Tensor) -> Tensor:
-        """As ``LanguageModel.nll``."""
+        """See ``LanguageModel.nll``."""
         logits = self(tokens[:, :-1])
         return F.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
 

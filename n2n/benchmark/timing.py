@@ -24,7 +24,7 @@ _PROCESS = Path("/proc/self")
 
 
 class Settings(Configuration):
-    """What to time, and on which device.
+    """Sizes and device of the timings.
 
     Args:
         sequences: number of sequences that the filters run on at once.

@@ -156,7 +156,7 @@ def with_alphas(graph: Graph, alphas: Mapping[str, float]) -> Graph:
 
 
 def several_seeds(what: str, seeds: Sequence[int]) -> list[int]:
-    """At least two different seeds, which a standard error over processes needs."""
+    """Return at least two different seeds, which a standard error over processes needs."""
     seeds = different_seeds(what, seeds)
     if len(seeds) < 2:
         raise ValueError(f"{what}: saw {short_repr(seeds)}; a standard error over processes needs at least 2")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a model computes on tokens ``(batch, T)``.
+    """Values that a model computes on tokens ``(batch, T)``.
 
     Attributes:
         logits: the model's output, ``(batch, T, V)``.

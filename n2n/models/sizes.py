@@ -85,12 +85,12 @@ def _attention_flops(q: torch.Size, k: torch.Size, v: torch.Size) -> int:
 
 
 class _FlopCounter(TorchDispatchMode):
-    """Counts floating-point operations as torch's ``FlopCounterMode`` does, which would import torch's compiler.
+    """Counts floating-point operations like torch's ``FlopCounterMode``, without importing torch's compiler.
 
-    Importing it takes longer than a small run needs to start.
+    That import takes longer than a small run needs to start.
 
     Args:
-        tracker: knows which modules are at work.
+        tracker: tracks the modules that are running.
 
     Attributes:
         flops: operations by the name of the module.

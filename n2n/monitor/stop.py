@@ -80,7 +80,7 @@ class Stop:
 
     @property
     def reason(self) -> str:
-        """What requested the stop, for the user."""
+        """The source of the request, for the user."""
         if self.signal == signal.SIGHUP and self._parent.gone:
             return "the end of the program that ran this notebook"
         if self.signal:

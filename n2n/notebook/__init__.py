@@ -1,4 +1,4 @@
-"""What notebooks use: their parameters and configurations, example runs, widgets, stored outputs."""
+"""Tools of the notebooks: their parameters and configurations, example runs, widgets, stored outputs."""
 
 import lazy_loader
 

@@ -155,10 +155,10 @@ def _configuration(source: ExploreConfig | Graph | Process | str, fields: dict[s
     return ExploreConfig(source.graph, **{"process_seed": source.seed, **fields})
 
 
-def _graph(given: Graph, values: dict[str, Any]) -> Graph:
-    """Return the graph that the widgets describe; ``given`` is the one with which the widgets were made."""
+def _graph(original: Graph, values: dict[str, Any]) -> Graph:
+    """Return the graph that the widgets describe; ``original`` is the one that the widgets were made with."""
     if values["graph"] == GIVEN:
-        return given
+        return original
     alphas = {name: values[name] for name in ("alpha_z", "alpha_x")}
     if values["graph"] == RANDOM:
         sizes = {name: values[name] for name in ("probability", "seed", "num_states", "vocab_size")}

@@ -71,7 +71,7 @@ class RunFolder:
 
     @property
     def torchrun_log_path(self) -> Path:
-        """What torchrun and its processes print."""
+        """The log of what torchrun and its processes print."""
         return self.logs_path / "torchrun.log"
 
     @property

@@ -1,4 +1,4 @@
-"""Where runs and sweeps lie."""
+"""Paths of runs and sweeps."""
 
 from __future__ import annotations
 

@@ -49,12 +49,12 @@ class PointReader:
 
     @cached_property
     def job(self) -> dict[str, Any]:
-        """What the point's last job wrote."""
+        """The status that the point's last job wrote."""
         return self._object(self.folder.job_path)
 
     @cached_property
     def status(self) -> dict[str, Any]:
-        """What the run wrote last, although its process may be gone since; see ``state``."""
+        """The last status that the run wrote, although its process may have ended since; see ``state``."""
         return self._object(self.folder.status_path)
 
     @cached_property

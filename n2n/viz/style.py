@@ -112,7 +112,7 @@ def add_oracle_at_zero(fig: go.Figure, *, vertical: bool = False) -> None:
 
 
 def log_foot(values) -> float:
-    """Where a logarithmic axis draws values that are not positive: half of the smallest positive value."""
+    """The value at which a logarithmic axis draws values that are not positive: half of the smallest positive one."""
     values = np.asarray(values, float)
     return float(values[values > 0].min() / 2) if (values > 0).any() else 1.0
 
