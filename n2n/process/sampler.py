@@ -9,14 +9,11 @@ reference.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-
 import numpy as np
 
 from n2n.process.context_kernels import accumulate, fill_row
 from n2n.process.sampler_tables import Program, smallest_dtype, table_size
-from n2n.utils.cpu import compiled, cores
+from n2n.utils.cpu import compiled, cores, run_parts
 from n2n.utils.philox import fill_uniforms, philox, uniform
 
 _MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)  # an index fills two 32-bit words of Philox's counter
@@ -65,15 +62,13 @@ def draw(
     if threads == 1:
         _draw(program, *key, start, tokens, states, *rest)
         return tokens, states
-    share = min(width, -(-count // threads))  # small, so that other threads take over work from a delayed one
-    edges = [*range(0, count, share), count]
-    with ThreadPoolExecutor(threads) as pool:
-        jobs = [
-            pool.submit(_draw, program, *key, start + first, tokens[first:last], states[:, first:last], *rest)
-            for first, last in pairwise(edges)
-        ]
-        for job in jobs:
-            job.result()
+    share = min(width, -(-count // threads))
+
+    def work(first: int) -> None:
+        last = first + share
+        _draw(program, *key, start + first, tokens[first:last], states[:, first:last], *rest)
+
+    run_parts(work, range(0, count, share), threads)
     return tokens, states
 
 

@@ -1,4 +1,4 @@
-"""The CPU: number of usable cores, functions compiled by numba, freed memory that stays with the process.
+"""The CPU: number of usable cores, compiled functions, work on several threads, memory that stays with the process.
 
 ``cores`` is neither ``psutil.cpu_count`` nor joblib's: it also respects ``$OMP_NUM_THREADS``.
 """
@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +20,7 @@ MAX_KEPT = 2**25  # bytes of one allocation: the largest value that glibc allows
 KEPT = 2**30  # bytes of freed memory that stay with the process
 
 F = TypeVar("F", bound=Callable)
+Part = TypeVar("Part")
 
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 CONTROL_GROUP = "/sys/fs/cgroup/cpu.max"  # a container's processor time in each period, and the period, microseconds
@@ -43,7 +46,9 @@ def keep_freed_memory() -> bool:
 def compiled(function: F) -> F:
     """``numba.njit`` that releases the GIL and caches machine code on disk if a cache folder is writable.
 
-    A damaged cache is emptied, and a cache that cannot be written is not used. Both give one warning.
+    A damaged cache is emptied, and a cache that cannot be written is not used. Both give one warning. Code in the cache
+    is used only as long as no file in the function's folder or in ``n2n.utils`` changes: numba itself watches only the
+    function's own file, and would keep using old code of functions that it calls in other files.
     """
     import numba  # here, because a launcher that only counts cores starts without it
 
@@ -52,7 +57,29 @@ def compiled(function: F) -> F:
     except (RuntimeError, OSError):  # numba has no folder to cache in
         return numba.njit(nogil=True)(function)
     dispatcher._cache = TolerantCache(dispatcher._cache)
+    index = dispatcher._cache._cache_file
+    folders = {Path(function.__code__.co_filename).parent, Path(__file__).parent}
+    index._source_stamp = (index._source_stamp, *sorted(map(_source_hash, folders)))
     return dispatcher
+
+
+def compiled_part(function: F) -> F:
+    """``numba.njit`` for a function that only compiled functions call, which contain its code.
+
+    It compiles in a fraction of the time, because it needs no conversion of arguments from Python and no cache.
+    """
+    import numba
+
+    return numba.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+
+
+@cache
+def _source_hash(folder: Path) -> str:
+    """Hash of all Python files in a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 class TolerantCache:
@@ -117,6 +144,35 @@ def cores() -> int:
     """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([available, *_quota(CONTROL_GROUP), *threads_from_environment()]))
+
+
+def run_parts(work: Callable[[Part], None], parts: Iterable[Part], threads: int) -> None:
+    """Call ``work`` for each part on several threads, one of which is the caller's.
+
+    A thread takes the next part when it has done one, so a thread that is held up leaves its work to the others. A call
+    costs less than one of a thread pool, which starts and ends its threads one after the other.
+
+    Raises:
+        BaseException: the first error of ``work``; the thread that met it takes no further part.
+    """
+    parts = list(parts)
+    waiting, errors = iter(parts), []  # threads may share the iterator of a list
+
+    def take() -> None:
+        try:
+            for part in waiting:
+                work(part)
+        except BaseException as error:
+            errors.append(error)
+
+    others = [threading.Thread(target=take) for _ in range(min(threads, len(parts)) - 1)]
+    for thread in others:
+        thread.start()
+    take()
+    for thread in others:
+        thread.join()
+    if errors:
+        raise errors[0]
 
 
 def threads_from_environment() -> list[int]:

@@ -6,6 +6,7 @@ import pickle
 import platform
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 from unittest import mock
@@ -13,7 +14,7 @@ from unittest import mock
 import numba
 import pytest
 
-from n2n.utils.cpu import TolerantCache, compiled
+from n2n.utils.cpu import TolerantCache, compiled, run_parts
 
 
 def add(a, b):
@@ -138,6 +139,25 @@ def test_a_process_with_a_full_disk_and_the_next_one(tmp_path):
     assert fresh(tmp_path) == ""
 
 
+def test_a_change_in_a_called_file_is_seen(tmp_path):
+    """numba's own cache keeps the caller's code, which contains the old callee."""
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    header = "from n2n.utils.cpu import compiled\n"
+    (package / "caller.py").write_text(
+        f"{header}from package.callee import number\n\n@compiled\ndef call():\n    return number()\n"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", "from package.caller import call; print(call(), call.stats.cache_hits.total())"]
+    results = []
+    for number in (1, 1, 2):
+        (package / "callee.py").write_text(f"{header}\n@compiled\ndef number():\n    return {number}\n")
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+        results.append(done.stdout.split())
+    assert results == [["1", "0"], ["1", "1"], ["2", "0"]]
+
+
 def test_a_cache_folder_that_is_a_file_is_done_without(tmp_path):
     (tmp_path / "file").write_text("")
     fresh(tmp_path / "file")
@@ -173,3 +193,27 @@ def test_a_repeated_step_asks_for_no_new_pages():
     assert told[0] == "True"
     before, after = int(told[1]), int(told[2])
     assert before >= 100 > 10 * after
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5, 50])
+def test_each_part_is_worked_on_once(threads):
+    seen, before = [], threading.active_count()
+    run_parts(seen.append, range(30), threads)
+    assert sorted(seen) == list(range(30))
+    assert threading.active_count() == before
+
+
+def test_parts_run_side_by_side():
+    """Two parts that wait for each other end only if two threads work on them."""
+    barrier = threading.Barrier(2, timeout=20)
+    run_parts(lambda part: barrier.wait(), range(2), 2)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_error_of_a_part_is_raised(threads):
+    def fail(part: int) -> None:
+        if part == 5:
+            raise KeyError("of part 5")
+
+    with pytest.raises(KeyError, match="of part 5"):
+        run_parts(fail, range(9), threads)
