@@ -84,7 +84,7 @@ def filter_table(settings: Settings, dtype: torch.dtype = torch.float64) -> pd.D
     for name, target in track(FILTERED.items(), "process"):
         process = Process(Graph.preset(name))
         on_device = _tokens(process, settings.sequences, settings.length, settings.device)
-        flat = _flat(process, settings.device)
+        flat = flat_tables(process, settings.device)
         states = process.graph.num_joint_states
         short = on_device[:, : _steps_timed(settings, states) + 1]
         fast, slow = medians(
@@ -118,7 +118,7 @@ def growth_table(settings: Settings) -> pd.DataFrame:
         (fast,) = medians(3, run)
         slow = float("nan")
         if states <= MAX_FLAT:
-            flat = tuple(table.float() for table in _flat(process, settings.device))
+            flat = tuple(table.float() for table in flat_tables(process, settings.device))
             short = on_device[:, :3]
             (slow,) = medians(3, lambda flat=flat, short=short: textbook_nll(*flat, short).cpu())
             slow *= (GROWTH_LENGTH - 1) / 2
@@ -162,7 +162,7 @@ def _steps_timed(settings: Settings, states: int) -> int:
     return int(min(settings.length - 1, max(2, np.ceil(MIN_TIMED_ENTRIES / (settings.sequences * states**2)))))
 
 
-def _flat(process: Process, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+def flat_tables(process: Process, device: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Log probabilities of the transitions ``(S, S)`` and the emissions ``(S, V)``, float64."""
     emission = Emission.of(process, torch.device("cpu"), torch.float64)
     everywhere = torch.ones(process.graph.num_joint_states, process.graph.vocab_size, dtype=torch.float64)

@@ -43,7 +43,9 @@ def check_tokens(process: Process, tokens) -> Tensor:
     if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] < 2:
         raise ValueError(f"tokens: saw shape {tuple(tokens.shape)}; (batch, T) with T of at least 2 is needed")
     vocab_size = process.graph.vocab_size
-    for row, column in ((tokens < 0) | (tokens >= vocab_size)).nonzero()[:1].tolist():
+    least, most = (int(bound) for bound in tokens.aminmax())  # on its way in one pass, where all tokens are right
+    wrong = ((tokens < 0) | (tokens >= vocab_size)).nonzero() if least < 0 or most >= vocab_size else ()
+    for row, column in wrong[:1]:
         raise ValueError(
             f"tokens: saw {tokens[row, column]} in sequence {row} at position {column}; "
             f"the vocabulary is 0 to {vocab_size - 1}"
@@ -107,7 +109,7 @@ def check_budget(
                 f"{node.name}: its kernel of {entries} entries needs {dtype.itemsize * entries} bytes, more than the "
                 f"budget of {memory_budget}; use fewer parents or fewer states"
             )
-    needed = _table_bytes(graph, dtype) + bytes_per_sequence(graph, dtype, copies)
+    needed = table_bytes(graph, dtype) + bytes_per_sequence(graph, dtype, copies)
     if needed > memory_budget:
         shorter = "shorter sequences, or " if copies > COPIES else ""  # more copies: memory grows with the length
         raise ValueError(
@@ -116,11 +118,19 @@ def check_budget(
         )
 
 
+def check_tables(graph: Graph, dtype: torch.dtype, memory_budget: int, copies: int = COPIES) -> None:
+    """Raise a ``ValueError`` if the oracle does not support the dtype or the graph, or the budget is too small."""
+    if dtype not in (torch.float64, torch.float32):
+        raise ValueError(f"dtype: saw {dtype}; torch.float64 or torch.float32 is needed")
+    check_fixed(graph)
+    check_budget(graph, memory_budget, dtype, copies)
+
+
 def rows_at_once(
     graph: Graph, memory_budget: int, device: torch.device, dtype: torch.dtype, copies: int = COPIES
 ) -> int:
     """Number of sequences to process at once, as many as fit into the budget and, on a CPU, into its cache."""
-    most = (memory_budget - _table_bytes(graph, dtype)) // bytes_per_sequence(graph, dtype, copies)
+    most = (memory_budget - table_bytes(graph, dtype)) // bytes_per_sequence(graph, dtype, copies)
     if device.type != "cpu":
         return most
     return min(most, max(MIN_ROWS, CACHE_BUDGET // (dtype.itemsize * graph.num_joint_states)))
@@ -132,5 +142,6 @@ def bytes_per_sequence(graph: Graph, dtype: torch.dtype, copies: int = COPIES) -
     return dtype.itemsize * (copies * graph.num_joint_states + max(given_x, default=0))
 
 
-def _table_bytes(graph: Graph, dtype: torch.dtype) -> int:
+def table_bytes(graph: Graph, dtype: torch.dtype) -> int:
+    """Bytes of the tables of all moves and of X's kernel."""
     return dtype.itemsize * (table_entries(graph) + graph.kernel_size(graph.observed))

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.oracle.checks import MEMORY_BUDGET, check_budget, check_fixed, check_tokens, rows_at_once
+from n2n.oracle.checks import MEMORY_BUDGET, check_budget, check_fixed, check_tokens, rows_at_once, table_bytes
+from n2n.oracle.compiled.program import log_program
+from n2n.oracle.compiled.viterbi import decode_sequences
 from n2n.oracle.emission import Emission
 from n2n.oracle.transition import spread
 from n2n.process.process import Process
@@ -35,7 +37,6 @@ class Decoded:
     log_probability: Tensor
 
 
-@torch_threads(1)
 def decode(process: Process, tokens, *, memory_budget: int = MEMORY_BUDGET) -> Decoded:
     """Run the Viterbi algorithm with logarithms in float64, one latent at a time.
 
@@ -65,6 +66,24 @@ def decode(process: Process, tokens, *, memory_budget: int = MEMORY_BUDGET) -> D
     check_fixed(process.graph)
     copies = _copies(process.graph, tokens.shape[1])
     check_budget(process.graph, memory_budget, copies=copies)
+    if tokens.device.type == "cpu":
+        return _decode_compiled(process, tokens, memory_budget)
+    return decode_torch(process, tokens, memory_budget)
+
+
+def _decode_compiled(process: Process, tokens: Tensor, memory_budget: int) -> Decoded:
+    memory = memory_budget - table_bytes(process.graph, torch.float64)
+    path, log_probability = map(torch.from_numpy, decode_sequences(log_program(process), tokens.numpy(), memory))
+    impossible = log_probability == -torch.inf
+    states = _split_states(path, process.graph.latent_sizes)
+    paths = (of_latent.masked_fill(impossible[:, None], -1) for of_latent in states)
+    return Decoded(dict(zip(process.graph.latent_names, paths, strict=True)), log_probability)
+
+
+@torch_threads(1)
+def decode_torch(process: Process, tokens: Tensor, memory_budget: int) -> Decoded:
+    """Run the Viterbi algorithm in torch: on other devices than CPUs, and as the readable twin of the compiled one."""
+    copies = _copies(process.graph, tokens.shape[1])
     moves = [Move.of(process, node, tokens.device) for node in process.graph.latents]
     emission = Emission.of(process, tokens.device, torch.float64)
     emission = replace(emission, rows=emission.rows.log())  # its lookups then return log likelihoods
@@ -164,5 +183,10 @@ def _trace(pointers: list[list[Tensor]], state: Tensor, sizes: tuple[int, ...]) 
             moved = state // stride % size
             state = state + (own.gather(0, state[None])[0] - moved) * stride  # resets the node to its previous state
         path.append(state)
-    joint = torch.stack(path[::-1], 1)
+    return _split_states(torch.stack(path[::-1], 1), sizes)
+
+
+def _split_states(joint: Tensor, sizes: tuple[int, ...]) -> list[Tensor]:
+    """The state of each latent in joint states of any shape; the last latent changes fastest."""
+    strides = [prod(sizes[k + 1 :]) for k in range(len(sizes))]
     return [joint // stride % size for size, stride in zip(sizes, strides, strict=True)]

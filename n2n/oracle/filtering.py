@@ -1,8 +1,8 @@
-"""The exact oracle: the forward algorithm on a factored belief, which never builds the S x S transition matrix."""
+"""The exact oracle: the losses and beliefs of the best possible predictor of a process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,10 +10,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.oracle.checks import COPIES, MEMORY_BUDGET, check_budget, check_fixed, check_tokens, joint_start, rows_at_once
-from n2n.oracle.emission import Emission
-from n2n.oracle.transition import Block, Feedback, transition_steps
+from n2n.oracle.checks import MEMORY_BUDGET, check_tables, check_tokens, joint_start, rows_at_once, table_bytes
+from n2n.oracle.compiled.forward import filter_sequences
+from n2n.oracle.compiled.program import numpy_dtype, program_of
+from n2n.oracle.forward import Oracle
 from n2n.process.process import Process
 from n2n.utils.threads import torch_threads
 
@@ -43,7 +45,6 @@ class Filtered:
     joint: Tensor | None
 
 
-@torch_threads(1)
 def filter(
     process: Process,
     tokens,
@@ -81,140 +82,69 @@ def filter(
     """
     tokens = check_tokens(process, tokens)
     known = None if start is None else joint_start(process, start, tokens)
+    run = _filter_compiled if tokens.device.type == "cpu" else filter_torch
+    results = run(process, tokens, known, dtype, memory_budget, predictive=predictive, beliefs=beliefs, joint=joint)
+    first, nll = results.evidence[:, 0].log(), nll_of(results.evidence[:, 1:])
+    if known is None:  # with a known start, later tokens are conditioned on it even if its probability is 0
+        nll = mark_impossible_start(nll, first)
+    log_likelihood = sequence_log_likelihood(first - nll.sum(1))
+    return Filtered(nll, log_likelihood, results.predictive, results.beliefs, results.joint)
+
+
+class Results(NamedTuple):
+    """What a run of the forward algorithm computes; None for what was not requested.
+
+    Attributes:
+        evidence: ``(batch, T)``, ``P(x_t | x_<t)``; the first one is ``P(x_0)``.
+        predictive, beliefs, joint: as in ``Filtered``.
+    """
+
+    evidence: Tensor
+    predictive: Tensor | None
+    beliefs: dict[str, Tensor] | None
+    joint: Tensor | None
+
+
+def _filter_compiled(
+    process: Process, tokens: Tensor, known: Tensor | None, dtype: torch.dtype, memory_budget: int, **kept: bool
+) -> Results:
+    graph, length = process.graph, tokens.shape[1]
+    check_tables(graph, dtype, memory_budget)
+    memory = memory_budget - table_bytes(graph, dtype)
+    states = None if known is None else known.numpy()
+    program = program_of(process, numpy_dtype(dtype))
+    outputs = filter_sequences(program, tokens.numpy(), states, memory=memory, **kept)
+    evidence, predictive, marginals, joint = map(torch.from_numpy, outputs)
+    return Results(
+        evidence,
+        predictive if kept["predictive"] else None,
+        split_marginals(graph, marginals) if kept["beliefs"] else None,
+        joint.view(len(tokens), length, *graph.latent_sizes) if kept["joint"] else None,
+    )
+
+
+@torch_threads(1)
+def filter_torch(
+    process: Process, tokens: Tensor, known: Tensor | None, dtype: torch.dtype, memory_budget: int, **kept: bool
+) -> Results:
+    """Run the forward algorithm in torch: on other devices than CPUs, and as the readable twin of the compiled one."""
     oracle = Oracle.of(process, tokens.device, dtype, memory_budget)
     rows = rows_at_once(process.graph, memory_budget, tokens.device, dtype)
     batches = tokens.split(rows)
     starts = [None] * len(batches) if known is None else known.split(rows)
-    outputs = {"predictive": predictive, "beliefs": beliefs, "joint": joint}
-    parts = [_filter_part(oracle, batch, at, **outputs) for batch, at in zip(batches, starts, strict=True)]
+    parts = [_filter_part(oracle, batch, at, **kept) for batch, at in zip(batches, starts, strict=True)]
     joined = {name: torch.cat([part.beliefs[name] for part in parts]) for name in parts[0].beliefs or {}}
-    return Filtered(
-        torch.cat([part.nll for part in parts]),
-        torch.cat([part.log_likelihood for part in parts]),
-        torch.cat([part.predictive for part in parts]) if predictive else None,
-        joined if beliefs else None,
-        torch.cat([part.joint for part in parts]) if joint else None,
+    return Results(
+        torch.cat([part.evidence for part in parts]),
+        torch.cat([part.predictive for part in parts]) if kept["predictive"] else None,
+        joined if kept["beliefs"] else None,
+        torch.cat([part.joint for part in parts]) if kept["joint"] else None,
     )
-
-
-class Step(NamedTuple):
-    """One time step of the forward algorithm.
-
-    Attributes:
-        belief: ``(S, batch)``, P(z_t | x_<=t).
-        evidence: ``(batch,)``, P(x_t | x_<t).
-        predictive: ``(batch, V)``, P(x_t = v | x_<t), or None at t = 0 or if not requested.
-    """
-
-    belief: Tensor
-    evidence: Tensor
-    predictive: Tensor | None
-
-
-@dataclass(frozen=True, eq=False)
-class Oracle:
-    """The tables of a process on a device, and the forward algorithm on them.
-
-    Attributes:
-        process: the process, with fixed kernels.
-        steps: the transitions of blocks of latents, in topological order.
-        emission: the kernel of the observed node.
-        initial: ``(V, S)``, P(z_0, x_0), or None if all mass is on the first joint state and token.
-    """
-
-    process: Process
-    steps: list[Block | Feedback]
-    emission: Emission
-    initial: Tensor | None
-
-    @classmethod
-    def of(
-        cls,
-        process: Process,
-        device: torch.device,
-        dtype: torch.dtype,
-        memory_budget: int = MEMORY_BUDGET,
-        copies: int = COPIES,
-    ) -> Oracle:
-        """Build the tables.
-
-        Raises:
-            ValueError: before any work, if the tables and ``copies`` beliefs of one sequence exceed the budget, in
-                bytes; if the dtype is not supported; or if kernels are redrawn for every sequence.
-        """
-        if dtype not in (torch.float64, torch.float32):
-            raise ValueError(f"dtype: saw {dtype}; torch.float64 or torch.float32 is needed")
-        check_fixed(process.graph)
-        check_budget(process.graph, memory_budget, dtype, copies)
-        law = process.initial_law
-        if law is not None:
-            law = torch.tensor(law, device=device, dtype=dtype).view(-1, process.graph.vocab_size).T
-        return cls(process, transition_steps(process, device, dtype), Emission.of(process, device, dtype), law)
-
-    def forward(
-        self,
-        tokens: Tensor,
-        known: Tensor | None = None,
-        *,
-        predictive: bool = False,
-        approximate: Callable[[Tensor], Tensor] | None = None,
-    ) -> Iterator[Step]:
-        """Yield the steps of the forward algorithm for t = 0 .. T - 1 of ``tokens (batch, T)``.
-
-        Args:
-            tokens: the observed sequences.
-            known: ``(batch,)``, the joint states at t = 0 if they are known.
-            predictive: whether to compute the distribution of each next token.
-            approximate: maps each belief ``(S, batch)`` to the one from which the next step starts; None keeps it.
-        """
-        columns = tokens.T.contiguous().unbind()
-        belief, evidence = self.start(columns[0], known)
-        yield Step(belief, evidence, None)
-        for previous, likelihood in zip(columns[:-1], self.emission.likelihoods(tokens), strict=True):
-            belief = self.move(belief if approximate is None else approximate(belief), previous)
-            distribution = self.predict(belief, previous) if predictive else None
-            belief, evidence = self.emission.update(belief, likelihood)
-            yield Step(belief, evidence, distribution)
-
-    def start(self, first: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """P(z_0 | x_0) as ``(S, batch)`` and P(x_0) as ``(batch,)``, from the first tokens ``(batch,)``.
-
-        If the joint states at t = 0 are ``known (batch,)``, the belief is certain and the probability is P(z_0, x_0).
-        """
-        if self.initial is None:
-            states = torch.zeros_like(first) if known is None else known
-            return self._certain(states), torch.ones(len(first), dtype=self.emission.rows.dtype, device=first.device)
-        if known is not None:
-            return self._certain(known), self.initial[first, known]
-        belief = self.initial[first].T.contiguous()
-        probability = belief.sum(0)
-        return belief / probability, probability
-
-    def _certain(self, states: Tensor) -> Tensor:
-        rows = self.emission.rows
-        belief = torch.zeros(self.process.graph.num_joint_states, len(states), dtype=rows.dtype, device=rows.device)
-        return belief.scatter_(0, states[None], 1.0)
-
-    def predict(self, belief: Tensor, previous: Tensor) -> Tensor:
-        """P(x_t = v | x_<t), ``(batch, V)``, from P(z_t | x_<t) ``(S, batch)`` and ``x_{t-1} (batch,)``."""
-        return self.emission.predict(self.emission.parents(belief), previous)
-
-    def move(self, belief: Tensor, previous: Tensor) -> Tensor:
-        """P(z_t | x_<t) from P(z_{t-1} | x_<t), both ``(S, batch)``, and the tokens ``x_{t-1} (batch,)``."""
-        for step in self.steps:
-            belief = step.move(belief, previous)
-        return belief
-
-    def move_back(self, message: Tensor, previous: Tensor) -> Tensor:
-        """E[message(z_t) | z_{t-1}, x_{t-1}], ``(S, batch)``."""
-        for step in reversed(self.steps):
-            message = step.move_back(message, previous)
-        return message
 
 
 def _filter_part(
     oracle: Oracle, tokens: Tensor, known: Tensor | None, *, predictive: bool, beliefs: bool, joint: bool
-) -> Filtered:
+) -> Results:
     sizes, latents = oracle.emission.sizes, oracle.process.graph.latents
     evidences, predictives, marginals, joints = [], [], [], []
     for belief, evidence, distribution in oracle.forward(tokens, known, predictive=predictive):
@@ -224,12 +154,8 @@ def _filter_part(
             marginals.append(marginals_of(belief, sizes))
         if joint:
             joints.append(belief)
-    first, nll = evidences[0].log(), nll_of(torch.stack(evidences[1:], 1))
-    if known is None:  # with a known start, later tokens are conditioned on it even if its probability is 0
-        nll = mark_impossible_start(nll, first)
-    return Filtered(
-        nll,
-        sequence_log_likelihood(first - nll.sum(1)),
+    return Results(
+        torch.stack(evidences, 1),
         torch.stack(predictives[1:], 1) if predictive else None,
         by_name(latents, marginals) if beliefs else None,
         torch.stack(joints).permute(2, 0, 1).reshape(*tokens.shape, *sizes) if joint else None,
@@ -258,6 +184,12 @@ def sequence_log_likelihood(log_likelihood: Tensor) -> Tensor:
     After an impossible token the later conditional probabilities are undefined, but the sequence has probability 0.
     """
     return log_likelihood.masked_fill(log_likelihood.isnan(), -torch.inf).clamp_max(0.0)
+
+
+def split_marginals(graph: Graph, marginals: Tensor) -> dict[str, Tensor]:
+    """``{name: (batch, T, n)}``, from the marginals of all latents one after the other, ``(batch, T, sum of n)``."""
+    parts = marginals.split(graph.latent_sizes, -1) if graph.latents else ()
+    return dict(zip(graph.latent_names, parts, strict=True))
 
 
 def by_name(latents: tuple[Node, ...], marginals: list[list[Tensor]]) -> dict[str, Tensor]:

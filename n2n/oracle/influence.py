@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from n2n.oracle.checks import MEMORY_BUDGET, check_tokens, rows_at_once
-from n2n.oracle.filtering import Oracle
+from n2n.oracle.checks import MEMORY_BUDGET, check_tables, check_tokens, rows_at_once, table_bytes
+from n2n.oracle.compiled.hiding import RESOLUTION, influence_of
+from n2n.oracle.compiled.program import program_of
+from n2n.oracle.forward import Oracle
 from n2n.process.process import Process
 from n2n.utils.threads import torch_threads
 
-RESOLUTION = 1e-24  # nats; smaller values are indistinguishable from rounding and are set to 0
 
-
-@torch_threads(1)
 def token_influence(process: Process, tokens, *, memory_budget: int = MEMORY_BUDGET) -> Tensor:
     """``KL(P(x_{q+1} | x_0 .. x_q) || P(x_{q+1} | x_0 .. x_q without x_s))`` for each query q and key s, nats.
 
@@ -37,6 +37,17 @@ def token_influence(process: Process, tokens, *, memory_budget: int = MEMORY_BUD
         ValueError: under the same conditions as ``n2n.filter``.
     """
     tokens = check_tokens(process, tokens)
+    check_tables(process.graph, torch.float64, memory_budget)
+    if tokens.device.type != "cpu":
+        return influence_torch(process, tokens, memory_budget)
+    memory, feedback = memory_budget - table_bytes(process.graph, torch.float64), process.graph.uses_previous_token
+    program = program_of(process, np.dtype(np.float64))
+    return torch.from_numpy(influence_of(program, tokens.numpy(), feedback=feedback, memory=memory))
+
+
+@torch_threads(1)
+def influence_torch(process: Process, tokens: Tensor, memory_budget: int) -> Tensor:
+    """Compute the influence in torch: on other devices than CPUs, and as the readable twin of the compiled path."""
     oracle = Oracle.of(process, tokens.device, torch.float64, memory_budget)
     # Half as many beliefs at once as in a filter: the beliefs without earlier keys stay in memory while _hide runs.
     columns = max(1, rows_at_once(process.graph, memory_budget, tokens.device, torch.float64) // 2)

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from n2n.oracle.checks import MEMORY_BUDGET, check_tokens, rows_at_once
-from n2n.oracle.filtering import Oracle, by_name, marginals_of, mark_impossible_start, nll_of
+from n2n.oracle.checks import MEMORY_BUDGET, check_tables, check_tokens, rows_at_once, table_bytes
+from n2n.oracle.compiled.forward import filter_sequences
+from n2n.oracle.compiled.program import numpy_dtype, program_of
+from n2n.oracle.filtering import by_name, marginals_of, mark_impossible_start, nll_of, split_marginals
+from n2n.oracle.forward import Oracle
 from n2n.process.process import Process
 from n2n.utils.threads import torch_threads
 
@@ -28,7 +31,6 @@ class MeanField:
     beliefs: dict[str, Tensor]
 
 
-@torch_threads(1)
 def mean_field(
     process: Process, tokens, *, dtype: torch.dtype = torch.float64, memory_budget: int = MEMORY_BUDGET
 ) -> MeanField:
@@ -50,14 +52,33 @@ def mean_field(
     latent.
     """
     tokens = check_tokens(process, tokens)
+    run = _mean_field_compiled if tokens.device.type == "cpu" else mean_field_torch
+    evidence, beliefs = run(process, tokens, dtype, memory_budget)
+    return MeanField(mark_impossible_start(nll_of(evidence[:, 1:]), evidence[:, 0].log()), beliefs)
+
+
+def _mean_field_compiled(
+    process: Process, tokens: Tensor, dtype: torch.dtype, memory_budget: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    check_tables(process.graph, dtype, memory_budget)
+    memory = memory_budget - table_bytes(process.graph, dtype)
+    program = program_of(process, numpy_dtype(dtype))
+    outputs = filter_sequences(program, tokens.numpy(), beliefs=True, factored=True, memory=memory)
+    return torch.from_numpy(outputs.evidence), split_marginals(process.graph, torch.from_numpy(outputs.beliefs))
+
+
+@torch_threads(1)
+def mean_field_torch(
+    process: Process, tokens: Tensor, dtype: torch.dtype, memory_budget: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Run the mean-field filter in torch; returns probabilities of the tokens, ``(batch, T)``, and beliefs."""
     oracle = Oracle.of(process, tokens.device, dtype, memory_budget)
     rows = rows_at_once(process.graph, memory_budget, tokens.device, dtype)
-    parts = [_part(oracle, part) for part in tokens.split(rows)]
-    beliefs = {name: torch.cat([part.beliefs[name] for part in parts]) for name in parts[0].beliefs}
-    return MeanField(torch.cat([part.nll for part in parts]), beliefs)
+    evidence, beliefs = zip(*(_part(oracle, part) for part in tokens.split(rows)), strict=True)
+    return torch.cat(evidence), {name: torch.cat([part[name] for part in beliefs]) for name in beliefs[0]}
 
 
-def _part(oracle: Oracle, tokens: Tensor) -> MeanField:
+def _part(oracle: Oracle, tokens: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     marginals = []
 
     def factored(belief: Tensor) -> Tensor:
@@ -67,8 +88,7 @@ def _part(oracle: Oracle, tokens: Tensor) -> MeanField:
     for belief, evidence, _ in oracle.forward(tokens, approximate=factored):
         marginals.append(marginals_of(belief, oracle.emission.sizes))
         evidences.append(evidence)
-    nll = mark_impossible_start(nll_of(torch.stack(evidences[1:], 1)), evidences[0].log())
-    return MeanField(nll, by_name(oracle.process.graph.latents, marginals))
+    return torch.stack(evidences, 1), by_name(oracle.process.graph.latents, marginals)
 
 
 def _product(belief: Tensor, marginals: list[Tensor]) -> Tensor:

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from n2n.oracle.checks import MEMORY_BUDGET, check_tokens, rows_at_once
-from n2n.oracle.filtering import Oracle, by_name, marginals_of, sequence_log_likelihood
+from n2n.oracle.checks import MEMORY_BUDGET, check_tables, check_tokens, rows_at_once, table_bytes
+from n2n.oracle.compiled.backward import smooth_sequences
+from n2n.oracle.compiled.program import backward_moves, numpy_dtype, program_of
+from n2n.oracle.filtering import by_name, marginals_of, sequence_log_likelihood, split_marginals
+from n2n.oracle.forward import Oracle
 from n2n.process.process import Process
 from n2n.utils.threads import torch_threads
 
@@ -33,7 +36,6 @@ class Smoothed:
     log_likelihood: Tensor
 
 
-@torch_threads(1)
 def smooth(
     process: Process,
     tokens,
@@ -67,6 +69,31 @@ def smooth(
     """
     tokens = check_tokens(process, tokens)
     copies = tokens.shape[1] + STEP_COPIES
+    run = _smooth_compiled if tokens.device.type == "cpu" else smooth_torch
+    return run(process, tokens, joint, dtype, memory_budget, copies)
+
+
+def _smooth_compiled(
+    process: Process, tokens: Tensor, joint: bool, dtype: torch.dtype, memory_budget: int, copies: int
+) -> Smoothed:
+    graph = process.graph
+    check_tables(graph, dtype, memory_budget, copies)
+    backward, memory = backward_moves(process, numpy_dtype(dtype)), memory_budget - table_bytes(graph, dtype)
+    program = program_of(process, numpy_dtype(dtype))
+    outputs = smooth_sequences(program, backward, tokens.numpy(), joint=joint, memory=memory)
+    evidence, _, marginals, beliefs = map(torch.from_numpy, outputs)
+    return Smoothed(
+        split_marginals(graph, marginals),
+        beliefs.view(*tokens.shape, *graph.latent_sizes) if joint else None,
+        sequence_log_likelihood(evidence.log().sum(1)),
+    )
+
+
+@torch_threads(1)
+def smooth_torch(
+    process: Process, tokens: Tensor, joint: bool, dtype: torch.dtype, memory_budget: int, copies: int
+) -> Smoothed:
+    """Run the forward-backward algorithm in torch: on other devices than CPUs, and as the compiled one's twin."""
     oracle = Oracle.of(process, tokens.device, dtype, memory_budget, copies)
     rows = rows_at_once(process.graph, memory_budget, tokens.device, dtype, copies)
     parts = [_smooth_part(oracle, part, joint) for part in tokens.split(rows)]

@@ -1,15 +1,17 @@
 """Tables of the benchmark: equal sizes, exact comparisons, and consistent columns."""
 
 import time
+from importlib.util import find_spec
 
 import pytest
 import torch
 
 import n2n
-from n2n.benchmark import learners, timing
+from n2n.benchmark import learners, peers, timing
 from n2n.benchmark.stock import StockTransformer
 
 SMALL = n2n.benchmark.Settings(sequences=2, length=16, repeats=1, largest=2, dim=32, layers=1, batches=(2, 3))
+OF_JAX = pytest.mark.filterwarnings("ignore:jax:DeprecationWarning")  # dynamax uses older names of jax
 RECURRENT = ["hawk", "mamba", "mingru", "minlstm"]
 
 
@@ -50,6 +52,27 @@ def test_process_tables():
     growth = n2n.benchmark.growth_table(SMALL)
     assert growth["S"].tolist() == [4]
     assert n2n.benchmark.thread_table(SMALL)["threads"].iloc[0] == 1
+
+
+@OF_JAX
+def test_oracle_tables():
+    rates = n2n.benchmark.filter_rates(SMALL)
+    assert list(rates["graph"]) == [name for name in peers.PRESETS for _ in peers.BATCHES]
+    assert (rates[["float64", "float32", "torch", "of limit, float64"]] > 0).all().all()
+    assert rates["dynamax"].isna().all() == (find_spec("dynamax") is None)
+    assert (rates["met"] == (rates[["float64", "float32"]].max(axis=1) >= 2 * rates["dynamax"])).all()
+    table = n2n.benchmark.oracle_rates(SMALL)
+    assert set(table["function"]) == {"smooth", "decode", "mean_field", "token_influence"}
+    assert table["times"].tolist() == pytest.approx((table["torch, ms"] / table["ms"]).tolist())
+
+
+@OF_JAX
+@pytest.mark.skipif(find_spec("dynamax") is None, reason="dynamax is not installed: pip install dynamax")
+def test_dynamax_computes_the_same():
+    process = n2n.Process(n2n.Graph.preset("two_chains"))
+    tokens = process.sample(4, length=30).tokens.astype(int)
+    expected = -n2n.filter(process, tokens).nll.sum(1).numpy()
+    assert peers.dynamax_filter(process)(tokens) == pytest.approx(expected, rel=1e-4)
 
 
 def test_stock_transformer_is_causal():

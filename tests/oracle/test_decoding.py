@@ -145,18 +145,19 @@ def test_a_graph_without_latents():
 @pytest.mark.parametrize("seed", range(5))
 def test_small_chunks_give_the_same_paths(seed, monkeypatch):
     process = Process(random_graph(seed), seed)
-    tokens = process.sample(3, length=20).tokens
-    whole = n2n.decode(process, tokens)
+    tokens = torch.from_numpy(process.sample(3, length=20).tokens.astype(int))
+    whole = decoding.decode_torch(process, tokens, checks.MEMORY_BUDGET)
     monkeypatch.setattr(decoding, "_CHUNK", 1)
-    parts = n2n.decode(process, tokens)
+    parts = decoding.decode_torch(process, tokens, checks.MEMORY_BUDGET)
     assert torch.equal(whole.log_probability, parts.log_probability)
     assert all(torch.equal(whole.latents[name], parts.latents[name]) for name in whole.latents)
 
 
-def test_the_budget_cuts_the_batch_without_changing_results(monkeypatch):
+def test_the_budget_cuts_the_batch_in_torch_without_changing_results(monkeypatch):
     process = Process(Graph.preset("sparse"))
     tokens = process.sample(7, length=200).tokens
-    whole, sizes, real = n2n.decode(process, tokens), [], decoding._decode_part
+    arguments = (process, torch.from_numpy(tokens.astype(int)))
+    whole, sizes, real = decoding.decode_torch(*arguments, checks.MEMORY_BUDGET), [], decoding._decode_part
 
     def spy(process, moves, emission, part):
         sizes.append(len(part))
@@ -169,14 +170,14 @@ def test_the_budget_cuts_the_batch_without_changing_results(monkeypatch):
     assert pointers < smallest < 2 * pointers
     for rows, expected in ((0, [1] * 7), (1, [2, 2, 2, 1]), (6, [7])):
         sizes.clear()
-        cut = n2n.decode(process, tokens, memory_budget=smallest + rows * (smallest - tables(process)))
+        cut = decoding.decode_torch(*arguments, smallest + rows * (smallest - tables(process)))
         assert sizes == expected
         assert torch.equal(whole.log_probability, cut.log_probability)
         assert all(torch.equal(whole.latents[name], cut.latents[name]) for name in whole.latents)
 
 
 def tables(process: Process) -> int:
-    return checks._table_bytes(process.graph, torch.float64)
+    return checks.table_bytes(process.graph, torch.float64)
 
 
 def test_sequences_that_exceed_the_budget_are_refused():

@@ -188,10 +188,12 @@ def test_an_impossible_token_is_infinite_and_undefined_after():
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_the_cut_of_the_batch_does_not_change_results(name, monkeypatch):
+def test_the_cut_of_the_batch_in_torch_does_not_change_results(name, monkeypatch):
     process = Process(Graph.preset(name))
     tokens = process.sample(7, length=10).tokens
-    whole = n2n.filter(process, tokens, predictive=True, beliefs=True)
+    kept = {"predictive": True, "beliefs": True, "joint": False}
+    arguments = (process, torch.from_numpy(tokens.astype(int)), None, torch.float64, checks.MEMORY_BUDGET)
+    whole = filtering.filter_torch(*arguments, **kept)
     sizes, real = [], filtering._filter_part
 
     def spy(oracle, part, known, **options):
@@ -202,9 +204,9 @@ def test_the_cut_of_the_batch_does_not_change_results(name, monkeypatch):
     for rows in (1, 2, 5):
         sizes.clear()
         monkeypatch.setattr(filtering, "rows_at_once", lambda *_, rows=rows: rows)
-        cut = n2n.filter(process, tokens, predictive=True, beliefs=True)
+        cut = filtering.filter_torch(*arguments, **kept)
         assert sizes == {1: [1] * 7, 2: [2, 2, 2, 1], 5: [5, 2]}[rows]
-        assert torch.allclose(whole.nll, cut.nll, atol=1e-12)
+        assert torch.allclose(whole.evidence, cut.evidence, atol=1e-12)
         assert torch.allclose(whole.predictive, cut.predictive, atol=1e-12)
         assert all(torch.allclose(whole.beliefs[key], cut.beliefs[key], atol=1e-12) for key in whole.beliefs)
 

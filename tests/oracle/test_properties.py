@@ -11,7 +11,12 @@ from support.exact_beliefs import joint_beliefs, marginals
 import n2n
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
+from n2n.oracle.checks import MEMORY_BUDGET
+from n2n.oracle.decoding import decode_torch
+from n2n.oracle.filtering import filter_torch, nll_of
+from n2n.oracle.mean_field import mean_field_torch
 from n2n.oracle.reference import every_path, first_law, forward_nll, joint_states
+from n2n.oracle.smoothing import smooth_torch
 from n2n.process import sampler
 from n2n.process.process import SPLITS, Process
 from n2n.process.sampler import draw
@@ -172,3 +177,23 @@ def test_graphs_are_the_same_after_yaml_and_networkx(graph, tmp_path_factory):
     graph.to_yaml(path)
     assert Graph.from_yaml(path) == graph
     assert Graph.from_networkx(graph.networkx()) == graph
+
+
+@properties
+@given(graph=graphs(), seed=st.integers(0, 99))
+def test_the_twins_in_torch_agree(graph, seed):
+    """The compiled functions, which the tests above compare with sums over paths, and those of other devices."""
+    process = Process(graph, seed)
+    tokens = torch.from_numpy(process.sample(5, length=2 * LENGTH).tokens.astype(np.int64))
+    arguments, exactly = (torch.float64, MEMORY_BUDGET), {"rtol": 0, "atol": 1e-12}
+    result = n2n.filter(process, tokens, predictive=True, beliefs=True, joint=True)
+    twin = filter_torch(process, tokens, None, *arguments, predictive=True, beliefs=True, joint=True)
+    torch.testing.assert_close(result.nll, nll_of(twin.evidence[:, 1:]), **exactly)
+    torch.testing.assert_close(result.predictive, twin.predictive, **exactly)
+    torch.testing.assert_close(result.joint, twin.joint, **exactly)
+    smoothed, twin = n2n.smooth(process, tokens), smooth_torch(process, tokens, False, *arguments, 2 * LENGTH + 5)
+    torch.testing.assert_close(smoothed.beliefs, twin.beliefs, **exactly)
+    _, beliefs = mean_field_torch(process, tokens, *arguments)
+    torch.testing.assert_close(n2n.mean_field(process, tokens).beliefs, beliefs, **exactly)
+    decoded, twin = n2n.decode(process, tokens), decode_torch(process, tokens, MEMORY_BUDGET)
+    torch.testing.assert_close(decoded.log_probability, twin.log_probability, **exactly)

@@ -11,7 +11,7 @@ from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.graph.presets import PRESETS
 from n2n.oracle import checks, smoothing
-from n2n.oracle.filtering import Oracle
+from n2n.oracle.forward import Oracle
 from n2n.oracle.reference import every_path, forward_backward
 from n2n.process.process import Process
 
@@ -157,10 +157,12 @@ def test_float32_is_close_to_float64():
         assert belief.numpy() == pytest.approx(double.beliefs[name].numpy(), abs=1e-4)
 
 
-def test_the_budget_cuts_the_batch_without_changing_results(monkeypatch):
+def test_the_budget_cuts_the_batch_in_torch_without_changing_results(monkeypatch):
     process = Process(Graph.preset("four_chains"))
     tokens = process.sample(7, length=40).tokens
-    whole, sizes, real = n2n.smooth(process, tokens, joint=True), [], smoothing._smooth_part
+    copies, sizes, real = 40 + smoothing.STEP_COPIES, [], smoothing._smooth_part
+    arguments = (process, torch.from_numpy(tokens.astype(int)), True, torch.float64)
+    whole = smoothing.smooth_torch(*arguments, checks.MEMORY_BUDGET, copies)
 
     def spy(oracle, part, joint):
         sizes.append(len(part))
@@ -168,11 +170,10 @@ def test_the_budget_cuts_the_batch_without_changing_results(monkeypatch):
 
     monkeypatch.setattr(smoothing, "_smooth_part", spy)
     belief = 8 * process.graph.num_joint_states
-    tables = min_budget(n2n.smooth, process, tokens) - (40 + smoothing.STEP_COPIES) * belief
+    tables = min_budget(n2n.smooth, process, tokens) - copies * belief
     for rows, expected in ((1, [1] * 7), (3, [3, 3, 1]), (7, [7])):
         sizes.clear()
-        budget = tables + rows * (40 + smoothing.STEP_COPIES) * belief
-        cut = n2n.smooth(process, tokens, joint=True, memory_budget=budget)
+        cut = smoothing.smooth_torch(*arguments, tables + rows * copies * belief, copies)
         assert sizes == expected
         assert torch.allclose(whole.joint, cut.joint, atol=1e-12)
         assert torch.allclose(whole.log_likelihood, cut.log_likelihood, atol=1e-9)

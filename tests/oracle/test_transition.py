@@ -11,7 +11,7 @@ from support.random_graphs import random_graph
 from n2n.graph.graph import Graph
 from n2n.graph.presets import PRESETS
 from n2n.oracle import transition
-from n2n.oracle.filtering import Oracle
+from n2n.oracle.forward import Oracle
 from n2n.oracle.reference import flatten
 from n2n.process.process import Process
 
