@@ -58,8 +58,8 @@ class Family(Strict):
         x |= {"observed": True, "parents": [_name(i) for i in range(len(parents)) if i not in inner]}
         return {"nodes": [*latents, x], "name": self._title(), "initial": self.initial}
 
-    def _latent(self, i: int, seen: list[int]) -> NodeSpec:
-        own = {"name": _name(i), "num_states": self.num_states, "parents": [_name(j) for j in seen]}
+    def _latent(self, i: int, parents: list[int]) -> NodeSpec:
+        own = {"name": _name(i), "num_states": self.num_states, "parents": [_name(j) for j in parents]}
         return own | {"alpha": self.alpha_z, "kernel": self.kernel, "mode": self.mode, "stickiness": self.stickiness}
 
     def _title(self) -> str:

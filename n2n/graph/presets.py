@@ -19,7 +19,7 @@ def _chains(count: int, num_states: int) -> list[NodeSpec]:
 def _two_layers(third: list[str], fourth: list[str]) -> list[NodeSpec]:
     """Return two roots, two children with the given parents, and X, which sees the children."""
     parents = {"Z1": [], "Z2": [], "Z3": third, "Z4": fourth}
-    latents = [{"name": name, "num_states": 6, "parents": seen} for name, seen in parents.items()]
+    latents = [{"name": name, "num_states": 6, "parents": of_node} for name, of_node in parents.items()]
     return [*latents, _observed(32, ["Z3", "Z4"])]
 
 

@@ -142,17 +142,17 @@ def _at_gssm(route: Route, value: Any) -> list[GraphEntry]:
 def _graphs(route: Route, value: Any, spelling: str) -> list[GraphEntry]:
     """Return the graphs in a value: nodes, a mapping with ``nodes``, or a mapping or list of these."""
     if _holds_nodes(value):
-        fields = {key: given for key, given in value.items() if key != "nodes"}
+        fields = {key: field for key, field in value.items() if key != "nodes"}
         parts = _lists((*route, "nodes"), value["nodes"])
         return [GraphEntry(route if len(parts) == 1 else at, nodes, fields, spelling) for at, nodes in parts]
     if _nodes_by_name(value) or (isinstance(value, list | tuple) and not any(_holds_nodes(item) for item in value)):
         return [GraphEntry(at, nodes, {}, spelling) for at, nodes in _lists(route, value)]
     entries = list(_inside(value))
     if not entries or not all(isinstance(child, Mapping | list | tuple) for _, child in entries):
-        seen = (
+        content = (
             f"; saw the keys {short_repr(list(value))}" if isinstance(value, Mapping) else f"; saw {short_repr(value)}"
         )
-        raise Wrong((route, f"a list of nodes is needed, or a mapping that has one under 'nodes'{seen}"))
+        raise Wrong((route, f"a list of nodes is needed, or a mapping that has one under 'nodes'{content}"))
     return [graph for step, child in entries for graph in _graphs((*route, step), child, spelling)]
 
 
