@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from n2n.oracle.checks import MEMORY_BUDGET, check_tables, check_tokens, rows_at_once, table_bytes
-from n2n.oracle.compiled.hiding import RESOLUTION, influence_of
+from n2n.oracle.compiled.hiding import NEGLIGIBLE, RESOLUTION, influence_of
 from n2n.oracle.compiled.program import program_of
 from n2n.oracle.forward import Oracle
 from n2n.process.process import Process
@@ -132,6 +132,6 @@ def _divergence(p: Tensor, q: Tensor) -> Tensor:
     """KL(p || q) over the last axis, nats; if p and q are close, it is accurate far below their own precision."""
     excess = (q - p) / p
     near = p * (excess - excess.log1p())
-    far = torch.where(p > 0, p * (p / q).log(), 0.0) - p + q
+    far = torch.where(p > NEGLIGIBLE, p * (p / q).log(), 0.0) - p + q
     divergence = torch.where(excess.abs() < 0.5, near, far).sum(-1)
     return torch.where(divergence < RESOLUTION, 0.0, divergence)

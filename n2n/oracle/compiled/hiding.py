@@ -10,17 +10,17 @@ from n2n.oracle.compiled.chunks import Work, affordable_lanes
 from n2n.oracle.compiled.forward import filter_sequences, normalise, start
 from n2n.oracle.compiled.program import Program
 from n2n.oracle.compiled.steps import move, predict, update
-from n2n.oracle.compiled.vectors import NARROW
 from n2n.utils.cpu import compiled, compiled_part, cores, run_parts
 
 CLOSE = 0.5  # relative difference below which a divergence is computed from the difference itself
 RESOLUTION = 1e-24  # nats; smaller values are indistinguishable from rounding and are set to 0
+NEGLIGIBLE = 1e-200  # probability of a token that adds far less than that, and whose ratios may underflow
 
 
 class Hidden(NamedTuple):
     """What follows a hidden token, summed over its values, if a node sees the previous token."""
 
-    by_value: Work  # a lane for each value
+    by_value: Work  # a lane for each of as many values as step together
     law: np.ndarray  # (V,), of the next token
     belief: np.ndarray  # (S,), after the next token, unscaled
 
@@ -119,29 +119,31 @@ def _hide_value(program, tokens, t, predicted, scale, hidden):
     """
     work, vocab_size, states = hidden.by_value, program.vocab_size, predicted.size
     lanes, values, results = work.current.size, work.values, work.spare
-    for lane in range(lanes):
-        value = min(lane, vocab_size - 1)
-        work.previous[lane], work.current[lane], work.scale[lane] = value, tokens[t + 1], 1
-        row = tokens[t - 1] * program.per_token + value * program.row_stride if t else 0
-        for s in range(states):
-            if lane >= vocab_size:
-                weight = 0.0
-            elif t:
-                weight = predicted[s] * scale * program.emission[row + program.seen[s]]
-            else:
-                weight = program.initial[value * states + s]
-            values[s * lanes + lane] = weight
-    values, results = move(program.moves, values, results, work.previous, work)
-    predict(program, values, work.previous, work)
-    update(program, values, work.previous, work.current, work)
-    _sum_lanes(work.predictive, lanes, hidden.law)
-    _sum_lanes(values, lanes, hidden.belief)
+    hidden.law[:] = 0
+    hidden.belief[:] = 0
+    for first in range(0, vocab_size, lanes):
+        for lane in range(lanes):
+            value = min(first + lane, vocab_size - 1)
+            work.previous[lane], work.current[lane], work.scale[lane] = value, tokens[t + 1], 1
+            row = tokens[t - 1] * program.per_token + value * program.row_stride if t else 0
+            for s in range(states):
+                if first + lane >= vocab_size:
+                    weight = 0.0
+                elif t:
+                    weight = predicted[s] * scale * program.emission[row + program.seen[s]]
+                else:
+                    weight = program.initial[value * states + s]
+                values[s * lanes + lane] = weight
+        values, results = move(program.moves, values, results, work.previous, work)
+        predict(program, values, work.previous, work)
+        update(program, values, work.previous, work.current, work)
+        _add_lanes(work.predictive, lanes, hidden.law)
+        _add_lanes(values, lanes, hidden.belief)
 
 
 @compiled_part
-def _sum_lanes(values, lanes, sums):
+def _add_lanes(values, lanes, sums):
     for i in range(sums.size):
-        sums[i] = 0
         for lane in range(lanes):
             sums[i] += values[i * lanes + lane]
 
@@ -155,7 +157,7 @@ def _divergence(p, values, lane, scale):
         excess = (q - p[v]) / p[v] if p[v] > 0 else np.inf
         if abs(excess) < CLOSE:
             total += p[v] * (excess - np.log1p(excess))
-        elif p[v] > 0:
+        elif p[v] > NEGLIGIBLE:
             total += p[v] * np.log(p[v] / q) - p[v] + q if q > 0 else np.inf
         else:
             total += q + 0 * p[v]  # nan if p is
@@ -176,13 +178,16 @@ def influence_of(program: Program, tokens: np.ndarray, *, feedback: bool, memory
     """
     queries, vocab_size = tokens.shape[1] - 1, program.vocab_size
     influence = np.zeros((len(tokens), queries, queries))
-    full = filter_sequences(program, tokens, predictive=True, memory=memory).predictive
     first = 0 if program.initial.size else 1  # a first token that is always 0 tells nothing
-    values = vocab_size + -vocab_size % (NARROW // 8) if feedback else 1
-    threads = min(cores(), len(tokens) * max(1, queries - first))
+    keys = queries - first
+    if keys == 0:
+        return influence
+    full = filter_sequences(program, tokens, predictive=True, memory=memory).predictive
     lane = Work.bytes_per_lane(program)
-    share = memory // threads - (1 + values) * lane
-    lanes = affordable_lanes(program, -(-(queries - first) * len(tokens) // threads), share, lane)
+    threads = min(cores(), len(tokens) * keys, max(1, memory // (3 * lane)))
+    share = memory // threads - lane
+    values = affordable_lanes(program, vocab_size, share // 2, lane) if feedback else 1
+    lanes = affordable_lanes(program, min(keys, -(-keys * len(tokens) // threads)), share - values * lane, lane)
     parts = [(row, key) for row in range(len(tokens)) for key in range(first, queries, lanes)]
 
     def work(part: tuple[int, int]) -> None:
