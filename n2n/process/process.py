@@ -103,6 +103,8 @@ class Process:
         return cls.from_kernels(graph, {"Z": transitions, "X": emissions}, seed)
 
     def __eq__(self, other: object) -> bool:
+        if self is other:  # as in lookups of a process's tables
+            return True
         if not isinstance(other, Process):
             return NotImplemented
         same = self.graph == other.graph and self.seed == other.seed

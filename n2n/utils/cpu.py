@@ -153,7 +153,7 @@ def run_parts(work: Callable[[Part], None], parts: Iterable[Part], threads: int)
     costs less than one of a thread pool, which starts and ends its threads one after the other.
 
     Raises:
-        BaseException: the first error of ``work``; the thread that met it takes no further part.
+        BaseException: the first error of ``work``, after which no thread takes a further part.
     """
     parts = list(parts)
     waiting, errors = iter(parts), []  # threads may share the iterator of a list
@@ -161,6 +161,8 @@ def run_parts(work: Callable[[Part], None], parts: Iterable[Part], threads: int)
     def take() -> None:
         try:
             for part in waiting:
+                if errors:
+                    return
                 work(part)
         except BaseException as error:
             errors.append(error)

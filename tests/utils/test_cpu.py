@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 from unittest import mock
@@ -217,3 +218,20 @@ def test_an_error_of_a_part_is_raised(threads):
 
     with pytest.raises(KeyError, match="of part 5"):
         run_parts(fail, range(9), threads)
+
+
+def test_an_error_stops_the_other_threads():
+    """An interrupt ends the call after the parts that are being worked on, not after all of them."""
+    seen, failed = [], threading.Event()
+
+    def work(part: int) -> None:
+        if threading.current_thread() is threading.main_thread():
+            failed.set()
+            raise KeyboardInterrupt
+        failed.wait(20)
+        time.sleep(0.01)
+        seen.append(part)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_parts(work, range(500), 2)
+    assert len(seen) < 100
