@@ -82,7 +82,7 @@ def _part(oracle: Oracle, tokens: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     marginals = []
 
     def factored(belief: Tensor) -> Tensor:
-        return _product(belief, marginals[-1])
+        return _product(belief, marginals[-1]) if marginals[-1] else belief
 
     evidences = []
     for belief, evidence, _ in oracle.forward(tokens, approximate=factored):

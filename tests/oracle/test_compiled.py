@@ -7,19 +7,20 @@ import numba
 import numpy as np
 import pytest
 import torch
-from support.random_graphs import mixing_graph, random_graph
+from support.random_graphs import mixing_graph, path_log_probability, random_graph
 
 import n2n
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.graph.presets import PRESETS
-from n2n.oracle.checks import MEMORY_BUDGET
+from n2n.oracle.checks import MEMORY_BUDGET, table_bytes
 from n2n.oracle.compiled import chunks
 from n2n.oracle.compiled.forward import filter_sequences
 from n2n.oracle.compiled.program import compile_program, program_of
 from n2n.oracle.compiled.steps import multiply
+from n2n.oracle.compiled.vectors import NARROW
 from n2n.oracle.decoding import decode_torch
-from n2n.oracle.filtering import filter_torch
+from n2n.oracle.filtering import filter_torch, nll_of
 from n2n.oracle.influence import influence_torch
 from n2n.oracle.mean_field import mean_field_torch
 from n2n.oracle.smoothing import STEP_COPIES, smooth_torch
@@ -101,6 +102,9 @@ def test_decoding_equals_its_twin(process):
     result, twin = n2n.decode(process, tokens), decode_torch(process, tokens, MEMORY_BUDGET)
     torch.testing.assert_close(result.log_probability, twin.log_probability, rtol=1e-13, atol=1e-12)
     assert result.latents.keys() == twin.latents.keys()
+    paths = {name: states.numpy() for name, states in result.latents.items()}
+    of_paths = path_log_probability(process, tokens.numpy(), paths)  # of several best paths, any may be returned
+    assert of_paths == pytest.approx(result.log_probability.numpy(), rel=1e-12, abs=1e-12)
 
 
 def test_influence_equals_its_twin(process):
@@ -209,6 +213,18 @@ def test_nothing_is_denormal(dtype):
     assert (np.float32(1e-30) * np.float32(1e-10)) > 0, "the mode of the processor is the caller's"
 
 
+def test_the_mean_field_without_latents_is_the_filter():
+    """Also after an impossible token: nan, as the docstring says."""
+    chain = Graph(nodes=[Node(name="X", num_states=3, observed=True, recurrent=True)])
+    process = Process.from_kernels(chain, {"X": [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.1, 0.2, 0.7]]})
+    tokens = torch.tensor([[0, 1, 2, 0, 1], [0, 0, 1, 1, 0]])
+    result = n2n.mean_field(process, tokens).nll
+    assert result[0, 2:].isnan().all()
+    torch.testing.assert_close(result, n2n.filter(process, tokens).nll, rtol=0, atol=0, equal_nan=True)
+    evidence, _ = mean_field_torch(process, tokens, torch.float64, MEMORY_BUDGET)
+    torch.testing.assert_close(result, nll_of(evidence[:, 1:]), rtol=0, atol=1e-12, equal_nan=True)
+
+
 def test_unlikely_tokens_keep_their_precision_in_float32():
     """A belief is scaled up after a token of small probability, before the next products could underflow."""
     rare = 2.0**-100
@@ -263,3 +279,13 @@ def test_influence_with_feedback_stays_within_its_budget():
     tracemalloc.stop()
     assert torch.equal(result, expected)
     assert peak < budget
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_flat_tables_take_as_much_memory_as_the_kernels(dtype):
+    """As the memory budget assumes: of a Markov chain, whose rows have one entry, and with feedback."""
+    chain = Graph(nodes=[Node(name="X", num_states=50, observed=True, recurrent=True)])
+    nodes = [Node(name="Z", num_states=2, parents=("X",)), Node(name="X", num_states=50, parents=("Z",), observed=True)]
+    for graph in (chain, Graph(nodes=nodes)):
+        program = compile_program(Process(graph), np.dtype(dtype))
+        assert program.emission.nbytes + program.moves.tables.nbytes <= table_bytes(graph, TYPES[dtype]) + 2 * NARROW

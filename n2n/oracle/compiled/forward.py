@@ -62,7 +62,7 @@ def filter_chunk(program, tokens, known, first, factored, work, outputs):
         if work.history.size:
             for i in range(values.size):
                 work.history[t, i] = values[i] * work.scale[i % current.size]
-        if factored:
+        if factored and program.sizes.size:
             values, spare = _product(program.sizes, values, spare, work)
         previous, current = current, previous
 

@@ -34,7 +34,7 @@ class Program(NamedTuple):
 
     moves: Moves
     sizes: np.ndarray  # (latents,) number of states of each latent
-    emission: np.ndarray  # rows for each previous token (or one) and each token: joint states of X's parents, padding
+    emission: np.ndarray  # rows for each previous token (or one) and each token: joint states of X's parents
     row_stride: int  # numbers from one row of the emission to the next
     per_token: int  # numbers from the rows of one previous token to those of the next; 0 if X does not see it
     vocab_size: int
@@ -87,11 +87,11 @@ def _program(process: Process, moves: Moves, finish: Callable[[np.ndarray], np.n
     kernel = process.kernels[x.name] if x.recurrent else process.kernels[x.name][None]
     order = sorted(range(len(x.parents)), key=lambda i: graph.latent_names.index(x.parents[i]))
     rows = kernel.transpose(0, -1, *(1 + i for i in order)).reshape(len(kernel), x.num_states, -1)
-    emission = _padded(finish(rows))
+    emission = finish(rows)
     return Program(
         moves,
         np.array(graph.latent_sizes, np.int64),
-        emission.ravel(),
+        _padded(emission.ravel()),
         emission.shape[-1],
         emission[0].size if x.recurrent else 0,
         x.num_states,
@@ -107,7 +107,7 @@ def _moves(process: Process, groups: list[tuple[int, ...]], finish: Callable[[np
     shapes, offsets, row_strides, tables, choices = [], [], [], [finish(np.empty((0, 0))).ravel()], [_NO_CHOICES]
     for group in groups:
         table, is_parent = _table(process, group)
-        table = _padded(finish(table)) if len(table) > 1 else finish(table)
+        table = finish(table)
         begin, states = group[0], table.shape[-2]
         shapes.append([prod(sizes[:begin]), states, prod(sizes[group[-1] + 1 :])])
         offsets.append([sum(map(len, tables)), sum(map(len, choices)), table.shape[1] if len(table) > 1 else 0])
@@ -118,7 +118,7 @@ def _moves(process: Process, groups: list[tuple[int, ...]], finish: Callable[[np
         np.array(shapes, np.int64).reshape(-1, 3),
         np.array(offsets, np.int64).reshape(-1, 3),
         np.array(row_strides, np.int64),
-        np.concatenate(tables),
+        _padded(np.concatenate(tables)),
         np.concatenate(choices),
     )
 
@@ -162,7 +162,6 @@ def _probabilities(table: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return np.where(table < np.finfo(dtype).tiny, dtype.type(0), table)
 
 
-def _padded(table: np.ndarray) -> np.ndarray:
-    """The last axis padded with zeros, because lookups load whole vectors."""
-    count = NARROW // table.itemsize
-    return np.pad(table, [(0, 0)] * (table.ndim - 1) + [(0, -table.shape[-1] % count)])
+def _padded(tables: np.ndarray) -> np.ndarray:
+    """Flat tables with zeros behind the last row, because lookups load whole vectors, also beyond the end of a row."""
+    return np.pad(tables, (0, NARROW // tables.itemsize))
