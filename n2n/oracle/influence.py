@@ -26,7 +26,8 @@ def token_influence(process: Process, tokens, *, memory_budget: int = MEMORY_BUD
     Args:
         process: the process that assigns the probabilities.
         tokens: ``(batch, T)`` integers, T at least 2, each row a sequence from its start.
-        memory_budget: bytes. The work is split to stay within it; the results need memory in addition.
+        memory_budget: bytes. The work is split to stay within it; the results, and the distributions of all next tokens
+            ``(batch, T - 1, V)``, need memory in addition.
 
     Returns:
         ``(batch, T - 1, T - 1)``, float64, indexed by [query q, key s]. It is 0 if s > q or if the influence is below

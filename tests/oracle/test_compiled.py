@@ -15,10 +15,13 @@ from n2n.graph.node import Node
 from n2n.graph.presets import PRESETS
 from n2n.oracle.checks import MEMORY_BUDGET, table_bytes
 from n2n.oracle.compiled import chunks
-from n2n.oracle.compiled.forward import filter_sequences
+from n2n.oracle.compiled.backward import smooth_chunk
+from n2n.oracle.compiled.forward import filter_chunk, filter_sequences
+from n2n.oracle.compiled.hiding import hide_keys
 from n2n.oracle.compiled.program import compile_program, program_of
 from n2n.oracle.compiled.steps import multiply
 from n2n.oracle.compiled.vectors import NARROW
+from n2n.oracle.compiled.viterbi import decode_chunk
 from n2n.oracle.decoding import decode_torch
 from n2n.oracle.filtering import filter_torch, nll_of
 from n2n.oracle.influence import influence_torch
@@ -289,3 +292,22 @@ def test_flat_tables_take_as_much_memory_as_the_kernels(dtype):
     for graph in (chain, Graph(nodes=nodes)):
         program = compile_program(Process(graph), np.dtype(dtype))
         assert program.emission.nbytes + program.moves.tables.nbytes <= table_bytes(graph, TYPES[dtype]) + 2 * NARROW
+
+
+def test_tokens_of_any_layout_need_no_further_compilation():
+    process = Process(Graph.preset("single"))
+    tokens = tokens_of(process, 4, 6)
+    start = {name: np.zeros(8, np.int64)[::2] for name in process.graph.latent_names}
+    functions = (filter_chunk, smooth_chunk, decode_chunk, hide_keys)
+    every = [n2n.filter, n2n.smooth, n2n.decode, n2n.token_influence]
+    expected = [function(process, tokens) for function in every]
+    n2n.filter(process, tokens, start=start)
+    before = [len(function.signatures) for function in functions]
+    spread = torch.zeros(8, 12, dtype=torch.int64)
+    spread[::2, ::2] = tokens
+    for other in (tokens.T.contiguous().T, spread[::2, ::2], tokens.numpy().astype(np.uint8)):
+        results = [function(process, other) for function in every]
+        n2n.filter(process, other, start=start)
+        assert torch.equal(results[0].nll, expected[0].nll)
+        assert torch.equal(results[3], expected[3])
+    assert [len(function.signatures) for function in functions] == before

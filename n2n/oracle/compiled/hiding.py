@@ -178,6 +178,7 @@ def influence_of(program: Program, tokens: np.ndarray, *, feedback: bool, memory
     """
     queries, vocab_size = tokens.shape[1] - 1, program.vocab_size
     influence = np.zeros((len(tokens), queries, queries))
+    tokens = np.ascontiguousarray(tokens)  # numba compiles again for rows with strides
     first = 0 if program.initial.size else 1  # a first token that is always 0 tells nothing
     keys = queries - first
     if keys == 0:
