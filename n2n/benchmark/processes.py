@@ -19,7 +19,8 @@ from n2n.oracle.transition import whole_table
 from n2n.process.process import Process
 from n2n.process.sampler import WIDTH, draw
 from n2n.process.sampler_reference import draw_numpy
-from n2n.utils.cpu import compiled, cores
+from n2n.utils.compilation import compiled
+from n2n.utils.cpu import cores
 from n2n.utils.philox import derive_key, fill_uniforms
 from n2n.utils.progress import track
 

@@ -61,8 +61,9 @@ def filter(
     A token costs O(S * sum of n_i) for S joint latent states and n_i states of node i; the S x S matrix is never built.
     Small neighbouring latents are merged into one block where one larger product is faster than several passes.
 
-    On a CPU the first call with each dtype compiles the filter, which takes several seconds; the machine code is cached
-    on disk for other processes.
+    On a CPU the filter runs compiled, on all cores. The first call with each dtype compiles it, which takes several
+    seconds; the machine code is cached on disk for other processes. A sequence's result is the same to the bit in every
+    batch and on any number of threads. On other devices the filter runs in torch.
 
     Probabilities below the smallest normal number of the dtype (1e-38 in float32, 2e-308 in float64) count as 0. After
     tokens whose losses add up to that order (87 nats in float32, 708 in float64), later losses can be wrong or

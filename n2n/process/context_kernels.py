@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from n2n.utils.cpu import compiled
+from n2n.utils.compilation import compiled
 from n2n.utils.philox import philox, uniform
 
 _MASK, _HALF, _TWO = np.uint64(0xFFFFFFFF), np.uint64(32), np.uint64(2)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from n2n.utils.cpu import compiled
+from n2n.utils.compilation import compiled
 
 BLOCK = 64  # states eliminated between two matrix products
 MIN_RATE = 1e-270  # below it, a state's rate may consist of products too small for float64

@@ -13,7 +13,7 @@ from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.process.context_kernels import log_gamma, normalise
 from n2n.utils.arrays import SUM_TOLERANCE, probabilities
-from n2n.utils.cpu import compiled
+from n2n.utils.compilation import compiled
 from n2n.utils.philox import derive_key
 from n2n.utils.strict import unknown_name_message
 

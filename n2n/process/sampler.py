@@ -13,7 +13,8 @@ import numpy as np
 
 from n2n.process.context_kernels import accumulate, fill_row
 from n2n.process.sampler_tables import Program, smallest_dtype, table_size
-from n2n.utils.cpu import compiled, cores, run_parts
+from n2n.utils.compilation import compiled
+from n2n.utils.cpu import cores, run_parts
 from n2n.utils.philox import fill_uniforms, philox, uniform
 
 _MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)  # an index fills two 32-bit words of Philox's counter

@@ -9,7 +9,7 @@ import numpy as np
 
 from n2n.graph.graph import Graph
 from n2n.process.initial_law import shows_latents_first
-from n2n.utils.cpu import compiled
+from n2n.utils.compilation import compiled
 
 GUIDE_ENTRIES = 2**18  # largest guide of a node that finer cells may fill
 

@@ -12,7 +12,7 @@ import hashlib
 
 import numpy as np
 
-from n2n.utils.cpu import compiled
+from n2n.utils.compilation import compiled
 
 _MASK = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)

@@ -71,10 +71,10 @@ def test_a_local_job_at_its_time_limit_is_queued_again(tmp_path):
     """submitit's own controller ends the job at the limit and starts it again."""
     point = {**SMALL, "steps": 10**6, "eval_every": None}
     notebook = slow_training(tmp_path / "t.ipynb", 0.05)
-    jobs = launch.submit(notebook, [point], name="timed", cluster="local", cpus=1, time=0.5, grace=8)
+    jobs = launch.submit(notebook, [point], name="timed", cluster="local", cpus=1, time=0.8, grace=8)
     (name,) = jobs.sweep.points
     log = jobs.path / name / "logs" / "rank0.log"
-    wait_until(lambda: log.exists() and "resumed at step" in log.read_text(), 180)
+    wait_until(lambda: log.exists() and "resumed at step" in log.read_text(), 240)
     assert jobs.table()["state"].tolist() == ["running"]
     jobs.cancel()
     wait_until(lambda: jobs.table()["state"].tolist() == ["preempted"])

@@ -1,9 +1,5 @@
 """The compiled oracle against its twin in torch, which its own tests compare with sums over all paths."""
 
-import threading
-import tracemalloc
-
-import numba
 import numpy as np
 import pytest
 import torch
@@ -13,14 +9,11 @@ import n2n
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.graph.presets import PRESETS
-from n2n.oracle.checks import MEMORY_BUDGET, table_bytes
-from n2n.oracle.compiled import chunks
+from n2n.oracle.checks import MEMORY_BUDGET
 from n2n.oracle.compiled.backward import smooth_chunk
 from n2n.oracle.compiled.forward import filter_chunk, filter_sequences
 from n2n.oracle.compiled.hiding import hide_keys
-from n2n.oracle.compiled.program import compile_program, program_of
-from n2n.oracle.compiled.steps import multiply
-from n2n.oracle.compiled.vectors import NARROW
+from n2n.oracle.compiled.program import compile_program
 from n2n.oracle.compiled.viterbi import decode_chunk
 from n2n.oracle.decoding import decode_torch
 from n2n.oracle.filtering import filter_torch, nll_of
@@ -129,67 +122,6 @@ def test_presets_equal_the_twin_in_both_types(name):
     assert (single - exact).abs().max() <= max(1e-5, 2 * (twin - exact).abs().max())
 
 
-@pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("name", ["feedback", "sparse", "two_chains"])
-def test_a_sequence_s_result_does_not_depend_on_the_others(name, dtype, monkeypatch):
-    """To the bit: for any batch, number of lanes, memory and number of threads."""
-    graph = mixing_graph(8, "stationary") if name == "feedback" else Graph.preset(name)
-    assert graph.feeds_back == (name == "feedback")
-    process = Process(graph, seed=0)
-    tokens = process.sample(37, length=9).tokens.astype(np.int64)
-    program = program_of(process, np.dtype(dtype))
-    whole = filter_sequences(program, tokens, **ALL)
-    cases = [(1, 1, 2**30), (2, 2, 2**30), (3, 5, 2**30), (2, 17, 2**30), (2, 37, 1), (1, 36, 2**20)]
-    for threads, rows, memory in cases:
-        monkeypatch.setattr(chunks, "cores", lambda threads=threads: threads)
-        monkeypatch.setattr(chunks, "MIN_MULTIPLY_ADDS", 1)
-        part = filter_sequences(program, tokens[-rows:], memory=memory, **ALL)
-        for one, all_rows in zip(part, whole, strict=True):
-            assert np.array_equal(one, all_rows[-rows:])
-
-
-@numba.njit
-def call_multiply(table, row_stride, shape, values, results):
-    """Multiply into ``results`` from its second number on."""
-    multiply(table, 0, row_stride, shape, values, 0, results, 1)
-
-
-@pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("columns", [1, 3, 4, 7, 8, 12, 17, 33])
-def test_products_of_every_shape(columns, dtype):
-    """Rows, depth and columns that fill no vector; nothing is written outside the result."""
-    rng = np.random.default_rng(columns)
-    for rows in range(1, 19):
-        depth = int(rng.integers(1, 12))
-        table, values = rng.random((rows, depth + 2), dtype), rng.random((depth, columns), dtype)
-        results = np.full(rows * columns + 2, dtype(-1))
-        call_multiply(table.ravel(), depth + 2, (rows, depth, columns), values.ravel(), results)
-        assert results[1:-1].reshape(rows, columns) == pytest.approx(table[:, :depth] @ values, rel=1e-5)
-        assert results[[0, -1]].tolist() == [-1, -1]
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 31, 32, 33, 64, 257])
-def test_chunks_share_the_sequences(count, monkeypatch):
-    """Each sequence is in one chunk, lanes fill vectors, and working memory stays within the limit."""
-    program = program_of(Process(Graph.preset("two_chains")), np.dtype(np.float64))
-    lane = chunks.Work.bytes_per_lane(program)
-    assert lane == sum(array.nbytes for array in chunks.Work.of(program, 1))
-    monkeypatch.setattr(chunks, "cores", lambda: 2)
-    for memory in (1, 2 * lane, 9 * lane, 1000 * lane):
-        calls, spaces = [], {}
-
-        def work(first: int, space: chunks.Work, calls=calls, spaces=spaces) -> None:
-            calls.append((first, space.total.size))
-            spaces[threading.get_ident()] = space
-
-        chunks.run_chunks(work, program, count, memory, multiply_adds=10**9)
-        firsts, (width, *_) = zip(*sorted(calls), strict=True)
-        assert {size for _, size in calls} == {width}
-        assert list(firsts) == list(range(0, count, width))
-        assert width == 1 or width % 4 == 0
-        assert sum(array.nbytes for space in spaces.values() for array in space) <= max(memory, lane)
-
-
 def test_impossible_tokens_end_a_sequence_only():
     """The loss is infinite at the token and nan after it; neighbours in the same chunk are as they were."""
     nodes = [Node(name="Z", num_states=2), Node(name="X", num_states=3, parents=("Z",), observed=True)]
@@ -236,62 +168,6 @@ def test_unlikely_tokens_keep_their_precision_in_float32():
     process = Process.from_kernels(Graph(nodes=nodes), tables)
     nll = n2n.filter(process, [[0, 1, 1, 1, 0]], dtype=torch.float32).nll[0, :3]
     assert nll.numpy() == pytest.approx(n2n.filter(process, [[0, 1, 1, 1, 0]]).nll[0, :3].numpy(), rel=1e-6)
-
-
-def test_the_tables_of_a_process_are_made_once_and_go_with_it():
-    process = Process(Graph.preset("single"))
-    program = program_of(process, np.dtype(np.float64))
-    assert program_of(process, np.dtype(np.float64)) is program
-    assert program_of(process, np.dtype(np.float32)) is not program
-
-
-def hidden_tokens(shape: tuple[int, int], **table) -> tuple[Process, torch.Tensor]:
-    nodes = [Node(name="Z", num_states=2), Node(name="X", num_states=4, parents=("Z",), observed=True)]
-    process = Process.from_kernels(Graph(nodes=nodes), {"Z": [[0.9, 0.1], [0.2, 0.8]], **table})
-    return process, torch.zeros(shape, dtype=torch.int64)
-
-
-def test_a_first_token_that_is_always_0_has_no_influence_on_the_second():
-    process, tokens = hidden_tokens((3, 2), X=np.full((2, 4), 0.25))
-    assert n2n.token_influence(process, tokens).tolist() == [[[0.0]]] * 3
-
-
-def test_a_token_of_tiny_probability_does_not_make_influences_infinite():
-    """Its probability underflows with a key and not without, or the reverse; it adds nothing to the divergence."""
-    rare = 1e-307
-    process, tokens = hidden_tokens((1, 8), X=[[0.9, 0.09, 0.01, rare], [0.01, 0.09, 0.9, rare]])
-    tokens[0, [2, 5, 6]] = 2
-    result = n2n.token_influence(process, tokens)
-    without, _ = hidden_tokens((1, 8), X=[[0.9, 0.09, 0.01, 0.0], [0.01, 0.09, 0.9, 0.0]])
-    torch.testing.assert_close(result, n2n.token_influence(without, tokens), rtol=1e-9, atol=1e-20)
-    torch.testing.assert_close(result, influence_torch(process, tokens, MEMORY_BUDGET), rtol=1e-6, atol=1e-14)
-    assert result.isfinite().all()
-
-
-def test_influence_with_feedback_stays_within_its_budget():
-    """The values of a hidden token step together as far as memory allows."""
-    latents = [Node(name=f"Z{i}", num_states=4, parents=("X",) if i == 0 else ()) for i in range(6)]
-    graph = Graph(nodes=[*latents, Node(name="X", num_states=100, parents=("Z0",), observed=True)])
-    process = Process(graph)
-    tokens = process.sample(1, length=4).tokens.astype(np.int64)
-    expected = n2n.token_influence(process, tokens, memory_budget=2**30)
-    budget = 10**6
-    tracemalloc.start()
-    result = n2n.token_influence(process, tokens, memory_budget=budget)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert torch.equal(result, expected)
-    assert peak < budget
-
-
-@pytest.mark.parametrize("dtype", TYPES)
-def test_flat_tables_take_as_much_memory_as_the_kernels(dtype):
-    """As the memory budget assumes: of a Markov chain, whose rows have one entry, and with feedback."""
-    chain = Graph(nodes=[Node(name="X", num_states=50, observed=True, recurrent=True)])
-    nodes = [Node(name="Z", num_states=2, parents=("X",)), Node(name="X", num_states=50, parents=("Z",), observed=True)]
-    for graph in (chain, Graph(nodes=nodes)):
-        program = compile_program(Process(graph), np.dtype(dtype))
-        assert program.emission.nbytes + program.moves.tables.nbytes <= table_bytes(graph, TYPES[dtype]) + 2 * NARROW
 
 
 def test_tokens_of_any_layout_need_no_further_compilation():

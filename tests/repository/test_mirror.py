@@ -1,4 +1,7 @@
-"""The tests lie in the same tree as n2n: ``tests/oracle/test_filtering.py`` tests ``n2n/oracle/filtering.py``."""
+"""The tests lie in the same tree as n2n: ``tests/oracle/test_filtering.py`` tests ``n2n/oracle/filtering.py``.
+
+Tests of a package within a package lie among those of the outer one.
+"""
 
 from pathlib import Path
 
@@ -27,8 +30,10 @@ def test_every_folder_of_tests_is_a_package():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_test_file_has_its_module(path):
-    module = PACKAGE / path.parent.name / path.name.removeprefix("test_")
-    own = module.exists() or module.with_suffix("").is_dir() or path.stem == f"test_{path.parent.name}"
+    package, module = PACKAGE / path.parent.name, path.name.removeprefix("test_")
+    own = (
+        any(package.rglob(module)) or (package / module).with_suffix("").is_dir() or path.stem == f"test_{package.name}"
+    )
     assert own != (f"{path.parent.name}/{path.name}" in WHOLE_PACKAGE)
 
 

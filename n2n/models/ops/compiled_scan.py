@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from n2n.utils.cpu import compiled, cores
+from n2n.utils.compilation import compiled
+from n2n.utils.cpu import cores
 
 _MIN_SHARED = 2**16  # number of entries below which one thread is faster than several
 _MIN_CHANNELS = 32  # channels in a thread's share, at least, because they are neighbours in memory

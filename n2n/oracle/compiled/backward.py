@@ -8,7 +8,7 @@ from n2n.oracle.compiled.chunks import Work, multiply_adds, run_chunks
 from n2n.oracle.compiled.forward import Outputs, empty_outputs, filter_chunk, keep
 from n2n.oracle.compiled.program import Moves, Program
 from n2n.oracle.compiled.steps import marginals, move, update
-from n2n.utils.cpu import compiled, compiled_part
+from n2n.utils.compilation import compiled, compiled_part
 
 
 @compiled

@@ -12,7 +12,7 @@ import numpy as np
 from n2n.oracle.compiled.chunks import Work, multiply_adds, run_chunks
 from n2n.oracle.compiled.program import Program
 from n2n.oracle.compiled.steps import marginals, move, predict, update
-from n2n.utils.cpu import compiled, compiled_part
+from n2n.utils.compilation import compiled, compiled_part
 
 SMALL = 2.0**-20  # evidence under which a belief is normalised before the next step rather than within it
 

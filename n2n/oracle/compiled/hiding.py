@@ -10,7 +10,8 @@ from n2n.oracle.compiled.chunks import Work, affordable_lanes
 from n2n.oracle.compiled.forward import filter_sequences, normalise, start
 from n2n.oracle.compiled.program import Program
 from n2n.oracle.compiled.steps import move, predict, update
-from n2n.utils.cpu import compiled, compiled_part, cores, run_parts
+from n2n.utils.compilation import compiled, compiled_part
+from n2n.utils.cpu import cores, run_parts
 
 CLOSE = 0.5  # relative difference below which a divergence is computed from the difference itself
 RESOLUTION = 1e-24  # nats; smaller values are indistinguishable from rounding and are set to 0

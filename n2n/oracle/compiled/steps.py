@@ -22,7 +22,7 @@ from n2n.oracle.compiled.vectors import (
     weigh,
     wide_product,
 )
-from n2n.utils.cpu import compiled_part
+from n2n.utils.compilation import compiled_part
 
 _ZERO, _ONE = np.int64(0), np.int64(1)  # numba would compile a function again for each literal argument
 
