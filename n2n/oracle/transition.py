@@ -8,6 +8,7 @@ of axes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 import torch
@@ -103,6 +104,7 @@ def plan(graph: Graph) -> list[tuple[int, ...]]:
     return best[-1][1]
 
 
+@lru_cache  # every call of the oracle checks its memory
 def table_entries(graph: Graph) -> int:
     """Total number of entries in the tables of all moves."""
     total = 0
