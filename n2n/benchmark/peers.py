@@ -24,6 +24,7 @@ from n2n.oracle.mean_field import mean_field, mean_field_torch
 from n2n.oracle.smoothing import STEP_COPIES, smooth, smooth_torch
 from n2n.process.process import Process
 from n2n.utils.progress import track
+from n2n.utils.threads import torch_threads
 
 PRESETS = ("single", "four_chains", "sparse")
 BATCHES = (8, 64, 512)  # numbers of sequences
@@ -53,7 +54,10 @@ def filter_rates(settings: Settings) -> pd.DataFrame:
             work = [partial(filter, process, tokens, dtype=dtype) for dtype in (torch.float64, torch.float32)]
             work += [partial(filter_torch, process, tokens, None, torch.float64, MEMORY_BUDGET, **_NOTHING)]
             work += [partial(other, tokens.numpy())] if other else []
-            rates = [count * settings.length / seconds / 1e3 for seconds in medians(settings.repeats, *work)]
+            # one after the other: the threads of other libraries spin for some time after their work
+            with torch_threads(1):  # as in ``filter``
+                seconds = [medians(settings.repeats, piece)[0] for piece in work]
+            rates = [count * settings.length / one / 1e3 for one in seconds]
             double, single, twin, peer = [*rates, nan][:4]
             row = {"graph": name, "S": process.graph.num_joint_states, "sequences": count, "float64": double}
             row |= {"float32": single, "torch": twin, DYNAMAX: peer, "times": max(double, single) / peer}
@@ -94,7 +98,8 @@ def oracle_rates(settings: Settings) -> pd.DataFrame:
             ),
         }
         for function, pair in pairs.items():
-            fast, slow = (1e3 * seconds for seconds in medians(settings.repeats, *pair))
+            with torch_threads(1):  # as in the compiled functions
+                fast, slow = (1e3 * seconds for seconds in medians(settings.repeats, *pair))
             count = len(few) if function == "token_influence" else len(many)
             row = {"graph": name, "function": function, "sequences": count, "ms": fast, "torch, ms": slow}
             rows.append(row | {"times": slow / fast})

@@ -37,6 +37,7 @@ class Decoded:
     log_probability: Tensor
 
 
+@torch_threads(1)
 def decode(process: Process, tokens, *, memory_budget: int = MEMORY_BUDGET) -> Decoded:
     """Run the Viterbi algorithm with logarithms in float64, one latent at a time.
 
@@ -80,7 +81,6 @@ def _decode_compiled(process: Process, tokens: Tensor, memory_budget: int) -> De
     return Decoded(dict(zip(process.graph.latent_names, paths, strict=True)), log_probability)
 
 
-@torch_threads(1)
 def decode_torch(process: Process, tokens: Tensor, memory_budget: int) -> Decoded:
     """Run the Viterbi algorithm in torch: on other devices than CPUs, and as the readable twin of the compiled one."""
     copies = _copies(process.graph, tokens.shape[1])

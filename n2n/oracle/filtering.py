@@ -45,6 +45,7 @@ class Filtered:
     joint: Tensor | None
 
 
+@torch_threads(1)
 def filter(
     process: Process,
     tokens,
@@ -131,7 +132,6 @@ def _filter_compiled(
     )
 
 
-@torch_threads(1)
 def filter_torch(
     process: Process, tokens: Tensor, known: Tensor | None, dtype: torch.dtype, memory_budget: int, **kept: bool
 ) -> Results:

@@ -14,6 +14,7 @@ from n2n.process.process import Process
 from n2n.utils.threads import torch_threads
 
 
+@torch_threads(1)
 def token_influence(process: Process, tokens, *, memory_budget: int = MEMORY_BUDGET) -> Tensor:
     """``KL(P(x_{q+1} | x_0 .. x_q) || P(x_{q+1} | x_0 .. x_q without x_s))`` for each query q and key s, nats.
 
@@ -46,7 +47,6 @@ def token_influence(process: Process, tokens, *, memory_budget: int = MEMORY_BUD
     return torch.from_numpy(influence_of(program, tokens.numpy(), feedback=feedback, memory=memory))
 
 
-@torch_threads(1)
 def influence_torch(process: Process, tokens: Tensor, memory_budget: int) -> Tensor:
     """Compute the influence in torch: on other devices than CPUs, and as the readable twin of the compiled path."""
     oracle = Oracle.of(process, tokens.device, torch.float64, memory_budget)

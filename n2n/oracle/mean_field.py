@@ -31,6 +31,7 @@ class MeanField:
     beliefs: dict[str, Tensor]
 
 
+@torch_threads(1)
 def mean_field(
     process: Process, tokens, *, dtype: torch.dtype = torch.float64, memory_budget: int = MEMORY_BUDGET
 ) -> MeanField:
@@ -67,7 +68,6 @@ def _mean_field_compiled(
     return torch.from_numpy(outputs.evidence), split_marginals(process.graph, torch.from_numpy(outputs.beliefs))
 
 
-@torch_threads(1)
 def mean_field_torch(
     process: Process, tokens: Tensor, dtype: torch.dtype, memory_budget: int
 ) -> tuple[Tensor, dict[str, Tensor]]:

@@ -36,6 +36,7 @@ class Smoothed:
     log_likelihood: Tensor
 
 
+@torch_threads(1)
 def smooth(
     process: Process,
     tokens,
@@ -89,7 +90,6 @@ def _smooth_compiled(
     )
 
 
-@torch_threads(1)
 def smooth_torch(
     process: Process, tokens: Tensor, joint: bool, dtype: torch.dtype, memory_budget: int, copies: int
 ) -> Smoothed:
