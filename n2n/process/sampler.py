@@ -13,7 +13,7 @@ import numpy as np
 
 from n2n.process.context_kernels import accumulate, fill_row
 from n2n.process.sampler_tables import Program, smallest_dtype, table_size
-from n2n.utils.compilation import compiled, compiled_part
+from n2n.utils.compilation import compiled
 from n2n.utils.cpu import cores, run_parts
 from n2n.utils.philox import fill_uniforms, philox, uniform
 
@@ -98,7 +98,7 @@ def _draw(program, key_0, key_1, start, tokens, states, context_keys, interventi
         _draw_tile(program, key_0, key_1, index, count, part, kept, context_keys, interventions, table, ready)
 
 
-@compiled_part
+@compiled
 def _draw_tile(program, key_0, key_1, index, count, tokens, states, context_keys, interventions, table, ready):
     nodes = program.num_states.size
     width = index.shape[1]
@@ -126,7 +126,7 @@ def _draw_tile(program, key_0, key_1, index, count, tokens, states, context_keys
         _keep(current, t, count, tokens, states)
 
 
-@compiled_part
+@compiled
 def _keep(current, t, count, tokens, states):
     last = current.shape[0] - 1
     for lane in range(count):
@@ -137,7 +137,7 @@ def _keep(current, t, count, tokens, states):
                 states[k, lane, t] = current[k, lane]
 
 
-@compiled_part
+@compiled
 def _start(program, key_0, key_1, index, count, current, values):
     """Draw the nodes of the initial law, and write one more number for each lane to ``values``.
 
@@ -154,7 +154,7 @@ def _start(program, key_0, key_1, index, count, current, values):
     return num_nodes < current.shape[0]
 
 
-@compiled_part
+@compiled
 def _search(cdf, value):
     """Return the smallest state whose cumulative probability exceeds ``value``."""
     low, high = 0, cdf.size - 1
@@ -167,7 +167,7 @@ def _search(cdf, value):
     return low
 
 
-@compiled_part
+@compiled
 def _row(program, k, current, lane):
     row = current[k, lane] * program.own_stride[k]
     for edge in range(program.first_edge[k], program.first_edge[k + 1]):
@@ -175,7 +175,7 @@ def _row(program, k, current, lane):
     return row
 
 
-@compiled_part
+@compiled
 def _move(program, k, current, values, count):
     """Draw a node with a fixed kernel in the first ``count`` lanes.
 
@@ -202,7 +202,7 @@ def _move(program, k, current, values, count):
         current[k, lane] = state
 
 
-@compiled_part
+@compiled
 def _move_in_context(program, k, current, values, index, count, context_keys, table, ready):
     """Draw a node with redrawn kernels in the first ``count`` lanes; each row is drawn on its first use."""
     size = program.num_states[k]
@@ -221,7 +221,7 @@ def _move_in_context(program, k, current, values, index, count, context_keys, ta
         current[k, lane] = _search(cdf, values[lane])
 
 
-@compiled_part
+@compiled
 def _factors(program, k, current, lane, row, factors):
     """Write the positions of the factors' rows that make up a row to ``factors``, and return their number."""
     if not program.product[k]:

@@ -40,9 +40,21 @@ def compiled(function: F) -> F:
 def compiled_part(function: F) -> F:
     """``numba.njit`` for a function that only compiled functions call, which contain its code.
 
-    It compiles in a fraction of the time, because it needs no conversion of arguments from Python and no cache.
+    It compiles in a fraction of the time, because it needs no conversion of arguments from Python and no cache. It must
+    neither allocate arrays nor return any: nothing counts references within it, which atomic instructions would do for
+    each array of each call. Calling it from Python raises a ``TypeError``; in numba alone it would crash.
     """
-    return numba.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    dispatcher = numba.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)(function)
+
+    def add_overload(result: Any) -> None:
+        """Keep compiled code for compiled callers; numba would also offer it to Python."""
+        dispatcher.overloads[tuple(result.signature.args)] = result
+
+    def refuse(*arguments: Any, **named: Any) -> None:
+        raise TypeError(f"{function.__qualname__} is part of compiled functions and cannot be called from Python")
+
+    dispatcher.add_overload, dispatcher._compile_for_args = add_overload, refuse
+    return dispatcher
 
 
 class _BySources:

@@ -13,7 +13,7 @@ from unittest import mock
 import numba
 import pytest
 
-from n2n.utils.compilation import MAX_AGE, TolerantCache, compiled
+from n2n.utils.compilation import MAX_AGE, TolerantCache, compiled, compiled_part
 
 
 def add(a, b):
@@ -191,3 +191,12 @@ def test_a_cache_folder_that_is_a_file_is_done_without(tmp_path):
     (tmp_path / "file").write_text("")
     fresh(tmp_path / "file")
     assert (tmp_path / "file").read_text() == ""
+
+
+def test_a_part_is_called_by_compiled_functions_only():
+    part = compiled_part(add)
+    whole = numba.njit(lambda a, b: part(a, b) + 1)
+    for _ in range(2):  # before and after it is compiled for these types
+        with pytest.raises(TypeError, match="add is part of compiled functions and cannot be called from Python"):
+            part(1, 2)
+        assert whole(1, 2) == 4

@@ -28,7 +28,8 @@ def smooth_chunk(program, backward, tokens, first, work, outputs):
             for lane in range(lanes):
                 previous[lane] = tokens[t, first + min(lane, count - 1)]
             update(program, message, previous, current, work)
-            message, spare = move(backward, message, spare, previous, work)
+            if move(backward, message, spare, previous, work):
+                message, spare = spare, message
             _combine(work.history[t], message, work)
         marginals(program.sizes, work.history[t], work)
         keep(work.marginals, work.scale, outputs.beliefs, first, count, t)

@@ -42,7 +42,8 @@ def filter_chunk(program, tokens, known, first, factored, work, outputs):
         for lane in range(current.size):
             current[lane] = tokens[t, first + min(lane, count - 1)]
         if t:
-            values, spare = move(program.moves, values, spare, previous, work)
+            if move(program.moves, values, spare, previous, work):
+                values, spare = spare, values
             if outputs.predictive.size:
                 predict(program, values, previous, work)
                 keep(work.predictive, work.scale, outputs.predictive, first, count, t - 1)
@@ -62,8 +63,8 @@ def filter_chunk(program, tokens, known, first, factored, work, outputs):
         if work.history.size:
             for i in range(values.size):
                 work.history[t, i] = values[i] * work.scale[i % current.size]
-        if factored and program.sizes.size:
-            values, spare = _product(program.sizes, values, spare, work)
+        if factored and program.sizes.size and _product(program.sizes, values, spare, work):
+            values, spare = spare, values
         previous, current = current, previous
 
 
@@ -113,7 +114,10 @@ def keep(values, scale, results, first, count, t):
 
 @compiled_part
 def _product(sizes, values, results, work):
-    """The product of the marginals, with values and results swapped for each latent; ``scale`` becomes 1."""
+    """Replace values by the product of the marginals, and ``scale`` by 1; both arrays are overwritten.
+
+    Return whether the product is in ``results``; otherwise it is in ``values``.
+    """
     sums, scale, lanes, states, row = work.marginals, work.scale, work.scale.size, 1, 0
     for lane in range(lanes):
         values[lane] = 1
@@ -127,7 +131,7 @@ def _product(sizes, values, results, work):
         states, row = states * size, row + size
     for lane in range(lanes):
         scale[lane] = 1
-    return values, results
+    return sizes.size % 2 == 1
 
 
 def filter_sequences(

@@ -52,11 +52,13 @@ def hide_keys(program, tokens, first_key, last_key, feedback, full, one, work, h
         if t == 0:
             start(program, one.current, nothing, t, t + 1, belief, one.total)
         else:
-            belief, spare = move(program.moves, belief, spare, one.previous, one)
+            if move(program.moves, belief, spare, one.previous, one):
+                belief, spare = spare, belief
         if t > 0 and t >= first_key:
             for lane in range(lanes):
                 work.previous[lane], work.current[lane] = tokens[t - 1], tokens[t]
-            values, results = move(program.moves, values, results, work.previous, work)
+            if move(program.moves, values, results, work.previous, work):
+                values, results = results, values
             predict(program, values, work.previous, work)
             if is_key and not feedback:
                 _copy_lane(values, t - first_key, lanes, hidden.belief)
@@ -135,7 +137,8 @@ def _hide_value(program, tokens, t, predicted, scale, hidden):
                 else:
                     weight = program.initial[value * states + s]
                 values[s * lanes + lane] = weight
-        values, results = move(program.moves, values, results, work.previous, work)
+        if move(program.moves, values, results, work.previous, work):
+            values, results = results, values
         predict(program, values, work.previous, work)
         update(program, values, work.previous, work.current, work)
         _add_lanes(work.predictive, lanes, hidden.law)

@@ -29,7 +29,10 @@ _ZERO, _ONE = np.int64(0), np.int64(1)  # numba would compile a function again f
 
 @compiled_part
 def move(moves, values, results, previous, work):
-    """Move values by one step, given the previous tokens ``(lanes,)``; returns both arrays, the moved values first."""
+    """Move values by one step, given the previous tokens ``(lanes,)``; both arrays are overwritten.
+
+    Return whether the moved values are in ``results``; otherwise they are in ``values``.
+    """
     lanes = previous.size
     for k in range(moves.shapes.shape[0]):
         before, states, after = moves.shapes[k, 0], moves.shapes[k, 1], moves.shapes[k, 2]
@@ -48,7 +51,7 @@ def move(moves, values, results, previous, work):
                 shape = (states, states, after * lanes)
                 multiply(moves.tables, table, row_stride, shape, values, first, results, first)
         values, results = results, values
-    return values, results
+    return moves.shapes.shape[0] % 2 == 1
 
 
 @compiled_part
