@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.util import find_spec
 from math import nan
@@ -54,10 +54,7 @@ def filter_rates(settings: Settings) -> pd.DataFrame:
             work = [partial(filter, process, tokens, dtype=dtype) for dtype in (torch.float64, torch.float32)]
             work += [partial(filter_torch, process, tokens, None, torch.float64, MEMORY_BUDGET, **_NOTHING)]
             work += [partial(other, tokens.numpy())] if other else []
-            # one after the other: the threads of other libraries spin for some time after their work
-            with torch_threads(1):  # as in ``filter``
-                seconds = [medians(settings.repeats, piece)[0] for piece in work]
-            rates = [count * settings.length / one / 1e3 for one in seconds]
+            rates = [count * settings.length / seconds / 1e3 for seconds in _one_by_one(settings, work)]
             double, single, twin, peer = [*rates, nan][:4]
             row = {"graph": name, "S": process.graph.num_joint_states, "sequences": count, "float64": double}
             row |= {"float32": single, "torch": twin, DYNAMAX: peer, "times": max(double, single) / peer}
@@ -98,8 +95,7 @@ def oracle_rates(settings: Settings) -> pd.DataFrame:
             ),
         }
         for function, pair in pairs.items():
-            with torch_threads(1):  # as in the compiled functions
-                fast, slow = (1e3 * seconds for seconds in medians(settings.repeats, *pair))
+            fast, slow = (1e3 * seconds for seconds in _one_by_one(settings, pair))
             count = len(few) if function == "token_influence" else len(many)
             row = {"graph": name, "function": function, "sequences": count, "ms": fast, "torch, ms": slow}
             rows.append(row | {"times": slow / fast})
@@ -125,6 +121,15 @@ def dynamax_filter(process: Process) -> Callable[[np.ndarray], np.ndarray] | Non
 
     batched = jax.jit(jax.vmap(log_likelihood))
     return lambda tokens: np.asarray(batched(tokens))
+
+
+def _one_by_one(settings: Settings, work: Iterable[Callable[[], object]]) -> list[float]:
+    """Median seconds of each function, one after the other, on one thread of torch, as the oracle uses it.
+
+    They do not take turns, because the threads of other libraries spin for some time after their work.
+    """
+    with torch_threads(1):
+        return [medians(settings.repeats, piece)[0] for piece in work]
 
 
 def _tokens(process: Process, count: int, length: int) -> torch.Tensor:

@@ -72,9 +72,11 @@ class Learner:
         return loss, norm, rate
 
     def _seed_dropout(self, seed: int) -> None:
-        """Seed the generator of the model's device; ``torch.manual_seed`` gives the same numbers in 0.15 ms."""
-        on_cuda = self.device.type == "cuda"
-        (torch.cuda.manual_seed if on_cuda else torch.default_generator.manual_seed)(seed)
+        """Seed the model's device as ``torch.manual_seed`` would, which takes 0.16 ms, because it seeds all devices."""
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        else:
+            torch.default_generator.manual_seed(seed)
 
     def oracle_nll(self, tokens: Tensor) -> Tensor:
         """The oracle's mean loss on this process's tokens, nats per token, float64."""

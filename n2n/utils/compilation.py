@@ -76,7 +76,7 @@ class _BySources:
 def _remove_old(path: Path) -> None:
     """Remove folders of older sources, which would otherwise pile up with every change."""
     with contextlib.suppress(OSError):  # another process removes the same folders
-        for other in path.parent.glob(f"{path.name[: -len('_') * 2 - 32]}_*"):
+        for other in path.parent.glob(f"{path.name.rsplit('_', 2)[0]}_*"):  # without the two hashes
             if time.time() - other.stat().st_mtime > MAX_AGE:
                 shutil.rmtree(other, ignore_errors=True)
 
@@ -89,8 +89,16 @@ class _UserFolder(_BySources, caching.UserWideCacheLocator):
     """Below the user's cache folder."""
 
 
+class _SourceFolder(_BySources, caching.InTreeCacheLocator):
+    """Next to the sources, if the user's cache folder is not writable."""
+
+    def __init__(self, py_func: Callable, py_file: str) -> None:
+        super().__init__(py_func, py_file)
+        self._cache_path = str(Path(self._cache_path) / self.get_suitable_cache_subpath(py_file))
+
+
 class _Implementation(caching.CompileResultCacheImpl):
-    _locator_classes = (_ChosenFolder, _UserFolder, caching.InTreeCacheLocator)
+    _locator_classes = (_ChosenFolder, _UserFolder, _SourceFolder)
 
 
 @cache

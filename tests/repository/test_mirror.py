@@ -31,9 +31,8 @@ def test_every_folder_of_tests_is_a_package():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_test_file_has_its_module(path):
     package, module = PACKAGE / path.parent.name, path.name.removeprefix("test_")
-    own = (
-        any(package.rglob(module)) or (package / module).with_suffix("").is_dir() or path.stem == f"test_{package.name}"
-    )
+    is_package = (package / module).with_suffix("").is_dir() or path.stem == f"test_{package.name}"
+    own = is_package or any(package.rglob(module))
     assert own != (f"{path.parent.name}/{path.name}" in WHOLE_PACKAGE)
 
 

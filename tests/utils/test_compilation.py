@@ -143,14 +143,14 @@ CALLER = f"{HEADER}from package.callee import number\n\n@compiled\ndef call():\n
 CALL = "from package.caller import call; print(call(), call.stats.cache_hits.total())"
 
 
-def call_package(folder: Path, number: int, cache: Path) -> list[int]:
+def call_package(folder: Path, number: int, cache: Path | None, **variables: str) -> list[int]:
     """What a compiled function returns that calls one of another file, and how often it came from the cache."""
     package = folder / "package"
     package.mkdir(parents=True, exist_ok=True)
     (package / "__init__.py").write_text("")
     (package / "caller.py").write_text(CALLER)
     (package / "callee.py").write_text(f"{HEADER}\n@compiled\ndef number():\n    return {number}\n")
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache or ""), "PYTHONDONTWRITEBYTECODE": "1", **variables}
     command = [sys.executable, "-c", CALL]
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=True)
     return [int(word) for word in done.stdout.split()]
@@ -160,6 +160,15 @@ def test_a_change_in_a_called_file_is_seen(tmp_path):
     """numba's own cache keeps the caller's code, which contains the old callee."""
     results = [call_package(tmp_path, number, tmp_path / "cache") for number in (1, 1, 2)]
     assert results == [[1, 0], [1, 1], [2, 0]]
+
+
+def test_without_a_user_s_cache_the_code_lies_with_its_sources(tmp_path):
+    """Also there, a change in a called file is seen."""
+    (tmp_path / "file").write_text("")
+    variables = {"XDG_CACHE_HOME": str(tmp_path / "file")}
+    results = [call_package(tmp_path, number, None, **variables) for number in (1, 1, 2)]
+    assert results == [[1, 0], [1, 1], [2, 0]]
+    assert list((tmp_path / "package" / "__pycache__").rglob("*.nbc"))
 
 
 def test_copies_of_the_same_sources_share_their_code(tmp_path):
