@@ -211,12 +211,12 @@ class Local:
         return Live(running=False) if dispatching and will_start else None
 
     def cancel(self, sweep: Sweep) -> None:
-        sweep.record_jobs({point: "cancelled" for point, job in sweep.jobs.items() if job == WAITING})
         dispatchers = _dispatchers(sweep)
         for process in dispatchers:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.terminate()
-        psutil.wait_procs(dispatchers, MAX_SECONDS)  # from now on no other job starts
+        psutil.wait_procs(dispatchers, MAX_SECONDS)  # from now on no other job starts, so none is missed below
+        sweep.record_jobs({point: "cancelled" for point, job in sweep.jobs.items() if job == WAITING})
         for job in sweep.jobs.values():
             process = controller(job, sweep)
             if process is not None:

@@ -26,7 +26,7 @@ CODE, LOGS = "code", "jobs"  # folders next to those of the points
 UNFINISHED = ("failed", "preempted", "killed", "cancelled", "missing")  # states that ``resubmit`` starts again
 MAX_DIFFERENCES = 5  # listed in an error
 _FIELDS = ("notebook", "cluster", "points", "parameters", "environment", "resources")  # of sweep.json
-_IGNORED = shutil.ignore_patterns("*.pyc", "*.pyo", ".*")  # numba's compiled code is copied: it saves each job seconds
+_IGNORED = shutil.ignore_patterns("*.pyc", "*.pyo", ".*")  # compiled code is copied if it lies with its sources
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """The choice of a cluster, and jobs on this machine that are cancelled, killed and resubmitted."""
 
+import signal
 import subprocess
 import sys
+from unittest import mock
 
 import psutil
 import pytest
@@ -11,7 +13,9 @@ from support.small_notebook import slow_training, trivial
 import n2n
 from n2n import launch
 from n2n.launch import clusters, slurm
-from n2n.utils.files import read_json
+from n2n.launch.sweep import LOGS, Sweep
+from n2n.runs.paths import SWEEP
+from n2n.utils.files import read_json, write_json
 
 
 @pytest.mark.parametrize(
@@ -65,6 +69,30 @@ def test_local_jobs_are_cancelled_killed_and_resubmitted(tmp_path, runs):
     jobs.cancel()
     wait_until(lambda: not still_there(str(runs)))
     assert f"resumed at step {stopped['step']}" in (folder / "logs" / "rank0.log").read_text()
+
+
+def test_a_job_that_starts_while_its_sweep_is_cancelled_is_stopped(tmp_path, monkeypatch):
+    """Until the dispatcher has ended, it may start a job between a look at the jobs and a change of their record."""
+    write_json(tmp_path / SWEEP, {})
+    sweep, record_jobs, jobs = Sweep(tmp_path), Sweep.record_jobs, []
+    sweep.record_jobs({"a": clusters.WAITING, "b": clusters.WAITING})
+
+    def start() -> None:
+        if not jobs:
+            command = [sys.executable, "-c", "import time; time.sleep(600)", str(sweep.path / LOGS)]
+            jobs.append(subprocess.Popen(command))
+            record_jobs(sweep, {"a": str(jobs[0].pid)})
+
+    dispatcher = mock.Mock(terminate=start)
+    monkeypatch.setattr(clusters, "_dispatchers", lambda sweep: [dispatcher])
+    monkeypatch.setattr(psutil, "wait_procs", lambda processes, seconds: None)
+    monkeypatch.setattr(Sweep, "record_jobs", lambda self, changes: start() or record_jobs(self, changes))
+    clusters.Local().cancel(sweep)
+    try:
+        assert jobs[0].wait(10) == -signal.SIGTERM
+    finally:
+        jobs[0].kill()
+    assert sweep.jobs == {"a": str(jobs[0].pid), "b": "cancelled"}
 
 
 def test_a_local_job_at_its_time_limit_is_queued_again(tmp_path):
