@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from n2n.graph.graph import Graph
-from n2n.oracle.checks import CACHE_BUDGET, MEMORY_BUDGET, check_latents, check_tokens
+from n2n.oracle.checks import MEMORY_BUDGET, check_latents, check_tokens
+from n2n.oracle.compiled import particle_program
+from n2n.oracle.compiled.particles import filter_particles
 from n2n.oracle.filtering import filter, mark_impossible_start, sequence_log_likelihood
 from n2n.oracle.kernel_counts import places
 from n2n.oracle.particle_filter import Cloud, Streams, bytes_of_tables, bytes_per_filter
@@ -101,7 +103,8 @@ def in_context_nll(
         return _exact(filtered.nll, filtered.log_likelihood)
     first = _log_first(process, tokens)
     if graph.num_joint_states == 1 and not any(node.stickiness for node in learned):
-        nll = mark_impossible_start(_count_nll(process, tokens, memory_budget), first)
+        evidence, _ = _run_filters(process, tokens, 1, 1, seed, memory_budget)  # one particle; it has one path
+        nll = mark_impossible_start(_nats(evidence[:, 0]), first)
         return _exact(nll, sequence_log_likelihood(first - nll.sum(1)))
     return _estimate(*_run_filters(process, tokens, particles, repeats, seed, memory_budget), first)
 
@@ -128,24 +131,37 @@ def _exact(nll: Tensor, log_likelihood: Tensor) -> InContext:
     return InContext(nll, torch.zeros_like(nll), log_likelihood, torch.zeros_like(log_likelihood), True, None)
 
 
-def _count_nll(process: Process, tokens: Tensor, memory_budget: int) -> Tensor:
-    """``-log P(x_t | x_<t)``, ``(batch, T - 1)``, if nothing is hidden: one particle without random numbers."""
-    at_once = _filters_at_once(process.graph, 1, tokens.device, memory_budget)
-    kernel_places = places(process, tokens.device)
-    parts = [_run(Cloud(process.graph, kernel_places, len(part), 1, None), part) for part in tokens.split(at_once)]
-    return _nats(torch.cat([evidence for evidence, _ in parts]))
-
-
 def _run_filters(
     process: Process, tokens: Tensor, particles: int, repeats: int, seed: int, memory_budget: int
 ) -> tuple[Tensor, Tensor]:
     """Each filter's log P(x_t | x_<t), and effective sample sizes, both ``(batch, repeats, T - 1)``."""
-    at_once = _filters_at_once(process.graph, particles, tokens.device, memory_budget)
+    check_latents(process.graph)
+    run = _run_compiled if tokens.device.type == "cpu" else run_torch
+    return run(process, tokens, particles, repeats, seed, memory_budget)
+
+
+def _run_compiled(
+    process: Process, tokens: Tensor, particles: int, repeats: int, seed: int, memory_budget: int
+) -> tuple[Tensor, Tensor]:
+    graph = process.graph
+    shared = particle_program.bytes_of_program(graph)
+    each = particle_program.bytes_per_filter(graph, particles, tokens.shape[1])
+    _check_budget(graph, particles, shared + each, memory_budget)
+    evidence, sample_sizes = filter_particles(process, tokens.numpy(), particles, repeats, seed, memory_budget)
+    return torch.from_numpy(evidence).log_(), torch.from_numpy(sample_sizes)
+
+
+def run_torch(
+    process: Process, tokens: Tensor, particles: int, repeats: int, seed: int, memory_budget: int
+) -> tuple[Tensor, Tensor]:
+    """The filters in torch, on the tokens' device; see ``_run_filters``."""
+    at_once = _filters_at_once(process.graph, particles, memory_budget)
     kernel_places = places(process, tokens.device)
     filters = torch.cartesian_prod(torch.arange(len(tokens)), torch.arange(repeats))
     parts = []
     for part in track(filters.split(at_once), "part"):
-        cloud = Cloud(process.graph, kernel_places, len(part), particles, Streams(seed, part, particles))
+        streams = Streams(seed, part, particles) if repeats > 1 else None  # a single repeat is exact and draws nothing
+        cloud = Cloud(process.graph, kernel_places, len(part), particles, streams)
         parts.append(_run(cloud, tokens[part[:, 0].to(tokens.device)]))
     shape = (len(tokens), repeats, -1)
     evidence, sample_sizes = zip(*parts, strict=True)
@@ -160,20 +176,20 @@ def _run(cloud: Cloud, tokens: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(evidence, 1), torch.stack(sample_sizes, 1)
 
 
-def _filters_at_once(graph: Graph, particles: int, device: torch.device, memory_budget: int) -> int:
-    """Number of filters that fit into the memory budget and, on a CPU, into its cache."""
-    check_latents(graph)
+def _filters_at_once(graph: Graph, particles: int, memory_budget: int) -> int:
+    """Number of filters in torch that fit into the memory budget."""
     shared, each = bytes_of_tables(graph), bytes_per_filter(graph, particles)
-    if shared + each > memory_budget:
+    _check_budget(graph, particles, shared + each, memory_budget)
+    return (memory_budget - shared) // each
+
+
+def _check_budget(graph: Graph, particles: int, needed: int, memory_budget: int) -> None:
+    if needed > memory_budget:
         raise ValueError(
-            f"memory_budget: {particles} particles over {graph.num_joint_states} joint states need {shared + each} "
+            f"memory_budget: {particles} particles over {graph.num_joint_states} joint states need {needed} "
             f"bytes for one sequence, more than the budget of {memory_budget}; raise it, use fewer particles, or fewer "
             "or smaller nodes"
         )
-    max_filters = (memory_budget - shared) // each
-    if device.type != "cpu":
-        return max_filters
-    return min(max_filters, max(1, CACHE_BUDGET // (8 * particles * graph.num_joint_states)))
 
 
 def _estimate(evidence: Tensor, sample_size: Tensor, first: Tensor) -> InContext:

@@ -96,10 +96,11 @@ class Counts:
         new = torch.arange(self.place.columns, device=moment.states.device)
         return (new == self.place.own(moment.states)[:, None])[:, None]
 
-    def add(self, moment: Moment, states: Tensor, uniform: Tensor) -> None:
+    def add(self, moment: Moment, states: Tensor, uniform: Tensor | None) -> None:
         """Count the step to the new joint ``states (N,)``.
 
-        If a sticky node keeps its state, ``uniform (N,)`` decides whether that was a draw, which is counted, or a stay.
+        If a sticky node keeps its state, ``uniform (N,)`` decides whether that was a draw, which is counted, or a stay;
+        other nodes need no random numbers.
         """
         place, node, inside = self.place, self.place.node, self.place.inside[states]
         size = prod(place.spread)

@@ -6,6 +6,7 @@ next states, so it does not depend on that draw.
 
 Source: Doucet, de Freitas, Murphy and Russell, "Rao-Blackwellised particle filtering for dynamic Bayesian networks",
 UAI 2000; Pitt and Shephard, "Filtering via simulation: auxiliary particle filters", J. Am. Stat. Assoc. 94 (1999).
+CPUs run ``n2n.oracle.compiled.particles`` instead, with the same random numbers.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import torch
 from torch import Tensor
 
 from n2n.graph.graph import Graph
+from n2n.oracle.compiled.particles import NEXT_STATE, OFFSET, REPEAT, STICKY, philox_key
 from n2n.oracle.kernel_counts import Counts, Moment, Place
 from n2n.process.initial_law import shows_latents_first
+from n2n.utils.philox import fill_uniforms
 
 _COPIES = 6  # distributions over the joint states that are in memory at once within a step
 _NUMBERS = 24  # other numbers that a particle needs within a step
@@ -41,7 +44,7 @@ def bytes_of_tables(graph: Graph) -> int:
 class Streams:
     """Random numbers of several filters.
 
-    Each number is a pure function of (seed, sequence, repeat) and of its position in the filter's stream.
+    Each number is a pure function of (seed, sequence, repeat, t, particle) and of what it is for.
 
     Args:
         seed: from 0 to 2**63 - 1.
@@ -50,13 +53,19 @@ class Streams:
     """
 
     def __init__(self, seed: int, filters: Tensor, particles: int) -> None:
-        keys = [np.array([seed, sequence + (repeat << 32)], np.uint64) for sequence, repeat in filters.tolist()]
-        self.generators = [np.random.Generator(np.random.Philox(key=key)) for key in keys]
-        self.particles = particles
+        pairs = (particles + 1) // 2
+        self.key, self.filters = philox_key(seed), filters.tolist()
+        self.index, self.words = np.zeros((2, pairs), np.uint64), np.empty((4, pairs), np.uint64)
+        self.index[0] = np.arange(pairs)
 
-    def uniforms(self, rows: int) -> np.ndarray:
-        """The next uniform random numbers in [0, 1), ``(rows, filters, particles)``."""
-        return np.stack([generator.random((rows, self.particles)) for generator in self.generators], axis=1)
+    def uniforms(self, t: int, purpose: int, count: int) -> np.ndarray:
+        """Uniform random numbers in [0, 1) for the first particles, ``(filters, count)``."""
+        values = np.empty((len(self.filters), 2, (count + 1) // 2))
+        self.index[1] = t
+        for (sequence, repeat), pairs in zip(self.filters, values, strict=True):
+            words = np.uint64(sequence), np.uint64(repeat * REPEAT + purpose)
+            fill_uniforms(self.index, pairs.shape[1], *words, *self.key, self.words, pairs)
+        return values.reshape(len(values), -1)[:, :count]
 
 
 class Cloud:
@@ -84,13 +93,14 @@ class Cloud:
         }
         self.states = torch.zeros(filters * particles, dtype=torch.int64, device=self.device)
         self.initial, self.first_is_shown = graph.initial, shows_latents_first(graph)
+        self.t = 0
 
     def start(self, first: Tensor) -> None:
         """Draw the latents at t = 0 given the first tokens ``(filters,)``.
 
         If X's kernel emits the first tokens and must be learned, they are counted.
         """
-        uniform = self._uniforms(1)[0]
+        uniform = self._uniforms(NEXT_STATE, self.particles).view(-1)
         if self.initial == "zero":
             return
         token = first.repeat_interleave(self.particles)
@@ -104,11 +114,11 @@ class Cloud:
         if self.first_is_shown and x is not None:
             x.add(moment, self.states, uniform)
 
-    def _uniforms(self, rows: int) -> Tensor:
-        """Uniform random numbers in [0, 1), ``(rows, N)``; zeros without streams."""
+    def _uniforms(self, purpose: int, count: int) -> Tensor:
+        """Uniform random numbers in [0, 1) for this t, ``(filters, count)``; zeros without streams."""
         if self.streams is None:
-            return torch.zeros(rows, self.weights.numel(), dtype=torch.float64, device=self.device)
-        return torch.from_numpy(self.streams.uniforms(rows)).to(self.device).view(rows, -1)
+            return torch.zeros(len(self.weights), count, dtype=torch.float64, device=self.device)
+        return torch.from_numpy(self.streams.uniforms(self.t, purpose, count)).to(self.device).contiguous()
 
     def step(self, before: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
         """Advance all filters by one token.
@@ -122,18 +132,20 @@ class Cloud:
             estimate of the likelihood; and the effective sample size before resampling, ``(filters,)``.
         """
         seen = [tokens.repeat_interleave(self.particles) for tokens in (before, token)]
-        uniforms = self._uniforms(2 + len(self.counts))
+        self.t += 1
         law = self._law(Moment(self.states, *seen)).cumsum(1)  # (N, S)
         weights = self.weights * law[:, -1].view_as(self.weights)
         evidence = weights.sum(1)
         # If all particles of a filter have weight 0, its likelihood stays 0; equal weights keep later numbers finite.
         self.weights = torch.where(evidence[:, None] > 0, weights / evidence[:, None], 1 / self.particles)
         sample_size = 1 / self.weights.square().sum(1)
-        self._resample(law, sample_size, uniforms[0].view_as(weights)[:, 0])
-        states = _drawn(law, uniforms[1])
+        self._resample(law, sample_size, self._uniforms(OFFSET, 1)[:, 0])
+        states = _drawn(law, self._uniforms(NEXT_STATE, self.particles).view(-1))
         moment = Moment(self.states, *seen)
-        for counts, uniform in zip(self.counts.values(), uniforms[2:], strict=True):
-            counts.add(moment, states, uniform)
+        for k, place in enumerate(self.places):
+            if place.table is None:
+                uniforms = self._uniforms(STICKY + k, self.particles).view(-1) if place.node.stickiness else None
+                self.counts[place.node.name].add(moment, states, uniforms)
         self.states = states
         return evidence.log(), sample_size
 
@@ -158,6 +170,7 @@ class Cloud:
 
         The rows of ``law (N, S)``, from which the next states are drawn, are resampled with the particles. Resampling
         follows the weighting by the token and precedes the move, so that copies of a particle can move differently.
+        Survivors stay in place, and further copies of them replace the other particles.
         """
         poor = (sample_size < self.particles / 2).nonzero()[:, 0]
         if len(poor) == 0:
@@ -165,9 +178,10 @@ class Cloud:
         ladder = torch.arange(self.particles, dtype=torch.float64, device=self.device)
         rungs = self.weights[poor].cumsum(1)
         chosen = torch.searchsorted(rungs, (ladder + offset[poor, None]) / self.particles * rungs[:, -1:], right=True)
-        start = poor[:, None] * self.particles
-        source = (start + chosen.clamp_(max=self.particles - 1)).view(-1)
-        target = (start + ladder.long()).view(-1)
+        first = torch.arange(len(poor), device=self.device)[:, None] * self.particles
+        offspring = (first + chosen.clamp_(max=self.particles - 1)).view(-1).bincount(minlength=chosen.numel())
+        place = (poor[:, None] * self.particles + ladder.long()).view(-1)
+        target, source = place[offspring == 0], place.repeat_interleave((offspring - 1).clamp_(min=0))
         counted = [table for counts in self.counts.values() for table in (counts.cells, counts.totals)]
         for values in (law, self.states, *counted):
             values[target] = values[source]
