@@ -12,7 +12,7 @@ from torch import Tensor
 from n2n.graph.graph import Graph
 from n2n.oracle.checks import MEMORY_BUDGET, check_latents, check_tokens
 from n2n.oracle.compiled import particle_program
-from n2n.oracle.compiled.particles import filter_particles
+from n2n.oracle.compiled.particles import count_sequences, filter_particles
 from n2n.oracle.filtering import filter, mark_impossible_start, sequence_log_likelihood
 from n2n.oracle.kernel_counts import places
 from n2n.oracle.particle_filter import Cloud, Streams, bytes_of_tables, bytes_per_filter
@@ -69,6 +69,9 @@ def in_context_nll(
     over repeats. Standard errors are jackknife estimates over repeats. If there is no kernel to learn, the result is
     that of ``n2n.filter``.
 
+    On a CPU the filters run compiled, on all cores. The first call compiles them, which takes about ten seconds; the
+    machine code is cached on disk for other processes. On other devices they run in torch.
+
     A repeat costs O(particles * S) a token for S joint latent states. In long sequences the surviving particles share
     their past, and the estimate degrades: check ``log_likelihood_standard_error``, and raise ``particles`` where it
     approaches 1.
@@ -80,7 +83,7 @@ def in_context_nll(
         particles: number of particles of each filter.
         repeats: number of independent filters for each sequence, at least 2, as the standard errors need.
         seed: seed of the filters' random numbers, which are a pure function of (seed, position in the batch, repeat):
-            neither the split of the batch nor its other sequences change a sequence's result.
+            neither the split of the batch, its other sequences nor the number of threads change a sequence's result.
         memory_budget: bytes. The batch is split to stay within it; the results need memory in addition.
 
     Raises:
@@ -103,8 +106,7 @@ def in_context_nll(
         return _exact(filtered.nll, filtered.log_likelihood)
     first = _log_first(process, tokens)
     if graph.num_joint_states == 1 and not any(node.stickiness for node in learned):
-        evidence, _ = _run_filters(process, tokens, 1, 1, seed, memory_budget)  # one particle; it has one path
-        nll = mark_impossible_start(_nats(evidence[:, 0]), first)
+        nll = mark_impossible_start(_count_nll(process, tokens, memory_budget), first)
         return _exact(nll, sequence_log_likelihood(first - nll.sum(1)))
     return _estimate(*_run_filters(process, tokens, particles, repeats, seed, memory_budget), first)
 
@@ -129,6 +131,16 @@ def _log_first(process: Process, tokens: Tensor) -> Tensor:
 
 def _exact(nll: Tensor, log_likelihood: Tensor) -> InContext:
     return InContext(nll, torch.zeros_like(nll), log_likelihood, torch.zeros_like(log_likelihood), True, None)
+
+
+def _count_nll(process: Process, tokens: Tensor, memory_budget: int) -> Tensor:
+    """``-log P(x_t | x_<t)``, ``(batch, T - 1)``, if nothing is hidden: one particle without random numbers."""
+    if tokens.device.type != "cpu":
+        return _nats(run_torch(process, tokens, 1, 1, 0, memory_budget)[0][:, 0])
+    graph = process.graph
+    cells = graph.kernel_size(graph.observed)
+    _check_budget(graph, 1, 4 * (cells + cells // graph.vocab_size), memory_budget)
+    return _nats(torch.from_numpy(count_sequences(graph, tokens.numpy())).log_())
 
 
 def _run_filters(

@@ -57,16 +57,6 @@ def compiled_part(function: F) -> F:
     return dispatcher
 
 
-def compiled_inner(function: F) -> F:
-    """``compiled_part`` for a function that neither creates nor returns arrays, and divides without checks for 0.
-
-    It counts no references to arrays. Each count is an atomic operation in functions that LLVM does not inline, which
-    took a fifth of the time of the particle filter. A check for 0 in each division would prevent vector instructions.
-    """
-    options = {"nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return numba.njit(**options, error_model="numpy", _nrt=False)(function)
-
-
 class _BySources:
     """The cache folder of a function, named by the content of its sources instead of their path."""
 

@@ -8,6 +8,7 @@ from support.context_graphs import GRAPHS, TINY, latent, observed
 import n2n
 from n2n.graph.graph import Graph
 from n2n.oracle import in_context
+from n2n.oracle.compiled import particles
 from n2n.oracle.reference import brute_force_in_context, first_law
 from n2n.process.process import Process
 
@@ -72,11 +73,14 @@ def test_equals_the_filter_if_no_kernel_is_unknown(nodes):
 
 
 @pytest.mark.parametrize("name", ["two latents and an edge", "a sticky X"])
-def test_a_sequence_s_loss_depends_on_neither_the_cut_nor_the_batch(name, monkeypatch):
+@pytest.mark.parametrize("run", ["_run_compiled", "run_torch"])
+def test_a_sequence_s_loss_depends_on_neither_the_cut_nor_the_batch(name, run, monkeypatch):
     process = Process(Graph(nodes=GRAPHS[name], initial="uniform"))
     tokens = process.sample(5, length=8).tokens
+    monkeypatch.setattr(in_context, "_run_compiled", getattr(in_context, run))
     whole = n2n.in_context_nll(process, tokens, particles=32, repeats=3)
     monkeypatch.setattr(in_context, "_filters_at_once", lambda *_: 4)
+    monkeypatch.setattr(particles, "_PART", 8 * 4 * 32 * process.graph.num_joint_states)
     cut = n2n.in_context_nll(process, tokens[:3, :6], particles=32, repeats=3)
     assert torch.allclose(whole.nll[:3, :5], cut.nll, atol=1e-12)
     assert torch.allclose(whole.standard_error[:3, :5], cut.standard_error, atol=1e-12)
@@ -84,10 +88,13 @@ def test_a_sequence_s_loss_depends_on_neither_the_cut_nor_the_batch(name, monkey
     assert not torch.allclose(whole.nll, other.nll, atol=1e-6)
 
 
-def test_the_cut_of_the_batch_changes_no_count(monkeypatch):
+@pytest.mark.parametrize("run", ["_run_compiled", "run_torch"])
+def test_the_cut_of_the_batch_changes_no_count(run, monkeypatch):
     process = Process(CHAIN)
     tokens = process.sample(5, length=8).tokens
+    monkeypatch.setattr(in_context, "_run_compiled", getattr(in_context, run))
     whole = n2n.in_context_nll(process, tokens)
+    monkeypatch.setattr(particles, "_PART", 1)
     monkeypatch.setattr(in_context, "_filters_at_once", lambda *_: 2)
     assert torch.equal(whole.nll, n2n.in_context_nll(process, tokens).nll)
 
@@ -176,9 +183,9 @@ def test_the_gpu_agrees(name):
 
 
 def test_the_budget_bounds_the_filters():
-    graph, cuda = Graph(nodes=GRAPHS["two latents and an edge"]), torch.device("cuda")
+    graph = Graph(nodes=GRAPHS["two latents and an edge"])
     shared, each = in_context.bytes_of_tables(graph), in_context.bytes_per_filter(graph, 100)
     for budget, filters in ((shared + each, 1), (shared + 5 * each - 1, 4), (shared + 5 * each, 5)):
-        assert in_context._filters_at_once(graph, 100, cuda, budget) == filters
+        assert in_context._filters_at_once(graph, 100, budget) == filters
     with pytest.raises(ValueError, match="use fewer particles"):
-        in_context._filters_at_once(graph, 100, cuda, shared + each - 1)
+        in_context._filters_at_once(graph, 100, shared + each - 1)

@@ -12,7 +12,7 @@ import numpy as np
 from n2n.oracle.compiled.particle_program import CountProgram
 from n2n.oracle.compiled.particle_vectors import GROUP, draw, grow, read_counts, read_reciprocals
 from n2n.oracle.compiled.vectors import address, look_up
-from n2n.utils.compilation import compiled_inner, compiled_part
+from n2n.utils.compilation import compiled_part
 
 
 class Block(NamedTuple):
@@ -63,10 +63,11 @@ def start(program, token, cloud, block):
             cloud.after[i] += 1
     if program.shows_start and program.learned[x]:
         count(program, x, token, token, cloud)
-    cloud.before[:] = cloud.after
+    for i in range(cloud.after.size):
+        cloud.before[i] = cloud.after[i]
 
 
-@compiled_inner
+@compiled_part
 def advance(program, before, token, members, cloud, block):
     """Draw the next states of some particles, and write the probability of the token for each of them.
 
@@ -100,7 +101,7 @@ def advance(program, before, token, members, cloud, block):
             cloud.after[i], cloud.evidence[i] = block.after[lane], block.law[(states - 1) * lanes + lane]
 
 
-@compiled_inner
+@compiled_part
 def _read(program, k, before, token, counts, block):
     """Write the probabilities of the entries of a node's slab: ``block.factors`` times ``block.scale`` of the row."""
     size, columns, lanes = program.sizes[k], program.columns[k], block.members.size
@@ -134,7 +135,7 @@ def _read(program, k, before, token, counts, block):
         _stay(program, k, before == token, block)
 
 
-@compiled_inner
+@compiled_part
 def _stay(program, k, is_repeated, block):
     """Add the probability that a sticky node keeps its state."""
     lanes, columns, stickiness = block.members.size, program.columns[k], program.stickiness[k]
@@ -151,7 +152,7 @@ def _stay(program, k, is_repeated, block):
         block.scale[i] = 1
 
 
-@compiled_inner
+@compiled_part
 def _expand(program, k, prefixes, block):
     """Multiply the law of the first latents by the probabilities of the next one's states, in place."""
     states, lanes, law = program.num_states[k], block.members.size, block.law
@@ -166,7 +167,7 @@ def _expand(program, k, prefixes, block):
             )  # fmt: skip
 
 
-@compiled_inner
+@compiled_part
 def count(program, k, before, token, cloud):
     """Count the step of a node from ``cloud.before`` to ``cloud.after`` for all particles.
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from n2n.graph.graph import Graph
 from n2n.oracle.compiled.particle_program import (
     bytes_of_program,
     bytes_per_filter,
@@ -20,8 +21,9 @@ from n2n.oracle.compiled.particle_program import (
     lanes_of,
 )
 from n2n.oracle.compiled.particle_steps import Block, advance, count, start
+from n2n.process.initial_law import shows_latents_first
 from n2n.process.process import Process
-from n2n.utils.compilation import compiled, compiled_inner, compiled_part
+from n2n.utils.compilation import compiled, compiled_part
 from n2n.utils.cpu import cores, run_parts
 from n2n.utils.philox import fill_uniforms, philox, uniform
 from n2n.utils.progress import PERIOD, Progress
@@ -111,7 +113,7 @@ def _number(sequence, repeat, t, purpose, key):
     return uniform(high, low)
 
 
-@compiled_inner
+@compiled_part
 def _weigh(cloud):
     """Weigh the particles by the token.
 
@@ -124,13 +126,16 @@ def _weigh(cloud):
     for i in range(particles):
         weights[i] *= evidence[i]
         total += weights[i]
+    if total == 0:
+        weights[:] = 1
+    sum_of_weights = total if total > 0 else float(particles)
     for i in range(particles):
-        weights[i] = weights[i] / total if total > 0 else 1 / particles
+        weights[i] /= sum_of_weights
         squares += weights[i] * weights[i]
     return total, 1 / squares
 
 
-@compiled_inner
+@compiled_part
 def _resample(width, offset, cloud):
     """Resample systematically: survivors stay in place, and further copies of them replace the other particles.
 
@@ -203,6 +208,36 @@ def filter_particles(
         run_parts(run, firsts, min(cores(), at_once))
     shape = (batch, repeats, length - 1)
     return likelihoods.reshape(shape), sample_sizes.reshape(shape)
+
+
+def count_sequences(graph: Graph, tokens: np.ndarray) -> np.ndarray:
+    """P(x_t | x_<t) for ``tokens (batch, T)``, int64, if X's kernel must be learned and nothing is hidden.
+
+    This is a filter with one particle, which draws nothing: only X's row of the step is read and counted.
+    """
+    x, likelihoods = graph.observed, np.empty((len(tokens), tokens.shape[1] - 1))
+    cells = np.zeros((x.num_states if x.recurrent else 1, x.num_states), np.int32)
+    counts_first = shows_latents_first(graph)
+    _count_sequences(np.ascontiguousarray(tokens), x.alpha, x.recurrent, counts_first, cells, likelihoods)
+    return likelihoods
+
+
+@compiled
+def _count_sequences(tokens, alpha, recurrent, counts_first, cells, likelihoods):
+    """``cells`` has zeros before and after."""
+    (batch, length), total_alpha = tokens.shape, alpha * cells.shape[1]
+    totals = np.zeros(len(cells), np.int32)
+    for b in range(batch):
+        if counts_first:
+            cells[0, tokens[b, 0]] = totals[0] = 1
+        for t in range(1, length):
+            row, token = tokens[b, t - 1] if recurrent else 0, tokens[b, t]
+            likelihoods[b, t - 1] = (cells[row, token] + alpha) / (totals[row] + total_alpha)
+            cells[row, token] += 1
+            totals[row] += 1
+        for t in range(length):  # cheaper than setting all entries to 0, if there are more entries than tokens
+            row = tokens[b, t - 1] if recurrent and t else 0
+            cells[row, tokens[b, t]] = totals[row] = 0
 
 
 def philox_key(seed: int) -> tuple[np.uint64, np.uint64]:
