@@ -7,6 +7,7 @@ same random numbers.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import NamedTuple
 
@@ -191,7 +192,7 @@ def filter_particles(
     likelihoods, sample_sizes = (np.empty((len(filters), length - 1)) for _ in range(2))
     at_once = max(1, (memory - bytes_of_program(graph)) // bytes_per_filter(graph, particles, length))
     size = max(1, _PART // (length * (particles * graph.num_joint_states + _TOKEN)))
-    firsts, spaces, done = range(0, len(filters), size), threading.local(), []
+    firsts, spaces, done = range(0, len(filters), size), threading.local(), itertools.count(1)
 
     def run(first: int) -> None:
         if not hasattr(spaces, "memory"):
@@ -201,8 +202,7 @@ def filter_particles(
         run_filters(
             program, tokens, filters[part], philox_key(seed), *spaces.memory, likelihoods[part], sample_sizes[part]
         )
-        done.append(first)
-        progress.update(len(done), {})
+        progress.update(next(done), {})
 
     with Progress(0, len(firsts), unit="part", delay=PERIOD) as progress:
         run_parts(run, firsts, min(cores(), at_once))
