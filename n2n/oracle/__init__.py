@@ -26,7 +26,7 @@ Properties of a process:
 >>> graph = n2n.calibrate(process.graph, 1.0, "X", seeds=range(2), sequences=4).graph  # X's alpha at 1 nat per token
 
 A filter step moves one latent, or a small group of them, at a time. It never builds the S x S matrix of the S joint
-states. Tokens may be lists, numpy arrays, torch tensors or pandas columns of integers. On a CPU everything but
-``in_context_nll`` runs compiled; the first call on a machine compiles for some seconds. ``float64`` is the default, and
-``dtype=torch.float32`` is up to twice as fast on large batches.
+states. Tokens may be lists, numpy arrays, torch tensors or pandas columns of integers. On a CPU everything runs
+compiled; the first call on a machine compiles for some seconds. ``float64`` is the default, and ``dtype=torch.float32``
+is up to twice as fast on large batches.
 """
