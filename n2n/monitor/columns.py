@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from n2n.utils.rows import read_lines
+from n2n.monitor.rows import read_lines
 
 _CHUNK = 4096  # rows parsed at a time
 

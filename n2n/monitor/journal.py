@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from n2n.monitor.rows import append_row, is_intact, parse_row, read_rows
 from n2n.utils.files import sync, write_atomic
-from n2n.utils.rows import append_row, is_intact, parse_row, read_rows
 
 Mark = dict[str, int]  # "bytes" from the start of a file, and their checksum "crc"
 Marks = dict[str, Mark]  # marks of a run's files, by name

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from n2n.monitor.columns import read_columns
+from n2n.monitor.rows import read_rows
 from n2n.monitor.status import current_status
 from n2n.utils.files import read_object_or_empty
-from n2n.utils.rows import read_rows
 from n2n.utils.statistics import t_interval
 
 CONFIG = "config.json"

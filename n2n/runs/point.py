@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from n2n.monitor.rows import last_row
 from n2n.runs.folder import RunFolder
 from n2n.utils.files import read_object
-from n2n.utils.rows import last_row
 from n2n.utils.strict import short_repr
 
 Content = TypeVar("Content")

@@ -5,7 +5,7 @@ Run as ``python -m n2n.training.agent`` with torchrun's arguments. It does not t
 
 import signal
 
-from n2n.utils.processes import end_with_parent
+from n2n.monitor.processes import end_with_parent
 
 
 def main() -> None:

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 from n2n.config.train_config import TrainConfig
+from n2n.monitor.processes import end_with_parent
 from n2n.monitor.stop import Preempted
 from n2n.runs.folder import CONFIG
 from n2n.training.process_group import launched_by_torchrun
 from n2n.training.trainer import train
 from n2n.utils.files import read_object
-from n2n.utils.processes import end_with_parent
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from n2n.monitor.rows import last_row
 from n2n.runs.folder import RunFolder
 from n2n.runs.run import Run
 from n2n.utils.progress import Progress, in_watched_notebook
-from n2n.utils.rows import last_row
 
 if TYPE_CHECKING:
     from ipywidgets import Button

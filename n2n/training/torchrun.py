@@ -21,6 +21,7 @@ import torch
 from n2n.config.train_config import TrainConfig
 from n2n.data import Batches
 from n2n.monitor.metrics import formatted_row
+from n2n.monitor.rows import DamagedFile, last_row
 from n2n.monitor.stop import Preempted, Stop
 from n2n.runs.folder import LAUNCH_LOCK, TRAINING_LOCK, RunFolder
 from n2n.runs.run import Run
@@ -33,7 +34,6 @@ from n2n.training.run_folder import WritableRunFolder, open_for_writing
 from n2n.utils.cpu import cores
 from n2n.utils.files import tail
 from n2n.utils.lock import LockHeld, locked
-from n2n.utils.rows import DamagedFile, last_row
 from n2n.utils.threads import THREADS_VARIABLE, Threads, choose_threads, torch_threads
 
 PERIOD = 0.2  # seconds between looks at the run's folder

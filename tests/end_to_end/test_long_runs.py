@@ -13,7 +13,7 @@ import n2n
 from n2n.monitor import journal
 from n2n.monitor.columns import read_columns
 from n2n.monitor.journal import NOTHING, Journal
-from n2n.utils.rows import append_row, read_rows
+from n2n.monitor.rows import append_row, read_rows
 from n2n.viz.style import MAX_POINTS, thinned
 
 

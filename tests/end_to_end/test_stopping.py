@@ -232,7 +232,7 @@ def test_a_kernel_whose_papermill_was_killed_saves_and_ends(tmp_path, steps):
 
 def test_a_script_outlives_its_parent(tmp_path, monkeypatch):
     """A shell or a kernel may have started the script in the background."""
-    from n2n.utils.processes import KernelParent
+    from n2n.monitor.processes import KernelParent
 
     for value in (None, "1", str(os.getppid() + 1)):
         if value is None:

@@ -13,7 +13,7 @@ from n2n.launch.clusters import CLUSTERS, Debug
 from n2n.launch.command import main
 from n2n.launch.point_states import COLUMNS
 from n2n.launch.slurm import Live
-from n2n.utils.rows import append_row
+from n2n.monitor.rows import append_row
 
 POINTS = ("seed=0", "seed=1", "seed=2")
 BAD = "seed=1"

@@ -11,9 +11,9 @@ import pytest
 from support.browser import needs_chromium, offline_page
 
 import n2n
+from n2n.monitor.rows import append_row
 from n2n.notebook.examples import read_sweep
 from n2n.notebook.report_page import Part, page_of
-from n2n.utils.rows import append_row
 
 FILES = ["equal_size.csv", "evaluations.csv", "fits.csv", "index.html", "plotly.min.js", "runs.csv", "unfinished.csv"]
 COLOURS = {"light": ["rgb(34, 34, 34)", "rgb(255, 255, 255)"], "dark": ["rgb(221, 221, 221)", "rgb(17, 17, 17)"]}

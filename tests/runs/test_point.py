@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from n2n.monitor.rows import append_row
 from n2n.runs.point import PointReader
-from n2n.utils.rows import append_row
 
 
 def test_a_point_without_files_is_missing(tmp_path):

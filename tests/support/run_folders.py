@@ -9,7 +9,7 @@ import psutil
 import torch
 
 import n2n
-from n2n.utils.rows import last_row
+from n2n.monitor.rows import last_row
 
 COMPUTED = ["step", "loss", "oracle_nll", "excess_loss", "lr", "grad_norm"]  # columns that do not measure the machine
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import n2n
+from n2n.monitor.rows import append_row, read_rows
 from n2n.sweeps.results import read_folder
-from n2n.utils.rows import append_row, read_rows
 from n2n.utils.statistics import t_interval
 
 

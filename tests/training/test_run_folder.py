@@ -11,8 +11,8 @@ from support.run_folders import assert_same_run, config, contents
 
 import n2n
 from n2n.monitor import checkpoint
+from n2n.monitor.rows import append_row, read_rows
 from n2n.training import learner
-from n2n.utils.rows import append_row, read_rows
 
 STEPS = 20
 

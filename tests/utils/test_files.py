@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 import n2n
+from n2n.monitor.rows import read_rows
 from n2n.notebook import stored_outputs
 from n2n.utils.files import making_folder, read_json, remove_unfinished, write_atomic, write_json, write_text
-from n2n.utils.rows import read_rows
 
 GRAPH = n2n.Graph.preset("single")
 

@@ -14,11 +14,11 @@ from support.figures import excess_table, random_dynamics, random_mixing
 import n2n
 from n2n import viz
 from n2n.difficulty.calibration import EqualDifficulty
+from n2n.monitor.rows import append_row
 from n2n.notebook.report_page import PLOTLY, Part, page_of
 from n2n.sweeps.equal_size import at_equal_size
 from n2n.sweeps.results import SweepResults
 from n2n.sweeps.scaling_laws import scaling_fits
-from n2n.utils.rows import append_row
 
 EVIL = '<b>B</b><a href="javascript:hit=1">&lt;%{x}</a></script><script>hit=1</script>$a$'
 OTHER = f"<i>{EVIL}"

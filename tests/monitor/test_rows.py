@@ -7,8 +7,8 @@ import zlib
 
 import pytest
 
+from n2n.monitor.rows import DamagedFile, append_row, last_row, read_rows
 from n2n.utils.files import read_json
-from n2n.utils.rows import DamagedFile, append_row, last_row, read_rows
 
 
 def test_an_unfinished_last_line_is_ignored(tmp_path):
