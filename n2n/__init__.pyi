@@ -77,6 +77,7 @@ from .oracle.in_context import InContext as InContext, in_context_nll as in_cont
 from .oracle.influence import token_influence as token_influence
 from .oracle.mean_field import MeanField as MeanField, mean_field as mean_field
 from .oracle.smoothing import Smoothed as Smoothed, smooth as smooth
+from .oracle.told import told_nll as told_nll
 from .process.process import Process as Process, Sample as Sample
 from .runs.run import Run as Run
 from .sweeps.equal_size import EqualSize as EqualSize, at_equal_size as at_equal_size

@@ -12,6 +12,7 @@ Losses of predictors, in nats per token:
 
 - ``n2n.filter(process, tokens).nll``: the best predictor that knows the kernels.
 - ``n2n.mean_field(process, tokens).nll``: the filter that treats latents as independent after each token.
+- ``n2n.told_nll(process, tokens, sequences)``: the best predictor that knows the kernels redrawn for each sequence.
 - ``n2n.in_context_nll(process, tokens).nll``: the best predictor that has to learn redrawn kernels from the sequence.
   The result includes the standard error of the loss.
 - ``n2n.markov_nll(process, tokens, k)``: the best predictor that sees only the last k tokens.
