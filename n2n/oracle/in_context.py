@@ -33,6 +33,9 @@ class InContext:
             process cannot emit and nan after it. If the process cannot emit x_0, it is infinite at t = 1.
         standard_error: ``(batch, T - 1)``, standard error of ``nll``, nats. It is 0 if ``exact``, and nan if fewer than
             two repeats have particles left.
+        bias: ``(batch, T - 1)``, jackknife estimate of the bias of ``nll``, nats: a mean of ``nll - bias`` over many
+            sequences is closer to the truth, because the logarithm of an unbiased likelihood is too small on average.
+            It is 0 if ``exact``, and nan after a token that the process cannot emit.
         log_likelihood: ``(batch,)``, ``log P(x_0, .., x_{T-1})``, nats. It equals ``log P(x_0)`` minus the sum of
             ``nll``.
         log_likelihood_standard_error: ``(batch,)``, standard error of ``log_likelihood``, nats. The errors of tokens
@@ -45,6 +48,7 @@ class InContext:
 
     nll: Tensor
     standard_error: Tensor
+    bias: Tensor
     log_likelihood: Tensor
     log_likelihood_standard_error: Tensor
     exact: bool
@@ -130,7 +134,8 @@ def _log_first(process: Process, tokens: Tensor) -> Tensor:
 
 
 def _exact(nll: Tensor, log_likelihood: Tensor) -> InContext:
-    return InContext(nll, torch.zeros_like(nll), log_likelihood, torch.zeros_like(log_likelihood), True, None)
+    zeros = torch.zeros_like(nll)
+    return InContext(nll, zeros, zeros.clone(), log_likelihood, torch.zeros_like(log_likelihood), True, None)
 
 
 def _count_nll(process: Process, tokens: Tensor, memory_budget: int) -> Tensor:
@@ -205,7 +210,7 @@ def _check_budget(graph: Graph, particles: int, needed: int, memory_budget: int)
 
 
 def _estimate(evidence: Tensor, sample_size: Tensor, first: Tensor) -> InContext:
-    """Combine repeats: losses from mean likelihoods over repeats, with jackknife standard errors.
+    """Combine repeats: losses from mean likelihoods over repeats, with jackknife standard errors and biases.
 
     ``evidence`` and ``sample_size`` are ``(batch, repeats, T - 1)``. ``first`` is log P(x_0), ``(batch,)``.
     """
@@ -213,9 +218,11 @@ def _estimate(evidence: Tensor, sample_size: Tensor, first: Tensor) -> InContext
     running = torch.nn.functional.pad(evidence.cumsum(2), (1, 0))  # log L(t), t = 0 .. T - 1
     mean = running.logsumexp(1) - log(repeats)
     others = _without_each(running)
+    without = others[..., :-1] - others[..., 1:]
     return InContext(
         mark_impossible_start(_nats(mean[:, 1:] - mean[:, :-1]), first),
-        _jackknife(others[..., :-1] - others[..., 1:]),
+        _jackknife(without),
+        (repeats - 1) * (without.mean(1) - (mean[:, :-1] - mean[:, 1:])),
         first + mean[:, -1],
         _jackknife(others[..., -1]),
         False,

@@ -43,6 +43,19 @@ def test_standard_errors_equal_the_spread_of_repetitions():
         assert errors.square().mean().sqrt().item() == pytest.approx(values.std().item(), rel=0.15)
 
 
+def test_the_bias_is_the_mean_error():
+    """The losses of few particles are wrong on average, by position, by as much as the mean of the estimated biases."""
+    process, sequence = Process(TINY), np.array([0, 1, 1, 0, 1, 0, 0, 1, 1])
+    exact = -np.diff(np.log([brute_force_in_context(process, sequence[: t + 1]) for t in range(9)]))
+    result = n2n.in_context_nll(process, np.tile(sequence, (20_000, 1)), particles=1, repeats=4)
+    error, left = result.nll.numpy() - exact, (result.nll - result.bias).numpy() - exact
+    chance = left.std(0) / 20_000**0.5
+    assert error.mean(0)[4] > 10 * chance[4], "chance does not hide the mean error"
+    assert error.sum(1).mean() > 0.015
+    assert (np.abs(left.mean(0)) <= 4 * chance + 1e-12).all()
+    assert abs(left.sum(1).mean()) < 0.003
+
+
 def test_the_loss_lies_between_known_kernels_and_a_uniform_guess():
     process = Process(Graph(nodes=[latent("Z", alpha=0.3, stickiness=0.3), observed("Z", num_states=4, alpha=0.3)]))
     tokens = process.sample(40, length=40).tokens
@@ -70,6 +83,7 @@ def test_equals_the_filter_if_no_kernel_is_unknown(nodes):
     assert torch.allclose(result.log_likelihood, expected.log_likelihood, atol=1e-12)
     assert result.exact
     assert not result.standard_error.any()
+    assert not result.bias.any()
 
 
 @pytest.mark.parametrize("name", ["two latents and an edge", "a sticky X"])
