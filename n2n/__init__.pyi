@@ -41,6 +41,7 @@ from .difficulty.calibration import (
     equal_difficulty as equal_difficulty,
 )
 from .difficulty.compression import compression_nats as compression_nats, compression_table as compression_table
+from .difficulty.context_ngrams import context_ngram_nll as context_ngram_nll
 from .difficulty.entropies import Entropy as Entropy, entropy as entropy
 from .difficulty.entropy_rates import EntropyRate as EntropyRate, entropy_rate as entropy_rate
 from .difficulty.markov import (

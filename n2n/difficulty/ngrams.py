@@ -66,12 +66,12 @@ class NGram:
         Raises:
             ValueError: if the tokens are not ``(batch, T)`` integers of the vocabulary with T at least 2.
         """
-        tokens = _check_tokens(tokens, self.vocab_size)
+        tokens = check_tokens(tokens, self.vocab_size)
         return -np.log(self._probabilities(self._contexts(tokens), tokens[:, 1:])) + 0.0  # 0, not -0, if certain
 
     def predictive(self, tokens: np.ndarray) -> np.ndarray:
         """``P(x_t = v | the n - 1 tokens before it)``, ``(batch, T - 1, V)``; raises as ``nll``."""
-        contexts = self._contexts(_check_tokens(tokens, self.vocab_size))
+        contexts = self._contexts(check_tokens(tokens, self.vocab_size))
         return self._probabilities([context[..., None] for context in contexts], np.arange(self.vocab_size))
 
     def _contexts(self, tokens: np.ndarray) -> list[np.ndarray]:
@@ -119,7 +119,7 @@ def fit_ngram(tokens: np.ndarray, vocab_size: int, order: int) -> NGram:
         ValueError: if the tokens have a wrong shape or type or lie outside the vocabulary, or the order is not a whole
             number from 1 to T.
     """
-    order, tokens = as_integer("order", order, 1), _check_tokens(tokens, as_integer("vocab_size", vocab_size, 1))
+    order, tokens = as_integer("order", order, 1), check_tokens(tokens, as_integer("vocab_size", vocab_size, 1))
     if order > tokens.shape[1]:
         raise ValueError(f"order: saw {order}; sequences of {tokens.shape[1]} tokens show no longer n-grams")
     return NGram(vocab_size, tuple(_fit(tokens, vocab_size, order)))
@@ -171,7 +171,8 @@ def _strengths(counts: np.ndarray, others: np.ndarray, laws: np.ndarray) -> np.n
     return strengths
 
 
-def _check_tokens(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
+def check_tokens(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
+    """``tokens (batch, T)`` as int64; a ``ValueError`` if T is less than 2 or a token is not in the vocabulary."""
     tokens = integers(tokens)
     if tokens.ndim != 2 or tokens.shape[1] < 2:
         raise ValueError(f"tokens: saw shape {tokens.shape}; (batch, T) with T of at least 2 is needed")
