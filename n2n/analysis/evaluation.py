@@ -9,7 +9,7 @@ from n2n.analysis.batched import check_vocabulary, run_in_batches
 from n2n.analysis.held_out import HeldOut
 from n2n.config.train_config import TrainConfig
 from n2n.models.lm import LanguageModel
-from n2n.process.process import Split
+from n2n.process.splits import Split
 from n2n.runs.run import Run
 from n2n.utils.statistics import mean_and_error
 

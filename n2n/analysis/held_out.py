@@ -9,7 +9,8 @@ import numpy as np
 
 from n2n.difficulty.ngrams import fit_ngram
 from n2n.oracle.filtering import filter
-from n2n.process.process import Process, Sample, Split
+from n2n.process.process import Process, Sample
+from n2n.process.splits import Split
 from n2n.utils.strict import as_integer, unknown_name_message
 
 SPLITS: tuple[Split, ...] = ("test", "valid")

@@ -15,12 +15,13 @@ import numpy as np
 
 from n2n.data.sidecar import Plan, is_sidecar, plan, plan_differences, read_plan
 from n2n.data.store import TokenStore, open_tokens, sha256_of, sidecar_path, work_folder
-from n2n.process.process import SPLITS, Process, Split
+from n2n.process.process import Process
+from n2n.process.splits import Split, check_split
 from n2n.utils.files import making_folder, write_atomic, write_json
 from n2n.utils.lock import locked
 from n2n.utils.paths import checked_path
 from n2n.utils.progress import Progress
-from n2n.utils.strict import as_integer, short_repr, unknown_name_message
+from n2n.utils.strict import as_integer, short_repr
 
 BLOCK = 2**22  # largest number of tokens written at once
 
@@ -79,8 +80,7 @@ def generate_part(
     """
     if not isinstance(process, Process):
         raise ValueError(f"process: saw {short_repr(process)}; a Process is needed, such as n2n.Process(graph)")
-    if split not in SPLITS:
-        raise ValueError(unknown_name_message("split", split, SPLITS))
+    check_split(split)
     parts, part = as_integer("parts", parts, 1), as_integer("part", part, 0, parts - 1)
     sequences, length = as_integer("sequences", sequences, 1), as_integer("length", length, 2)
     path = checked_path(path, "path")

@@ -10,7 +10,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from n2n.graph.graph import Graph
-from n2n.process.process import Process, Split
+from n2n.process.process import Process
+from n2n.process.splits import Split
 from n2n.utils.files import read_object
 from n2n.utils.strict import Refused, Strict
 

@@ -7,7 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from n2n.process.process import Process, Split
+from n2n.process.process import Process
+from n2n.process.splits import Split
 
 
 class Source(Protocol):

@@ -28,6 +28,7 @@ class Options(TypedDict, total=False):
     mode: str
     stickiness: float
     initial: str
+    pool: int | None
 
 
 class Family(Strict):
@@ -41,6 +42,7 @@ class Family(Strict):
     mode: str = "default"
     stickiness: float = 0.0
     initial: str = "zero"
+    pool: int | None = None
 
     @abstractmethod
     def parents(self) -> list[list[int]]:
@@ -56,7 +58,7 @@ class Family(Strict):
         latents = [self._latent(i, of_node) for i, of_node in enumerate(parents)]
         x = {"name": "X", "num_states": self.vocab_size, "alpha": self.alpha_x, "kernel": self.kernel}
         x |= {"observed": True, "parents": [_name(i) for i in range(len(parents)) if i not in inner]}
-        return {"nodes": [*latents, x], "name": self._title(), "initial": self.initial}
+        return {"nodes": [*latents, x], "name": self._title(), "initial": self.initial, "pool": self.pool}
 
     def _latent(self, i: int, parents: list[int]) -> NodeSpec:
         own = {"name": _name(i), "num_states": self.num_states, "parents": [_name(j) for j in parents]}
@@ -139,8 +141,8 @@ class Families:
             num_states: number of states of every latent.
             vocab_size: number of states of X.
             **options: ``alpha_z`` and ``alpha_x`` are the Dirichlet concentrations of the latents and of X. ``kernel``
-                is the kernel type of every node. ``mode`` and ``stickiness`` apply to the latents, and ``initial`` to
-                the graph. All families accept these options.
+                is the kernel type of every node. ``mode`` and ``stickiness`` apply to the latents, and ``initial`` and
+                ``pool`` to the graph. All families accept these options.
 
         Raises:
             ValueError: if an option is invalid; the message names each such option.

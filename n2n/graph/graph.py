@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from functools import cached_property
 from math import prod
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import networkx as nx
-from pydantic import model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from n2n.graph import yaml_layouts
 from n2n.graph.families import Families
@@ -16,7 +16,7 @@ from n2n.graph.networkx_io import node_specs
 from n2n.graph.node import Node
 from n2n.graph.presets import ALPHA_X, ALPHA_Z, PRESETS
 from n2n.graph.yaml_io import YamlFiles
-from n2n.utils.strict import Ordered, Refused, Strict, short_repr, shorten, unknown_name_message
+from n2n.utils.strict import Count, Ordered, Refused, Strict, short_repr, shorten, unknown_name_message
 
 
 class Graph(Families, YamlFiles, Strict):
@@ -31,10 +31,14 @@ class Graph(Families, YamlFiles, Strict):
         initial: the law of the first time step. With ``"zero"``, every node, including X, is in state 0. With
             ``"uniform"``, each latent is uniform and independent, and X is drawn from its kernel given the latents; a
             recurrent X is uniform too. With ``"stationary"``, the nodes have a law that a step leaves unchanged.
+        pool: number of sets of kernels for the nodes in context mode. Every sequence then has one of these sets, chosen
+            uniformly; a set has a kernel for each such node. The sets depend only on the process's seed, so all splits
+            share them. With None, every sequence has kernels of its own.
 
     Raises:
         ValueError: if a name is repeated, no node or several nodes are observed, the observed node sees nothing or
-            names itself, a parent is unknown, or contemporaneous edges form a cycle. The message names the nodes.
+            names itself, a parent is unknown, contemporaneous edges form a cycle, or there is a pool without a node in
+            context mode. The message names the nodes.
     """
 
     positional: ClassVar[tuple[str, ...]] = ("nodes",)
@@ -42,6 +46,7 @@ class Graph(Families, YamlFiles, Strict):
     nodes: Ordered[Node]
     name: str = ""
     initial: Literal["zero", "uniform", "stationary"] = "zero"
+    pool: Annotated[Count, Field(le=2**32)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -67,7 +72,14 @@ class Graph(Families, YamlFiles, Strict):
         if self.initial == "stationary" and self.context_nodes:
             redrawn = short_repr([node.name for node in self.context_nodes])
             raise ValueError(f"initial: 'stationary' needs fixed kernels; mode 'context' redraws those of {redrawn}")
+        if self.pool is not None and not self.context_nodes:
+            raise ValueError(f"pool: saw {self.pool}; a pool is of kernels of nodes in mode 'context', and no node is")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent_pool(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit a pool of None, so that a graph without a pool has the same record and hash as before pools existed."""
+        return {name: value for name, value in dump(self).items() if name != "pool" or value is not None}
 
     def _refuse_unknown_parents(self, observed: str, latents: list[str]) -> None:
         for parent, child in self.edges:
@@ -175,12 +187,12 @@ class Graph(Families, YamlFiles, Strict):
         raise KeyError(unknown_name_message("node", name, self.names))
 
     def networkx(self) -> nx.DiGraph:
-        """Return the edges as a ``DiGraph`` that carries ``name`` and ``initial``; its nodes carry their fields.
+        """Return the edges as a ``DiGraph`` that carries the graph's fields; its nodes carry their own.
 
         Each edge has a ``lag`` and a ``position``. The lag is 1 if a latent sees X, and 0 otherwise. The position is
         the index of the parent among the child's parents.
         """
-        digraph = nx.DiGraph(name=self.name, initial=self.initial)
+        digraph = nx.DiGraph(**self.model_dump(exclude={"nodes"}))  # no None, which file formats do not store
         for node in self.nodes:
             digraph.add_node(node.name, **node.model_dump(exclude={"name", "parents"}))
         for node in self.nodes:
@@ -195,9 +207,9 @@ class Graph(Families, YamlFiles, Strict):
         Args:
             digraph: its nodes carry the fields of a ``Node``, at least ``num_states``. Its edges define the parents, in
                 the order of ``position``, or in the order of insertion if edges have no position. If no node has the
-                field ``observed``, X is the only node without children. ``name`` and ``initial`` are read from
-                ``digraph.graph``. Attributes that file formats add are ignored: an edge's ``id``, and a node's ``id``
-                or ``label`` that repeats its name.
+                field ``observed``, X is the only node without children. ``name``, ``initial`` and ``pool`` are read
+                from ``digraph.graph``. Attributes that file formats add are ignored: an edge's ``id``, and a node's
+                ``id`` or ``label`` that repeats its name.
 
         Raises:
             ValueError: if a node or an edge is invalid, or if ``Graph`` refuses the result. The message names each node
@@ -211,9 +223,8 @@ class Graph(Families, YamlFiles, Strict):
                 wrong += [("nodes", f"node {spec['name']!r}: {said}") for _, said in error.wrong]
         if wrong:
             raise Refused("the digraph", *wrong)
-        return cls(
-            nodes=nodes, **{field: digraph.graph[field] for field in ("name", "initial") if field in digraph.graph}
-        )
+        fields = [field for field in cls.model_fields if field != "nodes" and field in digraph.graph]
+        return cls(nodes=nodes, **{field: digraph.graph[field] for field in fields})
 
     @classmethod
     def preset(cls, name: str, alpha_z: float = ALPHA_Z, alpha_x: float = ALPHA_X) -> Graph:
@@ -234,6 +245,7 @@ class Graph(Families, YamlFiles, Strict):
 
     def __str__(self) -> str:
         summary = f"joint states {self.num_joint_states:,}, vocab size {self.vocab_size}, initial {self.initial}"
+        summary += "" if self.pool is None else f", pool of {self.pool:,} kernel sets"
         changed = {field for node in self.nodes for field in node.model_dump(exclude_defaults=True)}
         fields = [field for field in ("kernel", "alpha", "mode", "stickiness") if field in changed]
         rows = [self._row(node) | {field: str(getattr(node, field)) for field in fields} for node in self.order]

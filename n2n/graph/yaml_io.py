@@ -39,7 +39,7 @@ class YamlFiles:
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike, name: str | None = None) -> Self:
-        """Read a graph from a YAML file: a mapping of ``nodes`` (a list of mappings), ``name`` and ``initial``.
+        """Read a graph from a YAML file: a mapping of ``nodes`` (a list of mappings) and the graph's other fields.
 
         Experiment files in the older spelling are read too. They have a graph under ``gssm``, as in ``run_config:
         {data: {gssm: {nodes: [..]}}}``, or under a name of its own. Other entries of such a file, such as a grid, are

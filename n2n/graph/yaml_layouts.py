@@ -1,9 +1,9 @@
 """Find graphs in plain values, in today's spelling and in the older spelling of experiment files.
 
-In today's spelling, a graph is a mapping of ``nodes`` (a list of mappings), ``name`` and ``initial``. In the older
-spelling, graphs are under ``gssm``, as in ``run_config: {data: {gssm: {nodes: [..]}}}``, or under names of their own.
-One file may hold several graphs, and the other entries next to them are not part of a graph. A list of lists is one
-graph if exactly one of all its nodes is observed; otherwise each part is a graph.
+In today's spelling, a graph is a mapping of ``nodes`` (a list of mappings), ``name``, ``initial`` and ``pool``. In the
+older spelling, graphs are under ``gssm``, as in ``run_config: {data: {gssm: {nodes: [..]}}}``, or under names of their
+own. One file may hold several graphs, and the other entries next to them are not part of a graph. A list of lists is
+one graph if exactly one of all its nodes is observed; otherwise each part is a graph.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ def _own_name(graph: GraphEntry) -> str:
 def _under_gssm(value: Any, route: Route) -> Iterator[Placed]:
     for step, child in _inside(value):
         if step == GSSM:
-            if "initial" in value:
-                raise Wrong(((*route, "initial"), "next to gssm it belongs to no graph; put it next to gssm's nodes"))
+            for field in [field for field in ("initial", "pool") if field in value]:
+                raise Wrong(((*route, field), "next to gssm it belongs to no graph; put it next to gssm's nodes"))
             yield (*route, step), child
         else:
             yield from _under_gssm(child, (*route, step))

@@ -7,7 +7,8 @@ import pandas as pd
 from n2n.data.generation import generate_part
 from n2n.data.store import TokenStore
 from n2n.notebook.process_notebook_configs import DatasetConfig
-from n2n.process.process import SPLITS, Process
+from n2n.process.process import Process
+from n2n.process.splits import SPLITS
 
 
 def generate_splits(config: DatasetConfig) -> dict[str, TokenStore | None]:

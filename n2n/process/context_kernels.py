@@ -1,6 +1,7 @@
 """Compiled rows of the kernels that are redrawn for every sequence.
 
-Each entry is a pure function of (key, sequence index, entry).
+Each entry is a pure function of (key, index of the kernel set, entry). Without a pool, a sequence's set has the index
+of the sequence.
 """
 
 from __future__ import annotations

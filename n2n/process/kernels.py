@@ -35,7 +35,7 @@ def draw_kernel(graph: Graph, node: Node, seed: int) -> np.ndarray:
 
 
 def sequence_kernel(graph: Graph, node: Node, index: int, key: np.ndarray) -> np.ndarray:
-    """Draw all rows of a context node's kernel for the sequence ``index``; the sampler draws only those it needs."""
+    """Draw all rows of a context node's kernel of the set ``index``; the sampler draws only those it needs."""
     return _rows(graph, node, index, key, node.stickiness)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,16 +14,14 @@ from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.process.classic import classic_tables, own_states
 from n2n.process.initial_law import initial_law
+from n2n.process.interventions import Intervention, intervention_rows
 from n2n.process.kernels import check_tables, draw_kernel, sequence_kernel
-from n2n.process.sampler import NO_INTERVENTIONS, draw
+from n2n.process.pools import sets_of_pool
+from n2n.process.sampler import NO_SETS, draw
 from n2n.process.sampler_tables import Program, compile_program
-from n2n.utils.arrays import integers
+from n2n.process.splits import Split, check_split
 from n2n.utils.philox import derive_key
 from n2n.utils.strict import as_integer, short_repr, unknown_name_message
-
-Split = Literal["train", "valid", "test"]
-Intervention = tuple[int, int]  # (time, state)
-SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +159,43 @@ class Process:
         Raises:
             ValueError: if the split is unknown, or the index is not a whole number from 0.
         """
-        index, keys = as_integer("index", index, 0), self._context_keys(split)
+        index = as_integer("index", index, 0)
+        return self._with_kernels_of(int(self.kernel_sets(index, 1, split)[0]), self._context_keys(split))
+
+    def of_set(self, index: int) -> Process:
+        """Return the process with the fixed kernels of one set of the pool.
+
+        Set ``index`` depends only on the process's seed. Set 0 has the kernels that the nodes would have if they were
+        fixed, apart from rounding. Each sequence of the pool's process is also a sequence of one of these processes.
+
+        Raises:
+            ValueError: if the graph has no pool, or the index is not a whole number from 0 to ``pool - 1``.
+        """
+        if self.graph.pool is None:
+            raise ValueError(
+                "of_set: the graph has no pool, so every sequence has kernels of its own; process.of_sequence(index) "
+                "has them"
+            )
+        return self._with_kernels_of(as_integer("index", index, 0, self.graph.pool - 1), self._context_keys("train"))
+
+    def kernel_sets(self, start: int, count: int, split: Split = "train") -> np.ndarray:
+        """Return the index of the kernel set of sequences ``start`` to ``start + count - 1``, ``(count,)`` int64.
+
+        With a pool it is uniform on 0 to ``pool - 1`` and independent between sequences; without one it is the index of
+        the sequence.
+
+        Raises:
+            ValueError: if the split is unknown, or a number is not whole or out of range.
+        """
+        start, count = as_integer("start", start, 0), as_integer("count", count, 1)
+        sequences = np.arange(start, start + count)
+        check_split(split)
+        if self.graph.pool is None:
+            return sequences
+        return sets_of_pool(self.graph.pool, sequences, derive_key("pool", int(self.seed), split))
+
+    def _with_kernels_of(self, index: int, keys: np.ndarray) -> Process:
+        """Return the process whose context nodes have the fixed kernels of a set."""
         redrawn = {
             node.name: sequence_kernel(self.graph, node, index, keys[k])
             for k, node in enumerate(self.graph.order)
@@ -172,7 +205,7 @@ class Process:
             node.model_copy(update={"mode": "default", "stickiness": 0.0}) if node.name in redrawn else node
             for node in self.graph.nodes
         ]
-        fixed = self.graph.model_copy(update={"nodes": nodes})
+        fixed = self.graph.model_copy(update={"nodes": nodes, "pool": None})
         return Process.from_kernels(fixed, {**self.kernels, **redrawn}, self.seed)
 
     def with_initial(self, initial: str) -> Process:
@@ -188,10 +221,10 @@ class Process:
         return Process(self.graph.model_copy(update={"initial": initial}), self.seed, tables=self.kernels)
 
     def _context_keys(self, split: str) -> np.ndarray:
-        """Return two words that key each node's redrawn kernels, ``(nodes, 2)``."""
-        if split not in SPLITS:
-            raise ValueError(unknown_name_message("split", split, SPLITS))
-        return np.array([derive_key("kernel", int(self.seed), split, node.name) for node in self.graph.order])
+        """Return two words that key each node's redrawn kernels, ``(nodes, 2)``; all splits share those of a pool."""
+        check_split(split)
+        own = (int(self.seed), split) if self.graph.pool is None else (int(self.seed),)
+        return np.array([derive_key("kernel", *own, node.name) for node in self.graph.order])
 
     @cached_property
     def checksums(self) -> dict[str, float]:
@@ -251,35 +284,11 @@ class Process:
             ValueError: if the split or a node is unknown, or a number is not whole or out of range.
         """
         keys = self._context_keys(split)
-        count, length, start = (
-            as_integer("count", count, 1),
-            as_integer("length", length, 1),
-            as_integer("start", start, 0),
-        )
-        interventions = _interventions(self.graph, do or {}, length)
+        count, length = as_integer("count", count, 1), as_integer("length", length, 1)
+        start = as_integer("start", start, 0)
+        interventions = intervention_rows(self.graph, do or {}, length)
         key = derive_key("sequences", int(self.seed), split)
-        tokens, states = draw(
-            self.program, key, start, count, length, latents, context_keys=keys, interventions=interventions
-        )
+        sets = NO_SETS if self.graph.pool is None else self.kernel_sets(start, count, split)
+        options = {"context_keys": keys, "kernel_sets": sets, "interventions": interventions}
+        tokens, states = draw(self.program, key, start, count, length, latents, **options)
         return Sample(tokens, dict(zip(self.graph.latent_names, states, strict=True)) if latents else {})
-
-
-def _interventions(graph: Graph, do: Mapping, length: int) -> np.ndarray:
-    """Convert interventions to rows ``(interventions, 3)``: time, position of the node in the graph's order, state."""
-    if not isinstance(do, Mapping):
-        raise ValueError(f"do: saw a {type(do).__name__}; {{name: (time, state)}} is needed")
-    names, rows = graph.names, []
-    for name, value in do.items():
-        if name not in names:
-            raise ValueError(f"do: {unknown_name_message('node', name, names)}")
-        pairs = np.atleast_2d(integers(value, f"do: {name}"))
-        if pairs.ndim != 2 or pairs.shape[1] != 2:
-            raise ValueError(f"do: {name}: saw {short_repr(value)}; (time, state) is needed")
-        for pair in pairs.tolist():
-            time = as_integer(f"do: {name}: time", pair[0], 1, length - 1)
-            if any(row[:2] == (time, names.index(name)) for row in rows):
-                raise ValueError(f"do: {name}: saw several states for time {time}; one is needed")
-            rows.append(
-                (time, names.index(name), as_integer(f"do: {name}: state", pair[1], 0, graph[name].num_states - 1))
-            )
-    return np.array(rows, dtype=np.int64) if rows else NO_INTERVENTIONS

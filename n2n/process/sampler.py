@@ -9,6 +9,8 @@ reference.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from n2n.process.context_kernels import accumulate, fill_row
@@ -24,7 +26,18 @@ _CONTEXT_BUDGET = 2**28  # bytes of one thread's tables of redrawn kernels
 
 
 NO_KEYS = np.empty((0, 2), np.uint64)
+NO_SETS = np.empty(0, np.int64)
 NO_INTERVENTIONS = np.empty((0, 3), np.int64)
+
+
+class Redrawn(NamedTuple):
+    """The redrawn kernels of a tile, whose rows are drawn on first use. Lanes with the same set share a table."""
+
+    keys: np.ndarray  # (nodes, 2) words that key each node's kernels
+    index: np.ndarray  # (2, lanes) words of the index of each lane's set
+    slot: np.ndarray  # (lanes,) table of each lane
+    table: np.ndarray  # (lanes, entries) cumulative rows
+    ready: np.ndarray  # (lanes, rows) whether a row of a table has been drawn
 
 
 def draw(
@@ -36,6 +49,7 @@ def draw(
     latents: bool,
     *,
     context_keys: np.ndarray = NO_KEYS,
+    kernel_sets: np.ndarray = NO_SETS,
     interventions: np.ndarray = NO_INTERVENTIONS,
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -47,6 +61,8 @@ def draw(
         start, count, length: index of the first sequence, number of sequences, number of tokens in a sequence.
         latents: whether to return the latent states.
         context_keys: ``(nodes, 2)``, two words that key each node's redrawn kernels; empty if there are none.
+        kernel_sets: ``(count,)``, the index of the set of redrawn kernels of each sequence; if it is empty, every
+            sequence has its own set, with the index of the sequence.
         interventions: ``(interventions, 3)``, (time, position of the node, state); the state replaces the draw.
         threads: number of threads; None uses all cores, or one thread if there are few tokens.
 
@@ -61,13 +77,13 @@ def draw(
         threads = 1 if count * length < _SEQUENTIAL_BELOW else cores()
     rest = (context_keys, interventions, width, own)
     if threads == 1:
-        _draw(program, *key, start, tokens, states, *rest)
+        _draw(program, *key, start, tokens, states, kernel_sets, *rest)
         return tokens, states
     share = min(width, -(-count // threads))
 
     def work(first: int) -> None:
         last = first + share
-        _draw(program, *key, start + first, tokens[first:last], states[:, first:last], *rest)
+        _draw(program, *key, start + first, tokens[first:last], states[:, first:last], kernel_sets[first:last], *rest)
 
     run_parts(work, range(0, count, share), threads)
     return tokens, states
@@ -82,24 +98,40 @@ def empty_sample(program: Program, count: int, length: int, latents: bool) -> tu
 
 
 @compiled
-def _draw(program, key_0, key_1, start, tokens, states, context_keys, interventions, width, own):
+def _draw(program, key_0, key_1, start, tokens, states, kernel_sets, context_keys, interventions, width, own):
     """Draw tiles of up to ``width`` sequences side by side, so that Philox fills vectors and lookups overlap."""
     table = np.empty((width if own else 0, own))
     ready = np.empty((width, program.row_offset[-1]), np.bool_)
     index = np.zeros((2, width), np.uint64)
+    set_index = np.zeros((2, width), np.uint64) if kernel_sets.size else index
+    redrawn = Redrawn(context_keys, set_index, np.arange(width), table, ready)
     for first in range(0, tokens.shape[0], width):
         count = min(width, tokens.shape[0] - first)
         ready[:] = False
         for lane in range(count):
             i = np.uint64(start + first + lane)
             index[0, lane], index[1, lane] = i & _MASK, i >> _HALF
+        if kernel_sets.size:
+            _share(kernel_sets[first : first + count], redrawn)
         kept = states[:, first : first + count] if states.shape[1] else states
         part = tokens[first : first + count]
-        _draw_tile(program, key_0, key_1, index, count, part, kept, context_keys, interventions, table, ready)
+        _draw_tile(program, key_0, key_1, index, count, part, kept, redrawn, interventions)
 
 
 @compiled
-def _draw_tile(program, key_0, key_1, index, count, tokens, states, context_keys, interventions, table, ready):
+def _share(kernel_sets, redrawn):
+    """Write the index of each lane's set, and its slot: the first lane with the same set."""
+    for lane in range(kernel_sets.size):
+        i = np.uint64(kernel_sets[lane])
+        redrawn.index[0, lane], redrawn.index[1, lane] = i & _MASK, i >> _HALF
+        slot = 0
+        while kernel_sets[slot] != kernel_sets[lane]:
+            slot += 1
+        redrawn.slot[lane] = slot
+
+
+@compiled
+def _draw_tile(program, key_0, key_1, index, count, tokens, states, redrawn, interventions):
     nodes = program.num_states.size
     width = index.shape[1]
     current = np.zeros((nodes, width), np.int32)
@@ -108,7 +140,7 @@ def _draw_tile(program, key_0, key_1, index, count, tokens, states, context_keys
     if program.initial.size:
         x_remains = _start(program, key_0, key_1, index, count, current, values[1])
         if x_remains and program.context[nodes - 1]:
-            _move_in_context(program, nodes - 1, current, values[1], index, count, context_keys, table, ready)
+            _move_in_context(program, nodes - 1, current, values[1], count, redrawn)
         elif x_remains:
             _move(program, nodes - 1, current, values[1], count)
         _keep(current, 0, count, tokens, states)
@@ -117,7 +149,7 @@ def _draw_tile(program, key_0, key_1, index, count, tokens, states, context_keys
             if k % 2 == 0:
                 fill_uniforms(index, count, np.uint64(t), np.uint64(k >> 1), key_0, key_1, words, values)
             if program.context[k]:
-                _move_in_context(program, k, current, values[k % 2], index, count, context_keys, table, ready)
+                _move_in_context(program, k, current, values[k % 2], count, redrawn)
             else:
                 _move(program, k, current, values[k % 2], count)
             for i in range(interventions.shape[0]):
@@ -203,21 +235,23 @@ def _move(program, k, current, values, count):
 
 
 @compiled
-def _move_in_context(program, k, current, values, index, count, context_keys, table, ready):
+def _move_in_context(program, k, current, values, count, redrawn):
     """Draw a node with redrawn kernels in the first ``count`` lanes; each row is drawn on its first use."""
     size = program.num_states[k]
     factors = np.empty(max(1, 1 + program.first_edge[k + 1] - program.first_edge[k]), np.int64)
     for lane in range(count):
         row = _row(program, k, current, lane)
         begin = program.offset[k] + row * size
-        cdf = table[lane, begin : begin + size]
-        if not ready[lane, program.row_offset[k] + row]:
+        slot = redrawn.slot[lane]
+        cdf = redrawn.table[slot, begin : begin + size]
+        if not redrawn.ready[slot, program.row_offset[k] + row]:
             used = _factors(program, k, current, lane, row, factors)
-            key_0, key_1 = context_keys[k, 0], context_keys[k, 1]
+            key_0, key_1 = redrawn.keys[k, 0], redrawn.keys[k, 1]
+            low, high = redrawn.index[0, lane], redrawn.index[1, lane]
             alpha, stickiness, own = program.alpha[k], program.stickiness[k], current[k, lane]
-            fill_row(cdf, factors[:used], alpha, stickiness, own, index[0, lane], index[1, lane], key_0, key_1)
+            fill_row(cdf, factors[:used], alpha, stickiness, own, low, high, key_0, key_1)
             accumulate(cdf)
-            ready[lane, program.row_offset[k] + row] = True
+            redrawn.ready[slot, program.row_offset[k] + row] = True
         current[k, lane] = _search(cdf, values[lane])
 
 

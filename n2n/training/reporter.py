@@ -19,7 +19,7 @@ from n2n.models.sizes import BACKWARD
 from n2n.monitor.journal import ChangedFile, Marks
 from n2n.monitor.metrics import Rows, formatted_row
 from n2n.monitor.profiler import Clock, Trace, matrix_rate, peak_memory
-from n2n.process.process import Split
+from n2n.process.splits import Split
 from n2n.training.learner import Learner
 from n2n.training.live_curve import live_curve
 from n2n.training.run_folder import WritableRunFolder

@@ -168,6 +168,7 @@ def _title(graph: Graph) -> str:
         (len(graph.latents), "latent node"),
         (graph.num_joint_states, "joint state"),
         (graph.vocab_size, "symbol"),
+        *([] if graph.pool is None else [(graph.pool, "kernel set")]),
     )
     text = ", ".join(f"{count:,} {what}{'' if count == 1 else 's'}" for count, what in counts)
     return f"{plain(graph.name)}: {text}" if graph.name else text

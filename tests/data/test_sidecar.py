@@ -9,6 +9,7 @@ import pytest
 
 import n2n
 from n2n.data import generate, generate_part
+from n2n.data.sidecar import plan
 
 PROCESS = n2n.Process(n2n.Graph.preset("single"), seed=5)
 FIELDS = ("format", "graph", "kernels", "seed", "dtype", "split", "count", "length", "vocab_size", "sha256")
@@ -182,3 +183,14 @@ def test_a_block_with_a_damaged_marker_is_generated_again(tmp_path, monkeypatch,
     generate_part(PROCESS, tmp_path / "t.npy", 6, 8, part=0, parts=2)
     (tmp_path / ".t.npy.parts" / "00000000.sha256").write_bytes(b"\xff\xfe")
     assert generate(PROCESS, tmp_path / "t.npy", 6, 8).sha256 == dataset.sha256
+
+
+def test_datasets_of_other_pools_are_told_apart(tmp_path):
+    graph = n2n.Graph.chain(1, mode="context", pool=4)
+    store = generate(n2n.Process(graph), tmp_path / "t.npy", 6, 8)
+    assert fields_of(store.path)["graph"]["pool"] == 4
+    store.check_drawn_from(n2n.Process(graph))
+    for pool in (5, None):
+        with pytest.raises(ValueError, match="was drawn with another graph"):
+            store.check_described(n2n.Process(graph.model_copy(update={"pool": pool})))
+    assert "pool" not in plan(PROCESS, "train", 1, 2)["graph"]  # so older datasets of graphs without a pool still fit

@@ -85,7 +85,8 @@ def test_options_reach_the_nodes():
         assert (node.num_states, node.alpha, node.kernel) == (3, 0.5, "product")
         assert (node.mode, node.stickiness) == ("slow", 0.25)
     assert (x.num_states, x.alpha, x.kernel, x.mode, x.stickiness) == (5, 2.0, "product", "default", 0.0)
-    assert (graph.initial, graph.name) == ("uniform", "chain_2")
+    assert (graph.initial, graph.name, graph.pool) == ("uniform", "chain_2", None)
+    assert Graph.chain(2, mode="context", pool=8).pool == 8
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,16 @@ def test_a_graph_prints_as_a_table_of_fields_that_differ_from_defaults():
     ]
 
 
+def test_a_pool_is_a_field_of_graphs_with_context_nodes():
+    nodes = [Node("A", 2, mode="context"), Node("X", 4, ["A"], observed=True)]
+    graph = Graph(nodes, pool=1000)
+    assert str(graph).startswith("joint states 2, vocab size 4, initial zero, pool of 1,000 kernel sets\n")
+    assert Graph(**graph.model_dump(mode="json")) == graph
+    assert graph != Graph(nodes)
+    for dumped in (Graph(nodes).model_dump(), Graph(nodes).model_dump(mode="json", exclude_defaults=True)):
+        assert "pool" not in dumped  # records and hashes of graphs without a pool are those of earlier versions
+
+
 def test_jupyter_displays_table_and_figure(monkeypatch):
     graph, figure = Graph.preset("sparse"), "application/vnd.plotly.v1+json"
     monkeypatch.setattr(plotly.io.renderers, "default", "plotly_mimetype")  # the default in a kernel
@@ -135,6 +145,11 @@ def test_jupyter_displays_table_and_figure(monkeypatch):
             "in a cycle: ",
         ),
         (lambda: Graph(nodes=(X, Node(name="A", num_states=2)), initial="unifrom"), "initial: saw 'unifrom'"),
+        (lambda: Graph(nodes=(X, Node(name="A", num_states=2)), pool=3), "pool: saw 3; a pool is of kernels of nodes"),
+        (lambda: Graph(nodes=(X, Node("A", 2, mode="context")), pool=0), "pool: saw 0; it must be greater than 0"),
+        (lambda: Graph(nodes=(X, Node("A", 2, mode="context")), pool=2**32 + 1), "pool: saw 4294967297"),
+        (lambda: Graph(nodes=(X, Node("A", 2, mode="context")), pool=True), "pool: saw True, a boolean"),
+        (lambda: Graph(nodes=(X, Node("A", 2, mode="context")), pool=2.5), "pool: saw 2.5"),
     ],
 )
 def test_invalid_graphs_are_refused(build, message):

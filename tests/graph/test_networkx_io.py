@@ -5,6 +5,7 @@ from pathlib import Path
 
 import networkx as nx
 import pytest
+from support.context_graphs import in_context
 from support.random_graphs import random_graph
 
 from n2n.graph.graph import Graph
@@ -53,6 +54,14 @@ def test_graphs_are_the_same_after_files_of_networkx(suffix, write, read, seed, 
     digraph = read(tmp_path / f"g.{suffix}")
     assert all("id" in fields for _, _, fields in digraph.edges(data=True))
     assert Graph.from_networkx(digraph) == graph
+
+
+@pytest.mark.parametrize(("write", "read"), [(nx.write_graphml, nx.read_graphml), (nx.write_gml, nx.read_gml)])
+def test_a_pool_and_an_initial_law_are_attributes_of_the_digraph(write, read, tmp_path):
+    graph = in_context(0).model_copy(update={"pool": 5, "initial": "uniform"})
+    assert Graph.from_networkx(graph.networkx()) == graph
+    write(graph.networkx(), tmp_path / "g")
+    assert Graph.from_networkx(read(tmp_path / "g")) == graph
 
 
 def test_a_graphml_file_with_edge_ids_is_read():

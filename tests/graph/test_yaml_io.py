@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from ruamel.yaml import YAML
+from support.context_graphs import in_context
 from support.random_graphs import random_graph
 
 from n2n.graph.graph import Graph
@@ -38,6 +39,13 @@ def test_a_graph_is_the_same_after_yaml(seed, tmp_path):
     assert (tmp_path / "g.yaml").read_text(encoding="utf-8") == text == graph.to_yaml()
     assert Graph.from_yaml(tmp_path / "g.yaml") == graph
     assert os.listdir(tmp_path) == ["g.yaml"]  # no temporary file is left
+
+
+def test_a_pool_is_written_and_read(tmp_path):
+    graph = in_context(0).model_copy(update={"pool": 64})
+    assert "\npool: 64\n" in "\n" + graph.to_yaml(tmp_path / "g.yaml")
+    assert Graph.from_yaml(tmp_path / "g.yaml") == graph
+    assert "pool" not in in_context(0).to_yaml()
 
 
 HOSTILE = ["yes", "NO", "on", "y", "~", "null", "true", "010", "1e3", "1:30", "0x10", ".inf", "2024-01-01", "1_000"]
@@ -192,6 +200,8 @@ X = "- {name: X, num_states: 3, parents: [A], observed: true, kernel: full}\n"
         ("nodes: 3\n", "line 1, column 1: a list of nodes is needed, or a mapping of them by name; saw 3"),
         ("data:\n  gssm: 3\n", "line 2, column 3: a list of nodes is needed, or a mapping that has"),
         (f"nodes:\n{X}gssm:\n{X}", "line 1, column 1: saw 2 graphs, and one is needed; Graph.from_yaml("),
+        (f"pool: 8\nnodes:\n- {{name: A, num_states: 2}}\n{X}", "line 2, column 1: pool: saw 8; a pool is of kernels"),
+        (f"pool: some\nnodes:\n- {{name: A, num_states: 2}}\n{X}", "line 1, column 1: pool: saw 'some'"),
         (f"initial: zer\nnodes:\n- {{name: A, num_states: 2}}\n{X}", "line 1, column 1: initial: saw 'zer'"),
         (f"nodes:\n- {{name: B, num_states: 2}}\n{X}", "line 3, column 3: X: unknown parent 'A'"),
         (

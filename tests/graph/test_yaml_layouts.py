@@ -247,6 +247,7 @@ def test_a_mapping_in_today_s_spelling_is_read():
             f"data:\n  initial: uniform\n  gssm: [{Z}, {X}]",
             "line 2, column 3: next to gssm it belongs to no graph",
         ),
+        (f"data:\n  gssm: [{Z}, {X}]\n  pool: 8", "line 3, column 3: next to gssm it belongs to no graph"),
         (f"gssm:\n- {Z}\n- {X}\n- 3", "line 4, column 3: saw 3; a node is a mapping"),
     ],
 )

@@ -18,9 +18,10 @@ from n2n.oracle.mean_field import mean_field_torch
 from n2n.oracle.reference import every_path, first_law, forward_nll, joint_states
 from n2n.oracle.smoothing import smooth_torch
 from n2n.process import sampler
-from n2n.process.process import SPLITS, Process
+from n2n.process.process import Process
 from n2n.process.sampler import draw
 from n2n.process.sampler_reference import draw_numpy
+from n2n.process.splits import SPLITS
 from n2n.utils.philox import derive_key
 
 LENGTH = 4

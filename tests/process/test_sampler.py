@@ -6,10 +6,11 @@ from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.graph.presets import PRESETS
 from n2n.process import sampler
-from n2n.process.process import SPLITS, Process
+from n2n.process.process import Process
 from n2n.process.sampler import draw
 from n2n.process.sampler_reference import draw_numpy
 from n2n.process.sampler_tables import cumulative, smallest_dtype
+from n2n.process.splits import SPLITS
 from n2n.utils import cpu
 from n2n.utils.philox import derive_key
 

@@ -1,5 +1,8 @@
 """Graphs with nodes whose kernels are redrawn for every sequence."""
 
+import numpy as np
+from support.random_graphs import random_graph
+
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 
@@ -30,3 +33,11 @@ GRAPHS = {
     "a sticky X": [latent("Z"), observed("Z", recurrent=True, stickiness=0.5, num_states=2)],
 }
 TINY = Graph(nodes=[latent("Z", alpha=0.2), observed("Z", alpha=0.2, num_states=2)])
+
+
+def in_context(seed: int) -> Graph:
+    """Return a random graph with most of its nodes in context mode."""
+    rng, graph = np.random.default_rng(seed), random_graph(seed)
+    redrawn = [node.name for node in graph.nodes if rng.random() < 0.7] or [graph.nodes[0].name]
+    nodes = [n.model_copy(update={"mode": "context"}) if n.name in redrawn else n for n in graph.nodes]
+    return Graph(nodes=nodes, initial=str(rng.choice(["zero", "uniform"])))

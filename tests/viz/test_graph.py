@@ -40,6 +40,13 @@ def test_a_graph_without_latents_is_drawn():
     assert "0 latent nodes, 1 joint state, 3 symbols" in figure.layout.title.text
 
 
+def test_a_pool_is_in_the_title():
+    graph = Graph.chain(1, mode="context", pool=16)
+    assert n2n.viz.draw_graph(graph).layout.title.text.endswith(
+        "1 latent node, 4 joint states, 32 symbols, 16 kernel sets"
+    )
+
+
 def test_a_dense_graph_of_forty_nodes_has_every_edge():
     figure = n2n.viz.draw_graph(Graph.random_dag(40, 1.0, 0))
     assert len(figure.layout.annotations) == 40 * 39 // 2 + 1
