@@ -23,6 +23,7 @@ from .analysis import (
     mixing as mixing,
     of_runs as of_runs,
     probes as probes,
+    rivals as rivals,
 )
 from .analysis.agreement import (
     head_agreement as head_agreement,
