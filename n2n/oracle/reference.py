@@ -202,6 +202,44 @@ def brute_force_in_context(process: Process, sequence: np.ndarray) -> float:
     return total
 
 
+def in_context_by_hypotheses(process: Process, sequence: np.ndarray) -> list[dict]:
+    """P(hypothesis and x_1 .. x_t | x_0) for t = 0 .. T - 1, by hypothesis: a joint state and the counts of all draws.
+
+    Paths with equal counts are merged. The counts are a set of pairs ((node, values that it saw, new value), number).
+    """
+    states, x = joint_states(process), process.graph.observed
+    start = dict.fromkeys(range(len(states)), frozenset())
+    if _draws_first_token(process) and x.mode == "context":
+        cells = [(x.name, tuple(state[name] for name in x.parents), int(sequence[0])) for state in states]
+        start = {index: frozenset([(cell, 1)]) for index, cell in enumerate(cells)}
+    belief = initial_belief(process, sequence[0])
+    history = [{(index, counts): belief[index] for index, counts in start.items() if belief[index] > 0}]
+    for x_before, token in itertools.pairwise(sequence.tolist()):
+        weights: dict = defaultdict(float)
+        for ((before, counts), weight), (after, state) in itertools.product(history[-1].items(), enumerate(states)):
+            was, now, counted = {**states[before], x.name: x_before}, {**state, x.name: token}, Counter(dict(counts))
+            for chosen in itertools.product(
+                *(_moves(process, node, was, now, counted) for node in process.graph.nodes)
+            ):
+                grown = counted + Counter(cell for _, cell in chosen if cell)
+                weights[after, frozenset(grown.items())] += weight * np.prod([probability for probability, _ in chosen])
+        history.append({key: weight for key, weight in weights.items() if weight > 0})
+    return history
+
+
+def _moves(process: Process, node: Node, was: dict[str, int], now: dict[str, int], counts: Counter) -> list[tuple]:
+    """The ways to a node's new value: their probabilities given the counts, and the cells that they count, or None."""
+    own = (was[node.name],) if node.sees_itself else ()
+    x, new = process.graph.observed.name, now[node.name]
+    seen = (*own, *((was if name == x else now)[name] for name in node.parents))
+    if node.mode != "context":
+        return [(process.kernel(node.name)[(*seen, new)], None)]
+    total = sum(counts[node.name, seen, value] for value in range(node.num_states)) + node.num_states * node.alpha
+    drawn = (1 - node.stickiness) * (counts[node.name, seen, new] + node.alpha) / total
+    stays = [(node.stickiness, None)] if node.stickiness and own == (new,) else []
+    return [(drawn, (node.name, seen, new)), *stays]
+
+
 def _draws_first_token(process: Process) -> bool:
     return process.graph.initial == "uniform" and not process.graph.observed.recurrent
 

@@ -7,8 +7,8 @@ from support.context_graphs import GRAPHS, TINY, latent, observed
 
 import n2n
 from n2n.graph.graph import Graph
-from n2n.oracle import in_context
 from n2n.oracle.compiled import particles
+from n2n.oracle.learned import estimates, filters
 from n2n.oracle.reference import brute_force_in_context, first_law
 from n2n.process.process import Process
 
@@ -21,7 +21,7 @@ def test_equals_the_sum_over_all_paths(name, initial):
     """Every conditional probability of every prefix is within five of the returned standard errors."""
     process = Process(Graph(nodes=GRAPHS[name], initial=initial), seed=2)
     tokens = process.sample(2, length=5, latents=False).tokens
-    result = n2n.in_context_nll(process, tokens, particles=1024, repeats=16)
+    result = n2n.in_context_nll(process, tokens, hypotheses=0, particles=1024, repeats=16)
     assert not result.exact
     assert result.standard_error.max() < 0.02
     exact = np.log([[brute_force_in_context(process, row[: t + 1]) for t in range(5)] for row in tokens])
@@ -32,10 +32,65 @@ def test_equals_the_sum_over_all_paths(name, initial):
     assert result.nll.sum(1).numpy() == pytest.approx(-result.log_likelihood.numpy() - first, abs=1e-12)
 
 
+def test_small_latent_spaces_are_exact_and_agree_with_particles():
+    nodes = [latent("Z", alpha=0.3), observed("Z", num_states=2, alpha=0.3)]
+    process = Process(Graph(nodes=nodes, initial="uniform"))
+    tokens = process.sample(20, length=24).tokens
+    exact, estimated = n2n.in_context_nll(process, tokens), n2n.in_context_nll(process, tokens, hypotheses=0)
+    assert (exact.exact, exact.method, exact.effective_sample_size) == (True, "enumeration", None)
+    assert (estimated.exact, estimated.method) == (False, "particles")
+    assert exact.exact_sequences.all()
+    assert not estimated.exact_sequences.any()
+    error = ((estimated.nll - exact.nll) / estimated.standard_error)[:, 2:]  # the first ones are exact
+    assert estimated.standard_error.max() < 0.1
+    assert error.abs().max() < 6
+    assert error.square().mean().sqrt().item() == pytest.approx(1, abs=0.3)
+    assert (estimated.log_likelihood - exact.log_likelihood).abs().max() < 0.3
+    assert exact.nll.sum(1).numpy() == pytest.approx(-exact.log_likelihood.numpy() - np.log(2), abs=1e-12)
+
+
+def test_sequences_with_too_many_hypotheses_are_estimated():
+    """The others of the batch stay exact, and an estimate is the same as without them."""
+    process = Process(Graph(nodes=GRAPHS["a sticky X"], initial="uniform"))
+    tokens = process.sample(8, length=12).tokens
+    whole = n2n.in_context_nll(process, tokens)
+    mixed = n2n.in_context_nll(process, tokens, hypotheses=8000, particles=64)
+    estimated = n2n.in_context_nll(process, tokens, hypotheses=0, particles=64)
+    kept = mixed.exact_sequences
+    assert 0 < kept.sum() < 8
+    assert (mixed.exact, mixed.method) == (False, "particles")
+    for name in ("nll", "standard_error", "bias", "log_likelihood", "log_likelihood_standard_error"):
+        assert torch.equal(getattr(mixed, name)[kept], getattr(whole, name)[kept])
+        assert torch.equal(getattr(mixed, name)[~kept], getattr(estimated, name)[~kept])
+    assert mixed.effective_sample_size[kept].isnan().all()
+    assert torch.equal(mixed.effective_sample_size[~kept], estimated.effective_sample_size[~kept])
+
+
+def test_a_small_budget_leaves_fewer_hypotheses():
+    process = Process(TINY)
+    tokens = process.sample(4, length=20).tokens
+    assert n2n.in_context_nll(process, tokens, hypotheses=1000).exact
+    assert not n2n.in_context_nll(process, tokens, hypotheses=1000, particles=16, memory_budget=15_000).exact
+
+
+@pytest.mark.parametrize("options", [{}, {"hypotheses": 0, "particles": 64}])
+def test_an_impossible_token(options):
+    graph = Graph(nodes=[latent("Z"), observed("Z", mode="default")], initial="uniform")
+    process = Process.from_kernels(graph, {"X": [[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]})
+    tokens = [[0, 1, 2, 0, 1], [0, 1, 0, 1, 0], [2, 0, 1, 0, 1]]
+    result = n2n.in_context_nll(process, tokens, **options)
+    inf, nan = np.inf, np.nan
+    np.testing.assert_array_equal(result.nll[[0, 2], 1:] > 0, [[True, False, False], [False] * 3])
+    np.testing.assert_array_equal(result.nll[0, 1:].numpy(), [inf, nan, nan])
+    np.testing.assert_array_equal(result.nll[2].numpy(), [inf, nan, nan, nan])
+    assert torch.isfinite(result.nll[1]).all()
+    assert result.log_likelihood[[0, 2]].tolist() == [-inf, -inf]
+
+
 def test_standard_errors_equal_the_spread_of_repetitions():
     """The standard errors of many runs match the spread over the runs, for a token and for the whole sequence."""
     process, sequence = Process(TINY), np.array([0, 1, 1, 0, 1, 0, 0, 1, 1])
-    result = n2n.in_context_nll(process, np.tile(sequence, (400, 1)), particles=64, repeats=8)
+    result = n2n.in_context_nll(process, np.tile(sequence, (400, 1)), hypotheses=0, particles=64, repeats=8)
     for values, errors in (
         (result.nll[:, -1], result.standard_error[:, -1]),
         (result.log_likelihood, result.log_likelihood_standard_error),
@@ -47,7 +102,7 @@ def test_the_bias_is_the_mean_error():
     """The losses of few particles are wrong on average, by position, by as much as the mean of the estimated biases."""
     process, sequence = Process(TINY), np.array([0, 1, 1, 0, 1, 0, 0, 1, 1])
     exact = -np.diff(np.log([brute_force_in_context(process, sequence[: t + 1]) for t in range(9)]))
-    result = n2n.in_context_nll(process, np.tile(sequence, (20_000, 1)), particles=1, repeats=4)
+    result = n2n.in_context_nll(process, np.tile(sequence, (20_000, 1)), hypotheses=0, particles=1, repeats=4)
     error, left = result.nll.numpy() - exact, (result.nll - result.bias).numpy() - exact
     chance = left.std(0) / 20_000**0.5
     assert error.mean(0)[4] > 10 * chance[4], "chance does not hide the mean error"
@@ -87,36 +142,36 @@ def test_equals_the_filter_if_no_kernel_is_unknown(nodes):
 
 
 @pytest.mark.parametrize("name", ["two latents and an edge", "a sticky X"])
-@pytest.mark.parametrize("run", ["_run_compiled", "run_torch"])
+@pytest.mark.parametrize("run", ["run_compiled", "run_torch"])
 def test_a_sequence_s_loss_depends_on_neither_the_cut_nor_the_batch(name, run, monkeypatch):
     process = Process(Graph(nodes=GRAPHS[name], initial="uniform"))
     tokens = process.sample(5, length=8).tokens
-    monkeypatch.setattr(in_context, "_run_compiled", getattr(in_context, run))
-    whole = n2n.in_context_nll(process, tokens, particles=32, repeats=3)
-    monkeypatch.setattr(in_context, "_filters_at_once", lambda *_: 4)
+    monkeypatch.setattr(filters, "run_compiled", getattr(filters, run))
+    whole = n2n.in_context_nll(process, tokens, hypotheses=0, particles=32, repeats=3)
+    monkeypatch.setattr(filters, "filters_at_once", lambda *_: 4)
     monkeypatch.setattr(particles, "_PART", 8 * 4 * 32 * process.graph.num_joint_states)
-    cut = n2n.in_context_nll(process, tokens[:3, :6], particles=32, repeats=3)
+    cut = n2n.in_context_nll(process, tokens[:3, :6], hypotheses=0, particles=32, repeats=3)
     assert torch.allclose(whole.nll[:3, :5], cut.nll, atol=1e-12)
     assert torch.allclose(whole.standard_error[:3, :5], cut.standard_error, atol=1e-12)
-    other = n2n.in_context_nll(process, tokens, particles=32, repeats=3, seed=1)
+    other = n2n.in_context_nll(process, tokens, hypotheses=0, particles=32, repeats=3, seed=1)
     assert not torch.allclose(whole.nll, other.nll, atol=1e-6)
 
 
-@pytest.mark.parametrize("run", ["_run_compiled", "run_torch"])
+@pytest.mark.parametrize("run", ["run_compiled", "run_torch"])
 def test_the_cut_of_the_batch_changes_no_count(run, monkeypatch):
     process = Process(CHAIN)
     tokens = process.sample(5, length=8).tokens
-    monkeypatch.setattr(in_context, "_run_compiled", getattr(in_context, run))
+    monkeypatch.setattr(filters, "run_compiled", getattr(filters, run))
     whole = n2n.in_context_nll(process, tokens)
     monkeypatch.setattr(particles, "_PART", 1)
-    monkeypatch.setattr(in_context, "_filters_at_once", lambda *_: 2)
+    monkeypatch.setattr(filters, "filters_at_once", lambda *_: 2)
     assert torch.equal(whole.nll, n2n.in_context_nll(process, tokens).nll)
 
 
 def test_an_impossible_token_is_infinite_and_undefined_after():
     graph = Graph(nodes=[latent("Z"), observed("Z", mode="default")])
     process = Process.from_kernels(graph, {"X": [[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]})
-    result = n2n.in_context_nll(process, [[0, 1, 2, 0, 1], [0, 1, 0, 1, 0]], particles=64)
+    result = n2n.in_context_nll(process, [[0, 1, 2, 0, 1], [0, 1, 0, 1, 0]], hypotheses=0, particles=64)
     assert result.nll[0, 1].item() == np.inf
     assert result.nll[0, 2:].isnan().all()
     assert result.standard_error[0, 1:].isnan().all()
@@ -125,21 +180,10 @@ def test_an_impossible_token_is_infinite_and_undefined_after():
     assert torch.isfinite(result.standard_error[1]).all()
 
 
-def test_an_impossible_first_token_is_infinite():
-    """Z's kernel is unknown, but X never emits 2."""
-    graph = Graph(nodes=[latent("Z"), observed("Z", mode="default")], initial="uniform")
-    process = Process.from_kernels(graph, {"X": [[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]})
-    result = n2n.in_context_nll(process, [[2, 0, 1], [1, 0, 1]], particles=64)
-    assert result.nll[0, 0].item() == np.inf
-    assert result.nll[0, 1:].isnan().all()
-    assert result.log_likelihood[0].item() == -np.inf
-    assert torch.isfinite(result.nll[1]).all()
-
-
 def test_repeats_that_die_count_as_nothing():
     """If one of three repeats dies at the second token, the means include it, and the errors stay finite."""
     evidence = torch.tensor([[[0.5, 0.5], [0.5, 0.0], [0.2, 0.5]]], dtype=torch.float64).log()
-    result = in_context._estimate(evidence, torch.ones_like(evidence), torch.zeros(1))
+    result = estimates.combine(evidence, torch.zeros(1))
     likelihood = np.array([[0.5, 0.25], [0.5, 0.0], [0.2, 0.1]])
     assert result.log_likelihood.exp().item() == pytest.approx(likelihood[:, 1].mean())
     assert result.nll[0].exp().numpy() == pytest.approx([1 / 0.4, 0.4 / (0.35 / 3)])
@@ -164,7 +208,7 @@ def test_repeats_that_die_count_as_nothing():
 )
 def test_bad_numbers_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        n2n.in_context_nll(Process(TINY), [[0, 1]], **arguments)
+        n2n.in_context_nll(Process(TINY), [[0, 1]], hypotheses=0, **arguments)
 
 
 def test_kernels_without_a_conjugate_prior_are_refused():
@@ -191,15 +235,7 @@ def test_the_filter_refuses_kernels_that_are_redrawn():
 def test_the_gpu_agrees(name):
     process = Process(Graph(nodes=GRAPHS[name], initial="uniform"))
     tokens = process.sample(4, length=10).tokens.astype(int)
-    cpu, gpu = (n2n.in_context_nll(process, torch.from_numpy(tokens).to(on), particles=64) for on in ("cpu", "cuda"))
+    options = {"hypotheses": 0, "particles": 64}
+    cpu, gpu = (n2n.in_context_nll(process, torch.from_numpy(tokens).to(on), **options) for on in ("cpu", "cuda"))
     assert torch.allclose(cpu.nll, gpu.nll.cpu(), atol=1e-9)
     assert torch.allclose(cpu.standard_error, gpu.standard_error.cpu(), atol=1e-9)
-
-
-def test_the_budget_bounds_the_filters():
-    graph = Graph(nodes=GRAPHS["two latents and an edge"])
-    shared, each = in_context.bytes_of_tables(graph), in_context.bytes_per_filter(graph, 100)
-    for budget, filters in ((shared + each, 1), (shared + 5 * each - 1, 4), (shared + 5 * each, 5)):
-        assert in_context._filters_at_once(graph, 100, budget) == filters
-    with pytest.raises(ValueError, match="use fewer particles"):
-        in_context._filters_at_once(graph, 100, shared + each - 1)

@@ -7,8 +7,8 @@ from support.context_graphs import TINY, latent, observed
 
 import n2n
 from n2n.graph.graph import Graph
-from n2n.oracle.kernel_counts import places
-from n2n.oracle.particle_filter import Cloud
+from n2n.oracle.learned.kernel_counts import places
+from n2n.oracle.learned.particle_filter import Cloud
 from n2n.oracle.reference import brute_force_in_context
 from n2n.process.process import Process
 
@@ -17,7 +17,7 @@ def test_the_likelihood_is_unbiased():
     """Filters with few particles, many of which resample, have the exact likelihood as their mean."""
     nodes = [latent("Z", num_states=3, alpha=0.02), observed("Z", alpha=0.02)]
     process, sequence = Process(Graph(nodes=nodes)), np.array([0, 1, 2, 0, 1, 2, 2])
-    result = n2n.in_context_nll(process, np.tile(sequence, (4000, 1)), particles=8, repeats=2)
+    result = n2n.in_context_nll(process, np.tile(sequence, (4000, 1)), hypotheses=0, particles=8, repeats=2)
     assert (result.effective_sample_size[:, 2:4] < 4).double().mean() > 0.3
     ratio = result.log_likelihood.exp().numpy() / brute_force_in_context(process, sequence)
     error = ratio.std() / np.sqrt(len(ratio))
@@ -52,7 +52,7 @@ def test_resampling_copies_in_proportion_to_weights():
 def test_more_particles_give_smaller_errors():
     process = Process(TINY)
     tokens = process.sample(20, length=20).tokens
-    few, many = (n2n.in_context_nll(process, tokens, particles=particles) for particles in (16, 1024))
+    few, many = (n2n.in_context_nll(process, tokens, hypotheses=0, particles=particles) for particles in (16, 1024))
     ratio = (
         many.log_likelihood_standard_error.square().mean().sqrt()
         / few.log_likelihood_standard_error.square().mean().sqrt()

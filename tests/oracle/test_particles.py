@@ -8,7 +8,7 @@ from support.context_graphs import GRAPHS, TINY, latent, observed
 from n2n.graph.graph import Graph
 from n2n.oracle.compiled import particles
 from n2n.oracle.compiled.particle_program import count_dtype
-from n2n.oracle.in_context import run_torch
+from n2n.oracle.learned.filters import run_torch
 from n2n.oracle.reference import brute_force_in_context
 from n2n.process.process import Process
 
@@ -21,7 +21,7 @@ def assert_agrees(process: Process, length: int, particle_count: int, seed: int 
     """The results of both filters for two sequences are equal; the effective sample sizes are returned."""
     tokens = process.sample(2, length=length, latents=False).tokens.astype(np.int64)
     likelihoods, sample_sizes = particles.filter_particles(process, tokens, particle_count, 2, seed, BUDGET)
-    expected = run_torch(process, torch.from_numpy(tokens), particle_count, 2, seed, BUDGET)
+    expected = run_torch(process, torch.from_numpy(tokens), torch.arange(len(tokens)), particle_count, 2, seed, BUDGET)
     np.testing.assert_allclose(np.log(likelihoods), expected[0].numpy(), rtol=0, atol=1e-10)
     np.testing.assert_allclose(sample_sizes, expected[1].numpy(), rtol=1e-10)
     return expected[1]
@@ -70,7 +70,9 @@ def test_counts_equal_the_filter_and_its_twin_if_nothing_is_hidden(nodes, initia
     tokens = process.sample(5, length=50, latents=False).tokens.astype(np.int64)
     counted = particles.count_sequences(process.graph, tokens)
     filtered = particles.filter_particles(process, tokens, 1, 1, 0, BUDGET)[0][:, 0]
-    twin = run_torch(process, torch.from_numpy(tokens), 1, 1, 0, BUDGET)[0][:, 0].exp().numpy()
+    twin = (
+        run_torch(process, torch.from_numpy(tokens), torch.arange(len(tokens)), 1, 1, 0, BUDGET)[0][:, 0].exp().numpy()
+    )
     np.testing.assert_allclose(counted, filtered, rtol=1e-13)
     np.testing.assert_allclose(counted, twin, rtol=1e-13)
 

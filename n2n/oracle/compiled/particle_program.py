@@ -10,7 +10,7 @@ import torch
 
 from n2n.graph.graph import Graph
 from n2n.oracle.compiled.particle_vectors import GROUP
-from n2n.oracle.kernel_counts import Place, places
+from n2n.oracle.learned.kernel_counts import Place, places
 from n2n.process.initial_law import shows_latents_first
 from n2n.process.process import Process
 
@@ -93,13 +93,16 @@ def bytes_of_program(graph: Graph) -> int:
     return 2 * 8 * fixed + (5 * 4 + 2 * 8) * len(graph.nodes) * graph.num_joint_states
 
 
+def width_of(graph: Graph) -> int:
+    """Number of counts of a particle: one for each cell and each row of the kernels to learn."""
+    sizes = [(graph.kernel_size(node), node.num_states) for node in graph.context_nodes]
+    return sum(cells + cells // states for cells, states in sizes)
+
+
 def bytes_per_filter(graph: Graph, particles: int, length: int) -> int:
     """Bytes of the working memory of a filter over sequences of this length."""
-    learned = [(graph.kernel_size(node), node.num_states) for node in graph.context_nodes]
-    width = sum(cells + cells // states for cells, states in learned)
-    return particles * (width * count_dtype(length).itemsize + 8 * 10) + 8 * lanes_of(graph, particles) * _entries(
-        graph
-    )
+    block = 8 * lanes_of(graph, particles) * _entries(graph)
+    return particles * (width_of(graph) * count_dtype(length).itemsize + 8 * 10) + block
 
 
 def lanes_of(graph: Graph, particles: int) -> int:

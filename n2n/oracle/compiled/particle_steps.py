@@ -1,6 +1,6 @@
 """Steps of the compiled particle filter, on blocks of particles side by side.
 
-``n2n.oracle.kernel_counts`` and ``n2n.oracle.particle_filter`` say the same in torch.
+``n2n.oracle.learned.kernel_counts`` and ``n2n.oracle.learned.particle_filter`` say the same in torch.
 """
 
 from __future__ import annotations
@@ -83,13 +83,8 @@ def advance(program, before, token, members, cloud, block):
         for lane in range(lanes):
             i = members[min(first + lane, members.size - 1)]
             block.members[lane], block.before[lane] = i, cloud.before[i]
-            block.uniforms[lane], block.law[lane] = cloud.uniforms[i], 1
-        prefixes = 1
-        for k in range(last):
-            _read(program, k, before, token, cloud.counts, block)
-            _expand(program, k, prefixes, block)
-            prefixes *= program.num_states[k]
-        _read(program, last, before, token, cloud.counts, block)
+            block.uniforms[lane] = cloud.uniforms[i]
+        read_law(program, before, token, cloud.counts, block)
         for lane in range(0, lanes, GROUP):
             draw(
                 states, address(block.law, lane), address(block.scale, lane), address(block.factors, lane),
@@ -99,6 +94,24 @@ def advance(program, before, token, members, cloud, block):
         for lane in range(lanes):
             i = block.members[lane]
             cloud.after[i], cloud.evidence[i] = block.after[lane], block.law[(states - 1) * lanes + lane]
+
+
+@compiled_part
+def read_law(program, before, token, counts, block):
+    """Write the probabilities of the next states of the particles ``block.members``, and the token's in those states.
+
+    ``block.law`` holds those of the states. The token's probability in state s is ``block.factors`` at X's entry of s
+    times ``block.scale`` of its row; X has one column, so that entry and row are the same.
+    """
+    lanes, last = block.members.size, program.sizes.size - 1
+    for lane in range(lanes):
+        block.law[lane] = 1
+    prefixes = 1
+    for k in range(last):
+        _read(program, k, before, token, counts, block)
+        _expand(program, k, prefixes, block)
+        prefixes *= program.num_states[k]
+    _read(program, last, before, token, counts, block)
 
 
 @compiled_part

@@ -1,8 +1,8 @@
 """The compiled particle filter: each filter runs on one thread from its first token to its last.
 
 A particle's distribution over its next states is not kept: its sum and a draw from it are computed in one go, and once
-more for the particles that resampling replaces. ``n2n.oracle.particle_filter`` is the readable twin in torch, with the
-same random numbers.
+more for the particles that resampling replaces. ``n2n.oracle.learned.particle_filter`` is the readable twin in torch,
+with the same random numbers.
 """
 
 from __future__ import annotations
@@ -169,7 +169,14 @@ def _resample(width, offset, cloud):
 
 
 def filter_particles(
-    process: Process, tokens: np.ndarray, particles: int, repeats: int, seed: int, memory: int
+    process: Process,
+    tokens: np.ndarray,
+    particles: int,
+    repeats: int,
+    seed: int,
+    memory: int,
+    *,
+    rows: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run ``repeats`` filters for each sequence of ``tokens (batch, T)``, int64, on all cores.
 
@@ -182,13 +189,15 @@ def filter_particles(
         repeats: number of filters for each sequence.
         seed: from 0 to 2**63 - 1.
         memory: bytes for the tables and the working memory of all threads. One filter at a time is always run.
+        rows: the sequences to filter, ``(n,)``; None for all.
 
     Returns:
-        Each filter's estimates of P(x_t | x_<t) and the effective sample sizes, both ``(batch, repeats, T - 1)``.
+        Each filter's estimates of P(x_t | x_<t) and the effective sample sizes, both ``(n, repeats, T - 1)``.
     """
     graph, (batch, length) = process.graph, tokens.shape
     program, tokens = count_program(process), np.ascontiguousarray(tokens)
-    filters = np.stack(np.divmod(np.arange(batch * repeats), repeats), axis=1)
+    rows = np.arange(batch) if rows is None else rows
+    filters = np.stack([rows.repeat(repeats), np.tile(np.arange(repeats), len(rows))], axis=1)
     likelihoods, sample_sizes = (np.empty((len(filters), length - 1)) for _ in range(2))
     at_once = max(1, (memory - bytes_of_program(graph)) // bytes_per_filter(graph, particles, length))
     size = max(1, _PART // (length * (particles * graph.num_joint_states + _TOKEN)))
@@ -206,7 +215,7 @@ def filter_particles(
 
     with Progress(0, len(firsts), unit="part", delay=PERIOD) as progress:
         run_parts(run, firsts, min(cores(), at_once))
-    shape = (batch, repeats, length - 1)
+    shape = (len(rows), repeats, length - 1)
     return likelihoods.reshape(shape), sample_sizes.reshape(shape)
 
 

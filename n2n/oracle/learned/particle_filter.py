@@ -19,7 +19,7 @@ from torch import Tensor
 
 from n2n.graph.graph import Graph
 from n2n.oracle.compiled.particles import NEXT_STATE, OFFSET, REPEAT, STICKY, philox_key
-from n2n.oracle.kernel_counts import Counts, Moment, Place
+from n2n.oracle.learned.kernel_counts import Counts, Moment, Place
 from n2n.process.initial_law import shows_latents_first
 from n2n.utils.philox import fill_uniforms
 

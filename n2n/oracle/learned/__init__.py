@@ -1,0 +1,1 @@
+"""Kernels that are learned in context: counts, hypotheses and particles, in torch and numpy."""
