@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
-from numba.core import caching
+from numba.core import caching, codegen, compiler
 
 MAX_AGE = 30 * 24 * 3600.0  # seconds since code was last added to a folder, after which a new folder replaces it
 
@@ -31,7 +31,7 @@ def compiled(function: F) -> F:
     is used only as long as no file in the function's folder or in ``n2n.utils`` changes: numba itself watches only the
     function's own file, and would keep using old code of functions that it calls in other files.
     """
-    dispatcher = numba.njit(nogil=True)(function)
+    dispatcher = numba.njit(nogil=True, no_cfunc_wrapper=True)(function)
     with contextlib.suppress(RuntimeError, OSError):  # there is no folder to cache in
         dispatcher._cache = TolerantCache(function)
     return dispatcher
@@ -40,11 +40,12 @@ def compiled(function: F) -> F:
 def compiled_part(function: F) -> F:
     """``numba.njit`` for a function that only compiled functions call, which contain its code.
 
-    It compiles in a fraction of the time, because it needs no conversion of arguments from Python and no cache. It must
-    neither allocate arrays nor return any: nothing counts references within it, which atomic instructions would do for
-    each array of each call. Calling it from Python raises a ``TypeError``; in numba alone it would crash.
+    It compiles in a fraction of the time, because it needs no conversion of arguments from Python, no cache and no
+    machine code of its own. It must neither allocate arrays nor return any: nothing counts references within it, which
+    atomic instructions would do for each array of each call. Calling it from Python raises a ``TypeError``.
     """
-    dispatcher = numba.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)(function)
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False, "pipeline_class": _PartCompiler}
+    dispatcher = numba.njit(nogil=True, **options)(function)
 
     def add_overload(result: Any) -> None:
         """Keep compiled code for compiled callers; numba would also offer it to Python."""
@@ -55,6 +56,41 @@ def compiled_part(function: F) -> F:
 
     dispatcher.add_overload, dispatcher._compile_for_args = add_overload, refuse
     return dispatcher
+
+
+class _PartCompiler(compiler.Compiler):
+    """numba's compiler, up to the code that LLVM has not yet optimised."""
+
+    def __init__(self, typing_context: Any, target_context: Any, library: None, *arguments: Any) -> None:
+        super().__init__(typing_context, target_context, _PartLibrary(target_context.codegen(), "part"), *arguments)
+
+
+class _PartLibrary(codegen.JITCodeLibrary):
+    """Code that LLVM optimises and translates only within the functions that contain it.
+
+    numba would do both once more at each level of a chain of calls.
+    """
+
+    @property
+    def codegen(self) -> _NoEngine:
+        return _NoEngine()
+
+    def get_pointer_to_function(self, name: str) -> int:
+        self._ensure_finalized()
+        return 0
+
+    def _optimize_final_module(self) -> None:
+        """Leave it to the functions that contain the code."""
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+
+class _NoEngine:
+    """Takes the place of LLVM's engine, which does not have the code."""
+
+    def set_env(self, name: str, environment: Any) -> None:
+        """Do nothing: a part converts no values for Python, so it needs no environment."""
 
 
 class _BySources:

@@ -65,6 +65,7 @@ def _product_function(context, module: ir.Module, dtype, shape: tuple[int, int],
     if function.is_declaration:
         function.linkage = "linkonce_odr"
         function.attributes.add("noinline")
+        function.attributes.add("optsize")  # LLVM would unroll loops that keep the units busy already
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         end = function.append_basic_block("end")
         cases = builder.switch(function.args[0], end)
