@@ -3,5 +3,6 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, ["agreement", "comparison", "dynamics", "evaluation", "mixing", "of_runs", "probes", "rivals"]
+    __name__,
+    ["agreement", "comparison", "dynamics", "evaluation", "induction", "mixing", "of_runs", "probes", "rivals"],
 )

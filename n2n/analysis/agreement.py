@@ -78,14 +78,21 @@ def _scores(mixing: np.ndarray, influence: np.ndarray, min_keys: int, orders: np
     rows = []
     for layer, head in np.ndindex(layers, heads):
         cross = _rank_vectors(np.abs(mixing[:, layer, head]), min_keys).reshape(count, -1) @ flat  # (batch, batch)
-        score = _against_null(cross, orders, scored)
+        score = against_null(cross, orders, scored)
         rows.append({"layer": layer + 1, "head": head, **score, "lag_score": lag_score, "pairs": int(scored.sum())})
     left_out = count * (queries - min_keys + 1) - int(scored.sum())
     return pd.DataFrame(rows).assign(constant=left_out)
 
 
-def _against_null(cross: np.ndarray, orders: np.ndarray, scored: np.ndarray) -> dict[str, float]:
-    """Score and null from ``cross (batch, batch)``, the sum of correlations of each mixing with each influence."""
+def against_null(cross: np.ndarray, orders: np.ndarray, scored: np.ndarray) -> dict[str, float]:
+    """A head's score and its null, from sums over queries for each pair of sequences.
+
+    Args:
+        cross: ``(batch, batch)``, the sum over queries of what the mixing of one sequence scores on the target of
+            another one; the diagonal has the sequences' own targets.
+        orders: ``(permutations, batch)``, permutations of the sequences for the null.
+        scored: ``(batch,)``, number of queries of each target.
+    """
     pairs, own = scored.sum(), np.diag(cross)
     score = own.sum() / pairs
     null = cross[np.arange(len(cross)), orders].sum(axis=1) / pairs
@@ -112,7 +119,7 @@ def mixing_by_lag(mixing: ArrayLike) -> pd.DataFrame:
     Raises:
         ValueError: another shape, a number that is not finite, or fewer than 2 sequences.
     """
-    mixing = np.abs(_matrices("mixing", mixing, HEADS))
+    mixing = np.abs(matrices("mixing", mixing, HEADS))
     heads = list(np.ndindex(mixing.shape[1:3]))
     tables = [_by_lag(mixing[:, layer, head]).assign(layer=layer + 1, head=head) for layer, head in heads]
     return pd.concat(tables, ignore_index=True)
@@ -133,7 +140,7 @@ def influence_by_lag(influence: ArrayLike) -> pd.DataFrame:
     Raises:
         ValueError: another shape, a number that is not finite, or fewer than 2 sequences.
     """
-    return _by_lag(_matrices("influence", influence, PAIRS))
+    return _by_lag(matrices("influence", influence, PAIRS))
 
 
 def _by_lag(matrices: np.ndarray) -> pd.DataFrame:
@@ -191,11 +198,16 @@ def _checked(mixing: ArrayLike, influence: ArrayLike) -> tuple[np.ndarray, np.nd
             f"saw mixing {mixing.shape} and influence {influence.shape}; (batch, layers, heads, T, T) and "
             "(batch, T, T) are needed"
         )
-    return _matrices("mixing", mixing, HEADS), _matrices("influence", influence, PAIRS)
+    return matrices("mixing", mixing, HEADS), matrices("influence", influence, PAIRS)
 
 
-def _matrices(name: str, values: ArrayLike, axes: tuple[str, ...]) -> np.ndarray:
-    """``values`` as square matrices, one for each sequence (and head), or a ``ValueError``."""
+def matrices(name: str, values: ArrayLike, axes: tuple[str, ...]) -> np.ndarray:
+    """``values`` as square matrices, one for each sequence (and head).
+
+    Raises:
+        ValueError: another shape, a number that is not finite, fewer than 2 sequences, or no query; the message begins
+            with ``name``.
+    """
     values = reals(values, name)
     if values.ndim != len(axes) or values.shape[-1] != values.shape[-2]:
         saw = f"saw shape {values.shape} of type {values.dtype}"

@@ -45,6 +45,11 @@ def run_in_batches(
         model.train(training)
 
 
+def model_nll(model: LanguageModel, tokens: ArrayLike) -> np.ndarray:
+    """``-log P(x_t | x_<t)`` of ``tokens (sequences, T)``: ``(sequences, T - 1)``, nats, float64; raises as ``run_in_batches``."""
+    return run_in_batches(model, tokens, lambda part: model.nll(part).double())
+
+
 def check_vocabulary(model: LanguageModel, process: Process) -> None:
     """Raise a ``ValueError`` if a model and a process differ in vocabulary."""
     if model.config.vocab_size != process.graph.vocab_size:

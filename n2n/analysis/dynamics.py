@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +53,18 @@ def spread(run: Run, max_steps: int) -> list[int]:
     return [0, *(saved[i] for i in places)]
 
 
+def checkpoints(run: Run, steps: Sequence[int]) -> Iterator[tuple[int, LanguageModel]]:
+    """Each of the steps with the model at its checkpoint; step 0 is the untrained model.
+
+    Raises:
+        ValueError: no steps, or no such checkpoint.
+    """
+    if not len(steps):
+        raise ValueError("steps: saw none; at least one is needed, such as those of n2n.dynamics.spread")
+    for step in track(steps, "checkpoint"):
+        yield step, run.model(step) if step else run.config.build_model()
+
+
 def trace(run: Run, steps: Sequence[int], sequences: int) -> Dynamics:
     """Measure the models at several checkpoints on the same held-out sequences.
 
@@ -64,14 +76,8 @@ def trace(run: Run, steps: Sequence[int], sequences: int) -> Dynamics:
     Raises:
         ValueError: no steps, no such checkpoint, fewer than 2 sequences, or a process without latents.
     """
-    config = run.config
-    if not len(steps):
-        raise ValueError("steps: saw none; at least one is needed, such as those of n2n.dynamics.spread")
-    probed, data = probe_data(run, sequences), held_out(config, sequences=sequences)
-    rows = [
-        _at(step, run.model(step) if step else config.build_model(), probed, data)
-        for step in track(steps, "checkpoint")
-    ]
+    probed, data = probe_data(run, sequences), held_out(run.config, sequences=sequences)
+    rows = [_at(step, model, probed, data) for step, model in checkpoints(run, steps)]
     tables = [pd.concat(parts, ignore_index=True) for parts in zip(*rows, strict=True)]
     return Dynamics(list(steps), *tables)
 

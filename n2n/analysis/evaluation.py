@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from n2n.analysis.batched import check_vocabulary, run_in_batches
+from n2n.analysis.batched import check_vocabulary, model_nll
 from n2n.analysis.held_out import HeldOut
 from n2n.config.train_config import TrainConfig
 from n2n.models.lm import LanguageModel
@@ -83,7 +83,7 @@ def evaluate_model(model: LanguageModel, data: HeldOut) -> Evaluation:
         ValueError: the model and the process differ in vocabulary.
     """
     check_vocabulary(model, data.process)
-    nll = run_in_batches(model, data.tokens, lambda part: model.nll(part).double())
+    nll = model_nll(model, data.tokens)
     excess = nll - data.oracle_nll  # (sequences, T - 1)
     return Evaluation(
         split=data.split,

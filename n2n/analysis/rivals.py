@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from n2n.analysis.batched import model_nll
+from n2n.analysis.dynamics import checkpoints
+from n2n.analysis.evaluation import held_out
 from n2n.difficulty.context_ngrams import context_ngram_nll
 from n2n.oracle.in_context import in_context_nll
 from n2n.oracle.told import told_nll
 from n2n.process.process import Process, Split
+from n2n.runs.run import Run
 from n2n.utils.arrays import reals
 from n2n.utils.statistics import mean_and_error, mean_interval, student_quantile
 
@@ -109,6 +113,40 @@ class Rivals:
         near, far = (float(np.sqrt(squares[name].mean())) for name in (first, second))
         ratio = far / near if near else np.inf if far else 1.0
         return {"nearest": first, "runner_up": second, "ratio": ratio, "clear": bool(min(gaps) > 0)}
+
+
+@dataclass(frozen=True, eq=False)
+class RivalTrace:
+    """A run's distances from rivals at several checkpoints; tables with a column ``step``.
+
+    Attributes:
+        distances: the columns of ``Rivals.distances``.
+        nearest: the columns of ``Rivals.nearest``.
+    """
+
+    distances: pd.DataFrame
+    nearest: pd.DataFrame
+
+
+def trace(run: Run, steps: Sequence[int], sequences: int) -> RivalTrace:
+    """Compare the models at several checkpoints with the rivals of ``rival_losses``, on the same held-out sequences.
+
+    Args:
+        run: the run.
+        steps: steps of the checkpoints; 0 is the untrained model.
+        sequences: number of sequences of the ``test`` split.
+
+    Raises:
+        ValueError: no steps, no such checkpoint, fewer than 2 sequences, or as ``rival_losses``.
+    """
+    data = held_out(run.config, sequences=sequences)
+    rivals = Rivals.of(data.process, data.tokens, np.arange(sequences), split=data.split)
+    found = [(step, model_nll(model, data.tokens)) for step, model in checkpoints(run, steps)]
+    tables = (
+        pd.concat([measure(nll).assign(step=step) for step, nll in found], ignore_index=True)
+        for measure in (rivals.distances, rivals.nearest)
+    )
+    return RivalTrace(*tables)
 
 
 def rival_losses(

@@ -2,19 +2,10 @@
 
 import pytest
 
-import n2n
 from n2n.analysis import comparison, dynamics, probes
 from n2n.analysis.agreement import mixing_by_lag
 from n2n.analysis.held_out import HeldOut
 from n2n.analysis.mixing import token_mixing
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> n2n.Run:
-    small = {"dim": 16, "layers": 1, "heads": 2, "seq_len": 12, "batch_size": 4, "steps": 12, "device": "cpu"}
-    small |= {"checkpoint_every": 2, "eval_sequences": 4, "process_seed": 1}
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    return n2n.train(n2n.TrainConfig(graph=n2n.examples.REGIMES, run_dir=folder, **small))
 
 
 @pytest.fixture(scope="module")

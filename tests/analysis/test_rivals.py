@@ -1,10 +1,12 @@
 """Distances from rivals: by hand, their intervals, the nearest rival, and the rivals of a process."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import n2n
 from n2n.analysis import rivals
+from n2n.analysis.batched import model_nll
 from n2n.analysis.rivals import Rivals
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
@@ -122,6 +124,20 @@ def test_oracles_are_the_better_the_more_they_know():
     assert row[["loss", "low", "high"]].tolist() == pytest.approx(
         [nll.mean(), nll.mean() - half, nll.mean() + half], rel=1e-4
     )
+
+
+def test_each_step_has_the_distances_of_its_checkpoint(run):
+    process = run.config.process
+    tokens = process.sample(6, length=12, split="test").tokens
+    compared = Rivals.of(process, tokens, range(6), split="test")
+    found = rivals.trace(run, [0, 4], 6)
+    for step, model in ((0, run.config.build_model()), (4, run.model(4))):
+        nll = model_nll(model, tokens)
+        for table, expected in ((found.distances, compared.distances(nll)), (found.nearest, compared.nearest(nll))):
+            rows = table[table["step"] == step].drop(columns="step").reset_index(drop=True)
+            pd.testing.assert_frame_equal(rows, expected)
+    with pytest.raises(ValueError, match="steps: saw none"):
+        rivals.trace(run, [], 6)
 
 
 @pytest.mark.parametrize(
