@@ -46,7 +46,7 @@ def run_in_batches(
 
 
 def model_nll(model: LanguageModel, tokens: ArrayLike) -> np.ndarray:
-    """``-log P(x_t | x_<t)`` of ``tokens (sequences, T)``: ``(sequences, T - 1)``, nats, float64; raises as ``run_in_batches``."""
+    """A model's ``-log P(x_t | x_<t)``, ``(sequences, T - 1)``, float64, nats; arguments as for ``run_in_batches``."""
     return run_in_batches(model, tokens, lambda part: model.nll(part).double())
 
 
