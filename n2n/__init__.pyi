@@ -79,6 +79,7 @@ from .oracle.filtering import Filtered as Filtered, filter as filter
 from .oracle.in_context import InContext as InContext, in_context_nll as in_context_nll
 from .oracle.influence import token_influence as token_influence
 from .oracle.mean_field import MeanField as MeanField, mean_field as mean_field
+from .oracle.mixture import mixture_nll as mixture_nll
 from .oracle.smoothing import Smoothed as Smoothed, smooth as smooth
 from .oracle.told import told_nll as told_nll
 from .process.process import Process as Process, Sample as Sample

@@ -170,6 +170,14 @@ def _filter_part(
     )
 
 
+def log_first(process: Process, tokens: Tensor) -> Tensor:
+    """log P(x_0) of each sequence of ``tokens (batch, T)``, ``(batch,)``, nats."""
+    law = process.first_token_law
+    if law is None:
+        return torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
+    return torch.from_numpy(law).log().to(tokens.device)[tokens[:, 0]]
+
+
 def nll_of(probabilities: Tensor) -> Tensor:
     """Minus the logarithm, nats; 0 for each probability within rounding of 1, and never -0."""
     certain = probabilities >= 1 - 4 * torch.finfo(probabilities.dtype).eps

@@ -10,16 +10,18 @@ from torch import Tensor
 
 from n2n.graph.graph import Graph
 from n2n.oracle.checks import MEMORY_BUDGET, check_latents, check_tokens
-from n2n.oracle.filtering import filter, mark_impossible_start, sequence_log_likelihood
+from n2n.oracle.filtering import filter, log_first, mark_impossible_start, sequence_log_likelihood
 from n2n.oracle.learned import estimates
 from n2n.oracle.learned.exact import count_nll, hypotheses_nll
 from n2n.oracle.learned.filters import run_filters
+from n2n.oracle.mixture import running_mixture
 from n2n.process.process import Process
+from n2n.utils.progress import track
 from n2n.utils.strict import as_integer
 from n2n.utils.threads import torch_threads
 
-Method = Literal["filter", "counts", "enumeration", "particles"]
-MAX_PARTICLES, MAX_REPEATS, MAX_HYPOTHESES = 2**20, 2**12, 2**24
+Method = Literal["filter", "counts", "enumeration", "mixture", "particles"]
+MAX_PARTICLES, MAX_REPEATS, MAX_HYPOTHESES, MAX_POOL = 2**20, 2**12, 2**24, 2**16
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +46,8 @@ class InContext:
         exact_sequences: ``(batch,)`` bool, the sequences whose values are exact rather than estimated.
         method: how the values were computed. ``"filter"``: by ``n2n.filter``, as there is no kernel to learn.
             ``"counts"``: from the counts of the tokens, as nothing is hidden. ``"enumeration"``: as a sum over all
-            latent paths that merges those with equal counts. ``"particles"``: at least one sequence has too many of
+            latent paths that merges those with equal counts. ``"mixture"``: from the filter for each kernel set of the
+            graph's pool. ``"particles"``: at least one sequence has too many of
             those, and was estimated by particle filters.
     """
 
@@ -75,6 +78,9 @@ def in_context_nll(
     memory_budget: int = MEMORY_BUDGET,
 ) -> InContext:
     """Compute the loss of the Bayes-optimal in-context learner, which learns context nodes' kernels from past tokens.
+
+    If the graph has a pool of kernel sets, this is the mixture of ``n2n.filter`` with each of them. The same graph with
+    ``pool=None`` has the oracle that knows the prior of the kernels only.
 
     If nothing is hidden this is add-alpha smoothing of the sequence's own counts. Otherwise it is a sum over all latent
     paths. The kernels are integrated out, and paths that end in the same state with the same counts are merged into one
@@ -107,8 +113,8 @@ def in_context_nll(
 
     Raises:
         ValueError: if a context node with ``kernel="product"`` sees several variables (its rows have no conjugate
-            prior), ``n2n.filter`` rejects the tokens, a number is not whole or is out of range, or the filter of one
-            sequence exceeds the budget.
+            prior), the graph has a pool of more than 65,536 kernel sets, ``n2n.filter`` rejects the tokens, a number is
+            not whole or is out of range, or the filter of one sequence exceeds the budget.
 
     Source: Andrieu, Doucet and Holenstein, "Particle Markov chain Monte Carlo methods", J. R. Stat. Soc. B 72 (2010),
     for the unbiased likelihood; ``n2n.oracle.learned.particle_filter`` for the filter.
@@ -124,7 +130,11 @@ def in_context_nll(
     if not learned:  # a node of one state has one kernel, so all sequences share it
         filtered = filter(process.of_sequence(0), tokens, memory_budget=memory_budget)
         return _exact(filtered.nll, filtered.log_likelihood, "filter")
-    first = _log_first(process, tokens)
+    if graph.pool is not None:
+        sets = track(range(graph.pool), "kernel set")
+        weighted = ((process.of_set(index), 1 / graph.pool) for index in sets)
+        return _exact(*running_mixture(weighted, tokens, memory_budget), "mixture")
+    first = log_first(process, tokens)
     if graph.num_joint_states == 1 and not any(node.stickiness for node in learned):
         nll = mark_impossible_start(count_nll(process, tokens, memory_budget), first)
         return _exact(nll, sequence_log_likelihood(first - nll.sum(1)), "counts")
@@ -143,6 +153,13 @@ def in_context_nll(
 
 
 def _check_kernels(graph: Graph) -> None:
+    if graph.pool is not None:
+        if graph.pool > MAX_POOL:
+            raise ValueError(
+                f"process: saw a pool of {graph.pool} kernel sets; in context, up to {MAX_POOL} are supported, with a "
+                "filter for each. The oracle of the same graph with pool=None knows the prior only"
+            )
+        return
     for node in graph.context_nodes:
         variables = len(graph.sizes_seen(node))
         if node.kernel == "product" and variables > 1:
@@ -150,14 +167,6 @@ def _check_kernels(graph: Graph) -> None:
                 f"{node.name}: saw kernel 'product' over {variables} variables in mode 'context'; its rows have no "
                 "conjugate prior, so kernel='full' is needed"
             )
-
-
-def _log_first(process: Process, tokens: Tensor) -> Tensor:
-    """log P(x_0) of each sequence, ``(batch,)``."""
-    law = process.first_token_law
-    if law is None:
-        return torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
-    return torch.from_numpy(law).log().to(tokens.device)[tokens[:, 0]]
 
 
 def _exact(nll: Tensor, log_likelihood: Tensor, method: Method) -> InContext:
