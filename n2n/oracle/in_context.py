@@ -13,11 +13,12 @@ from n2n.oracle.checks import MEMORY_BUDGET, check_latents, check_tokens
 from n2n.oracle.filtering import filter, log_first, mark_impossible_start, sequence_log_likelihood
 from n2n.oracle.learned import estimates
 from n2n.oracle.learned.exact import count_nll, hypotheses_nll
-from n2n.oracle.learned.filters import run_filters
+from n2n.oracle.learned.precision import Effort, estimate_rows
 from n2n.oracle.mixture import running_mixture
 from n2n.process.process import Process
 from n2n.utils.progress import track
-from n2n.utils.strict import as_integer
+from n2n.utils.statistics import MeanInterval
+from n2n.utils.strict import as_integer, as_positive
 from n2n.utils.threads import torch_threads
 
 Method = Literal["filter", "counts", "enumeration", "mixture", "particles"]
@@ -39,8 +40,8 @@ class InContext:
         log_likelihood: ``(batch,)``, ``log P(x_0, .., x_{T-1})``, nats. It equals ``log P(x_0)`` minus the sum of
             ``nll``.
         log_likelihood_standard_error: ``(batch,)``, standard error of ``log_likelihood``, nats. The errors of tokens
-            are dependent, so it does not follow from ``standard_error``. The standard errors are reliable where it is
-            well below 1.
+            are dependent, so it does not follow from ``standard_error``. Its degrees of freedom are ``repeats - 1``. It
+            is reliable where it is well below 1.
         effective_sample_size: ``(batch, T - 1)``, effective sample size of the particles after the token, the mean over
             repeats; nan for exact sequences, and None if all are exact.
         exact_sequences: ``(batch,)`` bool, the sequences whose values are exact rather than estimated.
@@ -49,6 +50,10 @@ class InContext:
             latent paths that merges those with equal counts. ``"mixture"``: from the filter for each kernel set of the
             graph's pool. ``"particles"``: at least one sequence has too many of
             those, and was estimated by particle filters.
+        mean_loss: mean of ``nll - bias`` over these sequences and tokens, nats per token, with its standard error and
+            95% interval by Student's t. These are the Monte-Carlo error alone, and 0 for exact sequences; the errors of
+            sequences are independent. A ``precision`` is reached if ``mean_loss.standard_error`` is no larger.
+        particles: number of particles of each filter; None if all sequences are exact.
     """
 
     nll: Tensor
@@ -59,6 +64,8 @@ class InContext:
     effective_sample_size: Tensor | None
     exact_sequences: Tensor
     method: Method
+    mean_loss: MeanInterval
+    particles: int | None
 
     @property
     def exact(self) -> bool:
@@ -74,6 +81,8 @@ def in_context_nll(
     hypotheses: int = 2**16,
     particles: int = 1024,
     repeats: int = 8,
+    precision: float | None = None,
+    max_particles: int = 2**16,
     seed: int = 0,
     memory_budget: int = MEMORY_BUDGET,
 ) -> InContext:
@@ -107,6 +116,11 @@ def in_context_nll(
             hold fewer. 65,536 take up to 50 ms a token on one core, and a sequence that is given up about as long.
         particles: number of particles of each filter.
         repeats: number of independent filters for each sequence, at least 2, as the standard errors need.
+        precision: standard error of the batch's mean loss to reach, nats per token, as for ``n2n.entropy``. The number
+            of particles grows until ``mean_loss.standard_error`` is no larger, which costs about twice the last round.
+            If a limit is reached first, there is a warning, and ``mean_loss.standard_error`` says by how much it is
+            missed. A sequence's estimate then depends on the others of its batch.
+        max_particles: largest number of particles to which ``precision`` may lead.
         seed: seed of the filters' random numbers, which are a pure function of (seed, position in the batch, repeat):
             neither the split of the batch, its other sequences nor the number of threads change a sequence's result.
         memory_budget: bytes. The batch is split to stay within it; the results need memory in addition.
@@ -126,6 +140,9 @@ def in_context_nll(
     particles = as_integer("particles", particles, 1, MAX_PARTICLES)
     repeats = as_integer("repeats", repeats, 2, MAX_REPEATS)
     seed = as_integer("seed", seed, 0, 2**63 - 1)
+    max_particles = as_integer("max_particles", max_particles, 1, MAX_PARTICLES)
+    if precision is not None:
+        as_positive("precision", precision, "nats per token")
     learned = [node for node in graph.context_nodes if node.num_states > 1]
     if not learned:  # a node of one state has one kernel, so all sequences share it
         filtered = filter(process.of_sequence(0), tokens, memory_budget=memory_budget)
@@ -144,12 +161,10 @@ def in_context_nll(
     log_likelihood = sequence_log_likelihood(first - nll.sum(1))
     if is_exact.all():
         return _exact(nll, log_likelihood, "enumeration")
+    effort = Effort(particles, repeats, seed, memory_budget, precision, max_particles)
     rows = (~is_exact).nonzero()[:, 0]
-    evidence, sample_sizes = run_filters(process, tokens, rows, particles, repeats, seed, memory_budget)
-    found = estimates.combine(evidence, first[rows])
-    whole = estimates.replaced(estimates.exact(nll, log_likelihood), rows, found)
-    all_sizes = torch.full_like(nll, torch.nan).index_copy_(0, rows, sample_sizes.mean(1))
-    return InContext(*whole, all_sizes, is_exact, "particles")
+    found = estimate_rows(process, tokens, rows, first, estimates.exact(nll, log_likelihood), effort)
+    return InContext(*found.estimate, found.sample_sizes, is_exact, "particles", found.mean, found.particles)
 
 
 def _check_kernels(graph: Graph) -> None:
@@ -171,4 +186,5 @@ def _check_kernels(graph: Graph) -> None:
 
 def _exact(nll: Tensor, log_likelihood: Tensor, method: Method) -> InContext:
     is_exact = torch.ones_like(log_likelihood, dtype=torch.bool)
-    return InContext(*estimates.exact(nll, log_likelihood), None, is_exact, method)
+    values = estimates.exact(nll, log_likelihood)
+    return InContext(*values, None, is_exact, method, estimates.batch_mean(values, repeats=2), None)

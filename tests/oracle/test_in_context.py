@@ -8,7 +8,7 @@ from support.context_graphs import GRAPHS, TINY, latent, observed
 import n2n
 from n2n.graph.graph import Graph
 from n2n.oracle.compiled import particles
-from n2n.oracle.learned import estimates, filters
+from n2n.oracle.learned import filters
 from n2n.oracle.reference import brute_force_in_context, first_law
 from n2n.process.process import Process
 
@@ -178,21 +178,6 @@ def test_an_impossible_token_is_infinite_and_undefined_after():
     assert result.log_likelihood[0].item() == -np.inf
     assert torch.isfinite(result.nll[1]).all()
     assert torch.isfinite(result.standard_error[1]).all()
-
-
-def test_repeats_that_die_count_as_nothing():
-    """If one of three repeats dies at the second token, the means include it, and the errors stay finite."""
-    evidence = torch.tensor([[[0.5, 0.5], [0.5, 0.0], [0.2, 0.5]]], dtype=torch.float64).log()
-    result = estimates.combine(evidence, torch.zeros(1))
-    likelihood = np.array([[0.5, 0.25], [0.5, 0.0], [0.2, 0.1]])
-    assert result.log_likelihood.exp().item() == pytest.approx(likelihood[:, 1].mean())
-    assert result.nll[0].exp().numpy() == pytest.approx([1 / 0.4, 0.4 / (0.35 / 3)])
-    without = np.log([np.delete(likelihood, r, 0).mean(0) for r in range(3)])
-    for values, error in (
-        (without[:, 1], result.log_likelihood_standard_error[0]),
-        (-without[:, 0], result.standard_error[0, 0]),
-    ):
-        assert error.item() == pytest.approx(np.sqrt(2 * values.var()))
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from math import log
+from math import inf, isfinite, log, sqrt
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from n2n.oracle.filtering import mark_impossible_start
+from n2n.utils.statistics import MeanInterval, student_quantile
 
 
 class Estimate(NamedTuple):
@@ -42,8 +43,44 @@ def combine(evidence: Tensor, first: Tensor) -> Estimate:
         _jackknife(without),
         (repeats - 1) * (without.mean(1) - (mean[:, :-1] - mean[:, 1:])),
         first + mean[:, -1],
-        _jackknife(others[..., -1]),
+        torch.fmax(_jackknife(others[..., -1]), _log_normal_error(running[..., -1])),
     )
+
+
+def _log_normal_error(log_likelihood: Tensor) -> Tensor:
+    """Standard error of the log of a mean likelihood, ``(batch,)``, if the repeats' likelihoods are log-normal.
+
+    If their spread is large the largest repeat decides the mean, and a jackknife misses how much a larger one would
+    change. It is nan if a repeat has no particles left.
+
+    Source: Berard, Del Moral and Doucet, "A lognormal central limit theorem for particle approximations of normalizing
+    constants", Electron. J. Probab. 19 (2014). The variance is that of the mean plus half the variance of the log.
+    """
+    repeats, variance = log_likelihood.shape[1], log_likelihood.var(1)
+    return (variance / repeats + variance.square() / (2 * (repeats - 1))).sqrt()
+
+
+def batch_mean(estimate: Estimate, repeats: int) -> MeanInterval:
+    """Mean of ``nll - bias`` over given sequences and tokens, with its Monte-Carlo error, nats per token.
+
+    The standard error includes the mean of the estimated biases, because their estimates are uncertain. The degrees of
+    freedom are Satterthwaite's, at least ``repeats - 1``. Sequences of probability 0 make the mean infinite, and have
+    no part in the error. It is infinite if a sequence has an unknown one.
+
+    Source: Satterthwaite, "An approximate distribution of estimates of variance components", Biometrics 2 (1946).
+    """
+    possible = estimate.log_likelihood > -inf
+    tokens = estimate.nll.numel()
+    losses = (estimate.nll - estimate.bias)[possible].sum().item()
+    variances = estimate.log_likelihood_standard_error[possible].square().nan_to_num(nan=inf)
+    total, bias = variances.sum().item(), estimate.bias[possible].sum().item()
+    mean = losses / tokens if possible.all() else inf
+    error = sqrt(total + bias**2) / tokens if isfinite(total + bias) else inf
+    freedom = repeats - 1
+    if 0 < total < inf:
+        freedom = max(freedom, int(freedom * total**2 / variances.square().sum().item()))
+    half = student_quantile(freedom) * error
+    return MeanInterval(mean, error, mean - half, mean + half)
 
 
 def replaced(whole: Estimate, rows: Tensor, part: Estimate) -> Estimate:

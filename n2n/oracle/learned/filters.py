@@ -37,10 +37,7 @@ def run_compiled(
     process: Process, tokens: Tensor, rows: Tensor, particles: int, repeats: int, seed: int, memory_budget: int
 ) -> tuple[Tensor, Tensor]:
     """The filters on a CPU, compiled; see ``run_filters``."""
-    graph = process.graph
-    shared = particle_program.bytes_of_program(graph)
-    each = particle_program.bytes_per_filter(graph, particles, tokens.shape[1])
-    check_budget(graph, particles, shared + each, memory_budget)
+    check_budget(process.graph, particles, bytes_of_filter(process.graph, particles, tokens), memory_budget)
     evidence, sample_sizes = filter_particles(
         process, tokens.numpy(), particles, repeats, seed, memory_budget, rows=rows.numpy()
     )
@@ -77,6 +74,14 @@ def filters_at_once(graph: Graph, particles: int, memory_budget: int) -> int:
     shared, each = bytes_of_tables(graph), bytes_per_filter(graph, particles)
     check_budget(graph, particles, shared + each, memory_budget)
     return (memory_budget - shared) // each
+
+
+def bytes_of_filter(graph: Graph, particles: int, tokens: Tensor) -> int:
+    """Bytes that one filter of ``tokens (batch, T)`` needs, with the tables that filters share."""
+    if tokens.device.type != "cpu":
+        return bytes_of_tables(graph) + bytes_per_filter(graph, particles)
+    own = particle_program.bytes_per_filter(graph, particles, tokens.shape[1])
+    return particle_program.bytes_of_program(graph) + own
 
 
 def check_budget(graph: Graph, particles: int, needed: int, memory_budget: int) -> None:
