@@ -11,8 +11,9 @@ from torch import Tensor
 from n2n.graph.graph import Graph
 from n2n.oracle.checks import MEMORY_BUDGET, check_latents, check_tokens
 from n2n.oracle.filtering import filter, log_first, mark_impossible_start, sequence_log_likelihood
-from n2n.oracle.learned import estimates
+from n2n.oracle.learned.estimates import Estimate, batch_mean, exact
 from n2n.oracle.learned.exact import count_nll, hypotheses_nll
+from n2n.oracle.learned.importance import check_draws, product_message
 from n2n.oracle.learned.precision import Effort, estimate_rows
 from n2n.oracle.mixture import running_mixture
 from n2n.process.process import Process
@@ -21,7 +22,7 @@ from n2n.utils.statistics import MeanInterval
 from n2n.utils.strict import as_integer, as_positive
 from n2n.utils.threads import torch_threads
 
-Method = Literal["filter", "counts", "enumeration", "mixture", "particles"]
+Method = Literal["filter", "counts", "enumeration", "mixture", "particles", "importance"]
 MAX_PARTICLES, MAX_REPEATS, MAX_HYPOTHESES, MAX_POOL = 2**20, 2**12, 2**24, 2**16
 
 
@@ -49,11 +50,9 @@ class InContext:
             ``"counts"``: from the counts of the tokens, as nothing is hidden. ``"enumeration"``: as a sum over all
             latent paths that merges those with equal counts. ``"mixture"``: from the filter for each kernel set of the
             graph's pool. ``"particles"``: at least one sequence has too many of
-            those, and was estimated by particle filters.
-        mean_loss: mean of ``nll - bias`` over these sequences and tokens, nats per token, with its standard error and
-            95% interval by Student's t. These are the Monte-Carlo error alone, and 0 for exact sequences; the errors of
-            sequences are independent. A ``precision`` is reached if ``mean_loss.standard_error`` is no larger.
-        particles: number of particles of each filter; None if all sequences are exact.
+            those, and was estimated by particle filters. ``"importance"``: with kernels drawn from their prior.
+        particles: number of particles of each filter, or of draws in each repeat; None if all sequences are exact.
+        repeats: number of filters for each sequence; None if all are exact.
     """
 
     nll: Tensor
@@ -64,13 +63,25 @@ class InContext:
     effective_sample_size: Tensor | None
     exact_sequences: Tensor
     method: Method
-    mean_loss: MeanInterval
     particles: int | None
+    repeats: int | None
 
     @property
     def exact(self) -> bool:
         """Whether the values of all sequences are exact."""
-        return self.method != "particles"
+        return bool(self.exact_sequences.all())
+
+    @property
+    def mean_loss(self) -> MeanInterval:
+        """Mean of ``nll - bias`` over sequences and tokens, nats per token, with standard error and 95% interval.
+
+        The error is the Monte-Carlo error for these sequences. It is 0 if all are exact. A ``precision`` is reached if
+        ``mean_loss.standard_error`` is no larger.
+        """
+        values = Estimate(
+            self.nll, self.standard_error, self.bias, self.log_likelihood, self.log_likelihood_standard_error
+        )
+        return batch_mean(values, self.repeats or 2, dependent=self.method == "importance")
 
 
 @torch_threads(1)
@@ -101,6 +112,10 @@ def in_context_nll(
     Each filter gives unbiased likelihoods L(t) of the tokens up to t, and ``nll`` at t is log mean L(t - 1) - log mean
     L(t) with means over repeats. Standard errors are jackknife estimates over repeats.
 
+    A context node with ``kernel="product"`` that sees several variables has no conjugate prior. All kernels are then
+    drawn from the prior, ``repeats * particles`` times, with a filter of the whole batch for each draw. This works for
+    short sequences and few parameters; where too few draws fit a sequence, there is an error.
+
     On a CPU everything runs compiled, on all cores. The first call compiles for about half a minute; the machine code
     is cached on disk for other processes. On other devices the particle filters run in torch.
 
@@ -126,16 +141,16 @@ def in_context_nll(
         memory_budget: bytes. The batch is split to stay within it; the results need memory in addition.
 
     Raises:
-        ValueError: if a context node with ``kernel="product"`` sees several variables (its rows have no conjugate
-            prior), the graph has a pool of more than 65,536 kernel sets, ``n2n.filter`` rejects the tokens, a number is
-            not whole or is out of range, or the filter of one sequence exceeds the budget.
+        ValueError: if ``n2n.filter`` rejects the tokens, a number is not whole or is out of range, the graph has a pool
+            of more than 65,536 kernel sets, the filter of one sequence exceeds the budget, or draws from the prior have
+            an effective sample size below 32 for a sequence.
 
     Source: Andrieu, Doucet and Holenstein, "Particle Markov chain Monte Carlo methods", J. R. Stat. Soc. B 72 (2010),
     for the unbiased likelihood; ``n2n.oracle.learned.particle_filter`` for the filter.
     """
     tokens = check_tokens(process, tokens)
     graph = process.graph
-    _check_kernels(graph)
+    _check_pool(graph)
     hypotheses = as_integer("hypotheses", hypotheses, 0, MAX_HYPOTHESES)
     particles = as_integer("particles", particles, 1, MAX_PARTICLES)
     repeats = as_integer("repeats", repeats, 2, MAX_REPEATS)
@@ -156,35 +171,29 @@ def in_context_nll(
         nll = mark_impossible_start(count_nll(process, tokens, memory_budget), first)
         return _exact(nll, sequence_log_likelihood(first - nll.sum(1)), "counts")
     check_latents(graph)
-    nll, is_exact = hypotheses_nll(process, tokens, hypotheses, memory_budget)
+    effort = Effort(particles, repeats, seed, memory_budget, precision, max_particles, bool(product_message(graph)))
+    limit = 0 if effort.draws else hypotheses
+    nll, is_exact = hypotheses_nll(process, tokens, limit, memory_budget)
     nll = mark_impossible_start(nll, first)
     log_likelihood = sequence_log_likelihood(first - nll.sum(1))
     if is_exact.all():
         return _exact(nll, log_likelihood, "enumeration")
-    effort = Effort(particles, repeats, seed, memory_budget, precision, max_particles)
     rows = (~is_exact).nonzero()[:, 0]
-    found = estimate_rows(process, tokens, rows, first, estimates.exact(nll, log_likelihood), effort)
-    return InContext(*found.estimate, found.sample_sizes, is_exact, "particles", found.mean, found.particles)
+    found = estimate_rows(process, tokens, rows, first, exact(nll, log_likelihood), effort)
+    if effort.draws:
+        check_draws(graph, found.sample_sizes, found.particles, repeats)
+    method = "importance" if effort.draws else "particles"
+    return InContext(*found.estimate, found.sample_sizes, is_exact, method, found.particles, repeats)
 
 
-def _check_kernels(graph: Graph) -> None:
-    if graph.pool is not None:
-        if graph.pool > MAX_POOL:
-            raise ValueError(
-                f"process: saw a pool of {graph.pool} kernel sets; in context, up to {MAX_POOL} are supported, with a "
-                "filter for each. The oracle of the same graph with pool=None knows the prior only"
-            )
-        return
-    for node in graph.context_nodes:
-        variables = len(graph.sizes_seen(node))
-        if node.kernel == "product" and variables > 1:
-            raise ValueError(
-                f"{node.name}: saw kernel 'product' over {variables} variables in mode 'context'; its rows have no "
-                "conjugate prior, so kernel='full' is needed"
-            )
+def _check_pool(graph: Graph) -> None:
+    if graph.pool is not None and graph.pool > MAX_POOL:
+        raise ValueError(
+            f"process: saw a pool of {graph.pool} kernel sets; in context, up to {MAX_POOL} are supported, with a "
+            "filter for each. The oracle of the same graph with pool=None knows the prior only"
+        )
 
 
 def _exact(nll: Tensor, log_likelihood: Tensor, method: Method) -> InContext:
     is_exact = torch.ones_like(log_likelihood, dtype=torch.bool)
-    values = estimates.exact(nll, log_likelihood)
-    return InContext(*values, None, is_exact, method, estimates.batch_mean(values, repeats=2), None)
+    return InContext(*exact(nll, log_likelihood), None, is_exact, method, None, None)

@@ -98,12 +98,12 @@ def running_mixture(
     """
     total = torch.full(tokens.shape, -torch.inf, dtype=torch.float64, device=tokens.device)
     for process, weight in weighted:
-        total = torch.logaddexp(total, _running(process, tokens, memory_budget) + log(weight))
+        total = torch.logaddexp(total, running_log_likelihood(process, tokens, memory_budget) + log(weight))
     nll = (total[:, :-1] - total[:, 1:]).clamp_min(0.0)
     return mark_impossible_start(nll, total[:, 0]), total[:, -1].clamp_max(0.0)
 
 
-def _running(process: Process, tokens: Tensor, memory_budget: int) -> Tensor:
+def running_log_likelihood(process: Process, tokens: Tensor, memory_budget: int) -> Tensor:
     """log P(x_0, .., x_t) for each t, ``(batch, T)``; minus infinity where the process cannot emit the tokens."""
     running = torch.full(tokens.shape, -torch.inf, dtype=torch.float64, device=tokens.device)
     rows = (tokens[:, 0] == 0).nonzero()[:, 0] if process.graph.initial == "zero" else slice(None)

@@ -196,12 +196,6 @@ def test_bad_numbers_are_refused(arguments, message):
         n2n.in_context_nll(Process(TINY), [[0, 1]], hypotheses=0, **arguments)
 
 
-def test_kernels_without_a_conjugate_prior_are_refused():
-    graph = Graph(nodes=[latent("Z"), observed("Z", kernel="product", recurrent=True)])
-    with pytest.raises(ValueError, match="X: saw kernel 'product' over 2 variables in mode 'context'"):
-        n2n.in_context_nll(Process(graph), [[0, 1]])
-
-
 def test_bad_tokens_are_refused():
     with pytest.raises(ValueError, match="saw 2 in sequence 0 at position 1; the vocabulary is 0 to 1"):
         n2n.in_context_nll(Process(TINY), [[0, 2]])

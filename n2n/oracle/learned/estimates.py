@@ -60,24 +60,28 @@ def _log_normal_error(log_likelihood: Tensor) -> Tensor:
     return (variance / repeats + variance.square() / (2 * (repeats - 1))).sqrt()
 
 
-def batch_mean(estimate: Estimate, repeats: int) -> MeanInterval:
+def batch_mean(estimate: Estimate, repeats: int, *, dependent: bool = False) -> MeanInterval:
     """Mean of ``nll - bias`` over given sequences and tokens, with its Monte-Carlo error, nats per token.
 
     The standard error includes the mean of the estimated biases, because their estimates are uncertain. The degrees of
-    freedom are Satterthwaite's, at least ``repeats - 1``. Sequences of probability 0 make the mean infinite, and have
-    no part in the error. It is infinite if a sequence has an unknown one.
+    freedom are Satterthwaite's, at least ``repeats - 1``. If the errors of sequences are ``dependent``, the standard
+    error is the largest that they may have together, and there are ``repeats - 1`` degrees of freedom. Sequences of
+    probability 0 make the mean infinite, and have no part in the error. It is infinite if that of a sequence is
+    unknown.
 
     Source: Satterthwaite, "An approximate distribution of estimates of variance components", Biometrics 2 (1946).
     """
     possible = estimate.log_likelihood > -inf
     tokens = estimate.nll.numel()
     losses = (estimate.nll - estimate.bias)[possible].sum().item()
-    variances = estimate.log_likelihood_standard_error[possible].square().nan_to_num(nan=inf)
-    total, bias = variances.sum().item(), estimate.bias[possible].sum().item()
+    errors = estimate.log_likelihood_standard_error[possible].nan_to_num(nan=inf)
+    variances = errors.square()
+    total = (errors.sum().square() if dependent else variances.sum()).item()
+    bias = estimate.bias[possible].sum().item()
     mean = losses / tokens if possible.all() else inf
     error = sqrt(total + bias**2) / tokens if isfinite(total + bias) else inf
     freedom = repeats - 1
-    if 0 < total < inf:
+    if 0 < total < inf and not dependent:
         freedom = max(freedom, int(freedom * total**2 / variances.square().sum().item()))
     half = student_quantile(freedom) * error
     return MeanInterval(mean, error, mean - half, mean + half)

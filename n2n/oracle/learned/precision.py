@@ -13,9 +13,9 @@ from torch import Tensor
 from n2n.graph.graph import Graph
 from n2n.oracle.learned.estimates import Estimate, batch_mean, combine, replaced
 from n2n.oracle.learned.filters import bytes_of_filter, run_filters
+from n2n.oracle.learned.importance import run_draws
 from n2n.process.process import Process
 from n2n.utils.philox import derive_key
-from n2n.utils.statistics import MeanInterval
 
 MAX_GROWTH = 8  # of the number of particles from one round to the next; its error is only estimated
 
@@ -31,6 +31,8 @@ class Effort:
         memory_budget: bytes.
         precision: standard error of the batch's mean loss to reach, nats per token; None for a single round.
         max_particles: largest number of particles in later rounds.
+        draws: whether to draw kernels from their prior instead: a particle then stands for a kernel set, the sequences
+            have the same sets, and their errors are dependent.
     """
 
     particles: int
@@ -39,13 +41,13 @@ class Effort:
     memory_budget: int
     precision: float | None
     max_particles: int
+    draws: bool = False
 
 
 class Estimated(NamedTuple):
-    """The last round's estimate, the batch's mean loss, effective sample sizes ``(batch, T - 1)``, and particles."""
+    """The last round's estimate, effective sample sizes ``(batch, T - 1)``, and number of particles."""
 
     estimate: Estimate
-    mean: MeanInterval
     sample_sizes: Tensor
     particles: int
 
@@ -58,15 +60,15 @@ def estimate_rows(
     Rounds have independent random numbers, and the last one counts. If the precision cannot be reached, a warning says
     what was. ``first (batch,)`` is log P(x_0).
     """
-    particles, seed = effort.particles, effort.seed
+    particles, seed, run = effort.particles, effort.seed, run_draws if effort.draws else run_filters
     while True:
-        evidence, sizes = run_filters(process, tokens, rows, particles, effort.repeats, seed, effort.memory_budget)
+        evidence, sizes = run(process, tokens, rows, particles, effort.repeats, seed, effort.memory_budget)
         whole = replaced(exact, rows, combine(evidence, first[rows]))
-        mean = batch_mean(whole, effort.repeats)
-        more = _more_particles(process.graph, tokens, particles, mean.standard_error, effort)
+        error = batch_mean(whole, effort.repeats, dependent=effort.draws).standard_error
+        more = _more_particles(process.graph, tokens, particles, error, effort)
         if more == particles:
             sample_sizes = torch.full_like(exact.nll, torch.nan).index_copy_(0, rows, sizes.mean(1))
-            return Estimated(whole, mean, sample_sizes, particles)
+            return Estimated(whole, sample_sizes, particles)
         particles, seed = more, _seed_of(effort.seed, more)
 
 
@@ -76,9 +78,7 @@ def _more_particles(graph: Graph, tokens: Tensor, particles: int, error: float, 
         return particles
     factor = min(MAX_GROWTH, (error / effort.precision) ** 2)
     more = particles * 2 ** max(1, math.ceil(math.log2(factor)))
-    while more > particles and (
-        more > effort.max_particles or bytes_of_filter(graph, more, tokens) > effort.memory_budget
-    ):
+    while more > particles and (more > effort.max_particles or not _fits(graph, tokens, more, effort)):
         more //= 2
     if more <= particles:
         limit = f"max_particles = {effort.max_particles} and memory_budget = {effort.memory_budget} allow no more"
@@ -89,6 +89,10 @@ def _more_particles(graph: Graph, tokens: Tensor, particles: int, error: float, 
             stacklevel=5,
         )
     return max(more, particles)
+
+
+def _fits(graph: Graph, tokens: Tensor, particles: int, effort: Effort) -> bool:
+    return effort.draws or bytes_of_filter(graph, particles, tokens) <= effort.memory_budget
 
 
 def _seed_of(seed: int, particles: int) -> int:
