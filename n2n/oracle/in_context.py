@@ -89,7 +89,7 @@ def in_context_nll(
     process: Process,
     tokens,
     *,
-    hypotheses: int = 2**16,
+    hypotheses: int = 2**14,
     particles: int = 1024,
     repeats: int = 8,
     precision: float | None = None,
@@ -127,8 +127,9 @@ def in_context_nll(
         process: the process that assigns the probabilities.
         tokens: ``(batch, T)`` integers, T at least 2, as for ``n2n.filter``. If this is a tensor, the results are on
             its device, in float64.
-        hypotheses: largest number of hypotheses about a sequence, from 0 for particles only. The memory budget may
-            hold fewer. 65,536 take up to 50 ms a token on one core, and a sequence that is given up about as long.
+        hypotheses: largest number of hypotheses about a sequence, from 0 for particles only. The default takes at most
+            a few times as long as the default particles. The memory budget may allow fewer, and so do large graphs:
+            2^24 over the number of joint states or of the learned kernels' entries.
         particles: number of particles of each filter.
         repeats: number of independent filters for each sequence, at least 2, as the standard errors need.
         precision: standard error of the batch's mean loss to reach, nats per token, as for ``n2n.entropy``. The number

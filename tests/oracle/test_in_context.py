@@ -1,5 +1,7 @@
 """The in-context oracle against sums over all paths, filters that know the kernels, and published losses."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -218,3 +220,24 @@ def test_the_gpu_agrees(name):
     cpu, gpu = (n2n.in_context_nll(process, torch.from_numpy(tokens).to(on), **options) for on in ("cpu", "cuda"))
     assert torch.allclose(cpu.nll, gpu.nll.cpu(), atol=1e-9)
     assert torch.allclose(cpu.standard_error, gpu.standard_error.cpu(), atol=1e-9)
+
+
+def test_65536_joint_states_fit_the_default_budget():
+    """Eight latents of four states, the largest graph that is to be supported; 1,024 particles of it are in budget."""
+    nodes = [latent(f"Z{i}", *([f"Z{i - 1}"] if i else []), num_states=4, alpha=0.3) for i in range(8)]
+    graph = Graph(nodes=[*nodes, observed("Z3", "Z7", num_states=16, alpha=0.3)], initial="uniform")
+    process = Process(graph)
+    tokens = process.sample(2, length=5, latents=False).tokens
+    assert filters.bytes_of_filter(graph, 1024, torch.zeros(2, 256)) < 2**27
+    n2n.in_context_nll(process, tokens[:, :2], particles=2, repeats=2)  # compiles
+    tracemalloc.start()
+    result = n2n.in_context_nll(process, tokens, particles=64, repeats=4)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**28
+    assert result.method == "particles"
+    assert (tokens[:, 1] != tokens[:, 0]).all()
+    same = 1 / 16  # probability that X's row for x_1 is the one that x_0 was drawn from
+    expected = (1 - same) / 16 + same * 0.3 / (1 + 16 * 0.3)
+    assert result.nll[:, 0].numpy() == pytest.approx(-np.log(expected))
+    assert result.log_likelihood_standard_error.max() < 0.2

@@ -24,6 +24,7 @@ from n2n.utils.cpu import cores, run_parts
 from n2n.utils.progress import PERIOD, Progress
 
 PATIENCE = 8  # a sequence is given up early if its number of hypotheses heads for this many times the limit
+TELLING = 64  # the fraction 1 / TELLING of the limit, from which the growth is trusted
 _PART = 2**12  # tokens in one part of the work
 
 
@@ -40,8 +41,8 @@ def enumerate_hypotheses(
     Args:
         process: the process.
         tokens: the observed sequences.
-        limit: largest number of hypotheses of a sequence. A sequence that exceeds it is given up, and also one with an
-            eighth of them whose growth so far, as a power of t, leads to eight times the limit.
+        limit: largest number of hypotheses of a sequence. A sequence that exceeds it is given up, and also one with a
+            64th of them whose growth so far, as a power of t, leads to eight times the limit.
         memory: bytes for the tables and the working memory of all threads. One sequence at a time is always worked on.
 
     Returns:
@@ -101,6 +102,6 @@ def run_hypotheses(program, tokens, found, block, likelihoods, numbers):
 def _explodes(t, last, found):
     """Whether the number of hypotheses, growing as a power of t, would exceed the limit many times over."""
     now, earlier, limit = found.history[t], found.history[t // 2], found.slots.size
-    if now * PATIENCE < limit or earlier < 1:
+    if now * TELLING < limit or earlier < 1:
         return False
     return now * (now / earlier) ** math.log2(last / t) > PATIENCE * limit

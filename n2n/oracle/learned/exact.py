@@ -7,11 +7,13 @@ from torch import Tensor
 
 from n2n.graph.graph import Graph
 from n2n.oracle.compiled.hypotheses import bytes_per_hypothesis, enumerate_hypotheses
-from n2n.oracle.compiled.particle_program import bytes_of_program
+from n2n.oracle.compiled.particle_program import bytes_of_program, width_of
 from n2n.oracle.compiled.particles import count_sequences
 from n2n.oracle.filtering import nll_of
 from n2n.oracle.learned.filters import check_budget
 from n2n.process.process import Process
+
+MAX_NUMBERS = 2**24  # next states, or counts, of all hypotheses about a sequence; they take about 0.1 s a token
 
 
 def count_nll(process: Process, tokens: Tensor, memory_budget: int) -> Tensor:
@@ -27,8 +29,8 @@ def hypotheses_nll(process: Process, tokens: Tensor, limit: int, memory_budget: 
     """``-log P(x_t | x_<t)``, ``(batch, T - 1)``, from all hypotheses, on the CPU.
 
     Returns:
-        The losses, and the sequences for which they are right, ``(batch,)`` bool: those with no more than ``limit``
-        hypotheses, or as many as the memory budget holds.
+        The losses, and the sequences for which they are right, ``(batch,)`` bool: those with no more hypotheses than
+        ``limit`` and ``affordable_hypotheses``.
     """
     limit = affordable_hypotheses(process.graph, tokens.shape[1], limit, memory_budget)
     if limit < 1:
@@ -43,6 +45,7 @@ def hypotheses_nll(process: Process, tokens: Tensor, limit: int, memory_budget: 
 
 
 def affordable_hypotheses(graph: Graph, length: int, limit: int, memory_budget: int) -> int:
-    """The number of hypotheses that the budget holds for a sequence of this length, at most ``limit``."""
+    """The number of hypotheses that memory and time allow for a sequence of this length, at most ``limit``."""
     left = memory_budget - bytes_of_program(graph)
-    return min(limit, max(0, left // bytes_per_hypothesis(graph, length)))
+    in_memory = max(0, left // bytes_per_hypothesis(graph, length))
+    return min(limit, in_memory, MAX_NUMBERS // max(graph.num_joint_states, width_of(graph)))
