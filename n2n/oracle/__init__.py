@@ -14,7 +14,8 @@ Losses of predictors, in nats per token:
 - ``n2n.mean_field(process, tokens).nll``: the filter that treats latents as independent after each token.
 - ``n2n.told_nll(process, tokens, sequences)``: the best predictor that knows the kernels redrawn for each sequence.
 - ``n2n.in_context_nll(process, tokens).nll``: the best predictor that has to learn redrawn kernels from the sequence.
-  The result includes the standard error of the loss.
+  It is exact for counts of what is seen, for a pool of kernel sets and for small latents; else the result includes the
+  standard error of the loss.
 - ``n2n.mixture_nll(processes, tokens)``: the best predictor that knows a finite set of processes, one of which it is.
 - ``n2n.markov_nll(process, tokens, k)``: the best predictor that sees only the last k tokens.
 - ``n2n.fit_ngram(train, vocab_size, order).nll(tokens)``: smoothed n-grams of any order, fitted to sequences.

@@ -157,6 +157,7 @@ def in_context_nll(
     repeats = as_integer("repeats", repeats, 2, MAX_REPEATS)
     seed = as_integer("seed", seed, 0, 2**63 - 1)
     max_particles = as_integer("max_particles", max_particles, 1, MAX_PARTICLES)
+    as_integer("memory_budget", memory_budget, 1)
     if precision is not None:
         as_positive("precision", precision, "nats per token")
     learned = [node for node in graph.context_nodes if node.num_states > 1]

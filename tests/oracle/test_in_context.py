@@ -222,6 +222,28 @@ def test_the_gpu_agrees(name):
     assert torch.allclose(cpu.standard_error, gpu.standard_error.cpu(), atol=1e-9)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize(
+    ("graph", "options", "method"),
+    [
+        (CHAIN, {}, "counts"),
+        (TINY, {}, "enumeration"),
+        (TINY, {"hypotheses": 30, "particles": 16}, "particles"),
+        (TINY.model_copy(update={"pool": 3}), {}, "mixture"),
+        (Graph(nodes=[latent("Z"), observed("Z", recurrent=True, kernel="product")]), {"particles": 64}, "importance"),
+    ],
+)
+def test_the_gpu_agrees_by_every_method(graph, options, method):
+    process = Process(graph)
+    tokens = process.sample(4, length=8).tokens.astype(int)
+    cpu, gpu = (n2n.in_context_nll(process, torch.from_numpy(tokens).to(on), **options) for on in ("cpu", "cuda"))
+    assert cpu.method == gpu.method == method
+    assert torch.allclose(cpu.nll, gpu.nll.cpu(), atol=1e-9)
+    assert gpu.mean_loss.mean == pytest.approx(cpu.mean_loss.mean)
+    assert torch.equal(cpu.exact_sequences, gpu.exact_sequences.cpu())
+
+
 def test_65536_joint_states_fit_the_default_budget():
     """Eight latents of four states, the largest graph that is to be supported; 1,024 particles of it are in budget."""
     nodes = [latent(f"Z{i}", *([f"Z{i - 1}"] if i else []), num_states=4, alpha=0.3) for i in range(8)]

@@ -36,6 +36,7 @@ FUNCTIONS = {
     "smooth": lambda values: n2n.smooth(P, values).beliefs["Z"],
     "decode": lambda values: n2n.decode(P, values).latents["Z"],
     "in_context_nll": lambda values: n2n.in_context_nll(P, values).nll,
+    "mixture_nll": lambda values: n2n.mixture_nll([P, P], values),
     "mean_field": lambda values: mean_field(P, values).nll,
     "token_influence": lambda values: n2n.token_influence(P, values),
     "markov_nll": lambda values: n2n.markov_nll(P, values, 1),
