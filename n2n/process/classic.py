@@ -6,7 +6,7 @@ state, symbol) that occur.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -73,22 +73,21 @@ def classic_tables(name: str, **parameters: float) -> tuple[np.ndarray, np.ndarr
     return transitions, np.eye(len(labelled))[symbols]
 
 
-def own_states(name: str, transitions: np.ndarray, emissions: np.ndarray) -> np.ndarray | None:
-    """Return the state of the classic process that each pair contains, ``(pairs,)``: the state that an edge leads to.
+def own_states(name: str, tables: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the state of the classic process that each pair contains, ``{"Z": (pairs,)}``: the state an edge leads to.
 
     Summing a belief over the latent within each state gives the belief over the states of the process.
 
     Returns:
-        The states, or None if no parameters give the classic process ``name`` these tables.
+        The states; empty if no parameters give the classic process ``name`` these tables.
     """
-    if name not in CLASSICS:
-        return None
-    parameters = _mess3_parameters(transitions) if name == "mess3" else {}
-    tables = classic_tables(name, **parameters)
-    for table, classic in zip((transitions, emissions), tables, strict=True):
+    if name not in CLASSICS or tables.keys() != {"Z", "X"}:
+        return {}
+    parameters = _mess3_parameters(tables["Z"]) if name == "mess3" else {}
+    for table, classic in zip((tables["Z"], tables["X"]), classic_tables(name, **parameters), strict=True):
         if table.shape != classic.shape or not np.allclose(table, classic, rtol=0, atol=ROUNDING):
-            return None
-    return _pairs(_labelled(name, parameters))[1]
+            return {}
+    return {"Z": _pairs(_labelled(name, parameters))[1]}
 
 
 def _mess3_parameters(transitions: np.ndarray) -> dict[str, float]:

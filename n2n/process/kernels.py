@@ -11,13 +11,14 @@ from numpy.typing import ArrayLike
 
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.process.context_kernels import log_gamma, normalise
+from n2n.process.context_kernels import fill_logarithms, normalise
 from n2n.utils.arrays import SUM_TOLERANCE, probabilities
 from n2n.utils.compilation import compiled
+from n2n.utils.cpu import cores, run_parts
 from n2n.utils.philox import derive_key
 from n2n.utils.strict import unknown_name_message
 
-_MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
+_ENTRIES_PER_THREAD = 2**13  # of kernels, which take about half a millisecond
 
 
 def draw_kernel(graph: Graph, node: Node, seed: int) -> np.ndarray:
@@ -25,7 +26,8 @@ def draw_kernel(graph: Graph, node: Node, seed: int) -> np.ndarray:
 
     Each entry has its own random numbers, so a small change of alpha changes the kernel only a little.
     """
-    table = _apply_mode(_rows(graph, node, 0, np.array(derive_key("kernel", int(seed), node.name))), node.mode)
+    (table,) = _draw(graph, node, np.zeros(1, np.uint64), np.array(derive_key("kernel", int(seed), node.name)))
+    table = _apply_mode(table, node.mode)
     if node.stickiness:
         staying = np.eye(node.num_states)
         staying = staying.reshape(node.num_states, *[1] * len(node.parents), node.num_states)
@@ -34,39 +36,52 @@ def draw_kernel(graph: Graph, node: Node, seed: int) -> np.ndarray:
     return table
 
 
-def sequence_kernel(graph: Graph, node: Node, index: int, key: np.ndarray) -> np.ndarray:
-    """Draw all rows of a context node's kernel of the set ``index``; the sampler draws only those it needs."""
-    return _rows(graph, node, index, key, node.stickiness)
+def draw_context_kernels(graph: Graph, sets: np.ndarray, keys: np.ndarray) -> dict[str, np.ndarray]:
+    """Draw all rows of the kernels of context nodes, ``{name: (count, own, parents.., new)}``, on all cores.
+
+    The sampler draws only the rows that it needs.
+
+    Args:
+        graph: the graph.
+        sets: ``(count,)``, indices of the sets of kernels.
+        keys: ``(nodes, 2)``, the two words that key each node, in the graph's order.
+    """
+    keyed, indices = zip(graph.order, keys, strict=True), sets.astype(np.uint64)
+    redrawn = [(node, key) for node, key in keyed if node.mode == "context"]
+    return {node.name: _draw(graph, node, indices, key, node.stickiness) for node, key in redrawn}
 
 
-def _rows(graph: Graph, node: Node, index: int, key: np.ndarray, stickiness: float = 0.0) -> np.ndarray:
-    sizes = graph.sizes_seen(node)
-    if node.kernel == "product":
-        factors = np.empty((sum(sizes), node.num_states))
-        _fill_logarithms(factors, node.alpha, np.uint64(index), key[0], key[1])
-        table = np.zeros((*sizes, node.num_states))
-        for axis, factor in enumerate(np.split(factors, np.cumsum(sizes)[:-1])):
-            table += np.expand_dims(factor, [other for other in range(len(sizes)) if other != axis])
-    else:
-        table = np.empty((*sizes, node.num_states))
-        _fill_logarithms(table.reshape(-1, node.num_states), node.alpha, np.uint64(index), key[0], key[1])
-    _normalise_rows(table.reshape(-1, node.num_states), stickiness, prod(sizes[1:]))
+def _draw(graph: Graph, node: Node, indices: np.ndarray, key: np.ndarray, stickiness: float = 0.0) -> np.ndarray:
+    sizes, states = graph.sizes_seen(node), node.num_states
+    table = np.zeros((len(indices), *sizes, states))
+    factors = np.empty((len(indices), sum(sizes), states)) if node.kernel == "product" else table
+    threads = min(cores(), 1 + factors.size // _ENTRIES_PER_THREAD)
+    parts = np.array_split(np.arange(len(indices)), threads)
+
+    def draw(part: np.ndarray) -> None:
+        part = slice(part[0], part[-1] + 1)
+        rows = factors[part].reshape(part.stop - part.start, -1, states)
+        _fill_logarithms(rows, node.alpha, indices[part], key[0], key[1])
+        if node.kernel == "product":
+            for axis, factor in enumerate(np.split(rows, np.cumsum(sizes)[:-1], axis=1)):
+                others = [1 + other for other in range(len(sizes)) if other != axis]
+                table[part] += np.expand_dims(factor, others)
+        _normalise_rows(table[part].reshape(-1, states), stickiness, prod(sizes[1:]), sizes[0])
+
+    run_parts(draw, [part for part in parts if len(part)], threads)
     return table
 
 
 @compiled
-def _fill_logarithms(rows, alpha, index, key_0, key_1):
-    low, high = index & _MASK, index >> _HALF
-    for row in range(rows.shape[0]):
-        for state in range(rows.shape[1]):
-            entry = np.uint64(row * rows.shape[1] + state)
-            rows[row, state] = log_gamma(alpha, low, high, entry, key_0, key_1)
+def _fill_logarithms(rows, alpha, indices, key_0, key_1):
+    for i in range(indices.size):
+        fill_logarithms(rows[i], alpha, indices[i], key_0, key_1)
 
 
 @compiled
-def _normalise_rows(rows, stickiness, rows_of_own):
+def _normalise_rows(rows, stickiness, rows_of_own, own_states):
     for row in range(rows.shape[0]):
-        normalise(rows[row], stickiness, row // rows_of_own)
+        normalise(rows[row], stickiness, row // rows_of_own % own_states)
 
 
 def _apply_mode(table: np.ndarray, mode: str) -> np.ndarray:

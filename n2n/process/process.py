@@ -15,7 +15,7 @@ from n2n.graph.node import Node
 from n2n.process.classic import classic_tables, own_states
 from n2n.process.initial_law import initial_law
 from n2n.process.interventions import Intervention, intervention_rows
-from n2n.process.kernels import check_tables, draw_kernel, sequence_kernel
+from n2n.process.kernels import check_tables, draw_context_kernels, draw_kernel
 from n2n.process.pools import sets_of_pool
 from n2n.process.sampler import NO_SETS, draw
 from n2n.process.sampler_tables import Program, compile_program
@@ -143,12 +143,8 @@ class Process:
         process is recognised by the name of its graph together with its tables, for any parameters; so a process from a
         saved run is recognised too.
         """
-        states = {node.name: np.arange(node.num_states) for node in self.graph.latents}
-        if self.tables is not None and self.graph.names == ("Z", "X"):
-            classic = own_states(self.graph.name, self.tables["Z"], self.tables["X"])
-            if classic is not None:
-                states["Z"] = classic
-        return states
+        themselves = {node.name: np.arange(node.num_states) for node in self.graph.latents}
+        return themselves | own_states(self.graph.name, self.tables or {})
 
     def of_sequence(self, index: int, *, split: Split = "train") -> Process:
         """Return the process of one sequence: the kernels redrawn for the sequence are now fixed.
@@ -160,7 +156,7 @@ class Process:
             ValueError: if the split is unknown, or the index is not a whole number from 0.
         """
         index = as_integer("index", index, 0)
-        return self._with_kernels_of(int(self.kernel_sets(index, 1, split)[0]), self._context_keys(split))
+        return self._with_kernels_of(self.kernel_sets(index, 1, split), split)
 
     def of_set(self, index: int) -> Process:
         """Return the process with the fixed kernels of one set of the pool.
@@ -172,11 +168,9 @@ class Process:
             ValueError: if the graph has no pool, or the index is not a whole number from 0 to ``pool - 1``.
         """
         if self.graph.pool is None:
-            raise ValueError(
-                "of_set: the graph has no pool, so every sequence has kernels of its own; process.of_sequence(index) "
-                "has them"
-            )
-        return self._with_kernels_of(as_integer("index", index, 0, self.graph.pool - 1), self._context_keys("train"))
+            own = "the graph has no pool, so every sequence has kernels of its own"
+            raise ValueError(f"of_set: {own}; process.of_sequence(index) has them")
+        return self._with_kernels_of(np.array([as_integer("index", index, 0, self.graph.pool - 1)]), "train")
 
     def kernel_sets(self, start: int, count: int, split: Split = "train") -> np.ndarray:
         """Return the index of the kernel set of sequences ``start`` to ``start + count - 1``, ``(count,)`` int64.
@@ -188,19 +182,31 @@ class Process:
             ValueError: if the split is unknown, or a number is not whole or out of range.
         """
         start, count = as_integer("start", start, 0), as_integer("count", count, 1)
-        sequences = np.arange(start, start + count)
+        return self.sets_of(np.arange(start, start + count), split)
+
+    def sets_of(self, sequences: np.ndarray, split: Split = "train") -> np.ndarray:
+        """Return the index of the kernel set of sequences in any order, ``(count,)`` int64, as ``kernel_sets``.
+
+        Raises:
+            ValueError: if the split is unknown.
+        """
         check_split(split)
         if self.graph.pool is None:
             return sequences
         return sets_of_pool(self.graph.pool, sequences, derive_key("pool", int(self.seed), split))
 
-    def _with_kernels_of(self, index: int, keys: np.ndarray) -> Process:
-        """Return the process whose context nodes have the fixed kernels of a set."""
-        redrawn = {
-            node.name: sequence_kernel(self.graph, node, index, keys[k])
-            for k, node in enumerate(self.graph.order)
-            if node.mode == "context"
-        }
+    def context_kernels(self, sets: np.ndarray, split: Split = "train") -> dict[str, np.ndarray]:
+        """Return the kernels of context nodes in several sets, ``{name: (count, own, parents.., new)}``.
+
+        Args:
+            sets: ``(count,)``, indices of the sets.
+            split: the split whose sets they are, if there is no pool.
+        """
+        return draw_context_kernels(self.graph, sets, self._context_keys(split))
+
+    def _with_kernels_of(self, one_set: np.ndarray, split: Split) -> Process:
+        """Return the process whose context nodes have the fixed kernels of a set, whose index is the only entry."""
+        redrawn = {name: kernel for name, (kernel,) in self.context_kernels(one_set, split).items()}
         nodes = [
             node.model_copy(update={"mode": "default", "stickiness": 0.0}) if node.name in redrawn else node
             for node in self.graph.nodes
@@ -283,9 +289,8 @@ class Process:
         Raises:
             ValueError: if the split or a node is unknown, or a number is not whole or out of range.
         """
-        keys = self._context_keys(split)
+        keys, start = self._context_keys(split), as_integer("start", start, 0)
         count, length = as_integer("count", count, 1), as_integer("length", length, 1)
-        start = as_integer("start", start, 0)
         interventions = intervention_rows(self.graph, do or {}, length)
         key = derive_key("sequences", int(self.seed), split)
         sets = NO_SETS if self.graph.pool is None else self.kernel_sets(start, count, split)

@@ -53,12 +53,21 @@ def uniform(high, low):
 def fill_uniforms(index, count, c2, c3, k0, k1, words, values):
     """Two uniforms ``values (2, lanes)`` for the counters (index (2, lanes), c2, c3) of the first ``count`` lanes.
 
-    The numbers equal those of ``philox``. Each round runs over all lanes, which compiles to vector instructions.
-    ``words (4, lanes)`` is scratch space.
+    ``words (4, lanes)`` is scratch space; see ``uniforms_of_words``.
     """
     for lane in range(count):
         words[0, lane], words[1, lane] = index[0, lane], index[1, lane]
         words[2, lane], words[3, lane] = c2, c3
+    uniforms_of_words(words, count, k0, k1, values)
+
+
+@compiled
+def uniforms_of_words(words, count, k0, k1, values):
+    """Two uniforms ``values (2, lanes)`` for the counters ``words (4, lanes)`` of the first ``count`` lanes.
+
+    The numbers equal those of ``philox``, and the words are overwritten. Each round runs over all lanes, which compiles
+    to vector instructions.
+    """
     for _ in range(10):
         for lane in range(count):
             product_0 = _MULTIPLIER_0 * (words[0, lane] & _MASK)

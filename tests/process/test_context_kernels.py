@@ -8,10 +8,11 @@ from support.context_graphs import in_context
 
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.process import sampler
-from n2n.process.context_kernels import log_gamma
-from n2n.process.kernels import sequence_kernel
+from n2n.process import kernels, sampler
+from n2n.process.context_kernels import fill_logarithms, log_gamma
+from n2n.process.kernels import draw_context_kernels
 from n2n.process.process import Process
+from n2n.utils.philox import philox, uniform
 
 
 def log_gammas(alpha: float, count: int) -> np.ndarray:
@@ -37,6 +38,41 @@ def test_a_tiny_alpha_does_not_underflow():
     assert np.isfinite(values).all()
     assert values.mean() == pytest.approx(-1000.5756, abs=5 * 1000 / math.sqrt(20_000))
     assert values.min() < -5000
+
+
+def without_squeeze(alpha: float, low: int, entry: int, key: list[np.uint64]) -> float:
+    """Marsaglia and Tsang's variable, where the logarithm decides about every attempt."""
+    d = alpha + 2 / 3
+    for attempt in range(0, 20, 2):
+        words = [philox(np.uint64(low), np.uint64(0), np.uint64(entry), np.uint64(attempt + i), *key) for i in range(2)]
+        u = [uniform(*pair) for block in words for pair in (block[:2], block[2:])]
+        normal = math.sqrt(-2 * math.log1p(-u[0])) * math.cos(2 * math.pi * u[1])
+        v = (1 + normal / math.sqrt(9 * d)) ** 3
+        if v > 0 and math.log(1 - u[2]) < normal**2 / 2 + d - d * v + d * math.log(v):
+            return math.log(d * v) + math.log1p(-u[3]) / alpha
+    raise AssertionError("no attempt was accepted")
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 0.3, 7.5])
+def test_the_squeeze_and_the_batch_change_no_variable(alpha):
+    """Also in a batch whose size no vector divides; entries that the squeeze leaves to the logarithm occur too."""
+    key = [np.uint64(5), np.uint64(6)]
+    rows = np.empty((23, 29))
+    fill_logarithms(rows, alpha, np.uint64(3), *key)
+    assert rows.ravel() == pytest.approx([without_squeeze(alpha, 3, i, key) for i in range(rows.size)], rel=1e-13)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_kernels_of_several_sequences_equal_those_of_each(seed, monkeypatch):
+    """To the bit, in any order, with one thread and with several."""
+    process = Process(in_context(seed), seed)
+    indices = np.array([3, 0, 2**40, 3, 17])
+    for threads in (1, 2):
+        monkeypatch.setattr(kernels, "cores", lambda threads=threads: threads)
+        monkeypatch.setattr(kernels, "_ENTRIES_PER_THREAD", 1)
+        for name, tables in process.context_kernels(indices, "test").items():
+            each = [process.of_sequence(int(index), split="test").kernel(name) for index in indices]
+            assert np.array_equal(tables, each)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +104,7 @@ def test_every_sequence_split_and_node_has_its_own_kernel():
     nodes = [Node(name=name, num_states=4, mode="context") for name in ("A", "B")]
     x = Node(name="X", num_states=4, parents=("A", "B"), observed=True)
     process = Process(Graph(nodes=(*nodes, x)))
-    kernels = [
+    tables = [
         process.of_sequence(0).kernel("A"),
         process.of_sequence(0).kernel("B"),
         process.of_sequence(1).kernel("A"),
@@ -76,7 +112,7 @@ def test_every_sequence_split_and_node_has_its_own_kernel():
         process.of_sequence(0, split="test").kernel("A"),
         Process(process.graph, seed=1).of_sequence(0).kernel("A"),
     ]
-    assert len({kernel.tobytes() for kernel in kernels}) == len(kernels)
+    assert len({table.tobytes() for table in tables}) == len(tables)
     assert np.array_equal(process.of_sequence(0).kernel("X"), process.kernel("X"))
 
 
@@ -107,8 +143,7 @@ def test_full_kernels_are_dirichlet_over_sequences():
     """At alpha = 2 and n = 3, each entry is Beta(2, 4), with mean 1/3 and variance 8 / 252."""
     node = Node(name="X", num_states=3, observed=True, recurrent=True, alpha=2.0, mode="context")
     graph = Graph(nodes=(node,))
-    key = np.array([11, 12], np.uint64)
-    entries = np.stack([sequence_kernel(graph, node, i, key) for i in range(4000)])
+    entries = draw_context_kernels(graph, np.arange(4000), np.array([[11, 12]], np.uint64))["X"]
     assert entries.mean(0) == pytest.approx(1 / 3, abs=5 * math.sqrt(8 / 252 / 4000))
     assert entries.var(0) == pytest.approx(8 / 252, rel=0.15)
     assert abs(np.corrcoef(entries[:, 0, 0], entries[:, 1, 0])[0, 1]) < 5 / math.sqrt(4000)

@@ -9,7 +9,6 @@ from support.context_graphs import in_context
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.process import sampler
-from n2n.process.kernels import sequence_kernel
 from n2n.process.pools import sets_of_pool
 from n2n.process.process import Process
 from n2n.process.sampler_reference import draw_numpy
@@ -26,16 +25,10 @@ def pooled(seed: int, pool: int | None) -> Process:
 
 def whole_kernels(process: Process, start: int, count: int, split: str) -> dict[int, np.ndarray]:
     """Return the cumulative rows of each sequence's kernels, ``(count, rows, n)`` by position of the node."""
-    sets, keys = process.kernel_sets(start, count, split), process._context_keys(split)
+    tables = process.context_kernels(process.kernel_sets(start, count, split), split)
     return {
-        k: np.stack(
-            [
-                cumulative(sequence_kernel(process.graph, node, int(i), keys[k])).reshape(-1, node.num_states)
-                for i in sets
-            ]
-        )
-        for k, node in enumerate(process.graph.order)
-        if node.mode == "context"
+        process.graph.names.index(name): cumulative(table).reshape(count, -1, table.shape[-1])
+        for name, table in tables.items()
     }
 
 
@@ -186,3 +179,12 @@ PINNED = {
     1: [0, 7, 0, 1, 7, 7, 0, 1, 1, 0, 7, 0],  # equal to the tokens of fixed nodes
     8: [0, 0, 0, 1, 1, 1, 0, 1, 1, 0, 7, 7],
 }
+
+
+def test_sets_of_sequences_in_any_order():
+    process, sequences = Process(Graph(nodes=[CHAIN], pool=5), seed=3), np.array([9, 2, 2**33, 2])
+    assert process.sets_of(sequences, "test").tolist() == [process.kernel_sets(i, 1, "test")[0] for i in sequences]
+    alone = Process(Graph(nodes=[CHAIN]))
+    assert alone.sets_of(sequences).tolist() == sequences.tolist()
+    with pytest.raises(ValueError, match="unknown split 'tets'"):
+        alone.sets_of(sequences, "tets")

@@ -75,10 +75,10 @@ def smooth_sequences(
     outputs = empty_outputs(program, tokens, predictive=False, beliefs=True, joint=joint)
     nothing = np.empty((0, 0, 0), program.emission.dtype)
     filtered = outputs._replace(beliefs=nothing, joint=nothing)
-    columns, known = np.ascontiguousarray(tokens.T), np.empty(0, np.int64)
+    columns, not_given = np.ascontiguousarray(tokens.T), np.empty(0, np.int64)
 
     def work(first: int, space: Work) -> None:
-        filter_chunk(program, columns, known, first, False, space, filtered)
+        filter_chunk(program, columns, not_given, not_given, first, False, space, filtered)
         smooth_chunk(program, backward, columns, first, space, outputs)
 
     length = tokens.shape[1]

@@ -36,6 +36,7 @@ class Work(NamedTuple):
     rows: np.ndarray  # (lanes,) int64, where each lane's row begins
     previous: np.ndarray  # (lanes,) int64, tokens
     current: np.ndarray  # (lanes,) int64, tokens
+    sets: np.ndarray  # (lanes,) int64, which set of kernels each lane has
     history: np.ndarray  # (tokens to remember, S * lanes) beliefs
 
     @classmethod
@@ -43,14 +44,14 @@ class Work(NamedTuple):
         """Working memory for this number of lanes, which remembers the beliefs after ``history`` tokens."""
         dtype, states = program.emission.dtype, program.seen.size
         arrays = [np.empty(count * lanes, dtype) for count in _numbers(program)]
-        integers = [np.empty(lanes, np.int64) for _ in range(3)]
+        integers = [np.zeros(lanes, np.int64) for _ in range(4)]
         return cls(*arrays, np.ones(lanes, dtype), *integers, np.empty((history, states * lanes), dtype))
 
     @staticmethod
     def bytes_per_lane(program: Program, history: int = 0) -> int:
         """Bytes of one lane."""
         numbers = sum(_numbers(program)) + 1 + history * program.seen.size
-        return numbers * program.emission.itemsize + 3 * np.dtype(np.int64).itemsize
+        return numbers * program.emission.itemsize + 4 * np.dtype(np.int64).itemsize
 
 
 def _numbers(program: Program) -> list[int]:

@@ -27,17 +27,20 @@ class Outputs(NamedTuple):
 
 
 @compiled
-def filter_chunk(program, tokens, known, first, factored, work, outputs):
+def filter_chunk(program, tokens, known, sets, first, factored, work, outputs):
     """Filter as many sequences of ``tokens (T, batch)`` as there are lanes, from ``first`` on.
 
     Lanes beyond the last sequence repeat it, and nothing is kept of them.
 
     Args:
         known: joint states at t = 0, ``(batch,)``; empty if they are unknown.
+        sets: which set of kernels each sequence has, ``(batch,)``; empty if the program has one.
         factored: whether the belief is replaced by the product of its marginals after each step.
     """
     values, spare, previous, current = work.values, work.spare, work.previous, work.current
     count = min(current.size, tokens.shape[1] - first)
+    for lane in range(current.size):
+        work.sets[lane] = sets[first + min(lane, count - 1)] if sets.size else 0
     for t in range(tokens.shape[0]):
         for lane in range(current.size):
             current[lane] = tokens[t, first + min(lane, count - 1)]
@@ -49,7 +52,7 @@ def filter_chunk(program, tokens, known, first, factored, work, outputs):
                 keep(work.predictive, work.scale, outputs.predictive, first, count, t - 1)
             update(program, values, previous, current, work)
         else:
-            start(program, current, known, first, count, values, work.total)
+            start(program, current, known, first, count, values, work)
         for lane in range(count):
             outputs.evidence[first + lane, t] = work.total[lane]
         if t == 0 and known.size:
@@ -69,20 +72,18 @@ def filter_chunk(program, tokens, known, first, factored, work, outputs):
 
 
 @compiled_part
-def start(program, tokens, known, first, count, values, total):
-    """Set the values to P(z_0, x_0) and ``total`` to its sum, given the first tokens ``(lanes,)``.
+def start(program, tokens, known, first, count, values, work):
+    """Set the values to P(z_0, x_0) and ``work.total`` to its sum, given the first tokens ``(lanes,)``.
 
-    A known joint state has the value 1, and ``total`` is its probability with x_0.
+    A known joint state has the value 1, and the total is its probability with x_0.
     """
-    lanes, states = tokens.size, program.seen.size
+    lanes, states, total = tokens.size, program.seen.size, work.total
     for lane in range(lanes):
         total[lane] = 0
+        law = work.sets[lane] * program.initial_per_set + tokens[lane] * states
         state = known[first + min(lane, count - 1)] if known.size else 0
         for s in range(states):
-            if program.initial.size:
-                probability = program.initial[tokens[lane] * states + s]
-            else:
-                probability = values.dtype.type(s == state)
+            probability = program.initial[law + s] if program.initial.size else values.dtype.type(s == state)
             if known.size:
                 values[s * lanes + lane] = s == state
                 total[lane] += probability if s == state else 0
@@ -138,6 +139,7 @@ def filter_sequences(
     program: Program,
     tokens: np.ndarray,
     known: np.ndarray | None = None,
+    sets: np.ndarray | None = None,
     *,
     predictive: bool = False,
     beliefs: bool = False,
@@ -151,16 +153,17 @@ def filter_sequences(
         program: the tables, in the type of the results.
         tokens: the observed sequences.
         known: joint states at t = 0, ``(batch,)``, int64; None if they are unknown.
+        sets: which set of kernels each sequence has, ``(batch,)``, int64; None if the program has one.
         predictive, beliefs, joint: whether to keep these results.
         factored: whether to replace the belief by the product of its marginals after each step.
         memory: bytes for the working memory of all threads. One sequence at a time is always worked on.
     """
     outputs = empty_outputs(program, tokens, predictive=predictive, beliefs=beliefs, joint=joint)
     columns = np.ascontiguousarray(tokens.T)
-    known = np.empty(0, np.int64) if known is None else known
+    known, sets = (np.empty(0, np.int64) if given is None else given for given in (known, sets))
 
     def work(first: int, space: Work) -> None:
-        filter_chunk(program, columns, known, first, factored, space, outputs)
+        filter_chunk(program, columns, known, sets, first, factored, space, outputs)
 
     run_chunks(work, program, len(tokens), memory, multiply_adds(program) * tokens.shape[1])
     return outputs

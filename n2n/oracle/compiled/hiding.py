@@ -50,7 +50,7 @@ def hide_keys(program, tokens, first_key, last_key, feedback, full, one, work, h
         one.current[0] = tokens[t]
         is_key = first_key <= t < last_key
         if t == 0:
-            start(program, one.current, nothing, t, t + 1, belief, one.total)
+            start(program, one.current, nothing, t, t + 1, belief, one)
         else:
             if move(program.moves, belief, spare, one.previous, one):
                 belief, spare = spare, belief

@@ -31,23 +31,24 @@ _ZERO, _ONE = np.int64(0), np.int64(1)  # numba would compile a function again f
 def move(moves, values, results, previous, work):
     """Move values by one step, given the previous tokens ``(lanes,)``; both arrays are overwritten.
 
-    Return whether the moved values are in ``results``; otherwise they are in ``values``.
+    ``work.sets`` says which set of kernels each lane has. Return whether the moved values are in ``results``; otherwise
+    they are in ``values``.
     """
     lanes = previous.size
     for k in range(moves.shapes.shape[0]):
         before, states, after = moves.shapes[k, 0], moves.shapes[k, 1], moves.shapes[k, 2]
-        begin, choices, per_token = moves.offsets[k, 0], moves.offsets[k, 1], moves.offsets[k, 2]
-        row_stride = moves.row_strides[k]
+        begin, choices, row_stride = moves.offsets[k, 0], moves.offsets[k, 1], moves.row_strides[k]
+        per_token, per_set = moves.offsets[k, 2] * states * row_stride, moves.offsets[k, 3]
         for b in range(before):
             table = begin + moves.choices[choices + b] * states * row_stride
             first = b * states * after * lanes
-            if per_token and lanes > 1:
+            if lanes > 1 and (per_token or per_set):
                 for lane in range(lanes):
-                    work.rows[lane] = table + previous[lane] * per_token * states * row_stride
+                    work.rows[lane] = table + previous[lane] * per_token + work.sets[lane] * per_set
                 shape = (states, states, after)
                 _multiply_by_lane(moves.tables, row_stride, shape, values, results, first, work)
             else:
-                table += previous[0] * per_token * states * row_stride
+                table += previous[0] * per_token + work.sets[0] * per_set
                 shape = (states, states, after * lanes)
                 multiply(moves.tables, table, row_stride, shape, values, first, results, first)
         values, results = results, values
@@ -115,7 +116,8 @@ def update(program, values, previous, tokens, work):
     """Weigh values by the likelihoods of ``tokens (lanes,)`` times ``work.scale``; their sums go to ``work.total``."""
     lanes, scale, total = tokens.size, work.scale, work.total
     for lane in range(lanes):
-        work.rows[lane] = previous[lane] * program.per_token + tokens[lane] * program.row_stride
+        given = previous[lane] * program.per_token + work.sets[lane] * program.per_set
+        work.rows[lane] = given + tokens[lane] * program.row_stride
     if lanes == 1:
         total[0] = _weigh_one(program, work.rows[0], scale[0], values)
         return
@@ -152,13 +154,14 @@ def predict(program, values, previous, work):
     if depth < program.seen.size:
         seen = work.seen
         _sum_unseen(program.seen, values, lanes, seen)
-    if program.per_token and lanes > 1:
+    if lanes > 1 and (program.per_token or program.per_set):
         for lane in range(lanes):
-            work.rows[lane] = previous[lane] * program.per_token
+            work.rows[lane] = previous[lane] * program.per_token + work.sets[lane] * program.per_set
         shape = (vocab_size, depth, _ONE)
         _multiply_by_lane(program.emission, stride, shape, seen, results, _ZERO, work)
     else:
-        first, shape = previous[0] * program.per_token, (vocab_size, depth, lanes)
+        first = previous[0] * program.per_token + work.sets[0] * program.per_set
+        shape = (vocab_size, depth, lanes)
         multiply(program.emission, first, stride, shape, seen, _ZERO, results, _ZERO)
 
 
