@@ -9,6 +9,7 @@ import numpy as np
 
 from n2n.difficulty.ngrams import fit_ngram
 from n2n.oracle.filtering import filter
+from n2n.oracle.told import told_nll
 from n2n.process.process import Process, Sample
 from n2n.process.splits import Split
 from n2n.utils.strict import as_integer, unknown_name_message
@@ -66,7 +67,7 @@ class HeldOut:
     @cached_property
     def oracle_nll(self) -> np.ndarray:
         """-log P(x_t | x_<t), ``(sequences, length - 1)``, nats."""
-        return filter(self.process, self.tokens).nll.numpy()
+        return told_nll(self.process, self.tokens, np.arange(self.sequences), split=self.split).numpy()
 
     @cached_property
     def oracle_log_probabilities(self) -> np.ndarray:

@@ -49,8 +49,8 @@ def _bare(config: TrainConfig) -> float:
     clock = Clock(learner.device)
     with closing(learner.batches.ahead(0, config.steps)) as batches:
         begun = time.perf_counter()
-        for tokens in batches:
-            learner.update(torch.from_numpy(tokens).to(learner.device), clock)
+        for batch in batches:
+            learner.update(torch.from_numpy(batch.tokens).to(learner.device), clock)
         learner.check_finite()
         return 1e3 * (time.perf_counter() - begun) / config.steps
 

@@ -17,7 +17,7 @@ from n2n.graph.graph import Graph
 from n2n.models.lm import LanguageModel
 from n2n.models.mixer import Depth, Frame, Width
 from n2n.models.ops import Kernels
-from n2n.oracle.checks import check_budget, check_fixed
+from n2n.oracle.checks import check_budget
 from n2n.process.classic import CLASSICS
 from n2n.process.process import Process
 from n2n.utils.configuration import Configuration, errors_of
@@ -182,7 +182,6 @@ class TrainConfig(Configuration):
     @field_validator("graph")
     @classmethod
     def _with_an_oracle(cls, graph: Graph) -> Graph:
-        check_fixed(graph)
         check_budget(graph)
         return graph
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,6 +35,18 @@ def micro_batch_size(batch_size: int, processes: int, accumulate: int = 1) -> in
     return size
 
 
+class Batch(NamedTuple):
+    """Sequences that one process learns at a step.
+
+    Attributes:
+        tokens: ``(sequences, length)``, int64.
+        sequences: ``(sequences,)``, int64, the index of each sequence within its split.
+    """
+
+    tokens: np.ndarray
+    sequences: np.ndarray
+
+
 @dataclass(frozen=True)
 class Batches:
     """The batches of a run. Step ``s`` has the sequences from position ``s * batch_size`` of a source.
@@ -59,15 +72,16 @@ class Batches:
     def __post_init__(self) -> None:
         micro_batch_size(self.batch_size, self.processes)
 
-    def batch(self, step: int) -> np.ndarray:
-        """This process's tokens of one step, int64, ``(batch_size / processes, length)``.
+    def batch(self, step: int) -> Batch:
+        """This process's ``batch_size / processes`` sequences of one step.
 
         They are a pure function of the step and of the arguments of ``Batches``.
         """
         share = self.batch_size // self.processes
-        return self.source.take(step * self.batch_size + self.rank * share, share).astype(np.int64)
+        start = step * self.batch_size + self.rank * share
+        return Batch(self.source.take(start, share).astype(np.int64), self.source.indices(start, share))
 
-    def ahead(self, start: int, stop: int) -> Iterator[np.ndarray]:
+    def ahead(self, start: int, stop: int) -> Iterator[Batch]:
         """Yield the batches of steps ``start`` to ``stop - 1``.
 
         A thread prepares them; it ends with the iterator.
@@ -75,7 +89,7 @@ class Batches:
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="n2n-batches") as maker:
             waiting = deque(maker.submit(self.batch, step) for step in range(start, min(start + AHEAD, stop)))
             for step in range(start, stop):
-                tokens = waiting.popleft().result()
+                batch = waiting.popleft().result()
                 if step + AHEAD < stop:
                     waiting.append(maker.submit(self.batch, step + AHEAD))
-                yield tokens
+                yield batch

@@ -40,7 +40,7 @@ class Epochs:
         return self.store.tokens[self.indices(start, count), : self.length]
 
     def indices(self, start: int, count: int) -> np.ndarray:
-        """Indices in the dataset of the sequences at these positions, ``(count,)``."""
+        """Indices of the sequences at these positions, ``(count,)``: in the dataset, and so within its split."""
         parts = []
         while count > 0:
             epoch, first = divmod(start, self.sequences)

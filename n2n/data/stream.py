@@ -20,6 +20,10 @@ class Source(Protocol):
         """The tokens ``(count, length)`` at positions ``start`` to ``start + count - 1`` of that order."""
         ...
 
+    def indices(self, start: int, count: int) -> np.ndarray:
+        """The index of each of these sequences within its split, ``(count,)``, int64."""
+        ...
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -38,3 +42,7 @@ class Stream:
     def take(self, start: int, count: int) -> np.ndarray:
         """Sequences ``start`` to ``start + count - 1``, ``(count, length)``, in the smallest unsigned type."""
         return self.process.sample(count, length=self.length, split=self.split, start=start, latents=False).tokens
+
+    def indices(self, start: int, count: int) -> np.ndarray:
+        """Indices of these sequences within the split, ``(count,)``: their positions."""
+        return np.arange(start, start + count)

@@ -60,7 +60,7 @@ def rehearsal(model: LanguageModel, batches: Batches, config: TrainConfig) -> Ca
         flops = forward_flops(model, config.seq_len - 1)["Global"]
     micro_batch = micro_batch_size(config.batch_size, config.processes, config.accumulate)
     rows = max(1, min(micro_batch, int(MAX_REHEARSAL // flops)))
-    tokens = torch.from_numpy(batches.batch(0)[:rows]).to(device)
+    tokens = torch.from_numpy(batches.batch(0).tokens[:rows]).to(device)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def passes() -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from n2n.monitor import checkpoint
 from n2n.monitor.checkpoint import Checkpoint
 from n2n.monitor.journal import Marks
 from n2n.monitor.profiler import Clock
-from n2n.oracle.filtering import filter
+from n2n.oracle.told import told_nll
 from n2n.runs.folder import RunFolder
 from n2n.training import state_dicts
 from n2n.training.batches import dataset_hash, open_batches, rehearsal
@@ -78,9 +79,14 @@ class Learner:
         else:
             torch.default_generator.manual_seed(seed)
 
-    def oracle_nll(self, tokens: Tensor) -> Tensor:
-        """The oracle's mean loss on this process's tokens, nats per token, float64."""
-        return filter(self.config.process, tokens).nll.mean().double()
+    def oracle_nll(self, tokens: Tensor, sequences: np.ndarray) -> Tensor:
+        """The mean loss of the oracle that knows all kernels, nats per token, float64.
+
+        Args:
+            tokens: this process's tokens.
+            sequences: the index of each sequence, ``(batch,)``; it selects the kernels of context nodes.
+        """
+        return told_nll(self.config.process, tokens, sequences).mean()
 
     def rehearsal(self) -> Callable[[], None]:
         """See ``n2n.training.batches.rehearsal``."""

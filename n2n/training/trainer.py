@@ -152,13 +152,14 @@ def _train_steps(folder: WritableRunFolder, learner: Learner, stop: Stop, marks:
             step = learner.done
             with report.step(step) as clock:
                 with clock("data"):
-                    tokens = torch.from_numpy(next(batches)).to(learner.device)
+                    batch = next(batches)
+                    tokens = torch.from_numpy(batch.tokens).to(learner.device)
                 loss, norm, rate = learner.update(tokens, clock)
             last = learner.done == config.steps
             if last or step % config.log_every == 0:
                 learner.check_finite()
                 with clock("oracle"):
-                    oracle_nll = learner.oracle_nll(tokens)
+                    oracle_nll = learner.oracle_nll(tokens, batch.sequences)
                 report.metrics(step, loss, oracle_nll, norm, rate)
             if config.eval_every and learner.done % config.eval_every == 0:
                 report.evaluate("valid")

@@ -19,16 +19,19 @@ def store(tmp_path) -> n2n.TokenStore:
 
 def test_batches_are_consecutive_sequences():
     whole = PROCESS.sample(20, length=12).tokens
-    assert np.array_equal(np.concatenate([BATCHES.batch(step) for step in range(4)]), whole)
-    assert BATCHES.batch(0).dtype == np.int64
+    batches = [BATCHES.batch(step) for step in range(4)]
+    assert np.array_equal(np.concatenate([batch.tokens for batch in batches]), whole)
+    assert np.concatenate([batch.sequences for batch in batches]).tolist() == list(range(20))
+    assert batches[0].tokens.dtype == np.int64
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 6])
 def test_processes_share_every_batch(processes):
     whole = PROCESS.sample(24, length=12).tokens
     parts = [Batches(Stream(PROCESS, 12), 6, rank, processes) for rank in range(processes)]
-    batches = [np.concatenate([part.batch(step) for part in parts]) for step in range(4)]
-    assert np.array_equal(np.concatenate(batches), whole)
+    batches = [part.batch(step) for step in range(4) for part in parts]
+    assert np.array_equal(np.concatenate([batch.tokens for batch in batches]), whole)
+    assert np.concatenate([batch.sequences for batch in batches]).tolist() == list(range(24))
 
 
 def test_a_batch_that_processes_cannot_share_equally_is_refused():
@@ -42,8 +45,8 @@ def test_a_batch_that_processes_cannot_share_equally_is_refused():
 def test_batches_made_ahead_are_the_same(start, stop):
     batches = list(BATCHES.ahead(start, stop))
     assert len(batches) == stop - start
-    for step, tokens in enumerate(batches, start=start):
-        assert np.array_equal(tokens, BATCHES.batch(step))
+    for step, batch in enumerate(batches, start=start):
+        assert all(map(np.array_equal, batch, BATCHES.batch(step)))
 
 
 def test_closing_the_iterator_ends_its_thread():
@@ -85,6 +88,15 @@ def test_the_order_depends_only_on_seed_and_epoch(store):
     for start, count in ((100, 20), (25, 40), (29, 1), (0, 61)):
         assert np.array_equal(other.indices(start, count), whole[start : start + count])
     assert not np.array_equal(Epochs(store, seed=4).indices(30, 30), whole[30:60])
+
+
+def test_sequences_of_a_batch_are_those_of_its_tokens(store):
+    """Over the end of an epoch, and after it; sequence i of a dataset is sequence i of its split."""
+    batches = Batches(Epochs(store, length=9), batch_size=12, rank=1, processes=2)
+    for step in range(8):
+        tokens, sequences = batches.batch(step)
+        drawn = [PROCESS.sample(1, length=9, start=int(index)).tokens[0] for index in sequences]
+        assert np.array_equal(tokens, drawn)
 
 
 def test_permutations_are_uniform(store):

@@ -84,7 +84,7 @@ CONTEXT = "{nodes: [{name: Z, num_states: 2, mode: context}, {name: X, num_state
     [
         ("train", "{data: gone/train.npy}", "data: .*gone/train.npy"),
         ("train", "{data: gone/train.npy, sequences: 3}", "data: .*gone/train.npy"),
-        ("train", f"{{graph: {CONTEXT}}}", "context"),
+        ("train", f"{{graph: {CONTEXT.replace('2, mode', '20000, mode')}}}", "Z: its kernel of 400000000 entries"),
         ("train", "{run_dir: x}", "run_dir: each point of a sweep has its own folder"),
         ("train", "{data: 20240101}", "data: saw .*papermill's -r data 20240101"),
         ("dataset", "{folder: occupied}", "folder: .*occupied"),

@@ -12,6 +12,7 @@ from n2n.utils.strict import Refused
 
 SWEEP = {"notebook": "train.ipynb", "name": "s", "grid": {"seed": [0, 1]}}
 CONTEXT = n2n.Graph.chain(2, mode="context")
+LARGE = n2n.Graph.chain(14, mode="context")
 NO_LATENT = n2n.Graph([n2n.Node("X", 3, observed=True, recurrent=True)])
 
 
@@ -36,14 +37,14 @@ NO_LATENT = n2n.Graph([n2n.Node("X", 3, observed=True, recurrent=True)])
         (n2n.ReportConfig, {"by": ["architecture"]}, "unknown field of a run 'architecture'"),
         (n2n.DatasetConfig, {"graph": "sparse", "seq_len": 2**40}, "seq_len: saw 1099511627776"),
         (n2n.TrainConfig, {"graph": "sparse", "data": "nowhere.npy"}, "data: no dataset at"),
-        (n2n.TrainConfig, {"graph": CONTEXT}, "mode 'context' redraws"),
+        (n2n.TrainConfig, {"graph": LARGE}, "graph: .* joint states need .* bytes"),
         (n2n.benchmark.Settings, {"dim": 12}, "dim: saw 12; it must be a multiple of 8"),
         (n2n.benchmark.Settings, {"length": 2**40}, "length: saw 1099511627776"),
         (SweepConfig, {**SWEEP, "notebook": "trian.ipynb"}, "notebook: no file .*trian.ipynb"),
         (SweepConfig, {**SWEEP, "grid": {"seed": [0, -1]}}, "1 of 2 points are wrong"),
         (SweepConfig, {**SWEEP, "grid": {"sed": [0, 1]}}, "unknown parameter 'sed'; did you mean 'seed'"),
         (SweepConfig, {**SWEEP, "fixed": {"data": "nowhere.npy"}}, "no dataset at"),
-        (SweepConfig, {**SWEEP, "fixed": {"graph": CONTEXT.model_dump(mode="json")}}, "mode 'context' redraws"),
+        (SweepConfig, {**SWEEP, "fixed": {"graph": LARGE.model_dump(mode="json")}}, "joint states need .* bytes"),
         (SweepConfig, {**SWEEP, "name": "../x"}, "name: saw '../x'"),
         (SweepConfig, {**SWEEP, "cluster": "slrum"}, "cluster: unknown cluster 'slrum'; did you mean 'slurm'"),
     ],

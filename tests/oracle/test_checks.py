@@ -32,7 +32,6 @@ BAD = [
     (lambda: n2n.calibrate(REDRAWN, 1.0, "X"), r"redraws the kernels of \['X'\]"),
     (lambda: n2n.entropy_rate(n2n.Process(REDRAWN), 10), r"redraws the kernels of \['X'\]"),
     (lambda: n2n.markov_entropy(n2n.Process(REDRAWN), 1), r"redraws the kernels of \['X'\]"),
-    (lambda: n2n.train(n2n.TrainConfig(graph=REDRAWN)), r"redraws the kernels of \['X'\]"),
     (lambda: PROCESS.sample(1, length=3, do=[("Z1", 1, 1)]), r"do: saw a list; \{name: \(time, state\)\} is needed"),
     (lambda: PROCESS.sample(1, length=3, do={"Z1": [(1, 0), (1, 1)]}), "do: Z1: saw several states for time 1"),
     (lambda: n2n.calibrate(GRAPH, 1.0, "X", seeds=[0, -1]), "seeds: saw -1"),

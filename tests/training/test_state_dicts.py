@@ -22,7 +22,7 @@ FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 def learner(arch: str, steps: int) -> Learner:
     learner = Learner(config(arch=arch, layers=2), torch.device("cpu"), ProcessGroup())
     for step in range(steps):
-        learner.update(torch.from_numpy(learner.batches.batch(step)), None)
+        learner.update(torch.from_numpy(learner.batches.batch(step).tokens), None)
     return learner
 
 
@@ -62,6 +62,6 @@ def test_one_process_loads_like_torch():
     assert equal(state(ours), state(trained))
     for one in (ours, theirs, trained):
         one.done = 3
-        one.update(torch.from_numpy(one.batches.batch(3)), None)
+        one.update(torch.from_numpy(one.batches.batch(3).tokens), None)
     assert equal(trained.model.state_dict(), ours.model.state_dict())
     assert equal(trained.model.state_dict(), theirs.model.state_dict())
