@@ -71,7 +71,7 @@ class EvaluateConfig(Configuration):
     def _check_runs(self) -> EvaluateConfig:
         for name in self.runs:
             check_step(name, self.step)
-        first, *others = (config_by_name(name) for name in self.runs)
+        first, *others = (_config_with_fixed_kernels("runs", name) for name in self.runs)
         latents = first.graph.latent_names
         if not latents:
             raise ValueError(f"runs: the process of {self.runs[0]} has no latents, whose states would group the loss")
@@ -162,10 +162,23 @@ class WelcomeConfig(_RunWithLatents):
 
 
 def _config_with_latents(name: str) -> TrainConfig:
-    """Return a run's configuration; raise a ``ValueError`` if its process has no latent to probe."""
-    config = config_by_name(name)
+    """Return a run's configuration; raise a ``ValueError`` if its process has no latent or no fixed kernels."""
+    config = _config_with_fixed_kernels("run", name)
     if not config.graph.latents:
         raise ValueError(f"run: the process of {name} has no latents, so there is no belief to probe")
+    return config
+
+
+def _config_with_fixed_kernels(field: str, name: str) -> TrainConfig:
+    """Return a run's configuration; raise a ``ValueError`` if its process redraws kernels for every sequence."""
+    config = config_by_name(name)
+    redrawn = [node.name for node in config.graph.context_nodes]
+    if redrawn:
+        raise ValueError(
+            f"{field}: the process of {name} redraws the kernels of {short_repr(redrawn)} for every sequence, and this "
+            "notebook compares runs with an oracle of fixed kernels; n2n.evaluate, n2n.told_nll and n2n.in_context_nll "
+            "work on such a run"
+        )
     return config
 
 
@@ -195,7 +208,7 @@ class AttentionConfig(CheckpointConfig):
 
     @model_validator(mode="after")
     def _check_ranges(self) -> AttentionConfig:
-        config = config_by_name(self.run)
+        config = _config_with_fixed_kernels("run", self.run)
         limits = {
             "sequence": range(self.sequences),
             "query": range(config.seq_len - 1),

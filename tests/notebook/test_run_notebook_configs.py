@@ -111,3 +111,13 @@ def test_a_report_needs_a_sweep_with_runs_and_known_fields(tmp_path):
             n2n.ReportConfig(sweep=name)
     with pytest.raises(ValueError, match="unknown field of a run 'ach'; did you mean 'arch'"):
         n2n.ReportConfig(by=["ach"])
+
+
+def test_analyses_that_need_fixed_kernels_refuse_a_run_in_context(small, tmp_path):
+    run = str(n2n.train(small(graph=CONTEXT, steps=1, run_dir=str(tmp_path / "run"))).path)
+    for cls in (n2n.ProbeConfig, n2n.AttentionConfig, n2n.DynamicsConfig, n2n.WelcomeConfig, n2n.EvaluateConfig):
+        with pytest.raises(
+            Refused, match=r"redraws the kernels of \['Z1', 'Z2'\].*n2n.evaluate, n2n.told_nll"
+        ) as error:
+            cls(**({"runs": [run]} if cls is n2n.EvaluateConfig else {"run": run}))
+        assert len(error.value.wrong) == 1
