@@ -6,7 +6,8 @@ import n2n
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory) -> n2n.Run:
+def regimes_run(tmp_path_factory) -> n2n.Run:
+    """A finished run of 12 steps with checkpoints at every second step, for tests that only read it."""
     small = {"dim": 16, "layers": 1, "heads": 2, "seq_len": 12, "batch_size": 4, "steps": 12, "device": "cpu"}
     small |= {"checkpoint_every": 2, "eval_sequences": 4, "process_seed": 1}
     folder = tmp_path_factory.mktemp("runs") / "run"

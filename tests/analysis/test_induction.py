@@ -117,10 +117,10 @@ def test_every_architecture_has_scores(arch):
     assert table["score"].between(0, 1).all()
 
 
-def test_each_step_has_the_scores_of_its_checkpoint(run):
-    tokens = run.config.process.sample(6, length=12, split="test").tokens
-    found = n2n.induction.trace(run, [0, 4], 6)
-    for step, model in ((0, run.config.build_model()), (4, run.model(4))):
+def test_each_step_has_the_scores_of_its_checkpoint(regimes_run):
+    tokens = regimes_run.config.process.sample(6, length=12, split="test").tokens
+    found = n2n.induction.trace(regimes_run, [0, 4], 6)
+    for step, model in ((0, regimes_run.config.build_model()), (4, regimes_run.model(4))):
         rows = found[found["step"] == step].drop(columns="step").reset_index(drop=True)
         pd.testing.assert_frame_equal(rows, induction_scores(n2n.mixing.token_mixing(model, tokens), tokens))
 

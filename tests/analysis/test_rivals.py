@@ -126,18 +126,18 @@ def test_oracles_are_the_better_the_more_they_know():
     )
 
 
-def test_each_step_has_the_distances_of_its_checkpoint(run):
-    process = run.config.process
+def test_each_step_has_the_distances_of_its_checkpoint(regimes_run):
+    process = regimes_run.config.process
     tokens = process.sample(6, length=12, split="test").tokens
     compared = Rivals.of(process, tokens, range(6), split="test")
-    found = rivals.trace(run, [0, 4], 6)
-    for step, model in ((0, run.config.build_model()), (4, run.model(4))):
+    found = rivals.trace(regimes_run, [0, 4], 6)
+    for step, model in ((0, regimes_run.config.build_model()), (4, regimes_run.model(4))):
         nll = model_nll(model, tokens)
         for table, expected in ((found.distances, compared.distances(nll)), (found.nearest, compared.nearest(nll))):
             rows = table[table["step"] == step].drop(columns="step").reset_index(drop=True)
             pd.testing.assert_frame_equal(rows, expected)
     with pytest.raises(ValueError, match="steps: saw none"):
-        rivals.trace(run, [], 6)
+        rivals.trace(regimes_run, [], 6)
 
 
 @pytest.mark.parametrize(

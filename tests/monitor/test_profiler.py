@@ -131,8 +131,8 @@ def test_evaluations_during_training(small, monkeypatch):
     """The valid split is evaluated at intervals with one oracle pass, and can be evaluated separately later."""
     from n2n.analysis import held_out
 
-    calls, real = [], held_out.filter
-    monkeypatch.setattr(held_out, "filter", lambda *given: calls.append(1) or real(*given))
+    calls, real = [], held_out.told_nll
+    monkeypatch.setattr(held_out, "told_nll", lambda *given, **options: calls.append(1) or real(*given, **options))
     run = n2n.train(small(steps=8, eval_every=2, checkpoint_every=4))
     assert len(calls) == 2, "the oracle runs once for each split"
     assert [(row["step"], row["split"]) for row in run.evaluations] == [(k, "valid") for k in (2, 4, 6, 8)] + [
