@@ -80,3 +80,21 @@ def test_warmup_stable_decay_decays_linearly_at_the_end():
     assert learning_rate(no_fall, 99) == 1.0
     squeezed = n2n.TrainConfig(schedule="wsd", **{**fields, "warmup": 0.9, "decay": 0.5})
     assert learning_rate(squeezed, 95) == pytest.approx(1 - 0.9 * 5 / 10)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("arch", n2n.models.names())
+def test_a_traced_model_is_updated_as_an_eager_one(small, arch, precision):
+    """torch.compile traces the backward pass too, under the precision of the forward pass. Kernels stay as they are."""
+    config = small(arch=arch)
+    tokens, losses = config.process.sample(4, length=12).tokens, []
+    for traced in (False, True):
+        model = config.build_model()
+        if traced:
+            model.compile(backend="aot_eager")
+        objective, optimizer = Objective(model), make_optimizer(model, config)
+        batch = [torch.from_numpy(tokens).long()]
+        steps = [update(objective, optimizer, batch, 1e-2, 1.0, precision) for _ in range(3)]
+        losses.append(torch.tensor(steps))
+    torch.testing.assert_close(*losses, rtol=1e-5 if precision == "float32" else 1e-2, atol=0)

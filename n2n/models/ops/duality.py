@@ -142,27 +142,34 @@ class _ByChunks(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_y: Tensor, d_last: Tensor) -> tuple[Tensor, ...]:
-        x, step, b, c, decay, since, whole, taken, left, matrix, before, last, y = ctx.saved_tensors
-        chunks, d_y = d_y.shape[:2], d_y.flatten(0, 1)
-        flat = (len(x), -1, b.shape[-1])  # shape of states: (all, heads * p, n)
-        by_head = d_y.transpose(1, 2).contiguous()
-        from_before = (d_y * since).flatten(2)  # (all, chunk, heads * p)
-        through = torch.bmm(from_before.transpose(1, 2), c).view(before.shape)
-        d_after, d_state = _carry_back(through, whole, d_last)
-        d_added = d_after.view(flat)
-        d_taken = torch.bmm(b, d_added.transpose(1, 2)).view(x.shape)
-        d_taken.mul_(decay[:, :, -1].transpose(1, 2)[..., None]).add_((matrix.mT @ by_head).transpose(1, 2))
-        d_scores = (by_head @ taken.mT).mul_(decay).sum(1)  # (all, chunk, chunk)
-        d_b = torch.bmm(d_scores.transpose(1, 2), c).baddbmm_(left.flatten(2), d_added)
-        d_c = torch.bmm(d_scores, b).baddbmm_(from_before, before.view(flat))
-        d_step = (d_taken * x).sum(-1)
-        d_total = (d_y * y).sum(-1) - step * d_step  # (all, chunk, heads)
-        after = torch.cat([before[:, 1:], last[:, None]], dim=1)
-        d_total[:, -1] += torch.linalg.vecdot(d_added.view(*flat[:1], x.shape[2], -1), after.flatten(0, 1).flatten(2))
-        d_log_decay = d_total.flip(1).cumsum(1).flip(1)
-        d_x = d_taken.mul_(step[..., None])
-        whole_batch = (value.unflatten(0, chunks) for value in (d_x, d_step, d_log_decay, d_b, d_c))
-        return (*whole_batch, d_state)
+        # torch.compile traces the backward under the autocast of the forward's caller
+        with torch.autocast(d_y.device.type, enabled=False):
+            return _gradients(ctx.saved_tensors, d_y, d_last)
+
+
+def _gradients(saved: tuple[Tensor, ...], d_y: Tensor, d_last: Tensor) -> tuple[Tensor, ...]:
+    """Gradients with respect to the inputs of ``_ByChunks``."""
+    x, step, b, c, decay, since, whole, taken, left, matrix, before, last, y = saved
+    chunks, d_y = d_y.shape[:2], d_y.flatten(0, 1)
+    flat = (len(x), -1, b.shape[-1])  # shape of states: (all, heads * p, n)
+    by_head = d_y.transpose(1, 2).contiguous()
+    from_before = (d_y * since).flatten(2)  # (all, chunk, heads * p)
+    through = torch.bmm(from_before.transpose(1, 2), c).view(before.shape)
+    d_after, d_state = _carry_back(through, whole, d_last)
+    d_added = d_after.view(flat)
+    d_taken = torch.bmm(b, d_added.transpose(1, 2)).view(x.shape)
+    d_taken.mul_(decay[:, :, -1].transpose(1, 2)[..., None]).add_((matrix.mT @ by_head).transpose(1, 2))
+    d_scores = (by_head @ taken.mT).mul_(decay).sum(1)  # (all, chunk, chunk)
+    d_b = torch.bmm(d_scores.transpose(1, 2), c).baddbmm_(left.flatten(2), d_added)
+    d_c = torch.bmm(d_scores, b).baddbmm_(from_before, before.view(flat))
+    d_step = (d_taken * x).sum(-1)
+    d_total = (d_y * y).sum(-1) - step * d_step  # (all, chunk, heads)
+    after = torch.cat([before[:, 1:], last[:, None]], dim=1)
+    d_total[:, -1] += torch.linalg.vecdot(d_added.view(*flat[:1], x.shape[2], -1), after.flatten(0, 1).flatten(2))
+    d_log_decay = d_total.flip(1).cumsum(1).flip(1)
+    d_x = d_taken.mul_(step[..., None])
+    whole_batch = (value.unflatten(0, chunks) for value in (d_x, d_step, d_log_decay, d_b, d_c))
+    return (*whole_batch, d_state)
 
 
 def _in_chunks(value: Tensor, chunk: int) -> Tensor:
