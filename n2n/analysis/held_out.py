@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from n2n.analysis.in_context_oracle import InContextLosses, in_context_losses
 from n2n.difficulty.ngrams import fit_ngram
 from n2n.oracle.filtering import filter
+from n2n.oracle.learned.refusals import product_message
 from n2n.oracle.told import told_nll
 from n2n.process.process import Process, Sample
 from n2n.process.splits import Split
@@ -29,6 +31,8 @@ class HeldOut:
         split: ``"test"`` or ``"valid"``.
         train_sequences: number of training sequences that ``baselines`` are fitted on, from the first one (at most
             2^21 tokens).
+        in_context_precision: Monte-Carlo error that the mean loss of the in-context oracle should reach, nats per
+            token; None leaves this oracle out.
 
     Raises:
         ValueError: a number out of range, or a split that is not held out.
@@ -39,6 +43,7 @@ class HeldOut:
     length: int
     split: Split = "test"
     train_sequences: int = 1
+    in_context_precision: float | None = 0.01
 
     def __post_init__(self) -> None:
         as_integer("sequences", self.sequences, 2)
@@ -68,6 +73,27 @@ class HeldOut:
     def oracle_nll(self) -> np.ndarray:
         """-log P(x_t | x_<t), ``(sequences, length - 1)``, nats."""
         return told_nll(self.process, self.tokens, np.arange(self.sequences), split=self.split).numpy()
+
+    @cached_property
+    def in_context(self) -> InContextLosses | None:
+        """Losses of the oracle that learns the kernels from each sequence; None if no kernel is redrawn.
+
+        With a pool it knows the kernel sets of the pool.
+        """
+        if not self.process.graph.context_nodes or self.in_context_precision is None:
+            return None
+        return in_context_losses(self.process, self.tokens, self.in_context_precision)
+
+    @cached_property
+    def prior(self) -> InContextLosses | None:
+        """As ``in_context``, of the oracle that knows the prior of the kernels alone.
+
+        None without a pool, or if the prior has no in-context oracle (product kernels over several variables).
+        """
+        graph = self.process.graph.model_copy(update={"pool": None})
+        if self.in_context is None or self.process.graph.pool is None or product_message(graph):
+            return None
+        return in_context_losses(replace(self.process, graph=graph), self.tokens, self.in_context_precision)
 
     @cached_property
     def oracle_log_probabilities(self) -> np.ndarray:

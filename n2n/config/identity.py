@@ -10,7 +10,17 @@ from typing import Any
 ONLINE = "online"  # the value of ``data`` for sequences that are drawn during training
 # Fields that may change when train() is called again on the same folder: how long, how often, and on what hardware.
 CHANGEABLE = frozenset(
-    {"steps", "accumulate", "log_every", "eval_every", "eval_sequences", "checkpoint_every", "keep_last", "keep_every"}
+    {
+        "steps",
+        "accumulate",
+        "log_every",
+        "eval_every",
+        "eval_sequences",
+        "in_context_precision",
+        "checkpoint_every",
+        "keep_last",
+        "keep_every",
+    }
     | {"tensorboard", "profile_steps", "processes", "parallel", "device", "kernels", "compile", "run_dir"}
 )
 

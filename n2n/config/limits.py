@@ -1,4 +1,4 @@
-"""Checks between the numbers of a ``TrainConfig``: counts that must divide, and the memory that a run needs.
+"""Checks between the fields of a ``TrainConfig``: counts that must divide, the memory that a run needs, its oracle.
 
 The memory is a lower bound. It refuses a run that fits on no machine before the run starts.
 """
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from n2n.data.batches import micro_batch_size
+from n2n.oracle.learned.refusals import EVALUATION_PARTICLES, check_in_context
 from n2n.utils.configuration import errors_of
 from n2n.utils.strict import MAX_INTEGER
 
@@ -61,6 +62,18 @@ def wrong_counts(fields: Mapping[str, Any]) -> list[str]:
     if fields["keep_every"] is not None and fields["keep_last"] is None:
         wrong.append(f"keep_every: saw {fields['keep_every']}, but all checkpoints stay while keep_last is None")
     return wrong
+
+
+def wrong_oracle(fields: Mapping[str, Any]) -> list[str]:
+    """A message if evaluations need an in-context oracle and the graph has none."""
+    graph, precision = fields["graph"], fields["in_context_precision"]
+    if not graph.context_nodes or precision is None:
+        return []
+    return [
+        f"in_context_precision: saw {precision}, but the graph has no in-context oracle: {error}. "
+        "in_context_precision=None evaluates beside the oracle that knows the kernels alone"
+        for error in errors_of(check_in_context, graph, EVALUATION_PARTICLES, fields["seq_len"])
+    ]
 
 
 def over_limit(needed: Mapping[str, int], limit: int, allowed: str) -> list[str]:

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from n2n import models
 from n2n.config.fields import Device, Fraction, GraphOrName, StepRange, Switch, Tables, process_by_name
 from n2n.config.identity import ONLINE, decisive_differences, decisive_hash
-from n2n.config.limits import wrong_counts, wrong_sizes
+from n2n.config.limits import wrong_counts, wrong_oracle, wrong_sizes
 from n2n.data import Epochs, TokenStore
 from n2n.graph.graph import Graph
 from n2n.models.lm import LanguageModel
@@ -94,6 +94,9 @@ class TrainConfig(Configuration):
         eval_sequences: Number of held-out sequences in each evaluation.
         eval_every: Steps between evaluations on the ``valid`` split; None makes none. Every finished run is evaluated
             on the ``test`` split.
+        in_context_precision: Standard error that the in-context oracle's mean loss should reach in an evaluation, nats
+            per token, where it has to be estimated. It matters only if the graph has context nodes; None leaves this
+            oracle out, and the excess loss is over the oracle that knows the kernels.
         log_every: Steps between rows of ``metrics.jsonl``.
         checkpoint_every: Steps between checkpoints. A run also writes one when it ends or is stopped.
         keep_last: Number of newest checkpoints to keep. None keeps all.
@@ -147,6 +150,7 @@ class TrainConfig(Configuration):
     process_seed: Seed = 0
     eval_sequences: Annotated[Count, Field(ge=2)] = 512
     eval_every: Count | None = None
+    in_context_precision: Positive | None = 0.01
     log_every: Count = 10
     checkpoint_every: Count = 250
     keep_last: Count | None = None
@@ -191,6 +195,7 @@ class TrainConfig(Configuration):
         # Making the process checks the tables. It is kept, because the run draws from it.
         tables = [] if self.tables is None else [f"tables: {error}" for error in errors_of(lambda: self.process)]
         wrong = [*tables, *wrong_counts(fields), *errors_of(self._check_model), *wrong_sizes(fields)]
+        wrong += wrong_oracle(fields)
         if self.sequences is not None and self.data == ONLINE:
             wrong.append(f"sequences: saw {self.sequences}, but data is 'online', which has no end")
         recorded = (info.context or {}).get(RECORDED)  # the dataset may be on another machine

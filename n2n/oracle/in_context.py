@@ -8,13 +8,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from n2n.graph.graph import Graph
 from n2n.oracle.checks import MEMORY_BUDGET, check_latents, check_tokens
 from n2n.oracle.filtering import filter, log_first, mark_impossible_start, sequence_log_likelihood
 from n2n.oracle.learned.estimates import Estimate, batch_mean, exact
 from n2n.oracle.learned.exact import count_nll, hypotheses_nll
-from n2n.oracle.learned.importance import check_draws, product_message
+from n2n.oracle.learned.importance import check_draws
 from n2n.oracle.learned.precision import Effort, estimate_rows
+from n2n.oracle.learned.refusals import check_pool, product_message
 from n2n.oracle.mixture import running_mixture
 from n2n.process.process import Process
 from n2n.utils.progress import track
@@ -23,7 +23,7 @@ from n2n.utils.strict import as_integer, as_positive
 from n2n.utils.threads import torch_threads
 
 Method = Literal["filter", "counts", "enumeration", "mixture", "particles", "importance"]
-MAX_PARTICLES, MAX_REPEATS, MAX_HYPOTHESES, MAX_POOL = 2**20, 2**12, 2**24, 2**16
+MAX_PARTICLES, MAX_REPEATS, MAX_HYPOTHESES = 2**20, 2**12, 2**24
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +151,7 @@ def in_context_nll(
     """
     tokens = check_tokens(process, tokens)
     graph = process.graph
-    _check_pool(graph)
+    check_pool(graph)
     hypotheses = as_integer("hypotheses", hypotheses, 0, MAX_HYPOTHESES)
     particles = as_integer("particles", particles, 1, MAX_PARTICLES)
     repeats = as_integer("repeats", repeats, 2, MAX_REPEATS)
@@ -186,14 +186,6 @@ def in_context_nll(
         check_draws(graph, found.sample_sizes, found.particles, repeats)
     method = "importance" if effort.draws else "particles"
     return InContext(*found.estimate, found.sample_sizes, is_exact, method, found.particles, repeats)
-
-
-def _check_pool(graph: Graph) -> None:
-    if graph.pool is not None and graph.pool > MAX_POOL:
-        raise ValueError(
-            f"process: saw a pool of {graph.pool} kernel sets; in context, up to {MAX_POOL} are supported, with a "
-            "filter for each. The oracle of the same graph with pool=None knows the prior only"
-        )
 
 
 def _exact(nll: Tensor, log_likelihood: Tensor, method: Method) -> InContext:

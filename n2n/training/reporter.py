@@ -173,4 +173,4 @@ class Reporter:
                 f"after step {self._learner.done - 1} the held-out loss is {evaluation.cross_entropy}; a lower lr may "
                 f"help. {self._learner.last_saved}"
             )
-        return asdict(evaluation)
+        return {name: value for name, value in asdict(evaluation).items() if value is not None}

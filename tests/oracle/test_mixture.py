@@ -7,7 +7,7 @@ from support.context_graphs import latent, observed
 
 import n2n
 from n2n.graph.graph import Graph
-from n2n.oracle import in_context
+from n2n.oracle.learned import refusals
 from n2n.oracle.reference import brute_force_likelihood, first_law
 from n2n.process.process import Process
 
@@ -144,6 +144,6 @@ def test_bad_mixtures_are_refused(processes, weights, message):
 def test_budgets_and_pools_that_are_too_large_are_refused():
     with pytest.raises(ValueError, match=r"need \d+ bytes for one sequence, more than the budget of 100"):
         n2n.mixture_nll(PROCESSES[1:], [[0, 1]], memory_budget=100)
-    huge = Graph(nodes=[observed(recurrent=True)], pool=in_context.MAX_POOL + 1)
+    huge = Graph(nodes=[observed(recurrent=True)], pool=refusals.MAX_POOL + 1)
     with pytest.raises(ValueError, match="saw a pool of 65537 kernel sets; in context, up to 65536 are supported"):
         n2n.in_context_nll(Process(huge), [[0, 1]])

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from n2n.graph.graph import Graph
 from n2n.oracle.filtering import log_first
+from n2n.oracle.learned.refusals import product_message
 from n2n.oracle.mixture import running_log_likelihood
 from n2n.process.process import Process
 from n2n.utils.philox import derive_key
@@ -60,15 +61,3 @@ def check_draws(graph: Graph, sample_sizes: Tensor, draws: int, repeats: int) ->
             f"{sizes[worst]:.1f} count in sequence {worst} (effective sample size), fewer than {MIN_EFFECTIVE:g}; "
             "kernel='full', shorter sequences or more particles are needed"
         )
-
-
-def product_message(graph: Graph) -> str:
-    """What is wrong with the first node whose kernel has no conjugate prior; empty if there is none."""
-    for node in graph.context_nodes:
-        variables = len(graph.sizes_seen(node))
-        if node.kernel == "product" and variables > 1:
-            return (
-                f"{node.name}: saw kernel 'product' over {variables} variables in mode 'context'; its rows have no "
-                "conjugate prior"
-            )
-    return ""

@@ -1,0 +1,144 @@
+"""The in-context oracle of held-out evaluations: its values, its error, and where its losses are kept."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from support.context_graphs import latent, observed
+
+import n2n
+from n2n.analysis import evaluation, in_context_oracle
+from n2n.analysis.held_out import HeldOut
+from n2n.analysis.in_context_oracle import InContextLosses, in_context_losses
+from n2n.utils.statistics import t_interval
+
+CHAIN = n2n.Graph([observed(recurrent=True, alpha=1.0)])
+
+
+def add_one_nll(tokens: np.ndarray, num_states: int) -> np.ndarray:
+    """Losses of the Bayes-optimal learner of an observed chain with Dirichlet(1) rows, written out."""
+    losses = np.empty((len(tokens), tokens.shape[1] - 1))
+    for row, sequence in enumerate(tokens):
+        counts = np.ones((num_states, num_states))
+        for t, (before, after) in enumerate(itertools.pairwise(sequence)):
+            losses[row, t] = -math.log(counts[before, after] / counts[before].sum())
+            counts[before, after] += 1
+    return losses
+
+
+@pytest.fixture
+def chain_run(small) -> n2n.Run:
+    return n2n.train(small(graph=CHAIN, eval_every=4))
+
+
+def test_the_excess_of_an_observed_chain_is_over_its_counts(chain_run):
+    tokens = HeldOut(chain_run.config.process, 8, 12).tokens
+    expected = add_one_nll(tokens, CHAIN.vocab_size)
+    nll = evaluation.model_nll(chain_run.model(), tokens)
+    found = n2n.evaluate(chain_run)
+    assert found.in_context_method == "counts"
+    assert found.in_context_nll == pytest.approx(expected.mean(), abs=1e-12)
+    assert found.in_context_monte_carlo_error == 0
+    assert found.in_context_excess_loss == pytest.approx((nll - expected).mean(), abs=1e-12)
+    assert found.in_context_excess_by_position == pytest.approx((nll - expected).mean(0), abs=1e-12)
+    error = (nll - expected).mean(1).std(ddof=1) / math.sqrt(8)
+    assert found.in_context_excess_standard_error == pytest.approx(error, rel=1e-9)
+    assert found.prior_nll is None
+
+
+def test_evaluations_during_training_have_the_same_fields(chain_run, small):
+    names = {"in_context_nll", "in_context_excess_loss", "in_context_excess_by_position"}
+    assert all(names <= row.keys() for row in chain_run.evaluations)
+    assert chain_run.evaluation["in_context_nll"] == n2n.evaluate(chain_run).in_context_nll
+    without = n2n.train(small(graph=CHAIN, in_context_precision=None))
+    assert not names & without.evaluation.keys()
+    assert n2n.evaluate(without).in_context_nll is None
+    assert not names & n2n.train(small()).evaluation.keys()
+
+
+def test_the_oracles_are_ordered_on_many_sequences():
+    """A predictor that knows more has a smaller mean loss: the kernels, the pool that they come from, their prior."""
+    process = n2n.Process(n2n.Graph([observed(recurrent=True, alpha=1.0)], pool=3), 0)
+    data = HeldOut(process, 400, 24)
+    assert data.in_context.method == "mixture"
+    assert data.oracle_nll.mean() < data.in_context.nll.mean() < data.prior.nll.mean()
+    assert data.prior.nll == pytest.approx(add_one_nll(data.tokens, process.graph.vocab_size), abs=1e-12)
+
+
+def test_estimated_losses_are_within_their_error_of_exact_ones():
+    graph = n2n.Graph([latent("Z"), observed("Z")])
+    process = n2n.Process(graph, 0)
+    tokens = process.sample(40, length=10, split="test").tokens
+    exact = n2n.in_context_nll(process, tokens).nll.numpy()
+    found = in_context_losses(process, tokens, 0.01)
+    assert found.exact
+    assert found.nll == pytest.approx(exact, abs=1e-12)
+    guessed = n2n.in_context_nll(process, tokens, hypotheses=0, particles=256, precision=0.01)
+    assert abs(guessed.mean_loss.mean - exact.mean()) < 4 * guessed.mean_loss.standard_error
+
+
+@pytest.mark.parametrize("common", [True, False], ids=["common to all sequences", "independent"])
+def test_the_interval_of_the_excess_covers(common):
+    """The true mean lies in the interval in at least 95% of tables with both kinds of error, less chance."""
+    rng, sequences, covered = np.random.default_rng(0), 12, 0
+    for _ in range(600):
+        noise = rng.normal(0, 0.05, (1, 1)) if common else rng.normal(0, 0.05 * math.sqrt(sequences), (sequences, 1))
+        nll = rng.normal(1.0, 0.2, (sequences, 1))
+        oracle = InContextLosses(np.zeros((sequences, 1)) + noise, np.zeros((sequences, 1)), 0.05, "particles", False)
+        found = evaluation._excess_over(oracle, nll, "in_context")
+        mean, error = found["in_context_excess_loss"], found["in_context_excess_standard_error"]
+        low, high = t_interval(mean, error, sequences)
+        covered += low <= 1.0 <= high
+    assert covered / 600 > 0.95 - 3 * math.sqrt(0.95 * 0.05 / 600)
+
+
+def test_losses_are_computed_once(monkeypatch):
+    process = n2n.Process(CHAIN, 0)
+    tokens = process.sample(4, length=9).tokens
+    first = in_context_losses(process, tokens, 0.01)
+    calls, real = [], in_context_oracle.in_context_nll
+    monkeypatch.setattr(in_context_oracle, "in_context_nll", lambda *a, **k: calls.append(1) or real(*a, **k))
+    again = in_context_losses(process, tokens, 0.01)
+    assert not calls
+    assert (again.nll == first.nll).all()
+    assert again.method == first.method
+    others = [
+        (n2n.Process(CHAIN, 1), tokens, 0.01),
+        (process, (tokens + 1) % 3 * (np.arange(9) > 0), 0.01),
+        (process, tokens[:3], 0.01),
+        (process, tokens, 0.02),
+        (n2n.Process(n2n.Graph([observed(recurrent=True, alpha=2.0)]), 0), tokens, 0.01),
+    ]
+    for number, other in enumerate(others, 1):
+        in_context_losses(*other)
+        assert len(calls) == number
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut off", b"text"])
+def test_damaged_losses_are_computed_anew(damage):
+    process = n2n.Process(CHAIN, 0)
+    tokens = process.sample(4, length=9).tokens
+    first = in_context_losses(process, tokens, 0.01)
+    (kept,) = (n2n.runs.root() / in_context_oracle.FOLDER).iterdir()
+    whole = kept.read_bytes()
+    kept.write_bytes(damage)
+    assert (in_context_losses(process, tokens, 0.01).nll == first.nll).all()
+    assert len(kept.read_bytes()) == len(whole)
+
+
+def test_losses_are_computed_where_they_cannot_be_kept(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("N2N_RUNS", str(tmp_path / "file"))
+    process = n2n.Process(CHAIN, 0)
+    assert in_context_losses(process, process.sample(4, length=9).tokens, 0.01).exact
+
+
+def test_graphs_without_an_in_context_oracle_are_refused_by_the_configuration(small):
+    product = n2n.Graph([latent("Z1"), latent("Z2"), observed("Z1", "Z2", kernel="product")])
+    with pytest.raises(ValueError, match=r"X: saw kernel 'product' over 2 variables .* in_context_precision=None eval"):
+        small(graph=product)
+    assert small(graph=product, in_context_precision=None).in_context_precision is None
+    huge = CHAIN.model_copy(update={"pool": 70_000})
+    with pytest.raises(ValueError, match="saw a pool of 70000 kernel sets"):
+        small(graph=huge)
