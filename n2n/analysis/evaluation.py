@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,10 @@ class Evaluation:
     prior_nll: float | None = None
     prior_excess_loss: float | None = None
     prior_excess_standard_error: float | None = None
+
+    def as_row(self) -> dict[str, Any]:
+        """The fields that are not None, as a run keeps them."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def held_out(config: TrainConfig, split: Split = "test", sequences: int | None = None) -> HeldOut:

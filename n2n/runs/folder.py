@@ -158,6 +158,13 @@ class RunFolder:
         return max(self.steps, default=0)
 
 
-def excess_interval(evaluation: Mapping[str, Any]) -> tuple[float, float]:
-    """95% interval of an evaluation's excess loss over its held-out sequences, nats per token (``t_interval``)."""
-    return t_interval(evaluation["excess_loss"], evaluation["excess_standard_error"], evaluation["sequences"])
+def excess_interval(evaluation: Mapping[str, Any], over: str = "") -> tuple[float, float]:
+    """95% interval of an evaluation's excess loss over its held-out sequences, nats per token (``t_interval``).
+
+    Args:
+        evaluation: the fields of an ``n2n.Evaluation``.
+        over: the oracle: ``""`` knows the kernels, ``"in_context_"`` learns them, and ``"prior_"`` learns them without
+            knowledge of the pool.
+    """
+    mean, error = evaluation[f"{over}excess_loss"], evaluation[f"{over}excess_standard_error"]
+    return t_interval(mean, error, evaluation["sequences"])

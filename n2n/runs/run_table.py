@@ -22,6 +22,9 @@ RESULTS = (
     "oracle_nll",
     "excess_loss",
     "excess_standard_error",
+    "in_context_nll",
+    "in_context_excess_loss",
+    "in_context_excess_standard_error",
     "bigram",
     "unigram",
 )
@@ -39,7 +42,8 @@ def table(name: str | os.PathLike) -> pd.DataFrame:
         configuration. ``step`` is the saved step. The fields of the configuration follow as they were written; a point
         without a run has those that the sweep sets. Then come the results of the last evaluation: losses in nats per
         token with their standard error, ``low`` to ``high``, the 95% interval of the excess loss over held-out
-        sequences, and the number of parameters. ``error`` names a damaged file.
+        sequences, and the number of parameters. Runs in context have the same of the oracle that learns the kernels,
+        in columns that begin with ``in_context_``. ``error`` names a damaged file.
 
     Raises:
         ValueError: if there is no such folder, if it holds no runs, or if its ``sweep.json`` is damaged.
@@ -96,4 +100,6 @@ def _row(point: PointReader) -> dict[str, Any]:
     row |= {name: evaluation[name] for name in RESULTS if name in evaluation}
     if {"excess_loss", "excess_standard_error", "sequences"} <= evaluation.keys():
         row["low"], row["high"] = excess_interval(evaluation)
+    if "in_context_excess_loss" in evaluation:
+        row["in_context_low"], row["in_context_high"] = excess_interval(evaluation, "in_context_")
     return {**row, "error": point.damage} if point.damage else row

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
 from types import TracebackType
 from typing import Any
 
@@ -173,4 +172,4 @@ class Reporter:
                 f"after step {self._learner.done - 1} the held-out loss is {evaluation.cross_entropy}; a lower lr may "
                 f"help. {self._learner.last_saved}"
             )
-        return {name: value for name, value in asdict(evaluation).items() if value is not None}
+        return evaluation.as_row()

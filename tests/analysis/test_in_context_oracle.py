@@ -142,3 +142,10 @@ def test_graphs_without_an_in_context_oracle_are_refused_by_the_configuration(sm
     huge = CHAIN.model_copy(update={"pool": 70_000})
     with pytest.raises(ValueError, match="saw a pool of 70000 kernel sets"):
         small(graph=huge)
+
+
+def test_a_table_of_runs_has_the_interval_of_the_in_context_excess(chain_run):
+    row = n2n.runs.table(chain_run.path.parent).loc[chain_run.path.name]
+    error, t = chain_run.evaluation["in_context_excess_standard_error"], 2.364624251592785  # of 7 degrees of freedom
+    assert row["in_context_low"] == pytest.approx(row["in_context_excess_loss"] - t * error)
+    assert row["in_context_high"] == pytest.approx(row["in_context_excess_loss"] + t * error)

@@ -1,6 +1,5 @@
 import json
 import math
-from dataclasses import asdict
 
 import pytest
 import torch
@@ -155,7 +154,7 @@ def test_the_evaluation_uses_the_configured_length_and_baselines(small):
     config = small()
     run = n2n.train(config)
     evaluation = evaluate_model(run.model(), HeldOut(config.process, sequences=8, length=12, train_sequences=8 * 4))
-    assert run.evaluation == {"step": 8, **asdict(evaluation)}
+    assert run.evaluation == {"step": 8, **evaluation.as_row()}
 
 
 @pytest.mark.parametrize(
