@@ -146,12 +146,29 @@ class Run:
             ("excess loss", last["excess_loss"], "nats per token"),
             ("excess loss, 95% from", low, "nats per token"),
             ("excess loss, 95% to", high, "nats per token"),
+            *_in_context_rows(last),
             ("bigram baseline", last["bigram"], "nats per token"),
             ("unigram baseline", last["unigram"], "nats per token"),
             ("training speed", round(metrics["tokens_per_second"].median()), "tokens per second"),
         ]
         texts = [(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}", unit) for name, value, unit in rows]
         return pd.DataFrame(texts, columns=["quantity", "value", "unit"]).set_index("quantity")
+
+
+def _in_context_rows(evaluation: dict[str, Any]) -> list[tuple[str, float, str]]:
+    """Rows of a summary about the oracles that learn the kernels from each sequence; none for other runs."""
+    rows = []
+    for over, oracle in (("in_context_", "in-context oracle"), ("prior_", "in-context oracle of the prior")):
+        if f"{over}nll" in evaluation:
+            low, high = excess_interval(evaluation, over)
+            values = {
+                oracle: evaluation[f"{over}nll"],
+                f"excess over the {oracle}": evaluation[f"{over}excess_loss"],
+                f"excess over the {oracle}, 95% from": low,
+                f"excess over the {oracle}, 95% to": high,
+            }
+            rows += [(name, value, "nats per token") for name, value in values.items()]
+    return rows
 
 
 def labels(runs: Sequence[Run]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -93,7 +94,8 @@ def _one_curve(run: Run) -> go.Figure:
 def excess_by_position(run: Run) -> go.Figure:
     """Held-out excess loss at each position, with a pointwise 95% band over sequences (``t_interval``).
 
-    The oracle is the line at 0.
+    The oracle is the line at 0. A run in context has two curves: the excess over the oracle that knows the kernels of
+    each sequence, and over the one that must learn them too.
 
     Raises:
         ValueError: no run, or one that was not evaluated yet.
@@ -101,26 +103,35 @@ def excess_by_position(run: Run) -> go.Figure:
     if not isinstance(run, Run):
         raise ValueError(f"run: saw {short_repr(run)}; a Run is needed, such as n2n.Run(folder)")
     evaluation = run.evaluation
-    mean = np.array(evaluation["excess_by_position"])
-    error = np.array(evaluation["excess_standard_error_by_position"])
-    low, high = t_interval(mean, error, evaluation["sequences"])
-    position = np.arange(1, len(mean) + 1)
     sample = f"{evaluation['sequences']} {evaluation['split']} sequences"
     title = f"{_name(run)}: excess loss on {sample}, mean and 95% band"
     fig = figure(title, "position t of the predicted token", EXCESS)
+    if "in_context_excess_by_position" in evaluation:
+        _add_excess(fig, evaluation, "", "over the oracle that knows the kernels", "dot")
+        _add_excess(fig, evaluation, "in_context_", "over the oracle that learns them", "solid")
+    else:
+        _add_excess(fig, evaluation, "", run.config.arch, "solid")
+    add_oracle_at_zero(fig)
+    fig.update_yaxes(rangemode="tozero")
+    return fig
+
+
+def _add_excess(fig: go.Figure, evaluation: dict[str, Any], over: str, name: str, dash: str) -> None:
+    """Add the excess loss over an oracle by position, with its band."""
+    mean = np.array(evaluation[f"{over}excess_by_position"])
+    error = np.array(evaluation[f"{over}excess_standard_error_by_position"])
+    low, high = t_interval(mean, error, evaluation["sequences"])
+    position = np.arange(1, len(mean) + 1)
     add_band(fig, position, low, high, MODEL)
     fig.add_scatter(
         x=position,
         y=mean,
         customdata=high - mean,
-        name=run.config.arch,
+        name=name,
         mode="lines",
-        line={"color": MODEL, "width": 2},
+        line={"color": MODEL, "width": 2, "dash": dash},
         hovertemplate="position %{x}: %{y:.3f} ± %{customdata:.3f}<extra></extra>",
     )
-    add_oracle_at_zero(fig)
-    fig.update_yaxes(rangemode="tozero")
-    return fig
 
 
 def _name(run: Run) -> str:

@@ -65,6 +65,18 @@ def test_summary_holds_the_run_s_numbers(small):
     assert table.loc["training speed", "value"] == f"{round(run.metrics['tokens_per_second'].median()):,}"
 
 
+def test_summary_of_a_run_in_context(small):
+    """The excess over each oracle that learns the kernels follows the excess over the one that knows them."""
+    graph = n2n.Graph([n2n.Node("X", 3, observed=True, recurrent=True, mode="context", alpha=1.0)], pool=2)
+    run = n2n.train(small(graph=graph))
+    table, evaluation = run.summary()["value"], run.evaluation
+    for oracle, over in (("in-context oracle", "in_context_"), ("in-context oracle of the prior", "prior_")):
+        assert float(table[oracle]) == pytest.approx(evaluation[f"{over}nll"], abs=1e-4)
+        excess = float(table[f"excess over the {oracle}"])
+        assert excess == pytest.approx(evaluation["cross_entropy"] - float(table[oracle]), abs=2e-4)
+        assert float(table[f"excess over the {oracle}, 95% from"]) < excess
+
+
 def test_a_run_is_read_without_its_dataset(small, tmp_path):
     """After its dataset is deleted, a run can be read but not trained further."""
     store = n2n.data.generate(n2n.Process(n2n.Graph.preset("sparse")), tmp_path / "a.npy", 40, 12)

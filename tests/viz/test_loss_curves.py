@@ -32,6 +32,15 @@ def test_a_run_without_an_evaluation_has_a_curve(run):
         n2n.viz.learning_curve(run)
 
 
+def test_excess_by_position_in_context_is_over_both_oracles(small):
+    graph = n2n.Graph([n2n.Node("X", 3, observed=True, recurrent=True, mode="context", alpha=1.0)])
+    run = n2n.train(small(graph=graph))
+    figure, evaluation = n2n.viz.excess_by_position(run), run.evaluation
+    known, learned = (trace(figure, f"over the oracle that {does}") for does in ("knows the kernels", "learns them"))
+    assert list(known.y) == evaluation["excess_by_position"]
+    assert list(learned.y) == evaluation["in_context_excess_by_position"]
+
+
 def test_excess_by_position_has_mean_and_band(run):
     figure = n2n.viz.excess_by_position(run)
     evaluation = run.evaluation
