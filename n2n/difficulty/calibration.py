@@ -77,8 +77,9 @@ def calibrate(
         tolerance: largest distance of the loss from the target, nats per token.
 
     Raises:
-        ValueError: if a node is unknown, a number is out of range, the target is out of reach (the message gives the
-            interval that can be reached), or the loss jumps over the target because there are too few ``seeds``.
+        ValueError: if a node is unknown or frozen, a number is out of range, the target is out of reach (the message
+            gives the interval that can be reached), or the loss jumps over the target because there are too few
+            ``seeds``.
     """
     if not isinstance(graph, Graph):
         raise ValueError(f"graph: saw a {type(graph).__name__}; a Graph is needed")
@@ -128,6 +129,8 @@ def _check_calibration(
     for name in names:
         if name not in graph.names:
             raise ValueError(unknown_name_message("node", name, graph.names))
+        if graph[name].frozen:
+            raise ValueError(f"nodes: {name} is frozen (stickiness 1), so its concentration has no effect")
     for what, value in (("target", target), ("tolerance", tolerance)):
         as_positive(what, value, "nats per token")
     different_seeds("seeds", seeds)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from n2n.difficulty.entropies import MAX_SEQUENCES, SPLIT, check_arguments, predictive_entropies, until_precise
 from n2n.difficulty.markov import CONTEXTS_AT_ONCE, next_token_entropy, stationary, stationary_entropy
 from n2n.oracle.filtering import filter
+from n2n.process.components import components
 from n2n.process.initial_law import law_error
 from n2n.process.process import Process
 from n2n.utils.statistics import mean_and_error
@@ -24,8 +26,8 @@ class EntropyRate:
 
     Attributes:
         lower_bound: proven. H(X_k | X_1 .. X_{k-1}, Z_0, X_0), for an oracle that knows the start; 0 if k is 0.
-        upper_bound: proven. H(X_k | X_0 .. X_{k-1}) from the stationary start. Both bounds allow for rounding and for
-            the error of an iterated stationary distribution.
+        upper_bound: proven. H(X_k | X_0 .. X_{k-1}) from the stationary start, for an oracle that knows the frozen
+            latents. Both bounds allow for rounding and for the error of an iterated stationary distribution.
         context: k, the number of tokens in the contexts enumerated for the bounds.
         estimate: estimate of the rate, between the bounds. If these lie within the precision of each other, it is their
             midpoint and no sequences are drawn.
@@ -57,10 +59,14 @@ def entropy_rate(
     The bounds are exact conditional entropies over all contexts of k tokens. k grows until the bounds lie within
     ``precision`` of each other or the enumeration would take longer than about a second. In the latter case sequences
     are drawn from the stationary start. The estimate is then the mean expected loss of two oracles over the last
-    positions of each sequence (at most 32, and at most half): one that knows the latents at the start and one that does
-    not. Their losses lie on either side of the rate.
+    positions of each sequence (at most 32, and at most half): one that knows the latents at the start and one that only
+    knows the frozen ones. Their losses lie on either side of the rate.
 
-    If there are several stationary distributions, the rate is that of the mixture reached from a uniform start.
+    A process with frozen latents is not ergodic: a sequence follows one of its components. The rate is the mean of the
+    components' rates, weighted by the law of the frozen latents; each long sequence has the rate of its own component.
+    The loss of a predictor that does not know the component tends to the same mean, because the past reveals the
+    component. ``n2n.entropy`` includes what that costs in sequences of a length. If there are several stationary
+    distributions for other reasons, the rate is that of the mixture reached from a uniform start.
 
     Args:
         process: with fixed kernels; its own start is not used.
@@ -76,10 +82,11 @@ def entropy_rate(
     """
     check_arguments(process, length, precision, max_sequences, device)
     process = stationary(process)
-    lower, upper, context = _bounds(process, precision)
+    parts = _parts(process)
+    lower, upper, context = _mean_bounds(parts, precision)
     if upper - lower <= precision:
         return EntropyRate(lower, upper, context, 0.5 * (lower + upper), 0.0, upper - lower, 0)
-    losses = until_precise(lambda *part: _late_losses(process, length, device, *part), precision, max_sequences)
+    losses = until_precise(lambda *run: _late_losses(process, parts, length, device, *run), precision, max_sequences)
     mean, error = mean_and_error(losses.mean(axis=1))
     unknown_start, known_start = losses.mean(axis=0)
     estimate = min(max(float(mean), lower), upper)
@@ -87,22 +94,61 @@ def entropy_rate(
     return EntropyRate(lower, upper, context, estimate, float(error), effect, len(losses))
 
 
-def _late_losses(process: Process, length: int, device: str, start: int, count: int) -> np.ndarray:
-    """Expected losses, ``(count, 2)``, of an oracle that does not know the start and of one that does."""
+class _Part(NamedTuple):
+    """A component of a process as a process of its own, with a stationary start.
+
+    Attributes:
+        probability: probability of the component.
+        states: the state of each frozen latent, by name.
+        process: the process, in which frozen latents have one state each.
+    """
+
+    probability: float
+    states: dict[str, int]
+    process: Process
+
+
+def _parts(process: Process) -> list[_Part]:
+    if not process.graph.frozen_latents:
+        return [_Part(1.0, {}, process)]
+    return [
+        _Part(probability, states, Process.from_kernels(graph, kernels, process.seed))
+        for probability, states, graph, kernels in components(process.graph, process.kernels)
+    ]
+
+
+def _late_losses(process: Process, parts: list[_Part], length: int, device: str, start: int, count: int) -> np.ndarray:
+    """Expected losses, ``(count, 2)``, of an oracle that knows the frozen latents and of one that knows the start."""
     sample = process.sample(count, length=length, split=SPLIT, start=start)
-    first = {name: states[:, 0] for name, states in sample.latents.items()}
-    late = min(MAX_LATE, length // 2)
-    losses = [predictive_entropies(process, sample.tokens, device, start=at, last=late) for at in (None, first)]
-    return np.stack([loss.mean(axis=1) for loss in losses], axis=1)
+    first = {name: states[:, 0].astype(np.int64) for name, states in sample.latents.items()}
+    late, losses = min(MAX_LATE, length // 2), np.empty((count, 2))
+    for part in parts:
+        rows = np.full(count, True)
+        for name, state in part.states.items():
+            rows &= first[name] == state
+        if not rows.any():
+            continue
+        known = {name: np.where(name in part.states, 0, states[rows]) for name, states in first.items()}
+        for oracle, at in enumerate([None, known]):
+            entropies = predictive_entropies(part.process, sample.tokens[rows], device, start=at, last=late)
+            losses[rows, oracle] = entropies.mean(axis=1)
+    return losses
 
 
-def _bounds(process: Process, precision: float) -> tuple[float, float, int]:
-    """Lower and upper bound, and the number of tokens in the largest contexts enumerated."""
+def _mean_bounds(parts: list[_Part], precision: float) -> tuple[float, float, int]:
+    """Lower and upper bound, and the number of tokens in the largest contexts enumerated for all parts."""
+    bounds = [(part.probability, *_bounds(part.process, precision, 1 / len(parts))) for part in parts]
+    probabilities, lower, upper, contexts = zip(*bounds, strict=True)
+    return float(np.dot(probabilities, lower)), float(np.dot(probabilities, upper)), min(contexts)
+
+
+def _bounds(process: Process, precision: float, share: float = 1.0) -> tuple[float, float, int]:
+    """Lower and upper bound, and the number of tokens in the largest contexts that a share of ``MAX_WORK`` allows."""
     states, vocab_size = process.graph.num_joint_states, process.graph.vocab_size
     rows = max(vocab_size, np.count_nonzero(_start_law(process)))
     lower, upper, context = 0.0, stationary_entropy(process, 0) + _slack(process, 0), 0
     while upper - lower > precision:
-        if rows * vocab_size**context * states * (context + 1) > MAX_WORK:
+        if rows * vocab_size**context * states * (context + 1) > share * MAX_WORK:
             break
         context += 1
         slack = _slack(process, context)

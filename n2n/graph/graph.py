@@ -30,15 +30,17 @@ class Graph(Families, YamlFiles, Strict):
         name: title for figures and folders; it does not affect the kernels.
         initial: the law of the first time step. With ``"zero"``, every node, including X, is in state 0. With
             ``"uniform"``, each latent is uniform and independent, and X is drawn from its kernel given the latents; a
-            recurrent X is uniform too. With ``"stationary"``, the nodes have a law that a step leaves unchanged.
+            recurrent X is uniform too. With ``"stationary"``, the nodes have a law that a step leaves unchanged. A
+            frozen latent (``stickiness=1``) is drawn from its own ``initial`` in both cases, and with ``"stationary"``
+            the other nodes have the stationary law given its state. Frozen latents and ``"zero"`` exclude each other.
         pool: number of sets of kernels for the nodes in context mode. Every sequence then has one of these sets, chosen
             uniformly; a set has a kernel for each such node. The sets depend only on the process's seed, so all splits
             share them. With None, every sequence has kernels of its own.
 
     Raises:
         ValueError: if a name is repeated, no node or several nodes are observed, the observed node sees nothing or
-            names itself, a parent is unknown, contemporaneous edges form a cycle, or there is a pool without a node in
-            context mode. The message names the nodes.
+            names itself, a parent is unknown, contemporaneous edges form a cycle, ``initial`` does not suit the nodes,
+            or there is a pool without a node in context mode. The message names the nodes.
     """
 
     positional: ClassVar[tuple[str, ...]] = ("nodes",)
@@ -69,9 +71,7 @@ class Graph(Families, YamlFiles, Strict):
             )
         self._refuse_unknown_parents(observed[0], [name for name in names if name != observed[0]])
         self._refuse_cycle()
-        if self.initial == "stationary" and self.context_nodes:
-            redrawn = short_repr([node.name for node in self.context_nodes])
-            raise ValueError(f"initial: 'stationary' needs fixed kernels; mode 'context' redraws those of {redrawn}")
+        self._refuse_initial()
         if self.pool is not None and not self.context_nodes:
             raise ValueError(f"pool: saw {self.pool}; a pool is of kernels of nodes in mode 'context', and no node is")
         return self
@@ -87,6 +87,17 @@ class Graph(Families, YamlFiles, Strict):
                 raise ValueError(f"{child}: saw itself as a parent; recurrent=True lets it see its previous state")
             if parent not in [*latents, observed]:
                 raise ValueError(f"{child}: {unknown_name_message('parent', parent, latents)}")
+
+    def _refuse_initial(self) -> None:
+        if self.initial == "stationary" and self.context_nodes:
+            redrawn = short_repr([node.name for node in self.context_nodes])
+            raise ValueError(f"initial: 'stationary' needs fixed kernels; mode 'context' redraws those of {redrawn}")
+        frozen = [node.name for node in self.frozen_latents if node.num_states > 1]
+        if self.initial == "zero" and frozen:
+            raise ValueError(
+                f"initial: 'zero' would leave the frozen latents {short_repr(frozen)} in state 0 in every sequence; "
+                "'uniform' or 'stationary' draws their states"
+            )
 
     def _refuse_cycle(self) -> None:
         digraph = nx.DiGraph()
@@ -178,7 +189,12 @@ class Graph(Families, YamlFiles, Strict):
     @property
     def context_nodes(self) -> tuple[Node, ...]:
         """The nodes whose kernels are redrawn for every sequence, in topological order."""
-        return tuple(node for node in self.order if node.mode == "context")
+        return tuple(node for node in self.order if node.redrawn)
+
+    @property
+    def frozen_latents(self) -> tuple[Node, ...]:
+        """The latents that keep their state at t = 0, in topological order; they are constant in a sequence."""
+        return tuple(node for node in self.latents if node.frozen)
 
     def __getitem__(self, name: str) -> Node:
         for node in self.nodes:
@@ -190,7 +206,8 @@ class Graph(Families, YamlFiles, Strict):
         """Return the edges as a ``DiGraph`` that carries the graph's fields; its nodes carry their own.
 
         Each edge has a ``lag`` and a ``position``. The lag is 1 if a latent sees X, and 0 otherwise. The position is
-        the index of the parent among the child's parents.
+        the index of the parent among the child's parents. GraphML and GEXF files cannot store the ``initial`` of a
+        frozen latent, which is a tuple.
         """
         digraph = nx.DiGraph(**self.model_dump(exclude={"nodes"}))  # no None, which file formats do not store
         for node in self.nodes:

@@ -7,7 +7,7 @@ from typing import Any
 
 OLDER = {"state_dim": "num_states", "kernel_type": "kernel"}
 SIZES = ("num_states", "state_dim")
-OPTIONAL = {"kernel", "mode", "alpha", "stickiness", "recurrent", "observed"}
+OPTIONAL = {"kernel", "mode", "alpha", "stickiness", "recurrent", "observed", "initial"}
 _YES = {"true", "t", "yes", "y", "on", "1"}  # pydantic converts these to True
 
 

@@ -73,19 +73,30 @@ def first_law(process: Process) -> np.ndarray:
         return np.eye(1, vocab_size * states).reshape(vocab_size, states)
     if process.graph.initial == "uniform":
         shown = [_first_row(process, state) for state in joint_states(process)]
-        return np.transpose(shown) / states
+        return np.transpose(shown) * latent_start(process)
     transitions, emissions = flatten(process)
     # chain[x, z, x', z']; tables without an axis for x are the same for every x
     chain = np.einsum("xzw,xwv->xzvw", transitions, emissions)
     chain = np.broadcast_to(chain, (vocab_size, *chain.shape[1:])).reshape(vocab_size * states, -1)
-    balance = np.vstack([chain.T - np.eye(len(chain)), np.ones(len(chain))])
-    return np.linalg.lstsq(balance, np.eye(len(balance))[-1], rcond=None)[0].reshape(vocab_size, states)
+    frozen = [node.name for node in process.graph.frozen_latents]
+    keys = [tuple(state[name] for name in frozen) for state in joint_states(process)]
+    masses = [[float(key == kept) for _ in range(vocab_size) for key in keys] for kept in sorted(set(keys))]
+    shares = [latent_start(process)[[key == kept for key in keys]].sum() for kept in sorted(set(keys))]
+    balance = np.vstack([chain.T - np.eye(len(chain)), masses])
+    right = np.concatenate([np.zeros(len(chain)), shares])
+    return np.linalg.lstsq(balance, right, rcond=None)[0].reshape(vocab_size, states)
+
+
+def latent_start(process: Process) -> np.ndarray:
+    """P(z_0) of independent latents, ``(S,)``, each uniform unless it has an initial law of its own."""
+    laws = [node.initial or [1 / node.num_states] * node.num_states for node in process.graph.latents]
+    return np.array([np.prod(entries) for entries in itertools.product(*laws)])
 
 
 def _first_row(process: Process, state: dict[str, int]) -> np.ndarray:
     """P(x_0 | z_0 = state) with a uniform start, ``(V,)``."""
     observed = process.graph.observed
-    if observed.recurrent or observed.mode == "context":
+    if observed.recurrent or observed.redrawn:
         return np.full(observed.num_states, 1.0 / observed.num_states)
     return emission_row(process, state, 0)
 
@@ -194,7 +205,7 @@ def brute_force_in_context(process: Process, sequence: np.ndarray) -> float:
     states, x = joint_states(process), process.graph.observed.name
     start = initial_belief(process, sequence[0])
     if _draws_first_token(process):  # the first token then counts as a draw from a row
-        start = np.full(len(states), 1 / len(states)) / first_law(process)[sequence[0]].sum()
+        start = latent_start(process) / first_law(process)[sequence[0]].sum()
     total = 0.0
     for first, *path in itertools.product(range(len(states)), *[states] * (len(sequence) - 1)):
         history = [{**state, x: int(token)} for state, token in zip((states[first], *path), sequence, strict=True)]
@@ -209,7 +220,7 @@ def in_context_by_hypotheses(process: Process, sequence: np.ndarray) -> list[dic
     """
     states, x = joint_states(process), process.graph.observed
     start = dict.fromkeys(range(len(states)), frozenset())
-    if _draws_first_token(process) and x.mode == "context":
+    if _draws_first_token(process) and x.redrawn:
         cells = [(x.name, tuple(state[name] for name in x.parents), int(sequence[0])) for state in states]
         start = {index: frozenset([(cell, 1)]) for index, cell in enumerate(cells)}
     belief = initial_belief(process, sequence[0])
@@ -232,7 +243,7 @@ def _moves(process: Process, node: Node, was: dict[str, int], now: dict[str, int
     own = (was[node.name],) if node.sees_itself else ()
     x, new = process.graph.observed.name, now[node.name]
     seen = (*own, *((was if name == x else now)[name] for name in node.parents))
-    if node.mode != "context":
+    if not node.redrawn:
         return [(process.kernel(node.name)[(*seen, new)], None)]
     total = sum(counts[node.name, seen, value] for value in range(node.num_states)) + node.num_states * node.alpha
     drawn = (1 - node.stickiness) * (counts[node.name, seen, new] + node.alpha) / total
@@ -256,7 +267,7 @@ def path_probability(process: Process, node: Node, history: list[dict[str, int]]
     for before, after in itertools.pairwise(history):
         own = (before[node.name],) if node.sees_itself else ()
         moves.append(((*own, *((before if name == x else after)[name] for name in node.parents)), after[node.name]))
-    if node.mode != "context":
+    if not node.redrawn:
         return float(np.prod([process.kernel(node.name)[(*seen, new)] for seen, new in moves]))
     options = []  # for each move: (probability, whether the value was drawn from the row)
     for seen, new in moves:

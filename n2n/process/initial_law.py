@@ -10,6 +10,7 @@ import numpy as np
 
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
+from n2n.process.components import components, graph_of_component, latent_law
 from n2n.process.einsums import backward, emitting, law_step, moving
 from n2n.process.elimination import Unresolved, long_run_law
 
@@ -22,15 +23,16 @@ ERROR = 1e-9  # largest accepted sum of absolute errors of a law computed by ite
 def initial_law(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """Return P(z_0, x_0) as ``(n_1, .., n_K, V)``, float64, or None for "zero", where the first entry has all mass.
 
-    "uniform" draws each latent uniformly, and x_0 from X's kernel given the latents. An X that sees its own previous
-    state has no such state at t = 0, so x_0 is uniform. If X's kernel is redrawn for every sequence, x_0 is uniform
-    averaged over sequences.
+    "uniform" draws each latent uniformly, or a frozen one from its own ``initial``, and x_0 from X's kernel given the
+    latents. An X that sees its own previous state has no such state at t = 0, so x_0 is uniform. If X's kernel is
+    redrawn for every sequence, x_0 is uniform averaged over sequences.
 
     "stationary" is a law that a step leaves unchanged. If several such laws exist, it is the limit of time averages
-    from a uniform start. Sets of nodes that no edge joins are independent, and each set has its own law. If a set has
-    at most 4,096 joint states, each entry of its law has a relative error of about 1e-12
-    (``n2n.process.elimination``). The law of a larger set is iterated until the sum of its absolute errors is proven to
-    be at most 1e-9.
+    from the law of "uniform": a frozen latent keeps its own ``initial``, and the other nodes have the stationary law
+    given its state. Sets of nodes that no edge joins are independent, and each set has its own law; frozen latents join
+    no sets, as their state is given. If a set has at most 4,096 joint states, each entry of its law has a relative
+    error of about 1e-12 (``n2n.process.elimination``). The law of a larger set is iterated until the sum of its
+    absolute errors is proven to be at most 1e-9.
 
     The law is that of the kernels, even if it depends on very small rates. No sequence is long enough to approach a law
     that depends on rates below about 1e-9.
@@ -49,7 +51,7 @@ def initial_law(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray |
 
 def _uniform(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray:
     x = graph.observed
-    latents = np.full(graph.latent_sizes, 1.0 / graph.num_joint_states)
+    latents = latent_law(graph)
     if shows_latents_first(graph) and x.name in kernels:
         return np.einsum(emitting(graph), latents, kernels[x.name])
     return np.repeat(latents[..., None] / x.num_states, x.num_states, axis=-1)
@@ -88,7 +90,20 @@ def token_law(graph: Graph, kernels: Mapping[str, np.ndarray], law: np.ndarray) 
 
 
 def _stationary(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the stationary law over ``moving(graph)``: the product of the laws of ``_sets``."""
+    """Return the stationary law over ``moving(graph)``, one component after the other."""
+    every = moving(graph)
+    law = np.zeros([node.num_states for node in every])
+    for component in components(graph, kernels):
+        place = (component.states.get(node.name, slice(None)) for node in every)
+        of_component = _stationary_of_component(component.graph, component.kernels)
+        law[tuple(place)] = component.probability * of_component.reshape(
+            [node.num_states for node in every if node.name not in component.states]
+        )
+    return law
+
+
+def _stationary_of_component(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the stationary law of a graph without frozen latents: the product of the laws of ``_sets``."""
     every = moving(graph)
     law = np.ones([node.num_states for node in every])
     for nodes in _sets(graph):
@@ -98,9 +113,14 @@ def _stationary(graph: Graph, kernels: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _sets(graph: Graph) -> list[tuple[Node, ...]]:
-    """Split ``moving(graph)`` into sets that no edge joins, each in the graph's order."""
+    """Split ``moving(graph)`` into sets that no edge joins, each in the graph's order.
+
+    Edges from a latent of one state without parents, such as a frozen latent given its state, do not count.
+    """
     every = moving(graph)
     edges = graph.networkx().subgraph([node.name for node in every]).to_undirected()
+    constant = [node.name for node in every if node.num_states == 1 and not node.observed and not node.parents]
+    edges = nx.restricted_view(edges, [], list(edges.edges(constant)))
     return [tuple(node for node in every if node.name in names) for names in nx.connected_components(edges)]
 
 
@@ -114,7 +134,7 @@ def law_error(graph: Graph) -> float:
 
     It is 0 if the law of every set is computed by elimination.
     """
-    iterated = [nodes for nodes in _sets(graph) if _elimination_states(nodes) > ELIMINATED]
+    iterated = [nodes for nodes in _sets(graph_of_component(graph)) if _elimination_states(nodes) > ELIMINATED]
     return ERROR * len(iterated)
 
 

@@ -47,7 +47,7 @@ def draw_context_kernels(graph: Graph, sets: np.ndarray, keys: np.ndarray) -> di
         keys: ``(nodes, 2)``, the two words that key each node, in the graph's order.
     """
     keyed, indices = zip(graph.order, keys, strict=True), sets.astype(np.uint64)
-    redrawn = [(node, key) for node, key in keyed if node.mode == "context"]
+    redrawn = [(node, key) for node, key in keyed if node.redrawn]
     return {node.name: _draw(graph, node, indices, key, node.stickiness) for node, key in redrawn}
 
 
@@ -124,6 +124,8 @@ def _check_table(graph: Graph, node: Node, table: ArrayLike) -> np.ndarray:
         raise ValueError(f"{node.name}: saw a table of shape {table.shape}; {expected} is needed")
     if not (table >= 0).all():
         raise ValueError(f"{node.name}: saw an entry of {table[~(table >= 0)][0]}; entries are probabilities")
+    if node.frozen and not np.array_equal(table, np.eye(node.num_states)):
+        raise ValueError(f"{node.name}: stickiness 1 freezes the latent, so its table must be the identity matrix")
     sums = table.sum(axis=-1)
     worst = np.unravel_index(np.abs(sums - 1).argmax(), sums.shape)
     if not abs(sums[worst] - 1) < SUM_TOLERANCE:

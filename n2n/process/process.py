@@ -115,7 +115,7 @@ class Process:
         """All fixed kernels by node name; read-only. Context nodes have a kernel for each sequence instead."""
         if self.tables is not None:
             return self.tables
-        fixed = [node for node in self.graph.nodes if node.mode != "context"]
+        fixed = [node for node in self.graph.nodes if not node.redrawn]
         return MappingProxyType({node.name: draw_kernel(self.graph, node, self.seed) for node in fixed})
 
     def kernel(self, name: str) -> np.ndarray:
@@ -220,7 +220,7 @@ class Process:
         The result is this process if it already has that initial law.
 
         Raises:
-            ValueError: if the initial law is unknown.
+            ValueError: if the initial law is unknown or does not suit the graph.
         """
         if initial == self.graph.initial:
             return self  # keeps the law if it is already computed

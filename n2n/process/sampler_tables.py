@@ -52,7 +52,7 @@ def compile_program(graph: Graph, kernels: Mapping[str, np.ndarray], initial: np
         parent += [position[name] for name in node.parents]
         parent_stride += strides
         first_edge.append(len(parent))
-    redrawn = np.array([node.mode == "context" for node in graph.order])
+    redrawn = np.array([node.redrawn for node in graph.order])
     rows = np.array([graph.kernel_size(node) // node.num_states for node in graph.order])
     num_states = _integers([node.num_states for node in graph.order])
     cells = _integers([_cells(node.num_states, count) for node, count in zip(graph.order, rows.tolist(), strict=True)])
@@ -101,7 +101,7 @@ def _tables(graph: Graph, kernels: Mapping[str, np.ndarray], cells: np.ndarray) 
     dtype = np.uint16 if max(node.num_states for node in graph.order) <= 2**15 else np.uint32
     cdfs, guides = [np.empty(0)], [np.empty(0, dtype)]
     for node, count in zip(graph.order, cells.tolist(), strict=True):
-        if node.mode != "context":
+        if not node.redrawn:
             rows = cumulative(kernels[node.name]).reshape(-1, node.num_states)
             guide = np.empty((len(rows), count), dtype)
             _fill_guide(rows, guide)

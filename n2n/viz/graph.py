@@ -195,6 +195,8 @@ def _labels(graph: Graph, place: dict[str, Point]) -> dict:
 def _hover(node: Node, observed: str) -> str:
     inputs = [f"{plain(node.name)} at t - 1"] if node.sees_itself else []
     inputs += [f"{plain(parent)} at t{' - 1' if parent == observed else ''}" for parent in node.parents]
+    if node.frozen:
+        return f"<b>{plain(node.name)}</b>: {node.num_states} states<br>frozen: keeps its state at t = 0"
     return (
         f"<b>{plain(node.name)}</b>: {node.num_states} states<br>sees {', '.join(inputs)}<br>"
         f"{node.kernel} kernel, {node.mode} mode, alpha {node.alpha:g}, stickiness {node.stickiness:g}"

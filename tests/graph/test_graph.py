@@ -104,6 +104,21 @@ def test_a_pool_is_a_field_of_graphs_with_context_nodes():
         assert "pool" not in dumped  # records and hashes of graphs without a pool are those of earlier versions
 
 
+def test_a_frozen_latent_and_its_initial_law_are_fields_of_a_graph():
+    """Records and hashes of nodes without an initial law are those of earlier versions."""
+    graph = Graph([X, Node("A", 2, stickiness=1, initial=[0.25, 0.75])], initial="uniform")
+    assert graph.frozen_latents == (graph["A"],)
+    assert Graph(**graph.model_dump(mode="json")) == graph == Graph.from_networkx(graph.networkx())
+    assert "initial" in graph["A"].model_dump()
+    for dumped in (X.model_dump(), Node("A", 2, stickiness=1).model_dump(mode="json", exclude_defaults=True)):
+        assert "initial" not in dumped
+
+
+def test_families_of_chains_can_be_frozen():
+    graph = Graph.independent(2, 3, 5, stickiness=1, initial="uniform")
+    assert [node.name for node in graph.frozen_latents] == ["Z1", "Z2"]
+
+
 def test_jupyter_displays_table_and_figure(monkeypatch):
     graph, figure = Graph.preset("sparse"), "application/vnd.plotly.v1+json"
     monkeypatch.setattr(plotly.io.renderers, "default", "plotly_mimetype")  # the default in a kernel
@@ -135,7 +150,21 @@ def test_jupyter_displays_table_and_figure(monkeypatch):
         (lambda: graph_of(X, Node(name="B", num_states=2)), "X: unknown parent 'A'"),
         (lambda: graph_of(Node(name="X", num_states=2, parents=("X",), observed=True)), "X: saw itself as a parent"),
         (lambda: Node(name="A", num_states=2, recurrent=True), "recurrent marks the observed node"),
-        (lambda: Node(name="A", num_states=2, stickiness=1.0), "stickiness: saw 1.0"),
+        (lambda: Node(name="A", num_states=2, stickiness=1.001), "stickiness: saw 1.001"),
+        (lambda: Node(name="A", num_states=2, stickiness=True), "stickiness: saw True, a boolean"),
+        (lambda: Node("X", 2, observed=True, recurrent=True, stickiness=1), "freezes the observed node"),
+        (lambda: Node("A", 2, ["B"], stickiness=1), "A: stickiness 1 freezes the state, so the parents ['B'] have no"),
+        (lambda: Node("A", 2, ["X"], stickiness=1), "so the parents ['X'] have no effect"),
+        (lambda: Graph.chain(2, stickiness=1, initial="uniform"), "so the parents ['Z1'] have no effect"),
+        (lambda: Node("A", 2, initial=[0.5, 0.5]), "initial is for frozen latents, and stickiness is 0 rather than 1"),
+        (lambda: Node("A", 2, initial=[0.5, 0.4], stickiness=1), "2 numbers with sum 0.9; 2 probabilities"),
+        (lambda: Node("A", 2, initial=[1 / 3] * 3, stickiness=1), "3 numbers with sum 1; 2 probabilities"),
+        (lambda: Node("A", 2, initial=[1.5, -0.5], stickiness=1), "initial.1: saw -0.5"),
+        (lambda: Graph([X, Node("A", 2, stickiness=1)]), "initial: 'zero' would leave the frozen latents ['A']"),
+        (
+            lambda: Graph([X, Node("A", 2, stickiness=1, mode="context")], initial="uniform", pool=3),
+            "a pool is of kernels of nodes in mode 'context', and no node is",
+        ),
         (lambda: Node(name="X", num_states=2, stickiness=0.5, observed=True), "a stickiness needs a previous state"),
         (lambda: graph_of(X, Node(name="A", num_states=2, parents=("A",))), "cycle: A -> A"),
         (

@@ -48,6 +48,19 @@ def test_a_pool_is_written_and_read(tmp_path):
     assert "pool" not in in_context(0).to_yaml()
 
 
+def test_a_frozen_latent_is_written_and_read(write_yaml, tmp_path):
+    text = """
+    initial: uniform
+    nodes:
+      R: {num_states: 2, stickiness: 1, initial: [0.25, 7.5e-1]}
+      X: {num_states: 3, parents: [R], observed: true, recurrent: true}
+    """
+    graph = Graph.from_yaml(write_yaml(text))
+    assert graph["R"] == Node("R", 2, stickiness=1, initial=[0.25, 0.75])
+    assert "initial: [0.25, 0.75]" in graph.to_yaml(tmp_path / "g.yaml")
+    assert Graph.from_yaml(tmp_path / "g.yaml") == graph
+
+
 HOSTILE = ["yes", "NO", "on", "y", "~", "null", "true", "010", "1e3", "1:30", "0x10", ".inf", "2024-01-01", "1_000"]
 HOSTILE += [
     "<<",

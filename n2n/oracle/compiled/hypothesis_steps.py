@@ -62,10 +62,11 @@ def start(program, token, found):
         Their number, or -1 if it would exceed the limit.
     """
     x, number, width = program.sizes.size - 1, 0, program.width
-    for s in range(program.own.shape[1] if program.draws_start else 1):
-        weight = 1.0  # a kernel without counts gives all tokens the same probability
+    for s in range(max(program.start.size, 1)):
+        # a kernel without counts gives all tokens the same probability
+        weight = program.start[s] if program.start.size else 1.0
         if program.shows_start and not program.learned[x]:
-            weight = program.tables[program.cells[x, 0] + program.cells[x, 2] * token + program.entries[x, s]]
+            weight *= program.tables[program.cells[x, 0] + program.cells[x, 2] * token + program.entries[x, s]]
         if weight == 0:
             continue
         if number == found.slots.size:

@@ -11,6 +11,7 @@ import torch
 from n2n.graph.graph import Graph
 from n2n.oracle.compiled.particle_vectors import GROUP
 from n2n.oracle.learned.kernel_counts import Place, places
+from n2n.process.components import latent_law
 from n2n.process.initial_law import shows_latents_first
 from n2n.process.process import Process
 
@@ -42,7 +43,7 @@ class CountProgram(NamedTuple):
     entries: np.ndarray  # (nodes, S) int32, the entry of a slab for each new joint state
     rows: np.ndarray  # (nodes, S) int32, the row of a slab for each new joint state
     tables: np.ndarray  # fixed kernels
-    draws_start: bool  # whether the latents are drawn at t = 0, rather than all 0
+    start: np.ndarray  # (S,) P(z_0); empty if all latents start in 0
     shows_start: bool  # whether x_0 is drawn from X's kernel given the latents
 
 
@@ -77,7 +78,7 @@ def count_program(process: Process) -> CountProgram:
         inside,
         inside // columns[:, None].astype(np.int32),
         np.pad(np.concatenate(fixed), (0, GROUP)),
-        graph.initial != "zero",
+        np.empty(0) if graph.initial == "zero" else latent_law(graph).ravel(),
         shows_latents_first(graph),
     )
 
@@ -89,7 +90,7 @@ def count_dtype(length: int) -> np.dtype:
 
 def bytes_of_program(graph: Graph) -> int:
     """Bytes of the tables that all filters share, while they are made."""
-    fixed = sum(graph.kernel_size(node) for node in graph.nodes if node.mode != "context")
+    fixed = sum(graph.kernel_size(node) for node in graph.nodes if not node.redrawn)
     return 2 * 8 * fixed + (5 * 4 + 2 * 8) * len(graph.nodes) * graph.num_joint_states
 
 

@@ -49,13 +49,13 @@ def start(program, token, cloud, block):
     cloud.before[:] = 0
     cloud.after[:] = 0
     cloud.weights[:] = 1 / cloud.weights.size
-    if not program.draws_start:
+    if not program.start.size:
         return
     states, x, total = program.own.shape[1], program.sizes.size - 1, 0.0
     for s in range(states):
-        seen = 1.0  # a kernel without counts gives all tokens the same probability
+        seen = program.start[s]  # a kernel without counts gives all tokens the same probability
         if program.shows_start and not program.learned[x]:
-            seen = program.tables[program.cells[x, 0] + program.cells[x, 2] * token + program.entries[x, s]]
+            seen *= program.tables[program.cells[x, 0] + program.cells[x, 2] * token + program.entries[x, s]]
         total += seen
         block.law[s] = total
     for i in range(cloud.after.size):

@@ -14,6 +14,7 @@ import torch
 from n2n.graph.graph import Graph
 from n2n.oracle.compiled.vectors import NARROW
 from n2n.oracle.transition import plan
+from n2n.process.components import latent_law
 from n2n.process.initial_law import shows_latents_first
 from n2n.process.process import Process
 
@@ -136,7 +137,7 @@ def _program(process: Process, kernels: Kernels, finish: Finish, groups: Groups 
 def _initial(process: Process, rows: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """P(x_0, z_0) for each set of kernels or for all, ``(sets or 1, V, S)``; no entries if it is certain."""
     if shows_latents_first(process.graph) and process.graph.observed.name not in process.kernels:
-        return rows[:, 0][..., seen] / seen.size
+        return rows[:, 0][..., seen] * latent_law(process.graph).ravel()
     law = process.initial_law
     return np.empty((1, 0, 0)) if law is None else law.reshape(1, -1, process.graph.vocab_size).swapaxes(1, 2)
 

@@ -11,8 +11,6 @@ CPUs run ``n2n.oracle.compiled.particles`` instead, with the same random numbers
 
 from __future__ import annotations
 
-from math import prod
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,6 +18,7 @@ from torch import Tensor
 from n2n.graph.graph import Graph
 from n2n.oracle.compiled.particles import NEXT_STATE, OFFSET, REPEAT, STICKY, philox_key
 from n2n.oracle.learned.kernel_counts import Counts, Moment, Place
+from n2n.process.components import latent_law
 from n2n.process.initial_law import shows_latents_first
 from n2n.utils.philox import fill_uniforms
 
@@ -37,7 +36,7 @@ def bytes_per_filter(graph: Graph, particles: int) -> int:
 
 def bytes_of_tables(graph: Graph) -> int:
     """Bytes of the tables that all filters share."""
-    fixed = sum(graph.kernel_size(node) for node in graph.nodes if node.mode != "context")
+    fixed = sum(graph.kernel_size(node) for node in graph.nodes if not node.redrawn)
     return 8 * (fixed + len(graph.nodes) * graph.num_joint_states)
 
 
@@ -92,7 +91,8 @@ class Cloud:
             if place.table is None
         }
         self.states = torch.zeros(filters * particles, dtype=torch.int64, device=self.device)
-        self.initial, self.first_is_shown = graph.initial, shows_latents_first(graph)
+        self.law = None if graph.initial == "zero" else torch.from_numpy(latent_law(graph).ravel()).to(self.device)
+        self.first_is_shown = shows_latents_first(graph)
         self.t = 0
 
     def start(self, first: Tensor) -> None:
@@ -101,14 +101,14 @@ class Cloud:
         If X's kernel emits the first tokens and must be learned, they are counted.
         """
         uniform = self._uniforms(NEXT_STATE, self.particles).view(-1)
-        if self.initial == "zero":
+        if self.law is None:
             return
         token = first.repeat_interleave(self.particles)
         moment = Moment(self.states, token, token)  # there is no previous token; no node that is read here sees it
-        law = torch.ones(len(token), prod(self.sizes), dtype=torch.float64, device=self.device)
+        law = self.law.expand(len(token), -1)
         if self.first_is_shown:
             shown = self._factor(self.places[-1], moment).view(-1, *self.places[-1].spread)
-            law = (law.view(-1, *self.sizes) * shown).view(law.shape)
+            law = (law.reshape(-1, *self.sizes) * shown).view(law.shape)
         self.states = _drawn(law.cumsum(1), uniform)
         x = self.counts.get(self.places[-1].node.name)
         if self.first_is_shown and x is not None:
