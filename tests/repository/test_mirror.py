@@ -13,6 +13,7 @@ NO_PACKAGE = {"end_to_end", "repository", "support"}  # tests of whole programs 
 WHOLE_PACKAGE = {  # tests of what several modules of a package do together
     "models/test_fused_kernels.py",
     "notebook/test_refusals.py",
+    "oracle/test_frozen.py",
     "oracle/test_properties.py",
     "process/test_starts.py",
     "training/test_replaced.py",
