@@ -8,6 +8,7 @@ from support.random_graphs import iid_graph
 import n2n
 from n2n.difficulty.entropies import entropies_by_seed
 from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 from n2n.process.process import Process
 from n2n.utils.statistics import student_quantile
 
@@ -67,6 +68,17 @@ def test_one_process_has_no_standard_error():
     calibration = n2n.calibrate(iid_graph(4), 0.8, "X", length=2, sequences=2, seeds=3)
     assert np.isnan([calibration.standard_error, calibration.spread, *calibration.fresh]).all()
     assert calibration.by_seed.tolist() == [calibration.entropy]
+
+
+def test_the_concentration_of_a_frozen_latent_has_no_effect():
+    nodes = [Node("R", 3, stickiness=1), Node("X", 8, ["R"], observed=True, recurrent=True)]
+    graph, size = Graph(nodes, initial="uniform"), {"length": 16, "sequences": 16, "seeds": range(4)}
+    assert n2n.calibrate(graph, 1.0, "X", tolerance=0.1, **size).entropy == pytest.approx(1.0, abs=0.1)
+    for names in ("R", ["R", "X"]):
+        with pytest.raises(
+            ValueError, match=r"nodes: R is frozen \(stickiness 1\), so its conc"
+        ):
+            n2n.calibrate(graph, 1.0, names, **size)
 
 
 @pytest.mark.parametrize(

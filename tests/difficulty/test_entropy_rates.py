@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from support.enumeration import enumerated, flips
+from support.frozen_graphs import by_hand, freeze
 from support.random_graphs import chain_seen_through, mixing_graph, random_graph
 
 import n2n
@@ -162,3 +163,47 @@ def test_late_positions_are_averaged(monkeypatch):
 def test_a_precision_that_needs_too_many_sequences_is_refused():
     with pytest.raises(ValueError, match=r"precision: 1e-05 nats per token needs about \d+ sequences, more than"):
         n2n.entropy_rate(Process(Graph.preset("four_chains")), 16, precision=1e-5, max_sequences=300)
+
+
+def mixture_of_flips(*chances: tuple[float, float], law: list[float]) -> Process:
+    """A frozen latent chooses one of several chains of two states, which X reveals."""
+    nodes = [Node("R", len(law), stickiness=1, initial=law), Node("X", 2, ["R"], observed=True, recurrent=True)]
+    rows = [[[1 - p, p] for p, _ in chances], [[q, 1 - q] for _, q in chances]]
+    return Process.from_kernels(Graph(nodes=nodes, initial="uniform"), {"R": np.eye(len(law)), "X": rows})
+
+
+def test_the_rate_of_a_mixture_is_the_mean_of_the_rates():
+    """The bounds meet at once, however slowly a sequence would reveal its component."""
+    process = mixture_of_flips((0.2, 0.3), (0.3, 0.4), law=[0.25, 0.75])
+    result = n2n.entropy_rate(process, 10, precision=1e-9)
+    assert_exact(result, result.estimate)
+    assert result.estimate == pytest.approx(0.25 * 0.544587 + 0.75 * 0.637499, abs=1e-6)
+    close = mixture_of_flips((0.2, 0.3), (0.2, 0.3 + 1e-6), law=[0.5, 0.5])
+    assert n2n.entropy_rate(close, 10, precision=1e-9).estimate == pytest.approx(0.544587, abs=1e-6)
+
+
+def test_losses_tend_to_the_rate_of_the_mixture_from_above():
+    """Finite contexts do not reveal the component; the loss of the learner of long sequences tends to the rate."""
+    process = mixture_of_flips((0.05, 0.1), (0.9, 0.7), law=[0.4, 0.6]).with_initial("stationary")
+    rate = n2n.entropy_rate(process, 10).estimate
+    of_contexts = [n2n.markov_entropy(process, k) for k in (1, 2, 4, 8)]
+    assert of_contexts == sorted(of_contexts, reverse=True)
+    assert of_contexts[0] > of_contexts[-1] > rate
+    late = n2n.entropy(process, 60, precision=0.005)
+    assert late.by_position[-10:].mean() == pytest.approx(rate, abs=5 * late.standard_error)
+    assert late.by_position[0] > rate + 0.1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_estimate_for_a_mixture_equals_the_mean_of_the_components(seed, monkeypatch):
+    """Without bounds, both oracles of the estimate know the frozen latents, so their losses are close."""
+    process = freeze(seed, "stationary")
+    components, weights = by_hand(process)
+    rate = np.dot(weights, [n2n.entropy_rate(part, 30, precision=1e-3).estimate for part in components])
+    exact = n2n.entropy_rate(process, 30, precision=1e-3)
+    assert exact.lower_bound - 1e-3 < rate < exact.upper_bound + 1e-3
+    monkeypatch.setattr(entropy_rates, "MAX_WORK", 0)
+    result = n2n.entropy_rate(process, 30, precision=0.01)
+    assert result.sequences > 0
+    assert result.start_effect < 0.01
+    assert abs(result.estimate - rate) < 5 * result.standard_error + 0.5 * result.start_effect + 1e-3

@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+from support.frozen_graphs import freeze
 from support.random_graphs import chain_seen_through, mixing_graph
 
 import n2n
@@ -70,6 +71,18 @@ def test_information_equals_a_sum_over_all_values(seed, length, initial):
     for edge, nats in information.items():
         each = [left + right - both for left, right, both in (entropies(step, *edge) for step in steps)]
         assert nats == pytest.approx(np.mean(each), abs=1e-9), edge
+
+
+@pytest.mark.parametrize(("length", "initial"), [(None, "uniform"), (3, "uniform"), (3, "stationary")])
+@pytest.mark.parametrize("seed", [1, 3, 9, 12])
+def test_information_about_frozen_latents_equals_a_sum_over_all_values(seed, length, initial):
+    process = freeze(seed, initial)
+    for edge, nats in by_edge(process, length).items():
+        each = [left + right - both for left, right, both in (entropies(s, *edge) for s in two_steps(process, length))]
+        assert nats == pytest.approx(np.mean(each), abs=1e-9), edge
+    for node in process.graph.frozen_latents:  # a node that never moves tells all about itself
+        law = node.initial or [1 / node.num_states] * node.num_states
+        assert by_edge(process, length)[node.name, node.name, 1] == pytest.approx(entropy(law))
 
 
 @pytest.mark.parametrize("seed", [2, 4])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.exact_beliefs import marginals
+from support.frozen_graphs import freeze
 from support.random_graphs import random_graph
 
 import n2n
@@ -37,6 +38,19 @@ def by_hand(process: Process, tokens: np.ndarray) -> tuple[list[float], list[dic
 def test_equals_the_loop_over_joint_states(seed):
     process = Process(random_graph(seed), seed=seed)
     tokens = process.sample(3, length=6).tokens
+    result = mean_field(process, tokens)
+    for row, sequence in enumerate(tokens):
+        nll, beliefs = by_hand(process, sequence)
+        np.testing.assert_allclose(result.nll[row], nll, atol=1e-9)
+        for name, belief in result.beliefs.items():
+            np.testing.assert_allclose(belief[row], [step[name] for step in beliefs], atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_the_loop_for_frozen_latents(seed):
+    """Correlations of a frozen latent with the others are lost in each step, as those of other latents are."""
+    process = freeze(seed, ["uniform", "stationary"][seed % 2])
+    tokens = process.sample(2, length=6).tokens
     result = mean_field(process, tokens)
     for row, sequence in enumerate(tokens):
         nll, beliefs = by_hand(process, sequence)

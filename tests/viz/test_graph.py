@@ -40,6 +40,13 @@ def test_a_graph_without_latents_is_drawn():
     assert "0 latent nodes, 1 joint state, 3 symbols" in figure.layout.title.text
 
 
+def test_hover_text_says_which_latents_are_frozen():
+    graph = Graph.independent(2, 3, stickiness=1, initial="uniform")
+    texts = n2n.viz.draw_graph(graph).data[0].hovertext
+    assert texts[0] == "<b>Z1</b>: 3 states<br>frozen: keeps its state at t = 0"
+    assert "frozen" not in texts[2]
+
+
 def test_a_pool_is_in_the_title():
     graph = Graph.chain(1, mode="context", pool=16)
     assert n2n.viz.draw_graph(graph).layout.title.text.endswith(
