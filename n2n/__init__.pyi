@@ -20,6 +20,7 @@ from . import (
 from .analysis import (
     comparison as comparison,
     dynamics as dynamics,
+    in_context as in_context,
     induction as induction,
     mixing as mixing,
     of_runs as of_runs,

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from n2n.analysis.batched import model_nll
-from n2n.analysis.dynamics import checkpoints
-from n2n.analysis.evaluation import held_out
 from n2n.difficulty.context_ngrams import context_ngram_nll
 from n2n.oracle.in_context import in_context_nll
 from n2n.oracle.told import told_nll
 from n2n.process.process import Process, Split
-from n2n.runs.run import Run
 from n2n.utils.arrays import reals
 from n2n.utils.statistics import mean_and_error, mean_interval, student_quantile
+from n2n.utils.strict import as_integer
 
 TOLD, IN_CONTEXT, UNIGRAM, BIGRAM, UNIFORM = (
     "told oracle",
@@ -27,6 +25,7 @@ TOLD, IN_CONTEXT, UNIGRAM, BIGRAM, UNIFORM = (
     "in-context bigram",
     "uniform",
 )
+_DIGITS = 10  # decimals of a mean squared difference, in nats squared, that are more than rounding errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +81,9 @@ class Rivals:
             ``nearest``; ``runner_up``, the second nearest; ``ratio``, the distance from the second over that from the
             nearest; and ``clear``, whether the mean squared difference from every other rival is larger by more than
             the half-width of a 95% interval (Student's t, paired over sequences). A rival that is no nearer than
-            another one is called the clearly nearest in 2.5% of samples at most.
+            another one is called the clearly nearest in 2.5% of samples at most. Of rivals whose losses are equal up
+            to rounding, such as the in-context oracle of a Markov chain and the in-context bigram, the first one given
+            is the nearest, and it is not clear.
 
         Raises:
             ValueError: as for ``distances``, or only one rival.
@@ -108,45 +109,11 @@ class Rivals:
         """The columns of ``nearest`` from mean squared differences of each sequence, ``(sequences,)`` by rival."""
         if len(squares) < 2:
             raise ValueError(f"saw the only rival {next(iter(squares))}; the nearest one needs at least 2")
-        first, second, *others = sorted(squares, key=lambda name: squares[name].mean())
+        first, second, *others = sorted(squares, key=lambda name: round(squares[name].mean(), _DIGITS))
         gaps = [mean_interval(squares[name] - squares[first]).low for name in (second, *others)]
         near, far = (float(np.sqrt(squares[name].mean())) for name in (first, second))
         ratio = far / near if near else np.inf if far else 1.0
-        return {"nearest": first, "runner_up": second, "ratio": ratio, "clear": bool(min(gaps) > 0)}
-
-
-@dataclass(frozen=True, eq=False)
-class RivalTrace:
-    """A run's distances from rivals at several checkpoints; tables with a column ``step``.
-
-    Attributes:
-        distances: the columns of ``Rivals.distances``.
-        nearest: the columns of ``Rivals.nearest``.
-    """
-
-    distances: pd.DataFrame
-    nearest: pd.DataFrame
-
-
-def trace(run: Run, steps: Sequence[int], sequences: int) -> RivalTrace:
-    """Compare the models at several checkpoints with the rivals of ``rival_losses``, on the same held-out sequences.
-
-    Args:
-        run: the run.
-        steps: steps of the checkpoints; 0 is the untrained model.
-        sequences: number of sequences of the ``test`` split.
-
-    Raises:
-        ValueError: no steps, no such checkpoint, fewer than 2 sequences, or as ``rival_losses``.
-    """
-    data = held_out(run.config, sequences=sequences)
-    rivals = Rivals.of(data.process, data.tokens, np.arange(sequences), split=data.split)
-    found = [(step, model_nll(model, data.tokens)) for step, model in checkpoints(run, steps)]
-    tables = (
-        pd.concat([measure(nll).assign(step=step) for step, nll in found], ignore_index=True)
-        for measure in (rivals.distances, rivals.nearest)
-    )
-    return RivalTrace(*tables)
+        return {"nearest": first, "runner_up": second, "ratio": ratio, "clear": bool(min(gaps) > 10.0**-_DIGITS)}
 
 
 def rival_losses(
@@ -181,24 +148,37 @@ def rival_losses(
     return {**losses, UNIFORM: np.full(losses[TOLD].shape, np.log(vocab_size))}
 
 
-def loss_by_position(losses: Mapping[str, ArrayLike]) -> pd.DataFrame:
-    """Mean losses at each position t = 1 .. T - 1 of the predicted token.
+def loss_by_position(losses: Mapping[str, ArrayLike], max_positions: int | None = None) -> pd.DataFrame:
+    """Mean losses at each position t = 1 .. T - 1 of the predicted token, or at groups of positions.
 
     Args:
-        losses: of learners or rivals by name, ``(sequences, T - 1)`` each, nats.
+        losses: of learners or rivals by name, ``(sequences, T - 1)`` each, nats; or differences of losses.
+        max_positions: average neighbours so that at most so many positions remain; groups grow with t, in proportion to
+            it. None averages none.
 
     Returns:
-        a row for each ``predictor`` and ``position``: ``loss``, nats per token, with the ends ``low`` and ``high`` of
-        its 95% interval over sequences.
+        a row for each ``predictor`` and ``position``, the mean position of a group: ``loss``, nats per token, with the
+        ends ``low`` and ``high`` of its 95% interval over sequences.
 
     Raises:
-        ValueError: as ``Rivals``.
+        ValueError: as ``Rivals``, or ``max_positions`` is not a whole number from 1.
     """
-    tables = []
-    for name, nll in Rivals(losses).losses.items():
-        mean, _, low, high = mean_interval(nll)
-        tables.append(_at_positions({"loss": mean, "low": low, "high": high}).assign(predictor=name))
+    checked, tables = Rivals(losses).losses, []
+    count = next(iter(checked.values())).shape[1]
+    groups = _groups(count, count if max_positions is None else as_integer("max_positions", max_positions, 1))
+    for name, nll in checked.items():
+        mean, _, low, high = mean_interval(np.stack([nll[:, group].mean(1) for group in groups], axis=1))
+        positions = [float(group.mean()) + 1 for group in groups]
+        tables.append(pd.DataFrame({"position": positions, "loss": mean, "low": low, "high": high, "predictor": name}))
     return pd.concat(tables, ignore_index=True)
+
+
+def _groups(count: int, most: int) -> list[np.ndarray]:
+    """At most so many groups of neighbours among ``count`` positions, evenly spaced on a logarithmic axis."""
+    if most >= count:
+        return [np.array([position]) for position in range(count)]
+    edges = np.unique(np.geomspace(1, count + 1, most + 1).round().astype(int)) - 1
+    return [np.arange(first, end) for first, end in pairwise(edges)]
 
 
 def _context_unigram(process: Process, tokens: np.ndarray, alpha: float) -> np.ndarray:

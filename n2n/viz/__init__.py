@@ -11,6 +11,15 @@ from n2n.viz.difficulty import (
 )
 from n2n.viz.dynamics import beliefs_over_steps, excess_over_steps, forming
 from n2n.viz.graph import draw_graph
+from n2n.viz.in_context import (
+    distances_over_pools,
+    distances_over_steps,
+    head_maps,
+    heads_over_steps,
+    losses_by_position,
+    losses_over_pools,
+    losses_over_steps,
+)
 from n2n.viz.kernels import draw_kernels
 from n2n.viz.loss_curves import excess_by_position, learning_curve
 from n2n.viz.mixing import agreement_by_head, mixing_maps, shares_by_lag
@@ -26,6 +35,8 @@ __all__ = [
     "compression_against_entropy",
     "compression_by_tokens",
     "cost_growth",
+    "distances_over_pools",
+    "distances_over_steps",
     "draw_beliefs",
     "draw_graph",
     "draw_kernels",
@@ -39,7 +50,12 @@ __all__ = [
     "excess_by_state",
     "excess_over_steps",
     "forming",
+    "head_maps",
+    "heads_over_steps",
     "learning_curve",
+    "losses_by_position",
+    "losses_over_pools",
+    "losses_over_steps",
     "mixing_maps",
     "phase_diagram",
     "probe_curves",

@@ -6,7 +6,6 @@ import pytest
 
 import n2n
 from n2n.analysis import rivals
-from n2n.analysis.batched import model_nll
 from n2n.analysis.rivals import Rivals
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
@@ -126,18 +125,33 @@ def test_oracles_are_the_better_the_more_they_know():
     )
 
 
-def test_each_step_has_the_distances_of_its_checkpoint(regimes_run):
-    process = regimes_run.config.process
-    tokens = process.sample(6, length=12, split="test").tokens
-    compared = Rivals.of(process, tokens, range(6), split="test")
-    found = rivals.trace(regimes_run, [0, 4], 6)
-    for step, model in ((0, regimes_run.config.build_model()), (4, regimes_run.model(4))):
-        nll = model_nll(model, tokens)
-        for table, expected in ((found.distances, compared.distances(nll)), (found.nearest, compared.nearest(nll))):
-            rows = table[table["step"] == step].drop(columns="step").reset_index(drop=True)
-            pd.testing.assert_frame_equal(rows, expected)
-    with pytest.raises(ValueError, match="steps: saw none"):
-        rivals.trace(regimes_run, [], 6)
+def test_groups_of_positions_are_means_and_grow_with_the_position():
+    one, two = losses(1, 6, 40), losses(2, 6, 40)
+    table = rivals.loss_by_position({"one": one, "two": two}, 8)
+    rows = table[table["predictor"] == "two"]
+    sizes, first = [], 0
+    for position in rows["position"]:
+        last = round(2 * (position - 1)) - first  # groups are adjacent, and a position is the mean of a group
+        sizes.append(last - first + 1)
+        first = last + 1
+    assert len(sizes) <= 8
+    assert sum(sizes) == 40
+    assert sizes == sorted(sizes)
+    assert rows["loss"] @ np.array(sizes) == pytest.approx(two.mean(0).sum())
+    last = two[:, -sizes[-1] :].mean(1)
+    half = 2.5706 * last.std(ddof=1) / np.sqrt(6)  # Student's t with 5 degrees of freedom
+    expected = [last.mean(), last.mean() - half, last.mean() + half]
+    assert rows.iloc[-1][["loss", "low", "high"]].tolist() == pytest.approx(expected, rel=1e-4)
+    pd.testing.assert_frame_equal(rivals.loss_by_position({"one": one}, 40), rivals.loss_by_position({"one": one}))
+    with pytest.raises(ValueError, match="max_positions: saw 0"):
+        rivals.loss_by_position({"one": one}, 0)
+
+
+def test_of_rivals_that_are_equal_up_to_rounding_the_first_is_the_nearest():
+    one, learner = losses(1, 200), losses(2, 200)
+    for sign in (-1, 1):
+        (row,) = Rivals({"one": one, "other": one + sign * 1e-13}).nearest(learner).to_dict("records")
+        assert (row["nearest"], row["runner_up"], row["clear"]) == ("one", "other", False)
 
 
 @pytest.mark.parametrize(

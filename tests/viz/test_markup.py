@@ -9,7 +9,15 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from support.browser import needs_chromium, offline_page
-from support.figures import excess_table, random_dynamics, random_mixing
+from support.figures import (
+    excess_table,
+    random_dynamics,
+    random_head_maps,
+    random_heads,
+    random_mixing,
+    random_over_pools,
+    random_rival_trace,
+)
 
 import n2n
 from n2n import viz
@@ -95,6 +103,10 @@ def reliable() -> pd.DataFrame:
     return pd.DataFrame(rows).assign(low=0.1, high=0.7)
 
 
+LOSSES = pd.DataFrame(
+    {"predictor": [EVIL, EVIL, OTHER, OTHER], "position": [1, 2] * 2, "loss": 1.0, "low": 0.9, "high": 1.1}
+)
+TRACE, POOLS = random_rival_trace([EVIL, OTHER], [f"{EVIL} oracle", OTHER]), random_over_pools([2, None])
 TWO = {"model": [EVIL, EVIL, OTHER, OTHER], "excess_loss": [0.1, 0.2, 0.3, 0.4]}
 FIGURES: dict[str, Callable[[], go.Figure]] = {
     "graph": lambda: viz.draw_graph(GRAPH),
@@ -113,6 +125,13 @@ FIGURES: dict[str, Callable[[], go.Figure]] = {
     "over steps": lambda: viz.excess_over_steps(random_dynamics([0, 10], [EVIL, OTHER]), EVIL),
     "beliefs over steps": lambda: viz.beliefs_over_steps(random_dynamics([0, 10], [EVIL, OTHER]), EVIL),
     "forming": lambda: viz.forming(random_dynamics([0, 10], [EVIL, OTHER]), EVIL),
+    "losses by position": lambda: viz.losses_by_position(LOSSES[:2], LOSSES[2:], EVIL, EVIL),
+    "losses over steps": lambda: viz.losses_over_steps(TRACE.losses, {EVIL: 1.0, OTHER: 0.9}, EVIL),
+    "distances over steps": lambda: viz.distances_over_steps(TRACE.distances, EVIL),
+    "losses over pools": lambda: viz.losses_over_pools(POOLS.losses, EVIL),
+    "distances over pools": lambda: viz.distances_over_pools(POOLS.distances, EVIL),
+    "heads over steps": lambda: viz.heads_over_steps(random_heads([EVIL, OTHER]), EVIL),
+    "head maps": lambda: viz.head_maps(random_head_maps([EVIL, OTHER]), EVIL),
     "scaling": lambda: viz.scaling_law(scaling_fits(swept(), "parameters", resamples=100)),
     "few runs": lambda: viz.scaling_law(scaling_fits(swept(2), "parameters", resamples=100)),
     "equal size": lambda: viz.equal_size(at_equal_size(swept())),
@@ -198,7 +217,14 @@ def hover_over_cells(page, index: int) -> str:
     return "\n".join(texts)
 
 
-ONLY_NUMBERS = {"simplex", "over steps", "phase", "few runs"}  # figures whose hover texts have no names
+ONLY_NUMBERS = {
+    "simplex",
+    "over steps",
+    "phase",
+    "few runs",
+    "losses over pools",
+    "distances over pools",
+}  # figures whose hover texts have no names
 
 
 @needs_chromium
@@ -219,7 +245,9 @@ def test_a_browser_shows_names_as_typed_and_runs_nothing(figures, tmp_path):
         page.wait_for_function(f"{drawn}.length === {len(figures)}")
         shown = dict(zip(figures, page.evaluate(TEXTS), strict=True))
         hovered = {name: page.evaluate(HOVER, i) for i, name in enumerate(figures)}
-        hovered |= {name: hover_over_cells(page, list(figures).index(name)) for name in ("kernels", "maps")}
+        hovered |= {
+            name: hover_over_cells(page, list(figures).index(name)) for name in ("kernels", "maps", "head maps")
+        }
         assert errors == []
         assert page.evaluate("window.hit") is None
         assert page.locator("svg a").count() == 0
