@@ -59,6 +59,7 @@ from .graph.graph import Graph as Graph
 from .graph.node import Node as Node
 from .notebook import datasets as datasets, examples as examples, mixing_explorer as mixing_explorer
 from .notebook.examples import read_sweep as read_sweep
+from .notebook.in_context_config import InContextConfig as InContextConfig
 from .notebook.parameters import parameters as parameters
 from .notebook.process_explorer import Explorer as Explorer, explore as explore
 from .notebook.process_notebook_configs import (

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 from functools import cache
 from itertools import product
 from typing import Annotated, Any, ClassVar
@@ -164,10 +165,26 @@ def open_run(name: str) -> Run:
     if not name.startswith(PREFIX):
         return run_by_name(name)
     example = name.removeprefix(PREFIX)
-    fields = EXAMPLES[example]
-    folder = _example_folder(example, TrainConfig(**fields).model_dump(mode="json"))
+    config = TrainConfig(**EXAMPLES[example])
+    folder = _example_folder(example, config.model_dump(mode="json"))
     with making_folder(folder.parent), locked(folder.with_suffix(".lock")):  # notebooks that run at once share it
-        return _train_once(folder, fields)
+        return _train_once(folder, config)
+
+
+def open_all(configs: Mapping[str, TrainConfig]) -> dict[str, Run]:
+    """Return a run of each configuration, by the same names; train those that have no current run.
+
+    They are kept like examples: a run is trained again when its configuration or n2n's code changes, and one that was
+    stopped is resumed.
+    """
+    from IPython.utils.capture import capture_output
+
+    found = {}
+    for name, config in track(configs.items(), "run"):
+        folder = _example_folder(config.arch, config.model_dump(mode="json", exclude={"run_dir"}))
+        with making_folder(folder.parent), locked(folder.with_suffix(".lock")), capture_output():
+            found[name] = _train_once(folder, config)
+    return found
 
 
 def open_sweep(name: str) -> pathlib.Path:
@@ -187,16 +204,16 @@ def open_sweep(name: str) -> pathlib.Path:
         for point in track(points, "run"):
             run_folder = folder / ",".join(f"{key}={value}" for key, value in point.items())
             with capture_output():  # a learning curve of each run would fill the notebook
-                _train_once(run_folder, {**_POINT, **point})
+                _train_once(run_folder, TrainConfig(**{**_POINT, **point}))
     return folder
 
 
-def _train_once(folder: pathlib.Path, fields: dict[str, Any]) -> Run:
+def _train_once(folder: pathlib.Path, config: TrainConfig) -> Run:
     if RunFolder(folder).read_status().get("state") == "done":
         return Run(folder)
     from n2n.training.trainer import train  # here, because most notebooks open an example that is trained already
 
-    return train(TrainConfig(**fields, run_dir=folder))
+    return train(config.model_copy(update={"run_dir": str(folder)}))
 
 
 def _example_folder(name: str, configuration: Any) -> pathlib.Path:
