@@ -8,7 +8,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from n2n import models
 from n2n.config.fields import GraphOrName
+from n2n.config.limits import MAX_BYTES
 from n2n.config.train_config import TrainConfig
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
@@ -22,13 +24,16 @@ CHAIN = Graph(
     initial="uniform",
     nodes=(Node(name="X", num_states=3, observed=True, recurrent=True, mode="context"),),
 )
-ARCHITECTURES = ("transformer", "mamba", "mingru", "minlstm", "hawk")
 # Fields of a TrainConfig that are not a learner's to choose.
 _SHARED = {"graph", "tables", "data", "seq_len", "process_seed", "eval_sequences", "checkpoint_every", "run_dir"}
 
 
 def _or_chain(graph: object) -> object:
     return CHAIN if graph is None else graph
+
+
+def _or_architectures(learners: object) -> object:
+    return {arch: {"arch": arch} for arch in models.names()} if learners is None else learners
 
 
 def _check_in_context(graph: Graph) -> Graph:
@@ -46,19 +51,24 @@ def _check_names(learners: Mapping[str, Any]) -> Mapping[str, Any]:
     return learners
 
 
+Learners = Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+
+
 class InContextConfig(Configuration):
     """A task that must be learned in context, and the learners that ``notebooks/in_context.ipynb`` compares.
 
     Args:
         graph: a graph with nodes in mode ``"context"``, or its fields (None: an observed Markov chain of three states
             whose transitions are drawn from Dirichlet(1) for each sequence).
-        learners: fields of ``n2n.TrainConfig`` that a learner does not share with the others, by the learner's name.
+        learners: fields of ``n2n.TrainConfig`` that a learner does not share with the others, by the learner's name
+            (None: every architecture, by its own name).
         dim, layers, heads, seq_len, batch_size, steps, lr, seed, process_seed: as for ``n2n.TrainConfig``; those of all
             learners that do not set their own.
         pools: numbers of kernel sets in the pools on which the first learner is trained, too, from few to many. The
             unlimited one is added.
         checkpoints: number of checkpoints of each run.
         sequences: number of held-out sequences.
+        scored: number of held-out sequences on which the mixing of heads is scored.
         sequence: index of the held-out sequence whose mixing is drawn.
         shown: number of its tokens, from the first one.
 
@@ -70,8 +80,8 @@ class InContextConfig(Configuration):
     positional: ClassVar[tuple[str, ...]] = ("graph",)
 
     graph: Annotated[GraphOrName, BeforeValidator(_or_chain), AfterValidator(_check_in_context)] = CHAIN
-    learners: Annotated[dict[str, dict[str, Any]], Field(min_length=1), AfterValidator(_check_names)] = Field(
-        default_factory=lambda: {arch: {"arch": arch} for arch in ARCHITECTURES}
+    learners: Annotated[Learners, BeforeValidator(_or_architectures), AfterValidator(_check_names)] = Field(
+        default=None, validate_default=True
     )
     dim: Count = 32
     layers: Count = 2
@@ -85,6 +95,7 @@ class InContextConfig(Configuration):
     pools: Ordered[Annotated[Count, Field(le=2**16)]] = (1, 4, 16, 64)
     checkpoints: Annotated[Count, Field(ge=2)] = 12
     sequences: Sequences = 256
+    scored: Sequences = 64
     sequence: NonNegativeInt = 3
     shown: Annotated[Count, Field(ge=2)] = 24
 
@@ -95,6 +106,9 @@ class InContextConfig(Configuration):
             errors.append(f"pools: saw {short_repr(list(self.pools))}; no number may appear twice")
         if self.sequence >= self.sequences:
             errors.append(f"sequence: saw {self.sequence}; there are {self.sequences}, from 0")
+        size = 4 * self.scored * self.layers * self.heads * self.seq_len**2  # bytes in float32
+        if size > MAX_BYTES:
+            errors.append(f"scored: saw {self.scored}, whose mixing takes {size / 2**30:,.0f} GiB of memory")
         if self.shown >= self.seq_len:
             errors.append(f"shown: saw {self.shown}; only {self.seq_len - 1} tokens precede the last one")
         for name in self.learners:

@@ -75,9 +75,7 @@ def test_the_concentration_of_a_frozen_latent_has_no_effect():
     graph, size = Graph(nodes, initial="uniform"), {"length": 16, "sequences": 16, "seeds": range(4)}
     assert n2n.calibrate(graph, 1.0, "X", tolerance=0.1, **size).entropy == pytest.approx(1.0, abs=0.1)
     for names in ("R", ["R", "X"]):
-        with pytest.raises(
-            ValueError, match=r"nodes: R is frozen \(stickiness 1\), so its conc"
-        ):
+        with pytest.raises(ValueError, match=r"nodes: R is frozen \(stickiness 1\), so its conc"):
             n2n.calibrate(graph, 1.0, names, **size)
 
 

@@ -97,6 +97,8 @@ CONTEXT = "{nodes: [{name: Z, num_states: 2, mode: context}, {name: X, num_state
         ("attention", "{run: gone}", "run: .*gone"),
         ("probe", "{run: gone}", "run: .*gone"),
         ("dynamics", "{most: 1}", "most: saw 1"),
+        ("in_context", "{graph: sparse}", "graph: saw no node in mode 'context'"),
+        ("in_context", "{learners: {a: {arch: mmba}}}", "learners: a: arch: unknown architecture 'mmba'"),
         ("welcome", "{run: gone}", "run: .*gone"),
         ("report", "{sweep: gone}", "sweep: .*gone"),
         ("report", "{export: occupied}", "export: .*occupied"),

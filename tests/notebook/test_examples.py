@@ -59,6 +59,20 @@ def test_the_example_sweep_is_a_folder_of_runs(tiny, capsys):
         examples.open_sweep("nowhere")
 
 
+def test_several_runs_are_trained_once_each(small, capsys):
+    configs = {"one": small(), "two": small(arch="mamba", steps=4)}
+    found = examples.open_all(configs)
+    assert [run.config.arch for run in found.values()] == ["transformer", "mamba"]
+    for name, config in configs.items():
+        assert found[name].config.differences(config) == {}
+        assert found[name].status["state"] == "done"
+    written = [(run.path / "metrics.jsonl").stat().st_mtime_ns for run in found.values()]
+    again = examples.open_all({**configs, "three": small(seed=1)})
+    assert [(run.path / "metrics.jsonl").stat().st_mtime_ns for run in again.values()][:2] == written
+    assert len({run.path for run in again.values()}) == 3
+    assert "loss" not in capsys.readouterr().out, "the lines of each training run would fill a notebook"
+
+
 @pytest.mark.parametrize("config", [CheckpointConfig, n2n.ProbeConfig, n2n.DynamicsConfig, n2n.WelcomeConfig])
 def test_unknown_runs_are_refused_before_any_training(config, run, tmp_path):
     def assert_refused(message: str, **fields) -> None:

@@ -38,6 +38,7 @@ VALID = [
     (n2n.WelcomeConfig, {}),
     (n2n.AttentionConfig, {}),
     (n2n.ReportConfig, {}),
+    (n2n.InContextConfig, {}),
     (launch.SweepConfig, {"notebook": "train.ipynb", "name": "s", "grid": {"seed": [0, 1]}}),
     (launch.Resources, {}),
     (Sampling, {}),
