@@ -4,6 +4,7 @@ from . import (
     config as config,
     data as data,
     difficulty as difficulty,
+    experiments as experiments,
     graph as graph,
     launch as launch,
     models as models,

@@ -15,6 +15,7 @@ import n2n
 from n2n import launch
 from n2n.benchmark import Settings
 from n2n.data import sidecar
+from n2n.experiments import Design, Level, Size
 from n2n.graph import families
 from n2n.models.generation import Sampling
 from n2n.models.mixer import Hybrid
@@ -46,6 +47,9 @@ VALID = [
     (sidecar.Plan, PLAN),
     (sidecar.Sidecar, {**PLAN, "sha256": "0" * 64}),
     (Hybrid, {"vocab_size": 3, "pattern": ("mamba",)}),
+    (Size, {}),
+    (Level, {"name": "a", "graph": GRAPH}),
+    (Design, {"name": "d", "factor": "f", "levels": [Level("a", GRAPH), Level("b", "sparse")], "targets": [0.5]}),
     (families.Independent, {"chains": 2}),
     (families.Chain, {"length": 2}),
     (families.Tree, {"depth": 2, "branching": 2}),

@@ -17,6 +17,7 @@ oracle data
 config difficulty
 runs
 analysis sweeps
+experiments
 viz
 training
 benchmark notebook
