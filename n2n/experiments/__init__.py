@@ -13,14 +13,18 @@ From a shell, which resumes where it was stopped or killed::
 from n2n.experiments.calibrated import calibrations, missing_calibrations, reached, unreached
 from n2n.experiments.design import Cell, Design, Level, Size
 from n2n.experiments.designs import by_name
+from n2n.experiments.effects import Effect, effects, verdict
+from n2n.experiments.intervals import Interval
 from n2n.experiments.points import Point, point_name, train_config
-from n2n.experiments.rates import chosen_rates, judged, pending_points
+from n2n.experiments.rates import chosen_rates, judged, pending_points, rate_table
 from n2n.experiments.results import ResultsFile, calibrations_file, results_folder, runs_file
 from n2n.experiments.running import Progress, collect, progress, run, sweep_points
 
 __all__ = [
     "Cell",
     "Design",
+    "Effect",
+    "Interval",
     "Level",
     "Point",
     "Progress",
@@ -31,11 +35,13 @@ __all__ = [
     "calibrations_file",
     "chosen_rates",
     "collect",
+    "effects",
     "judged",
     "missing_calibrations",
     "pending_points",
     "point_name",
     "progress",
+    "rate_table",
     "reached",
     "results_folder",
     "run",
@@ -43,4 +49,5 @@ __all__ = [
     "sweep_points",
     "train_config",
     "unreached",
+    "verdict",
 ]

@@ -58,6 +58,18 @@ def chosen_rates(design: Design, table: pd.DataFrame) -> dict[Learner, float]:
     return rates
 
 
+def rate_table(design: Design, table: pd.DataFrame) -> pd.DataFrame:
+    """The chosen rate of each learner; ``at_edge`` says that it is the smallest or largest, so a wider choice may help.
+
+    With one rate nothing is chosen, and the table is empty.
+    """
+    ends = (min(design.lrs), max(design.lrs))
+    rates = chosen_rates(design, table) if len(design.lrs) > 1 else {}
+    rows = [{**dict(zip(LEARNER, learner, strict=True)), "lr": rate} for learner, rate in rates.items()]
+    chosen = pd.DataFrame(rows, columns=[*LEARNER, "lr"])
+    return chosen.assign(at_edge=chosen["lr"].isin(ends))
+
+
 def pending_points(design: Design, alphas: dict[Key, float], table: pd.DataFrame) -> list[Point]:
     """The runs to make next: those on which rates are compared, and once these are there, all others.
 

@@ -5,7 +5,7 @@ from itertools import product
 import pandas as pd
 from support.small_designs import planted_row, small_design
 
-from n2n.experiments import Point, chosen_rates, judged, pending_points
+from n2n.experiments import Point, chosen_rates, judged, pending_points, rate_table
 from n2n.experiments.results import RUN_COLUMNS
 
 DESIGN = small_design(lrs=[1e-3, 1e-2, 1e-1], tuning=1, processes=[0, 1, 2])
@@ -45,6 +45,13 @@ def test_the_rate_is_chosen_on_valid_not_on_test_and_a_diverged_run_is_the_worst
     chosen = judged(DESIGN, table)
     assert chosen["excess"].tolist() == [0.4] * 4
     assert (chosen["split"] == "test").all()
+
+
+def test_a_rate_at_the_edge_of_the_choice_is_said():
+    rates = rate_table(DESIGN, table_of(pending_points(DESIGN, ALPHAS, table_of([]))))
+    said = rates.set_index(["level", "arch"])["at_edge"].to_dict()
+    assert said == {learner: rate != 1e-2 for learner, rate in BEST.items()}
+    assert rate_table(small_design(), table_of([])).empty
 
 
 def test_a_process_out_of_reach_has_no_run():
