@@ -13,8 +13,8 @@ From a shell, which resumes where it was stopped or killed::
 from n2n.experiments.calibrated import calibrations, missing_calibrations, reached, unreached
 from n2n.experiments.design import Cell, Design, Level, Size
 from n2n.experiments.designs import by_name
-from n2n.experiments.effects import Effect, effects, verdict
 from n2n.experiments.intervals import Interval
+from n2n.experiments.paired_effects import Effect, effects, verdict
 from n2n.experiments.points import Point, point_name, train_config
 from n2n.experiments.rates import chosen_rates, judged, pending_points, rate_table
 from n2n.experiments.results import ResultsFile, calibrations_file, results_folder, runs_file
