@@ -32,7 +32,8 @@ def entropy_grid(
     less noisy than with independent random numbers.
 
     Args:
-        graph: a graph or the name of a preset, with at least one latent. Only its concentrations are replaced.
+        graph: a graph or the name of a preset, with at least one latent that is not frozen. Only its concentrations are
+            replaced.
         alphas_z: concentrations of all latents.
         alphas_x: concentrations of the observed node.
         seeds: seeds of the processes that are averaged over, at least two different ones.
@@ -46,8 +47,8 @@ def entropy_grid(
         ``(alpha_z, alpha_x)``, or None if its latents have several.
 
     Raises:
-        ValueError: if the preset is unknown, the graph has no latent, kernels are redrawn for every sequence, a node
-            rejects a concentration, or a number is out of range.
+        ValueError: if the preset is unknown, the graph has no such latent, kernels are redrawn for every sequence, a
+            node rejects a concentration, or a number is out of range.
     """
     graph, seeds = graph_of(graph), several_seeds("seeds", seeds)
     _check_grid(graph, sequences, length)
@@ -73,7 +74,7 @@ def _row(graph: Graph, seeds: list[int], sequences: int, length: int) -> dict[st
 
 def _own_alphas(graph: Graph) -> tuple[float, float] | None:
     """``(alpha_z, alpha_x)``, or None if the latents have different concentrations."""
-    alphas_z = {node.alpha for node in graph.latents}
+    alphas_z = {node.alpha for node in graph.latents if not node.frozen}
     return (alphas_z.pop(), graph.observed.alpha) if len(alphas_z) == 1 else None
 
 
@@ -84,6 +85,8 @@ def _with_both(graph: Graph, alpha_z: float, alpha_x: float) -> Graph:
 def _check_grid(graph: Graph, sequences: int, length: int) -> None:
     if not graph.latents:
         raise ValueError("graph: saw no latent node; alphas_z are concentrations of latents")
+    if len(graph.frozen_latents) == len(graph.latents):
+        raise ValueError("graph: all latents are frozen (stickiness 1), so alphas_z would have no effect")
     as_integer("sequences", sequences, 2)
     as_integer("length", length, 2)
     check_fixed(graph)

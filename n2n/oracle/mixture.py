@@ -33,6 +33,9 @@ def mixture_nll(
     tokens so far. ``P(x_0)`` counts too. This is the oracle of task retrieval: no predictor has a smaller mean loss if
     a process is drawn for each sequence by ``weights``.
 
+    A frozen latent, ``Node(.., stickiness=1)``, makes such a mixture a graph of its own, which can be sampled. Its
+    oracle is ``n2n.filter``.
+
     The cost is that of ``n2n.filter`` for each process. Besides that, memory grows with the tokens only.
 
     Args:

@@ -89,13 +89,13 @@ def transition_steps(process: Process, device: torch.device, dtype: torch.dtype)
 def plan(graph: Graph) -> list[tuple[int, ...]]:
     """Split the latents, in order, into the groups of neighbours that are cheapest to move.
 
-    A latent that sees X forms a group of its own.
+    A latent that sees X forms a group of its own. Frozen latents may be left out, as they do not move.
     """
     sizes = graph.latent_sizes
     alone = [graph.sees_x(node) for node in graph.latents]
     best: list[tuple[float, list[tuple[int, ...]]]] = [(0.0, [])]
     for stop in range(1, len(sizes) + 1):
-        options = []
+        options = [best[stop - 1]] if graph.latents[stop - 1].frozen else []
         for start in range(stop):
             if start == stop - 1 or not any(alone[start:stop]):
                 cost = _PASS + _PER_STATE * prod(sizes[start:stop])

@@ -59,6 +59,7 @@ def test_the_surface_is_smooth():
         ({"sequences": 1}, "sequences: saw 1"),
         ({"length": 1}, "length: saw 1"),
         ({"graph": Graph(nodes=[Node(name="X", num_states=3, observed=True, recurrent=True)])}, "no latent node"),
+        ({"graph": Graph.independent(2, stickiness=1, initial="uniform")}, "graph: all latents are frozen"),
     ],
 )
 def test_invalid_arguments_are_refused(arguments, message):

@@ -9,6 +9,7 @@ import torch
 from support.random_graphs import random_graph
 
 from n2n.graph.graph import Graph
+from n2n.graph.node import Node
 from n2n.graph.presets import PRESETS
 from n2n.oracle import transition
 from n2n.oracle.forward import Oracle
@@ -44,6 +45,15 @@ def test_the_plan_is_the_cheapest_cut(graph):
 def test_small_chains_are_merged_and_large_chains_are_not():
     assert transition.plan(Graph.preset("two_chains")) == [(0,), (1,)]
     assert max(map(len, transition.plan(Graph.independent(16, 2)))) > 2
+
+
+def test_the_plan_leaves_out_frozen_latents_where_that_is_cheaper():
+    nodes = [Node("R", 64, stickiness=1), Node("A", 9, ["R"]), Node("S", 64, stickiness=1), Node("B", 9, ["S"])]
+    graph = Graph(nodes=[*nodes, Node("X", 2, ["A", "B"], observed=True)], initial="uniform")
+    assert [graph.latents[k].name for group in transition.plan(graph) for k in group] == ["A", "B"]
+    frozen = Graph.independent(3, stickiness=1, initial="uniform")
+    assert transition.plan(frozen) == []
+    assert transition.table_entries(frozen) == 0
 
 
 @pytest.mark.parametrize("cut", ["the plan", "one by one", "all at once"])
