@@ -31,7 +31,8 @@ class Evaluation:
         oracle_nll: the oracle's mean on the same tokens. It knows the kernels, those of context nodes too.
         excess_loss: their difference. Its expectation is a KL divergence; smaller is better.
         excess_standard_error: standard error of ``excess_loss`` over sequences.
-        unigram, bigram: mean losses of the baselines, which are fitted on training sequences.
+        unigram, bigram: mean losses of the baselines, which are fitted on training sequences; if the graph has context
+            nodes, they count the tokens of each sequence (``n2n.context_ngram_nll``).
         excess_by_position: mean excess loss over sequences at t = 1 .. T - 1.
         excess_standard_error_by_position: standard error of ``excess_by_position``.
         in_context_nll: mean loss of the oracle that must learn the kernels of context nodes from each sequence

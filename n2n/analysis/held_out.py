@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from n2n.analysis.in_context_oracle import InContextLosses, in_context_losses
+from n2n.difficulty.context_ngrams import own_ngram_nll
 from n2n.difficulty.ngrams import fit_ngram
 from n2n.oracle.filtering import filter
 from n2n.oracle.learned.refusals import product_message
@@ -71,7 +72,7 @@ class HeldOut:
 
     @cached_property
     def oracle_nll(self) -> np.ndarray:
-        """-log P(x_t | x_<t), ``(sequences, length - 1)``, nats."""
+        """-log P(x_t | x_<t), ``(sequences, length - 1)``, nats. The kernels of context nodes are known."""
         return told_nll(self.process, self.tokens, np.arange(self.sequences), split=self.split).numpy()
 
     @cached_property
@@ -97,8 +98,16 @@ class HeldOut:
 
     @cached_property
     def oracle_log_probabilities(self) -> np.ndarray:
-        """log P(x_t = v | x_<t), ``(sequences, length - 1, V)``, nats."""
-        return filter(self.process, self.tokens, predictive=True).predictive.log().numpy()
+        """log P(x_t = v | x_<t), ``(sequences, length - 1, V)``, nats. The kernels of context nodes are known."""
+        if not self.process.graph.context_nodes:
+            return filter(self.process, self.tokens, predictive=True).predictive.log().numpy()
+        laws = np.empty((self.sequences, self.length - 1, self.process.graph.vocab_size))
+        sets = self.process.kernel_sets(0, self.sequences, self.split)
+        for first in np.unique(sets, return_index=True)[1]:
+            rows = sets == sets[first]
+            told = self.process.of_sequence(int(first), split=self.split)
+            laws[rows] = filter(told, self.tokens[rows], predictive=True).predictive.log().numpy()
+        return laws
 
     @cached_property
     def beliefs(self) -> dict[str, np.ndarray]:
@@ -109,9 +118,15 @@ class HeldOut:
 
     @cached_property
     def baselines(self) -> dict[str, float]:
-        """Mean losses of the unigram and the bigram, nats per token."""
+        """Mean losses of the unigram and the bigram, nats per token.
+
+        If kernels are redrawn for each sequence, these count the tokens of the sequence itself.
+        """
+        orders = {"unigram": 1, "bigram": 2}
+        if self.process.graph.context_nodes:
+            return {name: float(own_ngram_nll(self.process, self.tokens, n).mean()) for name, n in orders.items()}
         fitted_on = baseline_tokens(self.process, self.train_sequences, self.length)
-        vocab_size, orders = self.process.graph.vocab_size, {"unigram": 1, "bigram": 2}
+        vocab_size = self.process.graph.vocab_size
         return {name: float(fit_ngram(fitted_on, vocab_size, n).nll(self.tokens).mean()) for name, n in orders.items()}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from n2n.difficulty.context_ngrams import context_ngram_nll
+from n2n.difficulty.context_ngrams import own_ngram_nll
 from n2n.oracle.in_context import in_context_nll
 from n2n.oracle.told import told_nll
 from n2n.process.process import Process, Split
@@ -143,8 +143,8 @@ def rival_losses(
     losses = {TOLD: told_nll(process, tokens, sequences, split=split).numpy()}
     if process.graph.context_nodes:
         losses[IN_CONTEXT] = in_context_nll(process, tokens).nll.numpy()
-    losses[UNIGRAM] = _context_unigram(process, np.asarray(tokens), alpha)
-    losses[BIGRAM] = context_ngram_nll(tokens, vocab_size, 2, alpha)
+    for name, order in ((UNIGRAM, 1), (BIGRAM, 2)):
+        losses[name] = own_ngram_nll(process, np.asarray(tokens), order, alpha)
     return {**losses, UNIFORM: np.full(losses[TOLD].shape, np.log(vocab_size))}
 
 
@@ -179,15 +179,6 @@ def _groups(count: int, most: int) -> list[np.ndarray]:
         return [np.array([position]) for position in range(count)]
     edges = np.unique(np.geomspace(1, count + 1, most + 1).round().astype(int)) - 1
     return [np.arange(first, end) for first, end in pairwise(edges)]
-
-
-def _context_unigram(process: Process, tokens: np.ndarray, alpha: float) -> np.ndarray:
-    """The in-context unigram; it does not count x_0 if that is the same in every sequence."""
-    vocab_size = process.graph.vocab_size
-    if process.graph.initial != "zero" or tokens.shape[1] == 2:
-        return context_ngram_nll(tokens, vocab_size, 1, alpha)
-    later = context_ngram_nll(tokens[:, 1:], vocab_size, 1, alpha)
-    return np.pad(later, ((0, 0), (1, 0)), constant_values=np.log(vocab_size))
 
 
 def _distance(squares: np.ndarray) -> dict[str, np.ndarray]:

@@ -226,9 +226,10 @@ class TrainConfig(Configuration):
         if "graph" in wrong:
             return []
         messages: dict[str, None] = {}
+        always = {"graph", "in_context_precision"} - wrong  # the oracle is checked whatever the other fields are
         for fields in (group for group in TOGETHER if not group & wrong):
             try:
-                cls(**{name: values[name] for name in values.keys() & (fields | {"graph"})})
+                cls(**{name: values[name] for name in values.keys() & (fields | always)})
             except Refused as error:
                 messages.update(dict.fromkeys(message for _, message in error.wrong))
         return list(messages)

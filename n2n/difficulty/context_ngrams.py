@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from n2n.difficulty.ngrams import check_tokens
+from n2n.process.process import Process
 from n2n.utils.strict import as_integer, as_positive
 
 
@@ -42,6 +43,15 @@ def context_ngram_nll(tokens: np.ndarray, vocab_size: int, order: int, alpha: fl
     totals = _earlier_occurrences(contexts)
     counts = _earlier_occurrences(contexts * vocab_size + tokens)
     return (np.log(totals + vocab_size * alpha) - np.log(counts + alpha))[:, 1:]
+
+
+def own_ngram_nll(process: Process, tokens: np.ndarray, order: int, alpha: float = 1.0) -> np.ndarray:
+    """``context_ngram_nll`` of sequences of a process, whose unigram does not count x_0 if that is always 0."""
+    vocab_size = process.graph.vocab_size
+    if order > 1 or process.graph.initial != "zero" or tokens.shape[1] == 2:
+        return context_ngram_nll(tokens, vocab_size, order, alpha)
+    later = context_ngram_nll(tokens[:, 1:], vocab_size, 1, alpha)
+    return np.pad(later, ((0, 0), (1, 0)), constant_values=np.log(vocab_size))
 
 
 def _contexts(tokens: np.ndarray, vocab_size: int, order: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -115,6 +116,62 @@ def test_losses_are_computed_once(monkeypatch):
         assert len(calls) == number
 
 
+def test_the_interval_of_the_excess_over_estimated_losses_covers():
+    """In 200 evaluations with few particles of models whose expected excess over the exact oracle is 0.1."""
+    process, covered = n2n.Process(n2n.Graph([latent("Z", alpha=0.3), observed("Z", alpha=0.3)]), 0), 0
+    rng = np.random.default_rng(0)
+    tokens = process.sample(200 * 12, length=8).tokens
+    exact = n2n.in_context_nll(process, tokens)
+    assert exact.exact
+    found = n2n.in_context_nll(process, tokens, hypotheses=0, particles=4, repeats=4)
+    estimated, errors = (found.nll - found.bias).numpy(), found.log_likelihood_standard_error.numpy()
+    nll = exact.nll.numpy() + rng.normal(0.1, 0.01, (len(tokens), 1))
+    spread = (estimated - exact.nll.numpy()).mean(1).std()
+    assert spread > 0.01, "the error of the oracle is no small part"
+    for rows in np.arange(len(tokens)).reshape(200, 12):
+        mean_error = float(np.sqrt((errors[rows] ** 2).sum()) / estimated[rows].size)
+        oracle = InContextLosses(estimated[rows], np.zeros_like(estimated[rows]), mean_error, "particles", False)
+        fields = evaluation._excess_over(oracle, nll[rows], "in_context")
+        mean, error = fields["in_context_excess_loss"], fields["in_context_excess_standard_error"]
+        low, high = t_interval(mean, error, 12)
+        covered += low <= 0.1 <= high
+    assert covered / 200 > 0.95 - 3 * math.sqrt(0.95 * 0.05 / 200)
+
+
+def test_a_precision_out_of_reach_is_said_once_a_call_and_widens_the_interval(monkeypatch):
+    process = n2n.Process(n2n.Graph([latent("Z", num_states=3), observed("Z", num_states=6)]), 0)
+    monkeypatch.setattr(in_context_oracle, "MAX_WORK", 1)
+    data = HeldOut(process, 6, 40, in_context_precision=1e-4)
+    with pytest.warns(RuntimeWarning, match="in_context_precision: .* a standard error of .* not 0.0001") as caught:
+        assert data.in_context is data.in_context
+    assert len(caught) == 1
+    assert not data.in_context.exact
+    found = evaluation._excess_over(data.in_context, data.in_context.nll + 1.0, "in_context")
+    assert found["in_context_excess_loss"] == pytest.approx(1.0)
+    assert found["in_context_excess_standard_error"] == data.in_context.mean_standard_error > 1e-4
+    with pytest.warns(RuntimeWarning, match="in_context_precision"):  # losses that are kept are no better
+        in_context_losses(process, data.tokens, 1e-4)
+
+
+def test_the_number_of_particles_is_limited_by_the_work():
+    small, large = n2n.Graph([latent("Z"), observed("Z")]), n2n.Graph([latent("Z", num_states=4096), observed("Z")])
+    assert in_context_oracle._effort(small, (512, 64)) == {"particles": 256, "max_particles": 2**14, "repeats": 8}
+    effort = in_context_oracle._effort(large, (512, 64))
+    assert effort["particles"] == effort["max_particles"] < 256
+    assert 8 * 4096 * 512 * 63 * effort["max_particles"] <= 2**36
+
+
+def test_without_particles_left_there_is_no_estimate(monkeypatch, small):
+    run = n2n.train(small(graph=CHAIN, in_context_precision=None))
+    data = HeldOut(run.config.process, 8, 12)
+    unknown = InContextLosses(np.ones((8, 11)), np.full((8, 11), np.nan), math.inf, "particles", False)
+    monkeypatch.setattr(in_context_oracle, "_compute", lambda *_: unknown)
+    with pytest.warns(RuntimeWarning, match="cannot be estimated: no particles are left"):
+        found = evaluation.evaluate_model(run.model(), data)
+    assert found.in_context_nll is found.prior_nll is None
+    assert math.isfinite(found.excess_loss)
+
+
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut off", b"text"])
 def test_damaged_losses_are_computed_anew(damage):
     process = n2n.Process(CHAIN, 0)
@@ -125,6 +182,38 @@ def test_damaged_losses_are_computed_anew(damage):
     kept.write_bytes(damage)
     assert (in_context_losses(process, tokens, 0.01).nll == first.nll).all()
     assert len(kept.read_bytes()) == len(whole)
+
+
+def test_no_damaged_byte_is_an_error_or_another_loss():
+    process = n2n.Process(CHAIN, 0)
+    tokens = process.sample(2, length=4).tokens
+    first = in_context_losses(process, tokens, 0.01)
+    (kept,) = (n2n.runs.root() / in_context_oracle.FOLDER).iterdir()
+    whole = kept.read_bytes()
+    for place in range(0, len(whole), 7):
+        kept.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        found = in_context_oracle._read(kept, first.nll.shape)
+        assert found is None or (found.nll == first.nll).all()
+
+
+def _repeatedly(seed: int) -> float:
+    process = n2n.Process(CHAIN, 0)
+    tokens = process.sample(3, length=6).tokens
+    for _ in range(20):
+        (n2n.runs.root() / in_context_oracle.FOLDER / "x").parent.mkdir(parents=True, exist_ok=True)
+        for kept in (n2n.runs.root() / in_context_oracle.FOLDER).glob("*.npz"):
+            kept.unlink(missing_ok=True)
+        losses = in_context_losses(process, tokens, 0.01)
+    return float(losses.nll.sum())
+
+
+def test_processes_may_keep_the_same_losses_at_once():
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        sums = pool.map(_repeatedly, range(2))
+    assert sums[0] == sums[1]
+    process = n2n.Process(CHAIN, 0)
+    assert in_context_losses(process, process.sample(3, length=6).tokens, 0.01).nll.sum() == sums[0]
+    assert not list((n2n.runs.root() / in_context_oracle.FOLDER).glob(".*.part"))
 
 
 def test_losses_are_computed_where_they_cannot_be_kept(tmp_path, monkeypatch):
@@ -139,6 +228,9 @@ def test_graphs_without_an_in_context_oracle_are_refused_by_the_configuration(sm
     with pytest.raises(ValueError, match=r"X: saw kernel 'product' over 2 variables .* in_context_precision=None eval"):
         small(graph=product)
     assert small(graph=product, in_context_precision=None).in_context_precision is None
+    with pytest.raises(ValueError, match="batch_size") as error:
+        small(graph=product, in_context_precision=None, batch_size=3, processes=2, steps=-1)
+    assert "product" not in str(error.value)
     huge = CHAIN.model_copy(update={"pool": 70_000})
     with pytest.raises(ValueError, match="saw a pool of 70000 kernel sets"):
         small(graph=huge)
