@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from n2n.config.identity import ONLINE
 from n2n.data.batches import micro_batch_size
 from n2n.oracle.learned.refusals import EVALUATION_PARTICLES, check_in_context
 from n2n.utils.configuration import errors_of
@@ -33,7 +34,9 @@ def min_bytes(fields: Mapping[str, Any], parameters: int) -> dict[str, int]:
     share, held_out = batch // fields["processes"], fields["eval_sequences"]
     per_token = 2 * layers * dim + 4 * fields["graph"].vocab_size  # the stream in bfloat16, the logits in float32
     shards = fields["processes"] if fields["parallel"] == "fsdp" else 1
+    drawn = min(fields["sequences"] or 0, fields["steps"] * batch) if fields["data"] == ONLINE else 0
     return {
+        f"sequences: saw {fields['sequences']} of seq_len {length}": drawn * length,
         f"dim: saw {dim} with {layers} layers": BYTES_PER_PARAMETER * parameters // shards,
         f"batch_size: saw {batch} of seq_len {length}": share * length * (8 + per_token // fields["accumulate"]),
         f"eval_sequences: saw {held_out} of seq_len {length}": _BYTES_PER_HELD_OUT_TOKEN * held_out * length,
@@ -61,6 +64,9 @@ def wrong_counts(fields: Mapping[str, Any]) -> list[str]:
     wrong = errors_of(micro_batch_size, *(fields[name] for name in ("batch_size", "processes", "accumulate")))
     if fields["keep_every"] is not None and fields["keep_last"] is None:
         wrong.append(f"keep_every: saw {fields['keep_every']}, but all checkpoints stay while keep_last is None")
+    for name, unused in (("select", "last"), ("patience", None)):
+        if fields[name] != unused and fields["eval_every"] is None:
+            wrong.append(f"{name}: saw {fields[name]!r}, which evaluations on valid decide; set eval_every too")
     return wrong
 
 

@@ -40,6 +40,7 @@ TOGETHER = (
     {"batch_size", "processes", "accumulate"},
     {"data", "sequences", "seq_len", "process_seed", "tables"},
     {"keep_last", "keep_every"},
+    {"select", "patience", "eval_every"},
 )
 _OWN_FIELDS = frozenset({"vocab_size", "dim", "layers", "heads", "kernels", "seed"})  # not allowed in model_options
 
@@ -69,10 +70,12 @@ class TrainConfig(Configuration):
         heads: Number of heads of each mixer. It must divide the width, ``dim`` (for a Mamba, ``expand * dim``).
         model_options: Further options of the architecture, such as ``{"state_dim": 32}``: the fields of its ``Config``
             in ``n2n.models.architectures``. ``n2n.models.configure`` checks them.
-        data: ``"online"`` draws each sequence when it is needed and uses it once. A path names a dataset that
-            ``n2n.data.generate`` (or ``notebooks/dataset.ipynb``) made from the same graph and ``process_seed``. The
-            first epoch keeps the dataset's order, so it equals the online run bit for bit; later epochs are shuffled.
-        sequences: Length of an epoch: the first ``sequences`` sequences of the dataset. None uses all of them.
+        data: ``"online"`` draws each sequence when it is needed and uses it once, unless ``sequences`` is set. A path
+            names a dataset that ``n2n.data.generate`` (or ``notebooks/dataset.ipynb``) made from the same graph and
+            ``process_seed``. The first epoch keeps the order of the index, so it equals a run that draws each sequence
+            once, bit for bit; later epochs are shuffled.
+        sequences: Number of distinct training sequences, the length of an epoch: the first of the dataset, or of the
+            process's, which are then drawn into memory. None uses all of the dataset, or each sequence once.
         seq_len: Number of tokens in a training sequence, the first one included.
         batch_size: Number of sequences in a step, over all processes. It must be a multiple of
             ``processes * accumulate``.
@@ -97,6 +100,9 @@ class TrainConfig(Configuration):
         in_context_precision: Standard error that the in-context oracle's mean loss should reach in an evaluation, nats
             per token, where it has to be estimated. It matters only if the graph has context nodes; None leaves this
             oracle out, and the excess loss is over the oracle that knows the kernels.
+        select: The weights that are judged on ``test`` at the end: ``"last"``, or ``"best"``, those of the lowest loss
+            on ``valid``, whose checkpoint is kept.
+        patience: Stop when so many evaluations on ``valid`` in a row were no better than the best before. None goes on.
         log_every: Steps between rows of ``metrics.jsonl``.
         checkpoint_every: Steps between checkpoints. A run also writes one when it ends or is stopped.
         keep_last: Number of newest checkpoints to keep. None keeps all.
@@ -151,6 +157,8 @@ class TrainConfig(Configuration):
     eval_sequences: Annotated[Count, Field(ge=2)] = 512
     eval_every: Count | None = None
     in_context_precision: Positive | None = 0.01
+    select: Literal["last", "best"] = "last"
+    patience: Count | None = None
     log_every: Count = 10
     checkpoint_every: Count = 250
     keep_last: Count | None = None
@@ -196,8 +204,6 @@ class TrainConfig(Configuration):
         tables = [] if self.tables is None else [f"tables: {error}" for error in errors_of(lambda: self.process)]
         wrong = [*tables, *wrong_counts(fields), *errors_of(self._check_model), *wrong_sizes(fields)]
         wrong += wrong_oracle(fields)
-        if self.sequences is not None and self.data == ONLINE:
-            wrong.append(f"sequences: saw {self.sequences}, but data is 'online', which has no end")
         recorded = (info.context or {}).get(RECORDED)  # the dataset may be on another machine
         if self.data != ONLINE and not tables and not recorded:
             wrong += errors_of(self._check_data)

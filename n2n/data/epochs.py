@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from n2n.data.store import TokenStore
+from n2n.data.stream import Drawn
 from n2n.utils.philox import derive_key
 
 
@@ -15,7 +16,7 @@ class Epochs:
     equals the online run bit for bit. Each later epoch has its own permutation; only the current one is in memory.
 
     Args:
-        store: the dataset.
+        store: the dataset, on disk or drawn into memory.
         sequences: number of sequences in an epoch; None uses all of them.
         length: number of tokens of each sequence to use, from the first; None uses all of them.
         seed: seed of the permutations.
@@ -25,7 +26,7 @@ class Epochs:
     """
 
     def __init__(
-        self, store: TokenStore, *, sequences: int | None = None, length: int | None = None, seed: int = 0
+        self, store: TokenStore | Drawn, *, sequences: int | None = None, length: int | None = None, seed: int = 0
     ) -> None:
         self.store, self.seed = store, seed
         self.sequences, self.length = sequences or store.count, length or store.length

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -46,3 +47,23 @@ class Stream:
     def indices(self, start: int, count: int) -> np.ndarray:
         """Indices of these sequences within the split, ``(count,)``: their positions."""
         return np.arange(start, start + count)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The first training sequences of a process, in memory: a finite dataset without a file.
+
+    Args:
+        process: process to draw from.
+        count: number of sequences.
+        length: number of tokens in a sequence.
+    """
+
+    process: Process
+    count: int
+    length: int
+
+    @cached_property
+    def tokens(self) -> np.ndarray:
+        """``(count, length)``, in the smallest unsigned type; drawn when they are first read."""
+        return self.process.sample(self.count, length=self.length, latents=False).tokens

@@ -11,7 +11,7 @@ import re
 import shutil
 import stat
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, count
@@ -99,10 +99,10 @@ def _flushed(path: Path) -> dict[str, Any]:
         return _measure(file)
 
 
-def prune(folder: Path, keep_last: int | None, keep_every: int | None) -> None:
-    """Delete all but the newest ``keep_last`` checkpoints (None: keep all) and those at multiples of ``keep_every``."""
+def prune(folder: Path, keep_last: int | None, keep_every: int | None, kept: Collection[int] = ()) -> None:
+    """Delete all but the newest ``keep_last`` checkpoints (None: all), multiples of ``keep_every``, and ``kept``."""
     for step in steps(folder)[: -keep_last if keep_last else 0]:
-        if keep_every is None or step % keep_every:
+        if step not in kept and (keep_every is None or step % keep_every):
             part = folder / f".{_path(folder, step).name}.part"
             shutil.rmtree(part, ignore_errors=True)
             _path(folder, step).rename(part)  # a checkpoint never exists in part under its own name

@@ -145,6 +145,20 @@ class RunFolder:
             )
         return [{name: value for name, value in row.items() if name != "run"} for row in rows]
 
+    def validations(self, until: int) -> dict[int, float]:
+        """The model's loss on ``valid`` at each step up to ``until`` that was evaluated, nats per token.
+
+        Raises:
+            DamagedFile: a damaged row.
+        """
+        rows = [row for row in self.read_evaluations() if row["split"] == "valid" and row["step"] <= until]
+        return {row["step"]: row["cross_entropy"] for row in rows}
+
+    def best_step(self, until: int) -> int | None:
+        """The step up to ``until`` with the lowest loss on ``valid``; None if none was evaluated."""
+        losses = self.validations(until)
+        return min(losses, key=losses.__getitem__, default=None)
+
     @property
     def steps(self) -> list[int]:
         """Steps with a checkpoint, ascending."""

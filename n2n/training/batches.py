@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from n2n.config.train_config import TrainConfig
-from n2n.data import Batches, Epochs, Stream
+from n2n.data import Batches, Drawn, Epochs, Stream, TokenStore
 from n2n.data.batches import micro_batch_size
 from n2n.models.lm import LanguageModel
 from n2n.models.sizes import forward_flops
@@ -36,8 +36,11 @@ def open_data(config: TrainConfig) -> Stream | Epochs:
         ValueError: if the dataset does not exist, if its process, split, length or number of sequences does not fit, or
             if its tokens have changed since they were generated. The whole dataset is read, at about 1 GB a second.
     """
-    if config.data == "online":
+    if config.data == "online" and config.sequences is None:
         return Stream(config.process, config.seq_len)
+    if config.data == "online":
+        drawn = Drawn(config.process, config.sequences, config.seq_len)
+        return Epochs(drawn, seed=config.process_seed)
     source = config.epochs()
     source.store.check_drawn_from(config.process)
     source.store.verify()
@@ -46,7 +49,8 @@ def open_data(config: TrainConfig) -> Stream | Epochs:
 
 def dataset_hash(batches: Batches) -> str | None:
     """The SHA-256 of the dataset on disk; None for sequences that are generated during training."""
-    return batches.source.store.sha256 if isinstance(batches.source, Epochs) else None
+    store = batches.source.store if isinstance(batches.source, Epochs) else None
+    return store.sha256 if isinstance(store, TokenStore) else None
 
 
 def rehearsal(model: LanguageModel, batches: Batches, config: TrainConfig) -> Callable[[], None]:

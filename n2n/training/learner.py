@@ -165,7 +165,6 @@ class Learner:
             )
         if self.group.is_first:
             checkpoint.save(folder.checkpoints_path, self.done, state, self.config.identity, marks)
-            checkpoint.prune(folder.checkpoints_path, self.config.keep_last, self.config.keep_every)
         self.saved = self.done
 
     @property

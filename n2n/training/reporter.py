@@ -19,6 +19,7 @@ from n2n.monitor.journal import ChangedFile, Marks
 from n2n.monitor.metrics import Rows, formatted_row
 from n2n.monitor.profiler import Clock, Trace, matrix_rate, peak_memory
 from n2n.process.splits import Split
+from n2n.runs.run import Run
 from n2n.training.learner import Learner
 from n2n.training.live_curve import live_curve
 from n2n.training.run_folder import WritableRunFolder
@@ -126,6 +127,7 @@ class Reporter:
             self._check_in_place()
             self._learner.save(self._folder, self._rows.marks() if self._group.is_first else {})
             if self._group.is_first:
+                self._folder.prune_checkpoints(self._learner.done)
                 self._folder.write_status("running", self._learner.saved)
 
     def leave(self, reason: str) -> None:
@@ -134,14 +136,40 @@ class Reporter:
         self.checkpoint()
         self._folder.log(f"left at step {self._learner.done}, stopped by {reason}")
 
-    def evaluate(self, split: Split) -> None:
-        """Evaluate the model on held-out sequences, unless this was done before."""
+    def validate(self) -> bool:
+        """Evaluate on ``valid``, save if this is the best so far and the best is selected; see ``out_of_patience``."""
+        self._evaluate("valid", self._learner.whole_model(), self._learner.done)
+        selects = self._group.is_first and self._config.select == "best"
+        if self._group.any(selects and self._folder.best_step(self._learner.done) == self._learner.done):
+            self.checkpoint()
+        return self.out_of_patience()
+
+    def out_of_patience(self) -> bool:
+        """Whether the last ``patience`` evaluations on ``valid`` were no better than one before them."""
+        patience, out = self._config.patience, False
+        if patience is None:
+            return False
+        if self._group.is_first:
+            best = self._folder.best_step(self._learner.done)
+            later = [step for step in self._folder.validations(self._learner.done) if best is not None and step > best]
+            out = len(later) >= patience
+        return self._group.any(out)
+
+    def judge(self) -> None:
+        """Evaluate the selected weights on ``test``: the last ones, or those of the lowest loss on ``valid``."""
+        model, step = self._learner.whole_model(), self._learner.done
+        best = self._folder.best_step(step) if self._group.is_first and self._config.select == "best" else None
+        if best not in (None, step):
+            model, step = Run(self._folder.path).model(best).to(self._learner.device), best
+        self._evaluate("test", model, step)
+
+    def _evaluate(self, split: Split, model: LanguageModel | None, step: int) -> None:
+        """Evaluate a model on held-out sequences, unless this was done before."""
         self._learner.check_finite()
         with self._clock("evaluation"):
-            model = self._learner.whole_model()
             if model is None:
                 return
-            step, sequences = self._learner.done, self._config.eval_sequences
+            sequences = self._config.eval_sequences
             if not self._rows.has_evaluation({"step": step, "split": split, "sequences": sequences}):
                 self._check_in_place()
                 self._rows.add_evaluation({"step": step, **self._evaluation(model, split)})

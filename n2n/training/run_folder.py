@@ -97,7 +97,20 @@ class WritableRunFolder(RunFolder):
     def clean_checkpoints(self, after: int) -> None:
         """Set aside the checkpoints after a step, and delete those that the configuration does not keep."""
         checkpoint.set_aside(self.checkpoints_path, after)
-        checkpoint.prune(self.checkpoints_path, self.config.keep_last, self.config.keep_every)
+        self.prune_checkpoints(after)
+
+    def prune_checkpoints(self, until: int) -> None:
+        """Delete the checkpoints that the configuration does not keep. The best up to a step stays if it is selected.
+
+        If a damaged row hides which one is the best, nothing is deleted.
+        """
+        kept = []
+        if self.config.select == "best":
+            try:
+                kept = [self.best_step(until)]
+            except ValueError:
+                return
+        checkpoint.prune(self.checkpoints_path, self.config.keep_last, self.config.keep_every, kept)
 
     def previous_threads(self) -> int | None:
         """The number of torch's threads in the run so far; None if it has no checkpoint."""

@@ -143,11 +143,12 @@ def _train_steps(folder: WritableRunFolder, learner: Learner, stop: Stop, marks:
     config, group = learner.config, learner.group
     batches = learner.batches.ahead(learner.done, config.steps)
     with _preserved_random_state(learner.device), closing(batches), Reporter(folder, learner, marks) as report:
-        while learner.done < config.steps:
+        exhausted = report.out_of_patience()
+        while learner.done < config.steps and not exhausted:
             if group.any(stop.requested):
                 report.leave(stop.reason)
                 if in_watched_notebook() and not stop.signal:  # the user continues with the cells after this one
-                    report.evaluate("test")
+                    report.judge()
                 return True
             step = learner.done
             with report.step(step) as clock:
@@ -162,10 +163,11 @@ def _train_steps(folder: WritableRunFolder, learner: Learner, stop: Stop, marks:
                     oracle_nll = learner.oracle_nll(tokens, batch.sequences)
                 report.metrics(step, loss, oracle_nll, norm, rate)
             if config.eval_every and learner.done % config.eval_every == 0:
-                report.evaluate("valid")
+                exhausted = report.validate()
             if last or learner.done % config.checkpoint_every == 0:
                 report.checkpoint()
-        report.evaluate("test")
+        report.checkpoint()  # unless the last step has saved
+        report.judge()
         report.verify()
     return False
 

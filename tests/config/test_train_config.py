@@ -104,11 +104,11 @@ def test_each_field_is_changeable_or_determines_the_run():
     others = {"arch": "mamba", "dim": 32, "layers": 1, "heads": 2, "model_options": {"max_length": 99}, "seq_len": 9}
     others |= {"batch_size": 3, "lr": 0.5, "warmup": 0.2, "final_lr": 0.5, "weight_decay": 0.0, "clip": 2.0}
     others |= {"seed": 1, "process_seed": 1, "graph": "dense", "precision": "bfloat16"}
-    others |= {"data": "a.npy", "sequences": 9, "schedule": "wsd", "decay": 0.5}
+    others |= {"data": "a.npy", "sequences": 9, "schedule": "wsd", "decay": 0.5, "select": "best", "patience": 3}
     others |= {"tables": n2n.Process(n2n.Graph.preset("sparse"), seed=1).kernels}
 
     def recorded(**fields) -> n2n.TrainConfig:  # does not require a dataset
-        return n2n.TrainConfig.recorded({"graph": "sparse", **fields})
+        return n2n.TrainConfig.recorded({"graph": "sparse", "eval_every": 5, **fields})
 
     config = n2n.TrainConfig(graph="sparse")
     assert set(others) == set(n2n.TrainConfig.model_fields) - CHANGEABLE

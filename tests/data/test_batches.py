@@ -146,7 +146,6 @@ def test_the_logged_oracle_loss_of_a_later_epoch_is_that_of_its_sequences(small,
         ({"seq_len": 13}, "seq_len: saw 13"),
         ({"sequences": 31}, "sequences: saw 31"),
         ({"data": "nowhere.npy"}, "no dataset at .*nowhere.npy"),
-        ({"data": "online", "sequences": 3}, "sequences: saw 3, but data is 'online'"),
     ],
 )
 def test_a_dataset_that_does_not_fit_leaves_no_folder(small, store, tmp_path, fields, message):
