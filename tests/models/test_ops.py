@@ -20,6 +20,7 @@ from n2n.models.ops import (
     rotate,
     rotate_real,
     scan_matrix,
+    sharing,
     ssd,
     ssd_matrix,
     ssd_sequential,
@@ -55,8 +56,8 @@ def test_scan_by_hand():
 @pytest.mark.parametrize("shape", [(1, 64, 200), (2, 64, 150), (5, 64, 70), (8, 16, 33)])
 def test_scan_does_not_depend_on_the_number_of_threads(threads, shape, monkeypatch):
     expected = outcome(linear_scan_sequential, scan_inputs(*shape))
-    monkeypatch.setattr(compiled_scan, "cores", lambda: threads)
-    monkeypatch.setattr(compiled_scan, "_MIN_SHARED", 0)
+    monkeypatch.setattr(sharing, "cores", lambda: threads)
+    monkeypatch.setattr(sharing, "_MIN_SHARED", 0)
     for one, other in zip(outcome(linear_scan, scan_inputs(*shape)), expected, strict=True):
         assert_close(one, other, rtol=1e-12, atol=1e-12)
 

@@ -11,6 +11,7 @@ TESTS = Path(__file__).parents[1]
 PACKAGE = TESTS.parent / "n2n"
 NO_PACKAGE = {"end_to_end", "repository", "support"}  # tests of whole programs and of the repository, shared helpers
 WHOLE_PACKAGE = {  # tests of what several modules of a package do together
+    "models/test_compiled_ops.py",
     "models/test_fused_kernels.py",
     "notebook/test_refusals.py",
     "oracle/test_frozen.py",

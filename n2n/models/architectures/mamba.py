@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from n2n.models.convolution import ShortConvolution
 from n2n.models.mixer import ConvWidth, Mixing, ModelConfig, SequenceMixer
-from n2n.models.ops import RMSNorm, ssd, ssd_matrix
+from n2n.models.ops import RMSNorm, gated_norm, ssd, ssd_matrix
 from n2n.utils.strict import Count
 
 STEP_RANGE = (1e-3, 1e-1)  # initial steps are log-uniform in this range
@@ -87,8 +87,8 @@ class Mixer(SequenceMixer):
 
     def _enter(self, x: Tensor, before: Tensor | None) -> tuple[Parts, Tensor, Tensor]:
         """The state space's inputs, the gate, and the last inputs of the convolution."""
-        convolved, last = self.conv(self.project(x), before)
-        inner, b, c = F.silu(convolved).split(self.parts, dim=-1)
+        convolved, last = self.conv.silu(self.project(x), before)
+        inner, b, c = convolved.split(self.parts, dim=-1)
         step = F.softplus(self.step(x).to(self.step_bias.dtype) + self.step_bias)
         return (inner.unflatten(-1, (self.heads, -1)), step, b, c), self.gate(x), last
 
@@ -97,5 +97,5 @@ class Mixer(SequenceMixer):
         return x, step, self.log_rate.exp(), b, c
 
     def _leave(self, y: Tensor, inner: Tensor, gate: Tensor) -> Tensor:
-        y = y + inner * self.skip[:, None]
-        return self.out(self.norm(y.flatten(-2) * F.silu(gate)))
+        skip = self.skip[:, None].expand(y.shape[-2:]).flatten()
+        return self.out(gated_norm(y.flatten(-2), inner.flatten(-2), gate, skip, self.norm))

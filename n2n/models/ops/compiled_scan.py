@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from itertools import pairwise, product
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from n2n.models.ops.sharing import rows_and_channels, run_shares
 from n2n.utils.compilation import compiled
-from n2n.utils.cpu import cores
-
-_MIN_SHARED = 2**16  # number of entries below which one thread is faster than several
-_MIN_CHANNELS = 32  # channels in a thread's share, at least, because they are neighbours in memory
 
 
 @compiled
@@ -55,7 +46,7 @@ def _backward(rows, channels, grad, a, h, h0, d_a, d_b):
 def scan(a: Tensor, b: Tensor, h0: Tensor) -> Tensor:
     """``h_t = a_t h_{t-1} + b_t`` for a, b ``(batch, T, channels)`` and h0 ``(batch, channels)``, all of one type."""
     h = torch.empty(a.shape, dtype=a.dtype)
-    _run_on_all_cores(_forward, a, b, h0, h)
+    run_shares(_forward, rows_and_channels(a), a, b, h0, h)
     return h
 
 
@@ -63,7 +54,7 @@ def scan(a: Tensor, b: Tensor, h0: Tensor) -> Tensor:
 def scan_backward(grad: Tensor, a: Tensor, h: Tensor, h0: Tensor) -> tuple[Tensor, Tensor]:
     """The gradients with respect to a and b."""
     d_a, d_b = torch.empty(a.shape, dtype=a.dtype), torch.empty(a.shape, dtype=a.dtype)
-    _run_on_all_cores(_backward, grad, a, h, h0, d_a, d_b)
+    run_shares(_backward, rows_and_channels(a), grad, a, h, h0, d_a, d_b)
     return d_a, d_b
 
 
@@ -89,31 +80,3 @@ def _gradients(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 scan.register_autograd(_gradients, setup_context=_keep)
-
-
-def _run_on_all_cores(kernel: Callable[..., None], *tensors: Tensor) -> None:
-    """Run a kernel on all cores; each takes some sequences and channels, which are independent."""
-    arrays = [np.ascontiguousarray(tensor.detach().numpy()) for tensor in tensors]
-    batch, _, channels = arrays[-1].shape
-    threads = 1 if arrays[-1].size < _MIN_SHARED else cores()
-    across = max(1, min(threads // max(1, min(threads, batch)), channels // _MIN_CHANNELS))
-    shares = list(product(_parts(batch, min(threads, batch)), _parts(channels, across)))
-    if len(shares) == 1:
-        return kernel(*shares[0], *arrays)
-    for job in [_pool().submit(kernel, *share, *arrays) for share in shares]:
-        job.result()
-    return None
-
-
-def _parts(size: int, number: int) -> list[tuple[int, int]]:
-    edges = [size * i // number for i in range(number + 1)]
-    return list(pairwise(edges))
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(cores(), thread_name_prefix="n2n-scan")
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked child does not have the threads of the pool

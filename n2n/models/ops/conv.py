@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from n2n.models.ops import compiled_conv
 from n2n.models.ops.kernels import Kernels, fused
+from n2n.models.ops.sharing import runs_compiled
 
 
 def causal_conv1d(
@@ -35,6 +37,17 @@ def causal_conv1d(
     with torch.autocast(x.device.type, enabled=False):  # keeps the type of x
         y = _Convolution.apply(inputs, weight.to(x.dtype), bias.to(x.dtype))
     return y[:, inputs.shape[1] - x.shape[1] :]
+
+
+def silu_conv1d(
+    x: Tensor, weight: Tensor, bias: Tensor, before: Tensor | None = None, kernels: Kernels = "auto"
+) -> Tensor:
+    """``silu(causal_conv1d(..))``, with the same arguments; in float32 on a CPU, one compiled pass over memory."""
+    inputs = x if before is None else torch.cat([before, x], dim=1)
+    suits = weight.shape[1] <= compiled_conv.MAX_WIDTH and inputs.shape[1] >= compiled_conv.REACH
+    if kernels == "fused" or not suits or not runs_compiled(x, weight, bias):
+        return F.silu(causal_conv1d(x, weight, bias, before, kernels))
+    return compiled_conv.silu_conv(inputs, weight, bias)[:, inputs.shape[1] - x.shape[1] :]
 
 
 def causal_conv1d_sequential(x: Tensor, weight: Tensor, bias: Tensor, before: Tensor | None = None) -> Tensor:

@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from n2n.models.ops import compiled_gate
+from n2n.models.ops.sharing import runs_compiled
+
 
 class RMSNorm(nn.Module):
     """``x / sqrt(mean(x^2) + eps) * weight`` over the last axis.
@@ -27,6 +30,20 @@ class RMSNorm(nn.Module):
         if x.is_cuda:
             return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
         return _Normalisation.apply(x, self.weight, self.eps)
+
+
+def gated_norm(y: Tensor, x: Tensor, z: Tensor, skip: Tensor, norm: RMSNorm) -> Tensor:
+    """``norm((y + skip x) silu(z))``; in float32 on a CPU, one compiled pass over memory.
+
+    Args:
+        y, x, z: ``(.., dim)``.
+        skip: ``(dim,)``.
+        norm: the norm of width ``dim``.
+    """
+    if not runs_compiled(y, x, z, skip, norm.weight):
+        return norm((y + skip * x) * F.silu(z))
+    rows = (value.flatten(0, -2) for value in (y, x, z))
+    return compiled_gate.gated_norm(*rows, skip, norm.weight, norm.eps)[0].view(y.shape)
 
 
 class _Normalisation(torch.autograd.Function):

@@ -11,8 +11,9 @@ import numpy as np
 
 from n2n.oracle.compiled.particle_program import CountProgram
 from n2n.oracle.compiled.particle_vectors import GROUP, draw, grow, read_counts, read_reciprocals
-from n2n.oracle.compiled.vectors import address, look_up
+from n2n.oracle.compiled.vectors import look_up
 from n2n.utils.compilation import compiled_part
+from n2n.utils.emitters import address
 
 
 class Block(NamedTuple):

@@ -1,7 +1,7 @@
 """Vector instructions for the compiled particle filter, on as many particles as a vector has numbers.
 
 Values have the flat layout ``(entries, lanes)`` with one particle in each lane, float64, and ``stride`` is the number
-of lanes. Pointers come from ``vectors.address`` and point to the first of the particles.
+of lanes. Pointers come from ``emitters.address`` and point to the first of the particles.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from n2n.oracle.compiled.emitters import INT32, INT64, Vectors
 from n2n.oracle.compiled.vectors import NARROW
+from n2n.utils.emitters import INT32, INT64, Vectors
 
 GROUP = NARROW // 8  # particles in a vector
 

@@ -14,7 +14,6 @@ from n2n.oracle.compiled.vectors import (
     WIDE,
     WIDE_ROWS,
     add_rows,
-    address,
     lane_product,
     look_up,
     narrow_product,
@@ -23,6 +22,7 @@ from n2n.oracle.compiled.vectors import (
     wide_product,
 )
 from n2n.utils.compilation import compiled_part
+from n2n.utils.emitters import address
 
 _ZERO, _ONE = np.int64(0), np.int64(1)  # numba would compile a function again for each literal argument
 

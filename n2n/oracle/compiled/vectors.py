@@ -8,7 +8,7 @@ the sums of a product in registers, and reach nearly all. LLVM translates them f
 Each result depends on its own lane only, with sums in a fixed order, so a sequence's result does not depend on the
 sequences next to it, on the width of the vectors or on the number of threads.
 
-Pointers come from ``address``. Strides and offsets count numbers, not bytes.
+Pointers come from ``emitters.address``. Strides and offsets count numbers, not bytes.
 """
 
 from __future__ import annotations
@@ -20,21 +20,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from n2n.oracle.compiled.emitters import INT64, Vectors
+from n2n.utils.emitters import INT64, Vectors
 
 WIDE, NARROW = 64, 32  # bytes of lanes in one product: two registers of AVX2, and one
 WIDE_ROWS, NARROW_ROWS = 7, 8  # most rows of one product: enough sums to keep the units busy, and in 16 registers
-
-
-@intrinsic
-def address(typing, array, offset):
-    """Pointer to ``array.ravel()[offset]`` of a contiguous array."""
-
-    def generate(context, builder, signature, arguments):
-        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0]).data
-        return builder.gep(data, [arguments[1]])
-
-    return types.CPointer(array.dtype)(array, types.intp), generate
 
 
 def _product_of(width: int, max_rows: int):

@@ -6,8 +6,9 @@ import numpy as np
 
 from n2n.oracle.compiled.chunks import Work, multiply_adds, run_chunks
 from n2n.oracle.compiled.program import Program
-from n2n.oracle.compiled.vectors import NARROW, address, narrow_best_sum, single_best_sum
+from n2n.oracle.compiled.vectors import NARROW, narrow_best_sum, single_best_sum
 from n2n.utils.compilation import compiled, compiled_part
+from n2n.utils.emitters import address
 
 
 @compiled

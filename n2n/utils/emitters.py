@@ -1,13 +1,33 @@
-"""Emits LLVM's vector operations, from which ``vectors`` builds the functions of the compiled oracle."""
+"""Emits LLVM's vector operations, from which compiled functions are built that numba does not vectorise well itself."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from llvmlite import ir
+from numba import types
 from numba.core import cgutils
+from numba.extending import intrinsic
 
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
+WIDTHS = (64, 16, 0)  # bytes of the vectors that cover a row, the widest first; 0 is a single number
+
+# exp(x) = 2^k exp(r), with k the integer nearest to x / ln 2. The coefficients are those of Cephes' expf (S. Moshier).
+_ROUNDING = 1.5 * 2**23  # x + _ROUNDING has no bits for fractions, and the integer in its lowest bits
+_LN2 = (0.693359375, -2.12194440e-4)  # a part with few bits, whose multiples are exact, and the rest
+_EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+_MAX_EXPONENT = 87.0  # the results are normal numbers
+
+
+@intrinsic
+def address(typing, array, offset):
+    """Pointer to ``array.ravel()[offset]`` of a contiguous array."""
+
+    def generate(context, builder, signature, arguments):
+        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0]).data
+        return builder.gep(data, [arguments[1]])
+
+    return types.CPointer(array.dtype)(array, types.intp), generate
 
 
 class Vectors:
@@ -73,6 +93,17 @@ class Vectors:
     def without_denormals(self, vector):
         return self.builder.select(self.builder.fcmp_ordered("<", vector, self.smallest), self.zero, vector)
 
+    def sum(self, vector):
+        """The sum of all lanes, halves first."""
+        builder, size = self.builder, self.count
+        while size > 1:
+            size //= 2
+            halves = [
+                builder.shuffle_vector(vector, vector, self._indices(range(first, first + size))) for first in (0, size)
+            ]
+            vector = builder.fadd(*halves)
+        return builder.extract_element(vector, INT32(0)) if self.count else vector
+
     def loop(self, count, start: list, step) -> list:
         """The values after ``count`` steps, at least one; ``step`` yields the next values from an index and these."""
         builder, before = self.builder, self.builder.block
@@ -101,3 +132,58 @@ class Vectors:
                 vectors[i + half] = self.builder.shuffle_vector(*pair, self._indices(high))
             half *= 2
         return vectors
+
+    def exp(self, x):
+        """exp in float32, within 2 units of the last place; x outside [-87, 87] counts as the nearer bound."""
+        builder = self.builder
+        bound = self.constant(_MAX_EXPONENT)
+        x = builder.select(builder.fcmp_ordered("<", x, bound), x, bound)
+        bound = self.constant(-_MAX_EXPONENT)
+        x = builder.select(builder.fcmp_ordered(">", x, bound), x, bound)
+        shifted = self.multiply_add(x, self.constant(1.4426950408889634), self.constant(_ROUNDING))
+        k = builder.fsub(shifted, self.constant(_ROUNDING))
+        for part in _LN2:
+            x = self.multiply_add(k, self.constant(-part), x)
+        total = self.constant(_EXP[0])
+        for coefficient in _EXP[1:]:
+            total = self.multiply_add(total, x, self.constant(coefficient))
+        total = self.multiply_add(total, builder.fmul(x, x), builder.fadd(x, self.constant(1.0)))
+        integers = ir.VectorType(INT32, self.count) if self.count else INT32
+        exponent = builder.shl(builder.bitcast(shifted, integers), self._integers(23))
+        power = builder.bitcast(builder.add(exponent, self._integers(0x3F800000)), self.type)
+        return builder.fmul(total, power)
+
+    def sigmoid(self, x):
+        one = self.constant(1.0)
+        return self.builder.fdiv(one, self.builder.fadd(one, self.exp(self.builder.fneg(x))))
+
+    def silu(self, x) -> tuple:
+        """``x * sigmoid(x)`` and its derivative."""
+        one, gate = self.constant(1.0), self.sigmoid(x)
+        slope = self.builder.fmul(gate, self.multiply_add(x, self.builder.fsub(one, gate), one))
+        return self.builder.fmul(x, gate), slope
+
+    def _integers(self, value: int) -> ir.Constant:
+        return ir.Constant(ir.VectorType(INT32, self.count), [value] * self.count) if self.count else INT32(value)
+
+
+def along_row(context, builder: ir.IRBuilder, size, step: Callable, sums: int = 0) -> list:
+    """Emit ``step(vectors, place)`` for vectors of float32 that cover a row of ``size`` numbers.
+
+    Returns:
+        The sums over the row of the values that ``step`` returns, ``sums`` of them.
+    """
+    totals, start = [ir.Constant(ir.FloatType(), 0.0)] * sums, INT64(0)
+    for width in WIDTHS:
+        vectors = Vectors(context, builder, types.float32, width)
+        count = INT64(max(1, vectors.count))
+        steps = builder.udiv(builder.sub(size, start), count)
+        partial = [cgutils.alloca_once_value(builder, vectors.zero) for _ in range(sums)]
+        with cgutils.for_range(builder, steps) as loop:
+            values = step(vectors, builder.add(start, builder.mul(loop.index, count))) or ()
+            for place, value in zip(partial, values, strict=True):
+                builder.store(builder.fadd(builder.load(place), value), place)
+        parts = [vectors.sum(builder.load(place)) for place in partial]
+        totals = [builder.fadd(total, part) for total, part in zip(totals, parts, strict=True)]
+        start = builder.add(start, builder.mul(steps, count))
+    return totals
