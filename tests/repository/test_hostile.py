@@ -169,7 +169,8 @@ def test_the_lower_bound_of_memory_holds_for_real_models():
         config = n2n.TrainConfig("sparse", arch, dim=32, layers=3)
         parameters = config.build_model().num_parameters
         assert 0 < min_parameters(dict(config)) <= parameters
-        weights, batch, held_out = min_bytes(dict(config), parameters).values()
+        online, weights, batch, held_out = min_bytes(dict(config), parameters).values()
+        assert online == 0, "all sequences are new"
         assert weights == 16 * parameters
         logits = config.batch_size * config.seq_len * config.graph.vocab_size * torch.float32.itemsize
         assert logits <= batch
