@@ -1,5 +1,6 @@
 """Timings of n2n on this machine, each next to a slow reference implementation or to torch's own layers."""
 
+from n2n.benchmark.in_context import in_context_table
 from n2n.benchmark.learners import learner_table
 from n2n.benchmark.operations import operation_table
 from n2n.benchmark.overhead import overhead_table
@@ -12,6 +13,7 @@ __all__ = [
     "filter_rates",
     "filter_table",
     "growth_table",
+    "in_context_table",
     "learner_table",
     "matrix_rate",
     "operation_table",

@@ -47,6 +47,16 @@ def test_operation_table():
     )
 
 
+def test_in_context_table():
+    """Exact without latents; with latents, two independent estimates agree."""
+    table = n2n.benchmark.in_context_table(SMALL)
+    assert list(table["method"]) == ["counts", "particles", "particles"]
+    assert list(table["S"]) == [1, 16, 256]
+    assert table["standard error"][0] == 0
+    assert (table["standard error"][1:] > 0).all()
+    assert table["agrees"].all()
+
+
 def test_process_tables():
     assert n2n.benchmark.filter_table(SMALL)["exact"].all()
     growth = n2n.benchmark.growth_table(SMALL)
