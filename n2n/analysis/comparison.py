@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from n2n.analysis.batched import check_vocabulary, run_in_batches
+from n2n.analysis.evaluation import excess_over
 from n2n.analysis.held_out import HeldOut, baseline_tokens
+from n2n.difficulty.context_ngrams import own_ngram_nll
 from n2n.difficulty.markov import markov_nll
 from n2n.difficulty.ngrams import fit_ngram
 from n2n.models.lm import LanguageModel
@@ -18,13 +21,17 @@ from n2n.utils.progress import track
 from n2n.utils.statistics import ratio_error, t_interval
 from n2n.utils.strict import unknown_name_message
 
-ORACLE, NGRAM, EXACT = "oracle", "n-gram", "exact"  # reserved names
+ORACLE, IN_CONTEXT, NGRAM, EXACT = "oracle", "in-context oracle", "n-gram", "exact"
+RESERVED = (ORACLE, IN_CONTEXT, NGRAM, EXACT)  # no names of models
 MIN_SEQUENCES = 10  # for an interval
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """Models and the oracle on the same held-out sequences.
+
+    If kernels are redrawn for every sequence, the oracle knows them. The oracle that must learn them from the sequence
+    is compared with it like a model, by the name "in-context oracle".
 
     Args:
         data: the sequences. Comparisons that share them compute the oracle's predictions once.
@@ -38,10 +45,9 @@ class Comparison:
     models: Mapping[str, LanguageModel]
 
     def __post_init__(self) -> None:
-        if not self.models or {ORACLE, NGRAM, EXACT} & set(self.models):
+        if not self.models or set(RESERVED) & set(self.models):
             raise ValueError(
-                f"models: saw {list(self.models)}; at least one is needed, and {ORACLE}, {NGRAM}, {EXACT} are reserved "
-                "names"
+                f"models: saw {list(self.models)}; at least one is needed, and {', '.join(RESERVED)} are reserved names"
             )
         for model in self.models.values():
             check_vocabulary(model, self.data.process)
@@ -54,14 +60,18 @@ class Comparison:
 
     @cached_property
     def nll(self) -> dict[str, np.ndarray]:
-        """-log P(x_t | x_<t) of every model and of the oracle, ``(sequences, length - 1)``, nats."""
+        """-log P(x_t | x_<t) of every model and of the oracles, ``(sequences, length - 1)``, nats."""
         targets = self.data.tokens[:, 1:, None]
-        return {name: -np.take_along_axis(law, targets, 2)[..., 0] for name, law in self.log_probabilities.items()}
+        nll = {name: -np.take_along_axis(law, targets, 2)[..., 0] for name, law in self.log_probabilities.items()}
+        return nll if self.data.in_context is None else {**nll, IN_CONTEXT: self.data.in_context.nll}
 
     @cached_property
     def excess(self) -> dict[str, np.ndarray]:
-        """Each model's loss minus the oracle's on the same token, ``(sequences, length - 1)``, nats."""
-        return {name: self.nll[name] - self.nll[ORACLE] for name in self.models}
+        """Each model's loss minus the oracle's on the same token, ``(sequences, length - 1)``, nats.
+
+        It has that of the in-context oracle too, if there is one.
+        """
+        return {name: nll - self.nll[ORACLE] for name, nll in self.nll.items() if name != ORACLE}
 
 
 def summary(comparison: Comparison) -> pd.DataFrame:
@@ -69,7 +79,9 @@ def summary(comparison: Comparison) -> pd.DataFrame:
 
     Returns:
         a row for each ``model``: ``parameters``; ``cross_entropy`` and ``oracle_nll``, means over all ``tokens``; their
-        difference ``excess_loss``, with the ends ``low`` and ``high`` of its 95% interval over sequences.
+        difference ``excess_loss``, with the ends ``low`` and ``high`` of its 95% interval over sequences. If there is
+        an in-context oracle, then ``in_context_nll``, its mean loss; ``in_context_excess_loss``, the excess over it;
+        and ``in_context_low`` to ``in_context_high``, an interval that holds the oracle's Monte-Carlo error too.
     """
     rows = [
         {
@@ -77,11 +89,22 @@ def summary(comparison: Comparison) -> pd.DataFrame:
             "parameters": comparison.models[name].num_parameters,
             "cross_entropy": comparison.nll[name].mean(),
             "oracle_nll": comparison.nll[ORACLE].mean(),
-            **_mean_of(excess),
+            **_mean_of(comparison.excess[name]),
+            **_over_in_context(comparison, name),
         }
-        for name, excess in comparison.excess.items()
+        for name in comparison.models
     ]
     return pd.DataFrame(rows)
+
+
+def _over_in_context(comparison: Comparison, model: str) -> dict[str, float]:
+    oracle = comparison.data.in_context
+    if oracle is None:
+        return {}
+    fields = excess_over(oracle, comparison.nll[model], "in_context")
+    error = fields.pop("in_context_excess_standard_error")
+    low, high = t_interval(fields["in_context_excess_loss"], error, comparison.data.sequences)
+    return {"in_context_nll": oracle.nll.mean(), **fields, "in_context_low": low, "in_context_high": high}
 
 
 def by_position(comparison: Comparison) -> pd.DataFrame:
@@ -135,6 +158,9 @@ def after_switch(comparison: Comparison, latent: str, max_since: int = 16) -> pd
 def against_ngrams(comparison: Comparison, orders: Sequence[int], train_sequences: int) -> pd.DataFrame:
     """Excess loss of n-grams, by order, and of the models.
 
+    If kernels are redrawn for every sequence, n-grams count the tokens of the sequence itself
+    (``n2n.context_ngram_nll``). Otherwise they are fitted on training sequences.
+
     A fitted n-gram is worse than the best predictor with its window, because long contexts are rare. If sequences start
     in the stationary distribution, the table also has the best predictor that knows the kernels and sees this window.
 
@@ -146,22 +172,32 @@ def against_ngrams(comparison: Comparison, orders: Sequence[int], train_sequence
 
     Returns:
         rows ``predictor`` ("n-gram", "exact", or a model's name), ``order`` (missing for models), ``excess_loss``,
-        ``low``, ``high`` (95%), ``tokens``, ``fitted_on`` (number of training sequences, for n-grams).
+        ``low``, ``high`` (95%), ``tokens``, ``fitted_on`` (number of training sequences, for fitted n-grams).
 
     Raises:
         ValueError: an order that is not a whole number from 1 to ``length``.
     """
     data, oracle_nll = comparison.data, comparison.nll[ORACLE]
-    fitted_on = baseline_tokens(data.process, train_sequences, data.length)
-    rows = []
-    for order in track(orders, "n-gram"):
-        nll = fit_ngram(fitted_on, data.process.graph.vocab_size, order).nll(data.tokens)
-        rows.append({"predictor": NGRAM, "order": order, "fitted_on": len(fitted_on), **_mean_of(nll - oracle_nll)})
-    for order in orders if data.process.graph.initial == "stationary" else ():
-        nll = markov_nll(data.process, data.tokens, order - 1)
-        rows.append({"predictor": EXACT, "order": order, **_mean_of(nll - oracle_nll)})
+    rows = _own_ngrams(comparison, orders) if data.process.graph.context_nodes else []
+    if not rows:
+        fitted_on = baseline_tokens(data.process, train_sequences, data.length)
+        for order in track(orders, "n-gram"):
+            nll = fit_ngram(fitted_on, data.process.graph.vocab_size, order).nll(data.tokens)
+            rows.append({"predictor": NGRAM, "order": order, "fitted_on": len(fitted_on), **_mean_of(nll - oracle_nll)})
+        for order in orders if data.process.graph.initial == "stationary" else ():
+            nll = markov_nll(data.process, data.tokens, order - 1)
+            rows.append({"predictor": EXACT, "order": order, **_mean_of(nll - oracle_nll)})
     rows += [{"predictor": name, "order": None, **_mean_of(excess)} for name, excess in comparison.excess.items()]
     return pd.DataFrame(rows).astype({"order": "Int64", "fitted_on": "Int64"})
+
+
+def _own_ngrams(comparison: Comparison, orders: Sequence[int]) -> list[dict[str, Any]]:
+    data, oracle_nll = comparison.data, comparison.nll[ORACLE]
+    losses = {order: own_ngram_nll(data.process, data.tokens, order) for order in track(orders, "n-gram")}
+    return [
+        {"predictor": NGRAM, "order": order, "fitted_on": None, **_mean_of(nll - oracle_nll)}
+        for order, nll in losses.items()
+    ]
 
 
 def reliability(comparison: Comparison, bins: int = 12, min_probability: float = 1e-3) -> pd.DataFrame:

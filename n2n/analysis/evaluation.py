@@ -140,16 +140,16 @@ def _in_context(nll: np.ndarray, data: HeldOut) -> dict[str, Any]:
         "in_context_nll": float(oracle.nll.mean()),
         "in_context_method": oracle.method,
         "in_context_monte_carlo_error": oracle.mean_standard_error,
-        **_excess_over(oracle, nll, "in_context"),
+        **excess_over(oracle, nll, "in_context"),
     }
     excess = nll - oracle.nll
     monte_carlo = np.sqrt((oracle.standard_error**2).sum(axis=0)) / len(nll)
     fields["in_context_excess_by_position"] = excess.mean(axis=0).tolist()
     fields["in_context_excess_standard_error_by_position"] = np.hypot(mean_and_error(excess)[1], monte_carlo).tolist()
-    return fields | ({"prior_nll": float(prior.nll.mean()), **_excess_over(prior, nll, "prior")} if prior else {})
+    return fields | ({"prior_nll": float(prior.nll.mean()), **excess_over(prior, nll, "prior")} if prior else {})
 
 
-def _excess_over(oracle: InContextLosses, nll: np.ndarray, prefix: str) -> dict[str, float]:
+def excess_over(oracle: InContextLosses, nll: np.ndarray, prefix: str) -> dict[str, float]:
     """The mean excess loss over an oracle, and its standard error.
 
     Monte-Carlo errors that are independent between sequences are part of the variance over sequences already. They are

@@ -71,7 +71,7 @@ class EvaluateConfig(Configuration):
     def _check_runs(self) -> EvaluateConfig:
         for name in self.runs:
             check_step(name, self.step)
-        first, *others = (_config_with_fixed_kernels("runs", name) for name in self.runs)
+        first, *others = (config_by_name(name) for name in self.runs)
         latents = first.graph.latent_names
         if not latents:
             raise ValueError(f"runs: the process of {self.runs[0]} has no latents, whose states would group the loss")
@@ -176,8 +176,8 @@ def _config_with_fixed_kernels(field: str, name: str) -> TrainConfig:
     if redrawn:
         raise ValueError(
             f"{field}: the process of {name} redraws the kernels of {short_repr(redrawn)} for every sequence, and this "
-            "notebook compares runs with an oracle of fixed kernels; n2n.evaluate, n2n.told_nll and n2n.in_context_nll "
-            "work on such a run"
+            "notebook needs beliefs of an oracle with fixed kernels; evaluate.ipynb, n2n.evaluate, n2n.told_nll and "
+            "n2n.in_context_nll work on such a run"
         )
     return config
 

@@ -97,8 +97,9 @@ def excess_against_ngrams(table: pd.DataFrame, title: str) -> go.Figure:
     )
     fig = figure(title + not_drawn, "order n: the last n - 1 tokens are seen", EXCESS)
     table = table[positive].assign(low=table["low"].clip(lower=foot))
-    for predictor, name, dash in (("n-gram", "n-gram, fitted", "solid"), ("exact", "exact, same window", "dot")):
-        _add_ngrams(fig, table[table["predictor"] == predictor], name, dash)
+    ngrams = table[table["predictor"] == "n-gram"]
+    _add_ngrams(fig, ngrams, _counted(ngrams), "solid")
+    _add_ngrams(fig, table[table["predictor"] == "exact"], "exact, same window", "dot")
     models, orders = table[table["order"].isna()], table["order"].dropna()
     ends = [int(orders.min()), int(orders.max())]
     for (_, row), line in zip(models.iterrows(), lines(len(models)), strict=True):
@@ -116,6 +117,12 @@ def excess_against_ngrams(table: pd.DataFrame, title: str) -> go.Figure:
     fig.update_yaxes(type="log", dtick="D2")
     fig.update_xaxes(dtick=1)
     return fig
+
+
+def _counted(ngrams: pd.DataFrame) -> str:
+    """A name of n-grams that says what they have counted."""
+    numbers = ngrams["fitted_on"].dropna()
+    return f"n-gram, fitted on {numbers.max():,} sequences" if len(numbers) else "n-gram of each sequence's own tokens"
 
 
 def _add_ngrams(fig: go.Figure, rows: pd.DataFrame, name: str, dash: str) -> None:

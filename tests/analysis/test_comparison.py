@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from support.context_graphs import latent, observed
 
 import n2n
 from n2n.analysis import comparison
@@ -196,3 +197,34 @@ def test_invalid_models_are_refused(pair):
         Comparison(pair.data, {"oracle": pair.models["one"]})
     with pytest.raises(ValueError, match="saw a model of 5 symbols, a process of 16"):
         Comparison(pair.data, {"m": n2n.models.build("mingru", vocab_size=5, dim=16)})
+
+
+def test_in_context_the_oracle_that_learns_the_kernels_is_compared_like_a_model():
+    process = n2n.Process(n2n.Graph([latent("Z", stickiness=0.8), observed("Z", num_states=4)]), 0)
+    model = n2n.models.build("mingru", vocab_size=4, dim=8, layers=1, heads=2)
+    single = Comparison(HeldOut(process, 12, 8), {"m": model})
+    told = n2n.told_nll(process, single.data.tokens, range(12), split="test").numpy()
+    learned = n2n.in_context_nll(process, single.data.tokens).nll.numpy()
+    np.testing.assert_allclose(single.nll["oracle"], told, atol=1e-12)
+    np.testing.assert_allclose(single.excess["in-context oracle"], learned - told, atol=1e-12)
+    names = {"m", "in-context oracle"}
+    for table in (
+        comparison.by_position(single),
+        comparison.by_state(single, "Z"),
+        comparison.after_switch(single, "Z"),
+    ):
+        assert set(table["model"]) == names
+    row = comparison.summary(single).set_index("model").loc["m"]
+    found = n2n.analysis.evaluation.evaluate_model(model, single.data)
+    assert row["in_context_excess_loss"] == pytest.approx(found.in_context_excess_loss, abs=1e-6)
+    assert row["in_context_nll"] == pytest.approx(learned.mean())
+    half = 2.200985 * found.in_context_excess_standard_error  # t of 11 degrees of freedom, from tables
+    assert row["in_context_high"] - row["in_context_low"] == pytest.approx(2 * half, rel=1e-4)
+    ngrams = comparison.against_ngrams(single, [1, 3], 100)
+    assert set(ngrams["predictor"]) == {"n-gram", *names}
+    assert ngrams["fitted_on"].isna().all()
+    trigram = n2n.context_ngram_nll(single.data.tokens, 4, 3)
+    assert ngrams.loc[1, "excess_loss"] == pytest.approx((trigram - told).mean())
+    assert set(comparison.reliability(single)["model"]) == {"m", "oracle"}
+    with pytest.raises(ValueError, match="reserved names"):
+        Comparison(single.data, {"in-context oracle": model})

@@ -87,7 +87,7 @@ def test_the_interval_of_the_excess_covers(common):
         noise = rng.normal(0, 0.05, (1, 1)) if common else rng.normal(0, 0.05 * math.sqrt(sequences), (sequences, 1))
         nll = rng.normal(1.0, 0.2, (sequences, 1))
         oracle = InContextLosses(np.zeros((sequences, 1)) + noise, np.zeros((sequences, 1)), 0.05, "particles", False)
-        found = evaluation._excess_over(oracle, nll, "in_context")
+        found = evaluation.excess_over(oracle, nll, "in_context")
         mean, error = found["in_context_excess_loss"], found["in_context_excess_standard_error"]
         low, high = t_interval(mean, error, sequences)
         covered += low <= 1.0 <= high
@@ -116,7 +116,7 @@ def test_losses_are_computed_once(monkeypatch):
         assert len(calls) == number
 
 
-def test_the_interval_of_the_excess_over_estimated_losses_covers():
+def test_the_interval_of_theexcess_over_estimated_losses_covers():
     """In 200 evaluations with few particles of models whose expected excess over the exact oracle is 0.1."""
     process, covered = n2n.Process(n2n.Graph([latent("Z", alpha=0.3), observed("Z", alpha=0.3)]), 0), 0
     rng = np.random.default_rng(0)
@@ -131,7 +131,7 @@ def test_the_interval_of_the_excess_over_estimated_losses_covers():
     for rows in np.arange(len(tokens)).reshape(200, 12):
         mean_error = float(np.sqrt((errors[rows] ** 2).sum()) / estimated[rows].size)
         oracle = InContextLosses(estimated[rows], np.zeros_like(estimated[rows]), mean_error, "particles", False)
-        fields = evaluation._excess_over(oracle, nll[rows], "in_context")
+        fields = evaluation.excess_over(oracle, nll[rows], "in_context")
         mean, error = fields["in_context_excess_loss"], fields["in_context_excess_standard_error"]
         low, high = t_interval(mean, error, 12)
         covered += low <= 0.1 <= high
@@ -146,7 +146,7 @@ def test_a_precision_out_of_reach_is_said_once_a_call_and_widens_the_interval(mo
         assert data.in_context is data.in_context
     assert len(caught) == 1
     assert not data.in_context.exact
-    found = evaluation._excess_over(data.in_context, data.in_context.nll + 1.0, "in_context")
+    found = evaluation.excess_over(data.in_context, data.in_context.nll + 1.0, "in_context")
     assert found["in_context_excess_loss"] == pytest.approx(1.0)
     assert found["in_context_excess_standard_error"] == data.in_context.mean_standard_error > 1e-4
     with pytest.warns(RuntimeWarning, match="in_context_precision"):  # losses that are kept are no better

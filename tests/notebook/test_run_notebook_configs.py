@@ -115,9 +115,10 @@ def test_a_report_needs_a_sweep_with_runs_and_known_fields(tmp_path):
 
 def test_analyses_that_need_fixed_kernels_refuse_a_run_in_context(small, tmp_path):
     run = str(n2n.train(small(graph=CONTEXT, steps=1, run_dir=str(tmp_path / "run"))).path)
-    for cls in (n2n.ProbeConfig, n2n.AttentionConfig, n2n.DynamicsConfig, n2n.WelcomeConfig, n2n.EvaluateConfig):
+    for cls in (n2n.ProbeConfig, n2n.AttentionConfig, n2n.DynamicsConfig, n2n.WelcomeConfig):
         with pytest.raises(
-            Refused, match=r"redraws the kernels of \['Z1', 'Z2'\].*n2n.evaluate, n2n.told_nll"
+            Refused, match=r"redraws the kernels of \['Z1', 'Z2'\].*evaluate.ipynb, n2n.evaluate"
         ) as error:
-            cls(**({"runs": [run]} if cls is n2n.EvaluateConfig else {"run": run}))
+            cls(run=run)
         assert len(error.value.wrong) == 1
+    assert n2n.EvaluateConfig(runs=[run]).cut_by == "Z1"

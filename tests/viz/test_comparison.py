@@ -32,8 +32,11 @@ def test_states_are_labelled_with_their_share():
 
 def test_ngrams_and_models_share_an_axis():
     table = excess_table(predictor=["n-gram", "n-gram", "mamba"], order=[1, 2, None], excess_loss=[0.5, 0.2, 0.05])
-    figure = n2n.viz.excess_against_ngrams(table.astype({"order": "Int64"}), "title")
-    assert list(traces(figure, "n-gram, fitted")[0].y) == [0.5, 0.2]
+    table = table.assign(fitted_on=[3000, 3000, None]).astype({"order": "Int64", "fitted_on": "Int64"})
+    figure = n2n.viz.excess_against_ngrams(table, "title")
+    assert list(traces(figure, "n-gram, fitted on 3,000 sequences")[0].y) == [0.5, 0.2]
+    own = n2n.viz.excess_against_ngrams(table.assign(fitted_on=pd.NA), "title")
+    assert list(traces(own, "n-gram of each sequence's own tokens")[0].y) == [0.5, 0.2]
     assert list(traces(figure, "mamba")[0].y) == [0.05, 0.05]
     assert figure.layout.yaxis.type == "log"
 
@@ -42,7 +45,8 @@ def test_losses_that_are_not_positive_are_in_the_title():
     table = excess_table(
         predictor=["n-gram", "small", "negative"], order=[1, None, None], excess_loss=[0.5, 0.004, -0.001]
     )
-    figure = n2n.viz.excess_against_ngrams(table.astype({"order": "Int64"}), "title")
+    table = table.assign(fitted_on=pd.NA).astype({"order": "Int64"})
+    figure = n2n.viz.excess_against_ngrams(table, "title")
     assert figure.layout.title.text == "title; negative at -0.0010"
     assert traces(figure, "negative") == []
     (band,) = (trace for trace in figure.data if trace.fill == "toself")
