@@ -38,6 +38,7 @@ from .config.train_config import TrainConfig as TrainConfig
 from .data import Stream as Stream, TokenStore as TokenStore
 from .difficulty.alpha_grid import entropy_grid as entropy_grid
 from .difficulty.best_losses import best_losses as best_losses
+from .difficulty.blind_graphs import blind_graph as blind_graph
 from .difficulty.calibration import (
     Calibration as Calibration,
     EqualDifficulty as EqualDifficulty,
@@ -48,6 +49,7 @@ from .difficulty.compression import compression_nats as compression_nats, compre
 from .difficulty.context_ngrams import context_ngram_nll as context_ngram_nll
 from .difficulty.entropies import Entropy as Entropy, entropy as entropy
 from .difficulty.entropy_rates import EntropyRate as EntropyRate, entropy_rate as entropy_rate
+from .difficulty.kernel_fits import KernelFit as KernelFit, fit_kernels as fit_kernels
 from .difficulty.markov import (
     Estimate as Estimate,
     markov_entropy as markov_entropy,

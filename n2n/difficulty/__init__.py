@@ -1,1 +1,1 @@
-"""How hard a process is: entropies, calibration, mutual information, n-grams, compression."""
+"""How hard a process is: entropies, calibration, mutual information, n-grams, compression, ideal learners."""

@@ -1,1 +1,1 @@
-"""Kernels that are learned in context: counts, hypotheses and particles, in torch and numpy."""
+"""Kernels that are learned: in context by counts, hypotheses and particles; from sequences by expected counts."""
