@@ -88,16 +88,16 @@ class InContextConfig(Configuration):
     heads: Count = 2
     seq_len: Annotated[Count, Field(ge=4)] = 64
     batch_size: Count = 32
-    steps: Count = 300
+    steps: Count = 320
     lr: Positive = 0.005
     seed: Seed = 0
     process_seed: Seed = 0
     pools: Ordered[Annotated[Count, Field(le=2**16)]] = (1, 4, 16, 64)
-    checkpoints: Annotated[Count, Field(ge=2)] = 12
+    checkpoints: Annotated[Count, Field(ge=2)] = 8
     sequences: Sequences = 256
     scored: Sequences = 64
     sequence: NonNegativeInt = 3
-    shown: Annotated[Count, Field(ge=2)] = 24
+    shown: Annotated[Count, Field(ge=2)] = 16
 
     @model_validator(mode="after")
     def _check_together(self) -> InContextConfig:

@@ -17,15 +17,15 @@ def test_by_default_every_architecture_learns_a_chain_in_context():
     assert [run.arch for run in config.runs.values()] == list(config.runs) == n2n.models.names()
     for run in config.runs.values():
         assert run.graph.observed.mode == "context"
-        assert (run.steps, run.dim, run.lr, run.eval_sequences) == (300, 32, 0.005, 256)
-        assert run.steps / run.checkpoint_every == config.checkpoints == 12
+        assert (run.steps, run.dim, run.lr, run.eval_sequences) == (320, 32, 0.005, 256)
+        assert run.steps / run.checkpoint_every == config.checkpoints == 8
 
 
 def test_learners_differ_in_their_own_fields_only():
     runs = n2n.InContextConfig(learners=TWO, process_seed=3).runs
     assert runs["shallow"] == n2n.InContextConfig(learners={"x": {}}, layers=1, process_seed=3).runs["x"]
     assert (runs["fast"].arch, runs["fast"].steps, runs["fast"].lr, runs["fast"].layers) == ("mamba", 50, 0.02, 2)
-    assert runs["fast"].checkpoint_every == 4
+    assert runs["fast"].checkpoint_every == 6
     assert runs["fast"].process == runs["shallow"].process
 
 
