@@ -144,7 +144,7 @@ class Design(Configuration):
     sizes: Ordered[Size] = (Size(),)
     steps: Ordered[Count] = (500,)
     sequences: Ordered[Count | None] = (None,)
-    lrs: Ordered[Positive] = (3e-3, 1e-2, 3e-2)
+    lrs: Ordered[Positive] = (1e-2, 3e-2, 1e-1)
     tuning: Count = 2
     seeds: Ordered[Seed] = (0,)
     seq_len: Annotated[Count, Field(ge=2)] = 64

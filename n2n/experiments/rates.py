@@ -1,7 +1,8 @@
 """The learning rate of each learner, chosen on ``valid``, and the runs that a design still needs.
 
 A rate is chosen for each level, architecture, size and budget: the one of the lowest mean excess loss on ``valid`` over
-the tuning processes, targets and seeds. A run that diverged counts as infinitely bad. All rates are tried on the first
+the tuning processes, targets and seeds. It is that of the weights that are judged: the last ones, or the best ones if
+the runs select these. A run that diverged counts as infinitely bad. All rates are tried on the first
 ``design.tuning`` process seeds; the other process seeds are run at the chosen rate only.
 """
 
@@ -47,6 +48,8 @@ def chosen_rates(design: Design, table: pd.DataFrame) -> dict[Learner, float]:
     """The best rate of each learner whose tuning runs are all there; see the module."""
     if len(design.lrs) == 1:
         return {learner_of(cell): design.lrs[0] for cell in design.cells}
+    if design.training.get("select") == "best":
+        table = table.sort_values("excess", ascending=False, na_position="first", kind="stable")
     valid = _last_of_split(table, "valid")
     valid = valid[valid["process"].isin(design.processes[: design.tuning]) & valid["lr"].isin(design.lrs)]
     losses = valid.assign(excess=valid["excess"].astype(float).where(valid["state"] == "done", np.inf).fillna(np.inf))

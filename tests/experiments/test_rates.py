@@ -47,6 +47,16 @@ def test_the_rate_is_chosen_on_valid_not_on_test_and_a_diverged_run_is_the_worst
     assert (chosen["split"] == "test").all()
 
 
+def test_the_best_valid_loss_counts_if_the_best_weights_are_judged():
+    rows = []
+    for point in pending_points(DESIGN, ALPHAS, table_of([])):
+        rows += [planted_row(point, point.lr, split="valid", step=1), planted_row(point, 1 - point.lr, split="valid")]
+    table = pd.DataFrame(rows, columns=list(RUN_COLUMNS))
+    assert set(chosen_rates(DESIGN, table).values()) == {1e-1}
+    best = DESIGN.model_copy(update={"training": {"select": "best", "eval_every": 1}})
+    assert set(chosen_rates(best, table).values()) == {1e-3}
+
+
 def test_a_rate_at_the_edge_of_the_choice_is_said():
     rates = rate_table(DESIGN, table_of(pending_points(DESIGN, ALPHAS, table_of([]))))
     said = rates.set_index(["level", "arch"])["at_edge"].to_dict()
