@@ -1,4 +1,4 @@
-"""The number of torch's threads: few if other jobs keep the cores busy, one if the work is small.
+"""The number of torch's threads: few if other jobs keep the cores busy, one if the work is small. And their mode.
 
 Threads of one operation wait for each other. On a machine with other jobs one thread is often delayed, which delays
 all: a small operation can take a hundred times as long on two threads as on one. threadpoolctl does not help: it sets
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from n2n.utils.cpu import THREADS_VARIABLE, cores, threads_from_environment
@@ -20,6 +21,7 @@ MIN_ROUNDS = 2  # rounds of timings
 MAX_SECONDS = 1.0  # seconds of timings after these rounds
 MAX_SHARE = 0.03  # fraction of the work to come that timings after these rounds may take
 CLEAR_RATIO = 3.0  # ratio of the slowest to the fastest that ends the timings
+_SMALLEST, _HALF = np.float32(2.0**-126), np.float32(0.5)  # the smallest normal number; their product is denormal
 WORTHWHILE = 0.9  # more threads are used if they take at most this fraction of the time of fewer
 
 
@@ -122,3 +124,20 @@ def fastest(seconds: dict[int, float]) -> int:
         if seconds[threads] <= WORTHWHILE * seconds[best]:
             best = threads
     return best
+
+
+@contextlib.contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Count denormal numbers as 0 in this thread, within the context; it can decorate functions too.
+
+    Some processors take over a hundred cycles for each operation on them. The thread's mode is restored, so callers do
+    not see it. Where the processor has no such mode, nothing changes.
+    """
+    if _SMALLEST * _HALF == 0:  # the caller's mode already
+        yield
+        return
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)

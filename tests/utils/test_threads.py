@@ -4,6 +4,7 @@ import itertools
 import json
 import threading
 
+import numpy as np
 import pytest
 import torch
 from support.run_folders import config
@@ -192,3 +193,30 @@ def test_a_rehearsal_does_not_change_the_run(arch, tmp_path, monkeypatch):
     assert plain.metrics["loss"].equals(rehearsed.metrics["loss"])
     weights = rehearsed.model().state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in plain.model().state_dict().items())
+
+
+def denormals_count() -> bool:
+    return bool(np.float32(2.0**-126) * np.float32(0.5) != 0)
+
+
+def test_denormals_are_flushed_within_the_context_only():
+    assert denormals_count()
+    with threads.flushed_denormals():
+        assert not denormals_count()
+        with threads.flushed_denormals():
+            assert not denormals_count()
+        assert not denormals_count()
+        elsewhere = []
+        other = threading.Thread(target=lambda: elsewhere.append(denormals_count()))
+        other.start()
+        other.join()
+    assert denormals_count()
+    with pytest.raises(ZeroDivisionError), threads.flushed_denormals():
+        raise ZeroDivisionError
+    assert denormals_count()
+
+
+def test_the_oracle_leaves_the_caller_s_denormals():
+    process = n2n.Process(n2n.Graph.preset("single"))
+    n2n.filter(process, process.sample(2, length=8).tokens, dtype=torch.float32)
+    assert denormals_count()

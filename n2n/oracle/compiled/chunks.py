@@ -15,6 +15,7 @@ import numpy as np
 from n2n.oracle.compiled.program import Program
 from n2n.oracle.compiled.vectors import NARROW
 from n2n.utils.cpu import cores, run_parts
+from n2n.utils.threads import flushed_denormals
 
 MIN_MULTIPLY_ADDS = 10**7  # for each further thread; they take half a millisecond
 CACHE = 2**18  # bytes of the values of one chunk; with their copy they fit into a core's cache
@@ -88,6 +89,7 @@ def run_chunks(
     lanes = affordable_lanes(program, -(-count // threads), memory // threads, lane)
     spaces = threading.local()
 
+    @flushed_denormals()
     def run(first: int) -> None:
         if not hasattr(spaces, "work"):
             spaces.work = Work.of(program, lanes, history)

@@ -12,6 +12,7 @@ from n2n.oracle.compiled.program import Program
 from n2n.oracle.compiled.steps import move, predict, update
 from n2n.utils.compilation import compiled, compiled_part
 from n2n.utils.cpu import cores, run_parts
+from n2n.utils.threads import flushed_denormals
 
 CLOSE = 0.5  # relative difference below which a divergence is computed from the difference itself
 RESOLUTION = 1e-24  # nats; smaller values are indistinguishable from rounding and are set to 0
@@ -195,6 +196,7 @@ def influence_of(program: Program, tokens: np.ndarray, *, feedback: bool, memory
     lanes = affordable_lanes(program, min(keys, -(-keys * len(tokens) // threads)), share - values * lane, lane)
     parts = [(row, key) for row in range(len(tokens)) for key in range(first, queries, lanes)]
 
+    @flushed_denormals()
     def work(part: tuple[int, int]) -> None:
         row, key = part
         one, without = Work.of(program, 1), Work.of(program, lanes)
