@@ -94,7 +94,9 @@ def beliefs() -> go.Figure:
 
 def ngrams() -> pd.DataFrame:
     losses, predictors = [0.5, 0.2, 0.05, -0.01], ["n-gram", "n-gram", EVIL, OTHER]
-    table = excess_table(predictor=predictors, order=[1, 2, None, None], excess_loss=losses)
+    table = excess_table(
+        predictor=predictors, order=[1, 2, None, None], excess_loss=losses, fitted_on=[9, 9, None, None]
+    )
     return table.astype({"order": "Int64"})
 
 
