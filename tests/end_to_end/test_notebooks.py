@@ -115,7 +115,7 @@ def test_a_small_benchmark_prints_the_stored_lines(tmp_path):
     stored, new = (printed(code_cells(path)[-1:]).splitlines() for path in (source, tmp_path / "out.ipynb"))
     assert stored[-1] == new[-1]
     assert [line for line in new if line.endswith("True")] == [line for line in stored if line.endswith("True")]
-    assert len(new) == len(stored) == 4
+    assert len(new) == len(stored) == 5
 
 
 def test_invalid_parameters_stop_train_before_any_work(tmp_path):
