@@ -34,29 +34,26 @@ def by_hand(process: Process, tokens: np.ndarray) -> tuple[list[float], list[dic
     return nll, beliefs
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_equals_the_loop_over_joint_states(seed):
-    process = Process(random_graph(seed), seed=seed)
-    tokens = process.sample(3, length=6).tokens
+def assert_equals_the_loop(process: Process, count: int) -> None:
+    """Losses and beliefs on sequences of 6 tokens are those of the loop over joint states."""
+    tokens = process.sample(count, length=6).tokens
     result = mean_field(process, tokens)
     for row, sequence in enumerate(tokens):
         nll, beliefs = by_hand(process, sequence)
         np.testing.assert_allclose(result.nll[row], nll, atol=1e-9)
         for name, belief in result.beliefs.items():
             np.testing.assert_allclose(belief[row], [step[name] for step in beliefs], atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_equals_the_loop_over_joint_states(seed):
+    assert_equals_the_loop(Process(random_graph(seed), seed=seed), 3)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_the_loop_for_frozen_latents(seed):
     """Correlations of a frozen latent with the others are lost in each step, as those of other latents are."""
-    process = freeze(seed, ["uniform", "stationary"][seed % 2])
-    tokens = process.sample(2, length=6).tokens
-    result = mean_field(process, tokens)
-    for row, sequence in enumerate(tokens):
-        nll, beliefs = by_hand(process, sequence)
-        np.testing.assert_allclose(result.nll[row], nll, atol=1e-9)
-        for name, belief in result.beliefs.items():
-            np.testing.assert_allclose(belief[row], [step[name] for step in beliefs], atol=1e-9)
+    assert_equals_the_loop(freeze(seed, ["uniform", "stationary"][seed % 2]), 2)
 
 
 def test_equals_the_oracle_for_one_latent():
