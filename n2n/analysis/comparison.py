@@ -177,18 +177,24 @@ def against_ngrams(comparison: Comparison, orders: Sequence[int], train_sequence
     Raises:
         ValueError: an order that is not a whole number from 1 to ``length``.
     """
-    data, oracle_nll = comparison.data, comparison.nll[ORACLE]
-    rows = _own_ngrams(comparison, orders) if data.process.graph.context_nodes else []
-    if not rows:
-        fitted_on = baseline_tokens(data.process, train_sequences, data.length)
-        for order in track(orders, "n-gram"):
-            nll = fit_ngram(fitted_on, data.process.graph.vocab_size, order).nll(data.tokens)
-            rows.append({"predictor": NGRAM, "order": order, "fitted_on": len(fitted_on), **_mean_of(nll - oracle_nll)})
-        for order in orders if data.process.graph.initial == "stationary" else ():
-            nll = markov_nll(data.process, data.tokens, order - 1)
-            rows.append({"predictor": EXACT, "order": order, **_mean_of(nll - oracle_nll)})
+    if comparison.data.process.graph.context_nodes:
+        rows = _own_ngrams(comparison, orders)
+    else:
+        rows = _fitted_ngrams(comparison, orders, train_sequences)
     rows += [{"predictor": name, "order": None, **_mean_of(excess)} for name, excess in comparison.excess.items()]
     return pd.DataFrame(rows).astype({"order": "Int64", "fitted_on": "Int64"})
+
+
+def _fitted_ngrams(comparison: Comparison, orders: Sequence[int], train_sequences: int) -> list[dict[str, Any]]:
+    data, oracle_nll, rows = comparison.data, comparison.nll[ORACLE], []
+    fitted_on = baseline_tokens(data.process, train_sequences, data.length)
+    for order in track(orders, "n-gram"):
+        nll = fit_ngram(fitted_on, data.process.graph.vocab_size, order).nll(data.tokens)
+        rows.append({"predictor": NGRAM, "order": order, "fitted_on": len(fitted_on), **_mean_of(nll - oracle_nll)})
+    for order in orders if data.process.graph.initial == "stationary" else ():
+        nll = markov_nll(data.process, data.tokens, order - 1)
+        rows.append({"predictor": EXACT, "order": order, **_mean_of(nll - oracle_nll)})
+    return rows
 
 
 def _own_ngrams(comparison: Comparison, orders: Sequence[int]) -> list[dict[str, Any]]:
