@@ -91,10 +91,10 @@ class HeldOut:
 
         None without a pool, or if the prior has no in-context oracle (product kernels over several variables).
         """
-        graph = self.process.graph.model_copy(update={"pool": None})
-        if self.in_context is None or self.process.graph.pool is None or product_message(graph):
+        prior = without_pool(self.process)
+        if self.in_context is None or self.process.graph.pool is None or product_message(prior.graph):
             return None
-        return in_context_losses(replace(self.process, graph=graph), self.tokens, self.in_context_precision)
+        return in_context_losses(prior, self.tokens, self.in_context_precision)
 
     @cached_property
     def oracle_log_probabilities(self) -> np.ndarray:
@@ -128,6 +128,11 @@ class HeldOut:
         fitted_on = baseline_tokens(self.process, self.train_sequences, self.length)
         vocab_size = self.process.graph.vocab_size
         return {name: float(fit_ngram(fitted_on, vocab_size, n).nll(self.tokens).mean()) for name, n in orders.items()}
+
+
+def without_pool(process: Process) -> Process:
+    """The process whose redrawn kernels come from their prior instead of a pool; all else is the same."""
+    return replace(process, graph=process.graph.model_copy(update={"pool": None}))
 
 
 def baseline_tokens(process: Process, train_sequences: int, length: int) -> np.ndarray:

@@ -13,12 +13,11 @@ from n2n.analysis import induction
 from n2n.analysis.batched import model_nll
 from n2n.analysis.dynamics import checkpoints, spread
 from n2n.analysis.evaluation import held_out
-from n2n.analysis.held_out import HeldOut
+from n2n.analysis.held_out import HeldOut, without_pool
 from n2n.analysis.mixing import token_mixing
 from n2n.analysis.of_runs import task_difference
 from n2n.analysis.rivals import Rivals
 from n2n.oracle.in_context import in_context_nll
-from n2n.process.process import Process
 from n2n.runs.run import Run
 from n2n.utils.progress import track
 from n2n.utils.statistics import mean_interval
@@ -111,7 +110,7 @@ def over_pools(runs: Sequence[Run], sequences: int) -> OverPools:
     losses, distances = [], []
     for run in track(runs, "pool"):
         own, model = run.config.process, run.model()
-        prior = Process(own.graph.model_copy(update={"pool": None}), run.config.process_seed)
+        prior = without_pool(own)
         for source, process in (("pool", own), ("prior", prior)):
             tokens = HeldOut(process, sequences, run.config.seq_len).tokens
             nll = model_nll(model, tokens)
