@@ -86,8 +86,8 @@ def fit_kernels(
         max_iterations: iterations after which the fit ends in any case.
 
     Raises:
-        ValueError: if the tokens are wrong as for ``n2n.filter``, kernels are redrawn for every sequence, a product
-            kernel has mode "slow" or "dead", the start has kernels of other shapes or cannot emit a sequence, a number
+        ValueError: if the tokens are wrong as for ``n2n.filter``, kernels are redrawn for every sequence, a latent is
+            frozen, a product kernel has mode "slow" or "dead", the start has kernels of other shapes or cannot emit a sequence, a number
             is out of range, or one sequence exceeds a memory budget of 1 GiB.
 
     Sources: Dempster, Laird and Rubin, "Maximum likelihood from incomplete data via the EM algorithm", J. R. Stat. Soc.

@@ -76,6 +76,11 @@ class Rows:
 def check_fitted(graph: Graph) -> None:
     """Raise a ``ValueError`` that names a node whose kernel cannot be fitted, if there is one."""
     for node in graph.nodes:
+        if node.frozen:
+            raise ValueError(
+                f"{node.name}: is frozen (stickiness 1); fits do not support frozen latents. Fit each component alone, "
+                "on a graph without the latent"
+            )
         if node.mode != "default" and _is_product(graph, node):
             raise ValueError(
                 f"{node.name}: saw mode {node.mode!r} with a product kernel of {len(graph.sizes_seen(node))} "

@@ -150,3 +150,9 @@ def test_a_mode_on_a_product_kernel_is_refused():
     graph = Graph(nodes=(Node(name="Y", num_states=2), z, X))
     with pytest.raises(ValueError, match="Z: saw mode 'slow' with a product kernel of 2 variables"):
         n2n.fit_kernels(graph, TOKENS)
+
+
+def test_a_frozen_latent_is_refused():
+    nodes = (Node("R", 2, stickiness=1), Node("Z", 2, ["R"]), Node("X", 3, ["Z"], observed=True))
+    with pytest.raises(ValueError, match=r"R: is frozen .* Fit each component alone"):
+        n2n.fit_kernels(Graph(nodes=nodes, initial="uniform"), [[0, 1], [1, 2]])
