@@ -87,8 +87,8 @@ def fit_kernels(
 
     Raises:
         ValueError: if the tokens are wrong as for ``n2n.filter``, kernels are redrawn for every sequence, a latent is
-            frozen, a product kernel has mode "slow" or "dead", the start has kernels of other shapes or cannot emit a sequence, a number
-            is out of range, or one sequence exceeds a memory budget of 1 GiB.
+            frozen, a product kernel has mode "slow" or "dead", the start has kernels of other shapes or cannot emit a
+            sequence, a number is out of range, or one sequence exceeds a memory budget of 1 GiB.
 
     Sources: Dempster, Laird and Rubin, "Maximum likelihood from incomplete data via the EM algorithm", J. R. Stat. Soc.
     B 39 (1977); MacKay, "Choice of basis for Laplace approximation", Machine Learning 33 (1998).
