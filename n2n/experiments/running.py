@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -178,13 +178,11 @@ def collect(design: Design, sweep: str | os.PathLike, folder: str | os.PathLike 
     """
     file, alphas = runs_file(design, folder), reached(calibrations_file(design, folder).read())
     pending = {point: alphas[point.cell[:3]] for point in pending_points(design, alphas, file.read())}
-    return sum(1 for _ in _stored(sweep_rows(design, pending, sweep), file))
-
-
-def _stored(found: Iterator, file) -> Iterator[Point]:
-    for point, rows in found:
+    stored = 0
+    for _, rows in sweep_rows(design, pending, sweep):
         file.append(rows)
-        yield point
+        stored += 1
+    return stored
 
 
 def sweep_points(design: Design, folder: str | os.PathLike | None = None) -> list[dict]:
