@@ -43,10 +43,10 @@ def silu_conv1d(
     x: Tensor, weight: Tensor, bias: Tensor, before: Tensor | None = None, kernels: Kernels = "auto"
 ) -> Tensor:
     """``silu(causal_conv1d(..))``, with the same arguments; in float32 on a CPU, one compiled pass over memory."""
-    inputs = x if before is None else torch.cat([before, x], dim=1)
-    suits = weight.shape[1] <= compiled_conv.MAX_WIDTH and inputs.shape[1] >= compiled_conv.REACH
+    suits = weight.shape[1] <= compiled_conv.MAX_WIDTH and x.shape[1] >= compiled_conv.REACH
     if kernels == "fused" or not suits or not runs_compiled(x, weight, bias):
         return F.silu(causal_conv1d(x, weight, bias, before, kernels))
+    inputs = x if before is None else torch.cat([before, x], dim=1)
     return compiled_conv.silu_conv(inputs, weight, bias)[:, inputs.shape[1] - x.shape[1] :]
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from itertools import pairwise, product
 from typing import Any
 
@@ -13,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from n2n.utils.cpu import cores
+from n2n.utils.cpu import cores, run_parts
 
 Range = tuple[int, int]  # the first, and the one after the last
 
@@ -39,11 +36,7 @@ def run_shares(kernel: Callable[..., None], shares: list[tuple[Range, ...]], *ar
     arrays = [
         np.ascontiguousarray(value.detach().numpy()) if isinstance(value, Tensor) else value for value in arguments
     ]
-    if len(shares) == 1:
-        return kernel(*shares[0], *arrays)
-    for job in [_pool().submit(kernel, *share, *arrays) for share in shares]:
-        job.result()
-    return None
+    run_parts(lambda share: kernel(*share, *arrays), shares, len(shares))
 
 
 def runs_compiled(values: Tensor, *tensors: Tensor) -> bool:
@@ -64,12 +57,3 @@ def _ranges(size: int, number: int) -> list[Range]:
     number = max(1, min(size, number))
     edges = [size * i // number for i in range(number + 1)]
     return list(pairwise(edges))
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(cores(), thread_name_prefix="n2n-ops")
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked child does not have the threads of the pool
