@@ -4,6 +4,7 @@ from . import (
     config as config,
     data as data,
     difficulty as difficulty,
+    effects as effects,
     experiments as experiments,
     graph as graph,
     launch as launch,

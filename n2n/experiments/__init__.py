@@ -1,4 +1,4 @@
-"""Designs: levels of a factor at one exact entropy, crossed with learners; their runs, results and effects.
+"""Designs: levels of a factor at one exact entropy, crossed with learners; their runs and results.
 
 >>> design = n2n.experiments.by_name("compose")
 >>> print(n2n.experiments.progress(design))
@@ -13,8 +13,6 @@ From a shell, which resumes where it was stopped or killed::
 from n2n.experiments.calibrated import calibrations, missing_calibrations, reached, unreached
 from n2n.experiments.design import Cell, Design, Level, Size
 from n2n.experiments.designs import by_name
-from n2n.experiments.intervals import Interval
-from n2n.experiments.paired_effects import Effect, effects, verdict
 from n2n.experiments.points import Point, point_name, train_config
 from n2n.experiments.rates import chosen_rates, judged, pending_points, rate_table
 from n2n.experiments.results import ResultsFile, calibrations_file, results_folder, runs_file
@@ -23,8 +21,6 @@ from n2n.experiments.running import Progress, collect, progress, run, sweep_poin
 __all__ = [
     "Cell",
     "Design",
-    "Effect",
-    "Interval",
     "Level",
     "Point",
     "Progress",
@@ -35,7 +31,6 @@ __all__ = [
     "calibrations_file",
     "chosen_rates",
     "collect",
-    "effects",
     "judged",
     "missing_calibrations",
     "pending_points",
@@ -49,5 +44,4 @@ __all__ = [
     "sweep_points",
     "train_config",
     "unreached",
-    "verdict",
 ]

@@ -16,7 +16,7 @@ process
 oracle data
 config difficulty
 runs
-analysis sweeps
+analysis sweeps effects
 experiments
 viz
 training

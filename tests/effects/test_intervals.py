@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from n2n.experiments.intervals import geometric_ratio, mean_difference, ratio_of_means
+from n2n.effects import geometric_ratio, mean_over_processes, ratio_of_means
 
 TABLES = 2000
 # The standard error of a coverage of 95% over 2,000 tables is 0.5%.
@@ -53,11 +53,10 @@ def test_the_interval_of_a_ratio_of_means_covers_it(processes):
 
 
 @pytest.mark.parametrize("processes", [5, 8])
-def test_the_interval_of_a_difference_covers_it(processes):
+def test_the_interval_of_a_mean_over_processes_covers_it(processes):
     rng, inside = np.random.default_rng(0), 0
     for _ in range(TABLES):
-        shared = rng.normal(size=processes)
-        interval = mean_difference(shared + rng.normal(size=processes), 2 + shared + rng.normal(size=processes))
+        interval = mean_over_processes(2 + rng.normal(size=processes) - rng.normal(size=processes))
         inside += interval.low <= 2.0 <= interval.high
     assert LOW < inside / TABLES < HIGH
 
@@ -80,5 +79,6 @@ def test_the_ends_of_the_ratio_of_means_are_where_a_paired_test_is_at_its_limit(
 
 def test_a_denominator_like_zero_or_two_processes_have_no_interval():
     assert np.isnan(ratio_of_means(np.ones(4), np.array([1.0, -1, 1, -1]))).all()
-    for interval in (geometric_ratio, ratio_of_means, mean_difference):
+    for interval in (geometric_ratio, ratio_of_means):
         assert np.isnan(interval(np.ones(2), np.ones(2))).all()
+    assert np.isnan(mean_over_processes(np.ones(2))).all()

@@ -1,10 +1,11 @@
 """Comparisons of planted losses, and the verdicts that they allow."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from support.small_designs import planted_table
 
-from n2n.experiments import Interval, effects, verdict
+from n2n.effects import Interval, effects, verdict
 
 
 def losses(ratio: float, *, levels: int = 2, archs: int = 1, processes: int = 5, seeds: int = 2) -> np.ndarray:
@@ -64,6 +65,30 @@ def test_losses_that_are_not_resolved_are_compared_by_their_means():
     assert table["verdict"][0].startswith("undecided")
     assert "is not distinguishable from 0" in table["verdict"][0]
     assert table["difference_high"][0] < 0 or np.isfinite(table["difference"][0])
+
+
+def test_pooled_targets_are_averaged_within_a_process_and_paired():
+    excess = losses(3.0, seeds=1)
+    harder = planted_table(2 * excess**1.1).assign(target=2.0)
+    harder = harder[(harder["process"] != 0) | (harder["level"] != "1")]  # process 0 has no pair at this target
+    table = pd.concat([planted_table(excess), harder])
+    found = effects(table, pool=["target"]).iloc[0]
+    assert (found["processes"], found["runs"]) == (5, 18)
+    logs = np.log(excess[0, 0, :, 0] / excess[1, 0, :, 0])
+    logs[1:] *= (1 + 1.1) / 2
+    assert np.log(found["ratio"]) == pytest.approx(logs.mean())
+    assert len(effects(table)) == 2
+    with pytest.raises(ValueError, match="pool: unknown column 'targets'; did you mean 'target'"):
+        effects(table, pool=["targets"])
+
+
+def test_the_relative_excess_can_turn_a_comparison_around():
+    """Less excess loss, but a larger part of what a unigram leaves."""
+    table = planted_table(losses(3.0)).assign(unigram=lambda rows: 1.4 + np.where(rows["level"] == "0", 1.0, 0.1))
+    assert effects(table)["ratio"][0] == pytest.approx(3, rel=0.3)
+    found = effects(table, measure="relative_excess")
+    assert found["ratio"][0] == pytest.approx(effects(table)["ratio"][0] / 10)
+    assert found["verdict"][0].endswith(" times more excess loss relative to the unigram's than 0")
 
 
 def test_a_diverged_run_leaves_the_comparison_undecided():

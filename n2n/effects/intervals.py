@@ -37,11 +37,7 @@ def geometric_ratio(ones: np.ndarray, others: np.ndarray) -> Interval:
     Args:
         ones, others: ``(processes,)``, mean logarithms of the losses of each process over its seeds.
     """
-    difference = ones - others
-    if len(difference) < MIN_PROCESSES:
-        return UNDEFINED
-    mean, _, low, high = mean_interval(difference)
-    return Interval(math.exp(mean), math.exp(low), math.exp(high))
+    return Interval(*map(math.exp, mean_over_processes(ones - others)))
 
 
 def ratio_of_means(ones: np.ndarray, others: np.ndarray) -> Interval:
@@ -67,9 +63,9 @@ def ratio_of_means(ones: np.ndarray, others: np.ndarray) -> Interval:
     return Interval(one / other, (b - half) / a, (b + half) / a)
 
 
-def mean_difference(ones: np.ndarray, others: np.ndarray) -> Interval:
-    """Mean of ``others - ones`` by Student's t; each is ``(processes,)``."""
-    if len(ones) < MIN_PROCESSES:
+def mean_over_processes(values: np.ndarray) -> Interval:
+    """Mean by Student's t of ``values (processes,)``, one for each process."""
+    if len(values) < MIN_PROCESSES:
         return UNDEFINED
-    mean, _, low, high = mean_interval(others - ones)
+    mean, _, low, high = mean_interval(values)
     return Interval(float(mean), float(low), float(high))
