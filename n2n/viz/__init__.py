@@ -10,7 +10,7 @@ from n2n.viz.difficulty import (
     phase_diagram,
 )
 from n2n.viz.dynamics import beliefs_over_steps, excess_over_steps, forming
-from n2n.viz.graph import draw_graph
+from n2n.viz.graphs import draw_graph, draw_kernels, unrolled_mixing
 from n2n.viz.in_context import (
     distances_over_pools,
     distances_over_steps,
@@ -20,13 +20,11 @@ from n2n.viz.in_context import (
     losses_over_pools,
     losses_over_steps,
 )
-from n2n.viz.kernels import draw_kernels
 from n2n.viz.loss_curves import excess_by_position, learning_curve
 from n2n.viz.mixing import agreement_by_head, mixing_maps, shares_by_lag
 from n2n.viz.probes import belief_simplex, probe_curves
 from n2n.viz.sequences import draw_beliefs, token_ribbons
 from n2n.viz.sweeps import equal_size, excess_by_run, scaling_law
-from n2n.viz.unrolled_graph import unrolled_mixing
 
 __all__ = [
     "agreement_by_head",

@@ -5,7 +5,7 @@ import pytest
 
 from n2n.graph.graph import Graph
 from n2n.graph.presets import PRESETS
-from n2n.viz.graph_layout import layout, radius
+from n2n.viz.graphs.graph_layout import layout, radius
 
 GRAPHS = {name: Graph.preset(name) for name in PRESETS} | {
     graph.name: graph

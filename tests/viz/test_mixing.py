@@ -124,6 +124,6 @@ def test_indices_out_of_range_are_refused(result):
 
 
 def test_figures_from_values_need_no_torch():
-    code = "import n2n.viz.mixing, n2n.viz.unrolled_graph, sys; print('torch' in sys.modules)"
+    code = "import n2n.viz.mixing, n2n.viz.graphs.unrolled_graph, sys; print('torch' in sys.modules)"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout == "False\n"

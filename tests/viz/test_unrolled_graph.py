@@ -5,7 +5,7 @@ import pytest
 from support.figures import assert_small, random_mixing
 
 import n2n
-from n2n.viz.unrolled_graph import MAX_STEPS
+from n2n.viz.graphs.unrolled_graph import MAX_STEPS
 
 
 def arcs(figure, name: str) -> dict[int, object]:

@@ -11,7 +11,7 @@ from plotly.colors import sample_colorscale
 from n2n.graph.by_name import graph_of
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
-from n2n.viz.graph_layout import Point, layout, radius
+from n2n.viz.graphs.graph_layout import Point, layout, radius
 from n2n.viz.style import ACCENT, AMBER, CLEAR, MODEL, ORACLE, PINK, SCALE, TEMPLATE, plain
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from n2n.graph.graph import Graph
-from n2n.viz.graph_layout import layout
+from n2n.viz.graphs.graph_layout import layout
 from n2n.viz.style import AMBER, MODEL, ORACLE, TEMPLATE, plain
 
 if TYPE_CHECKING:
