@@ -9,7 +9,9 @@ from scipy.special import digamma, xlogy
 from n2n.graph.graph import Graph
 from n2n.graph.node import MIN_ALPHA, Node
 from n2n.oracle.checks import check_fixed
+from n2n.oracle.transition import whole_table
 from n2n.process.kernels import draw_kernel
+from n2n.process.process import Process
 
 DRAWN = 64  # kernels over which the entropy of rows without a closed form is averaged
 MAX_ALPHA = 1e6
@@ -42,6 +44,30 @@ def blind_graph(graph: Graph) -> Graph:
         name="X", num_states=x.num_states, parents=parents, observed=True, recurrent=x.recurrent, alpha=alpha_x
     )
     return Graph(nodes=(latent, observed), name=f"{graph.name}_blind".lstrip("_"), initial=graph.initial)
+
+
+def blind_process(process: Process) -> Process:
+    """The same process on its blind graph: its kernels are those of all latents together.
+
+    Args:
+        process: with fixed kernels and latents that do not see X.
+
+    Raises:
+        ValueError: as ``blind_graph``, or if a latent sees X.
+    """
+    graph = blind_graph(process.graph)
+    table, kernel = whole_table(process).numpy(), process.kernel(process.graph.observed.name)
+    if not process.graph.observed.parents:
+        return Process.from_kernels(graph, {"Z": table, "X": kernel}, process.seed)
+    names, parents = process.graph.latent_names, process.graph.observed.parents
+    own = kernel.ndim - len(parents) - 1  # 1 if X sees its previous token
+    order = sorted(range(len(parents)), key=lambda i: names.index(parents[i]))
+    kernel = kernel.transpose(*range(own), *(own + i for i in order), kernel.ndim - 1)
+    absent = [own + i for i, name in enumerate(names) if name not in parents]
+    kernel = np.expand_dims(kernel, absent)
+    shape = (*kernel.shape[:own], *process.graph.latent_sizes, kernel.shape[-1])
+    joint = np.broadcast_to(kernel, shape).reshape(*shape[:own], -1, shape[-1])
+    return Process.from_kernels(graph, {"Z": table, "X": joint}, process.seed)
 
 
 def _mean_row_entropy(graph: Graph, node: Node) -> float:

@@ -28,6 +28,7 @@ MEASURED += ("unigram", "bigram", "seconds")
 RUN_COLUMNS = ("factor", *KEYS, *MEASURED)
 CALIBRATION_COLUMNS = ("level", "target", "process", "alpha", "entropy", "standard_error", "note")
 TEXT = {"factor": str, "level": str, "arch": str, "state": str, "split": str, "note": str}
+TEXT |= {"predictor": str, "start": str}
 _HEADER = re.compile(r"# n2n (\S+), results format (\d+), design (\S+) (\w+)")
 
 

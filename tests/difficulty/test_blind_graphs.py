@@ -5,6 +5,7 @@ import pytest
 from scipy.special import xlogy
 
 import n2n
+from n2n.difficulty.blind_graphs import blind_process
 from n2n.graph.graph import Graph
 from n2n.graph.node import Node
 from n2n.process.process import Process
@@ -54,3 +55,31 @@ def test_graphs_that_cannot_be_merged_are_refused():
         n2n.blind_graph(Graph(nodes=(Node(name="X", num_states=2, observed=True, recurrent=True),)))
     with pytest.raises(ValueError, match=r"mode 'context' redraws the kernels of \['Z1', 'Z2'\]"):
         n2n.blind_graph(Graph.independent(2, mode="context"))
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        n2n.Graph.independent(3, num_states=3, vocab_size=5),
+        Graph(
+            nodes=(
+                Node(name="A", num_states=2),
+                Node(name="B", num_states=3, parents=("A",)),
+                Node(name="C", num_states=2, parents=("A", "B")),
+                Node(name="X", num_states=5, parents=("C", "A"), observed=True),
+            )
+        ),
+        Graph(
+            nodes=(
+                Node(name="A", num_states=2),
+                Node(name="X", num_states=5, parents=("A",), observed=True, recurrent=True),
+            )
+        ),
+    ],
+)
+def test_the_blind_process_gives_every_token_the_same_probability(graph):
+    process = n2n.Process(graph, seed=3)
+    tokens = process.sample(4, length=12).tokens
+    blind = blind_process(process)
+    assert blind.graph == n2n.blind_graph(graph)
+    np.testing.assert_allclose(n2n.filter(blind, tokens).nll, n2n.filter(process, tokens).nll, atol=1e-12)
