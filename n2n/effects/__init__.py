@@ -7,6 +7,7 @@
 from n2n.effects.intervals import Interval, geometric_ratio, mean_over_processes, ratio_of_means
 from n2n.effects.measures import MEASURES, with_measure
 from n2n.effects.paired_effects import STRATA, Effect, effects, verdict
+from n2n.effects.sample_efficiency import equivalent_sequences, sample_efficiency
 from n2n.effects.slopes import exponents
 
 __all__ = [
@@ -15,10 +16,12 @@ __all__ = [
     "Effect",
     "Interval",
     "effects",
+    "equivalent_sequences",
     "exponents",
     "geometric_ratio",
     "mean_over_processes",
     "ratio_of_means",
+    "sample_efficiency",
     "verdict",
     "with_measure",
 ]
